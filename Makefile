@@ -1,0 +1,36 @@
+# Everything runs in one virtual environment, made when it is missing: make VENV=/elsewhere test
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test lint bench clean help
+
+help:
+	@echo "make demo   set up, then select 10 % of 50,000 generated points, Parquet to Parquet"
+	@echo "make test   set up, then pass the tests"
+	@echo "make lint   set up, then ruff and mypy --strict"
+	@echo "make bench  set up, then the benchmarks that docs/benchmarks.md quotes"
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/subsel demo --overwrite
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check subsel jobs tests benchmarks
+	$(BIN)/ruff format --check subsel jobs tests benchmarks
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.local_pipeline
+	$(BIN)/python -m benchmarks.greedy_kernel
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,25 @@
+"""subsel: select the best k of n data points by submodular optimisation, larger than memory."""
+
+from subsel.api import Selection, neighbors, score, select, validate
+from subsel.config import SelectConfig
+from subsel.errors import ConfigError, InputError, MissingPackageError, OutputError, SubselError
+from subsel.graph import NeighborGraph
+from subsel.report import Report
+from subsel.version import __version__
+
+__all__ = [
+    "ConfigError",
+    "InputError",
+    "MissingPackageError",
+    "NeighborGraph",
+    "OutputError",
+    "Report",
+    "SelectConfig",
+    "Selection",
+    "SubselError",
+    "__version__",
+    "neighbors",
+    "score",
+    "select",
+    "validate",
+]

@@ -1,0 +1,185 @@
+"""The library's front door. `select` is the whole pipeline; read it top to bottom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from subsel import schema
+from subsel.config import SelectConfig
+from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
+from subsel.embeddings.readers import Points, read_points, subset_ids
+from subsel.errors import ConfigError
+from subsel.graph import NeighborGraph
+from subsel.local_stages import LocalStages
+from subsel.objective import Score
+from subsel.output import check_new
+from subsel.pipeline import run_pipeline
+from subsel.report import Report
+from subsel.run import Run
+
+__all__ = ["Selection", "neighbors", "score", "select", "validate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A selected subset.
+
+    Attributes:
+        table: one row per selected point in rank order: `id`, `rank`, `gain`, `decided_by`, kept columns.
+        report: what was done, and how good it is.
+        graph: the neighbour graph it was selected on.
+        path: where it was written; None if it was not.
+    """
+
+    table: pa.Table
+    report: Report
+    graph: NeighborGraph
+    path: Path | None
+
+    @property
+    def ids(self) -> npt.NDArray[Any]:
+        """The selected ids in rank order: int64, or object for strings."""
+        return np.asarray(self.table[schema.ID].to_numpy())
+
+    @property
+    def objective(self) -> float:
+        """f of the subset, from the original utilities and similarities, in float64."""
+        return self.report.objective.total
+
+
+def select(
+    data: Any = None,
+    *,
+    size: int | float | str | None = None,
+    graph: Any = None,
+    utility: str | npt.ArrayLike | None = None,
+    engine: Literal["auto", "local"] = "auto",
+    config: SelectConfig | str | Path | None = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    **options: Any,
+) -> Selection:
+    """Select the k points that greedily maximise f(S) = α Σ u(v) - β Σ s(a,b).
+
+    The result is that of bounding followed by centralised greedy, exactly; it does not depend on the order
+    of rows, the layout of files, or the number of threads.
+
+    Args:
+        data: points: a Parquet path, Arrow, pandas, polars, a Hugging Face dataset, or a numpy (n, d) array of
+            float16/32/64. May be None where ``graph`` is given.
+        size: an int is a count, a float in (0, 1] a fraction, "10%" a fraction.
+        graph: the user's own graph instead of embeddings, see `subsel.embeddings.user_graph`.
+        utility: a column's name, or one number per input row. Without: the column `utility` if there is one,
+            else 1.0, which selects for diversity alone.
+        engine: "local" runs in this process; "auto" is that.
+        config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
+        output: folder to write (or a single file, if it ends in .parquet); it must not exist.
+        overwrite: replace ``output`` if subsel wrote it.
+        progress: show progress on stderr; None: if that is a terminal.
+        **options: fields of `SelectConfig`: alpha, beta, neighbors, metric, seed, …
+
+    Returns:
+        The subset in rank order, and a report.
+
+    Raises:
+        InputError: the data, the graph or an option is wrong; nothing was written.
+        OutputError: the subset could not be written; nothing was left behind.
+    """
+    column = utility if isinstance(utility, str) else None
+    given = None if isinstance(utility, str) else utility
+    settings = load_config(config, size=size, utility=column, **options)
+    if engine not in ("auto", "local"):
+        raise ConfigError(f"engine {engine!r} is unknown: give 'auto' or 'local'.")
+    if data is None and graph is None:
+        raise ConfigError("there is nothing to select from: give data, or a graph.")
+    path = None if output is None else Path(output)
+    if path is not None:
+        check_new(path, overwrite=overwrite)
+    stages = LocalStages(data, graph, given, settings)
+    report = run_pipeline(stages, settings, Run(progress), path, overwrite=overwrite)
+    return Selection(stages.table, report, stages.graph, path)
+
+
+def neighbors(
+    data: Any,
+    *,
+    config: SelectConfig | str | Path | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> NeighborResult:
+    """Compute the symmetrised nearest-neighbour graph that `select` would select on.
+
+    Args:
+        data: points, see `select`.
+        config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
+        progress: show progress on stderr; None: if that is a terminal.
+        **options: fields of `SelectConfig`: neighbors, metric, probes, descent_passes, seed, …
+
+    Raises:
+        InputError: the data or an option is wrong.
+    """
+    settings = load_config(config, **options)
+    run = Run(progress)
+    with run.stage("read") as tell:
+        points = read_points(data, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
+    with run.stage("neighbors") as tell:
+        return neighbor_graph(points, settings, tell)
+
+
+def score(
+    subset: Any,
+    *,
+    graph: Any,
+    data: Any = None,
+    utility: str | npt.ArrayLike | None = None,
+    config: SelectConfig | str | Path | None = None,
+    **options: Any,
+) -> Score:
+    """Compute f of any subset of a graph's points.
+
+    Args:
+        subset: the subset's ids: an array or list, or anything with an id column that `select` reads.
+        graph: see `subsel.embeddings.user_graph`.
+        data: the points' ids and utilities; None: ids are the graph's, and utility an array or 1.0.
+        utility: see `select`.
+        config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
+        **options: fields of `SelectConfig`: alpha, beta, …
+
+    Raises:
+        InputError: the subset names unknown or repeated ids, or something else of the input is wrong.
+    """
+    column = utility if isinstance(utility, str) else None
+    settings = load_config(config, utility=column, **options)
+    stages = LocalStages(data, graph, None if column else utility, settings)
+    stages.read(lambda what, share: None)
+    stages.neighbors(lambda what, share: None)
+    stages.engine()
+    return stages.score_ids(subset_ids(subset, settings))
+
+
+def validate(data: Any, *, config: SelectConfig | str | Path | None = None, **options: Any) -> Points:
+    """Read and check every row of an input as `select` would, and return the points.
+
+    Raises:
+        InputError: something is wrong with it; the message counts each kind of bad row.
+    """
+    return read_points(data, load_config(config, **options), with_embeddings=True)
+
+
+def load_config(config: SelectConfig | str | Path | None, **options: Any) -> SelectConfig:
+    """Return a config with options that are not None on top.
+
+    Raises:
+        ConfigError: an option is unknown or out of range.
+    """
+    if isinstance(config, SelectConfig):
+        changes = {key: value for key, value in options.items() if value is not None}
+        return SelectConfig.of(config.model_dump() | changes)
+    return SelectConfig.load(config, **options)

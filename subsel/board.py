@@ -1,0 +1,160 @@
+"""The board: what one part of a graph knows about its own points and its ghosts, and how it is kept exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from subsel.fixedpoint import Int64Array
+from subsel.graph import Int32Array, PartGraph
+from subsel.schema import Status
+
+_UNDECIDED = int(Status.UNDECIDED)
+_DISCARDED = int(Status.DISCARDED)
+
+
+@dataclass(slots=True)
+class Board:
+    """The state of one part. Kernels change it in place.
+
+    Attributes:
+        key: int64, (n_own + n_ghost,): gain given what is in the subset so far, and tie
+            (`subsel.fixedpoint`). A ghost's is the last one heard of: an upper bound, since gains only fall.
+        status: int8, (n_own + n_ghost,): `Status`.
+        lower: int64, (n_own,): the least the key can become: key - Σ weights of undecided neighbours
+            (U_min of the paper, Def. 4.1). A stale one is too low, so still a lower bound.
+        decided_by: int8, (n_own,): the status at which a point joined the subset, kept when `restart`
+            forgets statuses.
+        news: int32, (n_news,): ghosts (numbered from n_own) that were decided since the last step and are
+            not yet accounted for.
+    """
+
+    key: Int64Array
+    status: npt.NDArray[np.int8]
+    lower: Int64Array
+    decided_by: npt.NDArray[np.int8]
+    news: Int32Array
+
+    @classmethod
+    def start(cls, graph: PartGraph) -> Board:
+        """Return the board before anything is decided: every key at α·u."""
+        board = cls(
+            key=graph.fixed_point.keys(graph.utility, graph.code),
+            status=np.zeros(len(graph.code), np.int8),
+            lower=np.empty(graph.n_own, np.int64),
+            decided_by=np.zeros(graph.n_own, np.int8),
+            news=np.empty(0, np.int32),
+        )
+        board.reset_lower(graph)
+        return board
+
+    def reset_lower(self, graph: PartGraph) -> None:
+        """Compute every own point's ``lower`` afresh from keys and statuses."""
+        _lower_bounds(
+            graph.indptr,
+            graph.indices,
+            graph.weight,
+            graph.fixed_point.tie_bits,
+            self.key,
+            self.status,
+            self.lower,
+        )
+
+    def absorb_news(self, graph: PartGraph) -> None:
+        """Account for ghosts that were decided elsewhere, in the rows of own undecided points."""
+        if len(self.news):
+            _absorb(
+                graph.indptr,
+                graph.indices,
+                graph.weight,
+                graph.fixed_point.tie_bits,
+                self.key,
+                self.status,
+                self.lower,
+                self.news,
+            )
+            self.news = np.empty(0, np.int32)
+
+    def spread(self, graph: PartGraph, decided: Int32Array) -> None:
+        """Account for own points that were just decided, in the rows of their own undecided neighbours."""
+        if len(decided):
+            _spread(
+                graph.indptr,
+                graph.indices,
+                graph.weight,
+                graph.fixed_point.tie_bits,
+                self.key,
+                self.status,
+                self.lower,
+                decided,
+            )
+
+    def restart(self, graph: PartGraph) -> None:
+        """Begin anew on the present subset: its points become undecided at α·u, all others are discarded."""
+        members = self.status >= Status.ACCEPTED
+        self.decided_by[:] = self.status[: graph.n_own]
+        self.status[:] = np.where(members, Status.UNDECIDED, Status.DISCARDED)
+        self.key[:] = graph.fixed_point.keys(graph.utility, graph.code)
+        self.news = np.empty(0, np.int32)
+        self.reset_lower(graph)
+
+
+@numba.njit(cache=True, parallel=True)
+def _lower_bounds(indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any, lower: Any) -> None:
+    """Set ``lower`` of every own point: its key less the weights of all its undecided neighbours.
+
+    No later key of the point is below it (U_min of the paper, Def. 4.1, on the present A and U).
+    """
+    for v in numba.prange(len(indptr) - 1):
+        penalty = np.int64(0)
+        for e in range(indptr[v], indptr[v + 1]):
+            if status[indices[e]] == _UNDECIDED:
+                penalty += weight[e]
+        lower[v] = key[v] - (penalty << tie_bits)
+
+
+@numba.njit(cache=True)
+def _absorb(
+    indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any, lower: Any, news: Any
+) -> None:
+    """Account for ghosts that were decided elsewhere since the last step, ``news``.
+
+    A neighbour that joined the subset lowers a point's key (``lower`` had counted it already); one that was
+    discarded raises ``lower`` (it can take nothing away any more).
+    """
+    n_own = len(indptr) - 1
+    is_news = np.zeros(len(status) - n_own, np.bool_)
+    for g in news:
+        is_news[g - n_own] = True
+    for v in range(n_own):
+        if status[v] != _UNDECIDED:
+            continue
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if j >= n_own and is_news[j - n_own]:
+                if status[j] == _DISCARDED:
+                    lower[v] += np.int64(weight[e]) << tie_bits
+                else:
+                    key[v] -= np.int64(weight[e]) << tie_bits
+
+
+@numba.njit(cache=True)
+def _spread(
+    indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any, lower: Any, decided: Any
+) -> None:
+    """Account for own points that were just decided, in the rows of their own undecided neighbours."""
+    n_own = len(indptr) - 1
+    for v in decided:
+        out = status[v] == _DISCARDED
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if j < n_own and status[j] == _UNDECIDED:
+                w = np.int64(weight[e]) << tie_bits
+                if out:
+                    lower[j] += w
+                else:
+                    key[j] -= w

@@ -1,0 +1,75 @@
+"""Exact bounding to its fixpoint, over an engine's parts (paper §4, Algs 3-5, with tight ranks)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from subsel.board import Board
+from subsel.bounding import kernel
+from subsel.engines.base import Counts, Engine
+from subsel.graph import PartGraph
+from subsel.schema import Status
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundingResult:
+    """What bounding decided: points accepted and discarded, rounds until nothing changed."""
+
+    accepted: int
+    discarded: int
+    rounds: int
+
+
+def bound(engine: Engine, k: int) -> BoundingResult:
+    """Accept and discard points until neither is possible any more; every optimum keeps its points.
+
+    With A accepted, U undecided and k' = k - |A|: a point of U is accepted if its U_min exceeds the
+    (k'+1)-th largest U_max, and discarded if its U_max is below the k'-th largest U_min. The paper's Grow
+    uses the k'-th largest U_max, which is valid but one rank weaker. Growing and shrinking in the same round
+    is safe, since each conclusion holds for all optima; so is acting on bounds that do not know other
+    parts' latest decisions yet, since stale bounds are wider. The fixpoint is unique (docs/bounding.md).
+
+    Args:
+        engine: holds the graph; on return its boards carry the decisions.
+        k: size of the subset, 1 <= k <= n.
+    """
+    counts = engine.counts()
+    rounds = 0
+    while counts.undecided:
+        needed = k - counts.accepted
+        upper = engine.kth_largest("key", needed + 1, (Status.UNDECIDED,))
+        lower = engine.kth_largest("lower", needed, (Status.UNDECIDED,))
+        before = counts
+        counts = engine.step(
+            decide,
+            accept_above=upper,
+            discard_below=lower,
+        )
+        rounds += 1
+        _log_round(rounds, before, counts)
+        # A round that decides nothing but hears news has new bounds to try.
+        if counts.undecided == before.undecided and not counts.news:
+            break
+    return BoundingResult(counts.accepted, counts.discarded, rounds)
+
+
+def decide(graph: PartGraph, board: Board, /, *, accept_above: int, discard_below: int) -> None:
+    """One part's share of a round."""
+    board.absorb_news(graph)
+    decided = kernel.decide(
+        graph.fixed_point.tie_bits, board.key, board.status, board.lower, accept_above, discard_below
+    )
+    board.spread(graph, decided)
+
+
+def _log_round(round_: int, before: Counts, after: Counts) -> None:
+    log.info(
+        "bounding round %d: accepted %d, discarded %d, undecided %d",
+        round_,
+        after.accepted - before.accepted,
+        after.discarded - before.discarded,
+        after.undecided,
+    )

@@ -1,0 +1,167 @@
+"""`subsel select | neighbors | score | validate | demo`. Exit 0: done; 1: failed; 2: request or input is wrong."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.logging import RichHandler
+
+from subsel import api, demo
+from subsel.cli import options as opt
+from subsel.cli.tables import graph_line, pairs_table, report_table
+from subsel.errors import ConfigError, SubselError
+from subsel.output import MANIFEST, check_new
+from subsel.report import Report
+from subsel.version import __version__
+
+
+class _Group(click.Group):
+    """Turns `SubselError` into one line on stderr and its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SubselError as error:
+            click.echo(f"subsel: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="subsel")
+@click.option("-v", "--verbose", is_flag=True, help="Log every round and superstep.")
+def main(verbose: bool) -> None:
+    """Select the best k of n data points: useful ones that are unlike each other."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+        force=True,
+    )
+
+
+@main.command()
+@click.argument("input_", metavar="INPUT", type=click.Path())
+@click.argument("output", type=click.Path())
+@click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
+@click.option(
+    "--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity in ids of INPUT."
+)
+@click.option("--keep-columns", help="Columns of INPUT to carry along, separated by commas.")
+@click.option(
+    "--bounding", type=click.Choice(["exact", "off"]), help="Decide points by bounds first.  [default: exact]"
+)
+@opt.overwrite_option
+@opt.objective_options
+@opt.neighbor_options
+@opt.config_options
+def select(input_: str, output: str, keep_columns: str | None, **options: Any) -> None:
+    """Select a subset of INPUT, a Parquet file or folder, and write it to OUTPUT.
+
+    OUTPUT becomes a folder of Parquet (a single file if it ends in .parquet) with the columns id, rank, gain
+    and decided_by.
+    """
+    names = tuple(name.strip() for name in keep_columns.split(",")) if keep_columns else None
+    selection = api.select(input_, output=output, keep_columns=names, **options)
+    _close(selection.report, output)
+
+
+@main.command()
+@click.argument("input_", metavar="INPUT", type=click.Path())
+@click.argument("graph", type=click.Path())
+@opt.neighbor_options
+@opt.config_options
+def neighbors(input_: str, graph: str, **options: Any) -> None:
+    """Compute the neighbour graph of INPUT and write its edges to GRAPH, one Parquet file."""
+    check_new(graph, overwrite=False)
+    found = api.neighbors(input_, **options)
+    found.graph.to_parquet(graph)
+    degrees = np.diff(found.graph.indptr)
+    rows = {
+        "points": f"{found.graph.n:,} x {found.dimension} from {input_}",
+        "graph": graph_line(found.graph.n_edges, float(degrees.mean()), int(degrees.max()), "embeddings"),
+        f"recall@{found.neighbors}": "not estimated" if found.recall is None else f"{found.recall:.3f} (sampled)",
+        "written": graph,
+    }
+    Console().print(pairs_table(rows))
+
+
+@main.command()
+@click.argument("subset", type=click.Path())
+@click.option("--graph", type=click.Path(), required=True, help="Edges src, dst, similarity.")
+@click.option(
+    "--points",
+    type=click.Path(),
+    help="Where ids and utilities are.  [default: ids of the graph, utility 1.0]",
+)
+@opt.objective_options
+@opt.config_options
+def score(subset: str, graph: str, points: str | None, **options: Any) -> None:
+    """Compute the objective of SUBSET, whose id column names points of a graph."""
+    found = api.score(subset, graph=graph, data=points, **options)
+    rows = {
+        "objective": f"{found.total:,.6f}",
+        "utility": f"{found.utility:,.6f}",
+        "similarity": f"{found.similarity:,.6f}",
+    }
+    Console().print(pairs_table(rows))
+
+
+@main.command()
+@click.argument("input_", metavar="INPUT", type=click.Path())
+@opt.objective_options
+@click.option("--embedding-column", help="Column of lists of floats.")
+@click.option("--metric", type=click.Choice(["cosine", "inner_product", "l2"]), help="Cosine refuses zero vectors.")
+@opt.config_options
+def validate(input_: str, **options: Any) -> None:
+    """Read INPUT and check every row, as select would."""
+    points = api.validate(input_, **options)
+    assert points.embeddings is not None
+    low, mean, high = points.utility.min(), points.utility.mean(), points.utility.max()
+    rows = {
+        "points": f"{points.n:,} x {points.embeddings.shape[1]} from {points.name}",
+        "ids": f"{points.id_type}, unique",
+        "utility": f"{points.utility_source}: {low:.4g} to {high:.4g}, mean {mean:.4g}",
+    }
+    rows |= {f"dropped, {reason}": f"{count:,} rows" for reason, count in points.dropped.items()}
+    Console().print(pairs_table(rows))
+
+
+@main.command("demo")
+@click.argument("folder", type=click.Path(), default="subsel-demo")
+@click.option(
+    "--points",
+    "n",
+    type=click.IntRange(min=100),
+    default=50_000,
+    show_default=True,
+    help="Points to generate.",
+)
+@click.option(
+    "--dimension", type=click.IntRange(min=2), default=64, show_default=True, help="Dimension of embeddings."
+)
+@click.option("--size", default="10%", show_default=True, help="How many to select.")
+@click.option("--overwrite", is_flag=True, help="Replace FOLDER's points and subset if this command wrote them.")
+def demo_command(folder: str, n: int, dimension: int, size: str, overwrite: bool) -> None:
+    """Generate points, select a subset of them, Parquet to Parquet, and show how good it is."""
+    place = Path(folder)
+    points, subset = place / "points", place / "subset"
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"folder {place} cannot be made: {error.strerror}. Choose another.") from error
+    demo.write_demo(points, n, dimension, overwrite=overwrite)
+    click.echo(f"{n:,} points x {dimension} written to {points}")
+    selection = api.select(points, size=size, output=subset, overwrite=overwrite, keep_columns=("source",))
+    _close(selection.report, subset)
+
+
+def _close(report: Report, output: str | Path) -> None:
+    Console().print(report_table(report))
+    path = Path(output)
+    manifest = f", manifest {path / MANIFEST}" if path.is_dir() else ""
+    click.echo(f"subset of {report.k:,} points: {path}{manifest}")

@@ -1,0 +1,84 @@
+"""Options shared by commands: each is a field of `SelectConfig`, so the command line and the library agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from subsel.config import SelectConfig
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _default(field: str) -> str:
+    return str(SelectConfig.model_fields[field].default)
+
+
+def _group(*options: Callable[[Any], Any]) -> Callable[[_F], _F]:
+    def add(function: _F) -> _F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def _choice(flag: str, values: list[str], field: str, text: str) -> Callable[[Any], Any]:
+    return click.option(flag, type=click.Choice(values), help=f"{text}  [default: {_default(field)}]")
+
+
+config_options = _group(
+    click.option(
+        "--config",
+        type=click.Path(dir_okay=False),
+        help="TOML file of options; those given here override it.",
+    ),
+    click.option("--seed", type=int, help=f"Seeds everything random.  [default: {_default('seed')}]"),
+    _choice(
+        "--on-bad-rows",
+        ["error", "drop"],
+        "on_bad_rows",
+        "What bad rows get: an error, or dropped and counted.",
+    ),
+    click.option(
+        "--id-column", help=f"Column of unique ids, integers or strings.  [default: {_default('id_column')}]"
+    ),
+)
+
+objective_options = _group(
+    click.option("--alpha", type=float, help=f"Weight of utility.  [default: {_default('alpha')}]"),
+    click.option("--beta", type=float, help="Weight of similarity.  [default: 1 - alpha]"),
+    click.option("--utility", help="Utility column.  [default: 'utility' if there is one, else 1.0 everywhere]"),
+    click.option("--probabilities", help="Column of class probabilities to compute the utility from."),
+    _choice(
+        "--utility-from",
+        ["margin", "entropy", "least_confidence"],
+        "utility_from",
+        "How utility follows from probabilities.",
+    ),
+)
+
+neighbor_options = _group(
+    click.option("--embedding-column", help=f"Column of lists of floats.  [default: {_default('embedding_column')}]"),
+    _choice("--metric", ["cosine", "inner_product", "l2"], "metric", "Similarity of two embeddings."),
+    click.option("--neighbors", type=int, help=f"Neighbours per point.  [default: {_default('neighbors')}]"),
+    click.option(
+        "--probes",
+        type=int,
+        help=f"Cells searched per point: more is slower and finds more.  [default: {_default('probes')}]",
+    ),
+    click.option(
+        "--descent-passes",
+        type=int,
+        help=f"Passes of neighbour-of-neighbour refinement.  [default: {_default('descent_passes')}]",
+    ),
+    click.option(
+        "--recall-sample",
+        type=int,
+        help=f"Points to estimate recall with, 0 for none.  [default: {_default('recall_sample')}]",
+    ),
+)
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if subsel wrote it.")

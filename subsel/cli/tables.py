@@ -1,0 +1,59 @@
+"""What commands print at the end."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+
+from subsel.report import Report
+
+
+def _plain() -> Table:
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    return table
+
+
+def report_table(report: Report) -> Table:
+    """Return the closing table of a selection."""
+    table = _plain()
+    points, graph, score = report.input, report.graph, report.objective
+    table.add_row("points", f"{points.points:,} from {points.name}, utility: {points.utility}")
+    for reason, count in points.dropped_rows.items():
+        table.add_row("dropped", f"{count:,} rows: {reason}")
+    table.add_row("selected", f"{report.k:,} ({report.k / points.points:.1%})")
+    table.add_row("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
+    if graph.recall is not None:
+        table.add_row(f"recall@{graph.neighbors}", f"{graph.recall:.3f} of exact neighbours (sampled)")
+    bounding = report.bounding
+    decided = f"accepted {bounding.accepted:,}, discarded {bounding.discarded:,} in {bounding.rounds} rounds"
+    table.add_row("bounding", decided if bounding.method != "off" else "off")
+    greedy = report.greedy
+    steps = f"{greedy.supersteps} superstep{'s' if greedy.supersteps != 1 else ''}"
+    table.add_row("greedy", f"{greedy.method}: selected {greedy.selected:,} in {steps}")
+    table.add_row(
+        "objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}"
+    )
+    table.add_row("  top utility", f"{score.top_utility:,.4f} {_compared(score.total, score.top_utility)}")
+    table.add_row("  random", f"{score.random:,.4f} {_compared(score.total, score.random)} (expectation)")
+    times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
+    table.add_row("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
+    return table
+
+
+def graph_line(edges: int, mean_degree: float, max_degree: int, source: str) -> str:
+    """Describe a graph in one line."""
+    return f"{edges:,} edges from {source}, {mean_degree:.1f} neighbours per point, at most {max_degree:,}"
+
+
+def _compared(ours: float, other: float) -> str:
+    return f"[dim](subset is {ours - other:+,.4f})[/dim]"
+
+
+def pairs_table(rows: dict[str, str]) -> Table:
+    """Return names and values as a table."""
+    table = _plain()
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

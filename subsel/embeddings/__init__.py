@@ -1,0 +1,1 @@
+"""Embeddings: from points to a symmetric neighbour graph."""

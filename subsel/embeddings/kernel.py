@@ -1,0 +1,243 @@
+"""Neighbour search on one part: merging cell by cell, neighbour-of-neighbour refinement, symmetrisation.
+
+Pure functions on arrays; compiled by numba. ``best`` and ``score`` are a running top-k: int32 and
+float32, (n, k), rows in falling order of score, empty places -1 and -inf. Scores are larger for nearer
+points; see `subsel.embeddings.metrics`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+#: Reverse neighbours looked at per point while refining; hubs have many more, and none of their own needs.
+MAX_REVERSE = 20
+#: Slots of the table that remembers which candidates of a point were scored; twice what fits is kept free.
+_SEEN_SLOTS = 2048
+
+
+@numba.njit(cache=True, inline="always")
+def _insert(best: Any, score: Any, row: int, candidate: int, value: float) -> Any:
+    """Insert a candidate that beats the row's last entry and is not in the row; return its place."""
+    at = best.shape[1] - 1
+    while at > 0 and score[row, at - 1] < value:
+        best[row, at], score[row, at] = best[row, at - 1], score[row, at - 1]
+        at -= 1
+    best[row, at], score[row, at] = candidate, value
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def merge_block(block: Any, queries: Any, first: int, best: Any, score: Any) -> None:
+    """Merge the scores of some queries against a run of points into the running top-k.
+
+    Args:
+        block: float32, (q, m): score of query i against point ``first + j``.
+        queries: int32 or int64, (q,): rows of ``best``; all different.
+        first: number of the run's first point. A point is no neighbour of itself.
+        best: running top-k, changed in place. Releases the GIL; two threads may merge different queries at once.
+        score: its scores, changed in place.
+    """
+    k = best.shape[1]
+    m = block.shape[1]
+    for i in range(block.shape[0]):
+        row = queries[i]
+        threshold = score[row, k - 1]
+        for begin in range(0, m, 16):
+            end = min(begin + 16, m)
+            top = block[i, begin]
+            for j in range(begin + 1, end):
+                top = max(top, block[i, j])
+            if top <= threshold:  # most runs of 16 end here
+                continue
+            for j in range(begin, end):
+                if block[i, j] > threshold and first + j != row:
+                    _insert(best, score, row, first + j, block[i, j])
+                    threshold = score[row, k - 1]
+
+
+@numba.njit(cache=True, inline="always", fastmath={"reassoc", "contract"})
+def _score(X: Any, a: int, b: int, l2: bool) -> Any:
+    """Score two points; the same bits for (a, b) and (b, a)."""
+    total = np.float32(0)
+    if l2:
+        for d in range(X.shape[1]):
+            difference = X[a, d] - X[b, d]
+            total += difference * difference
+        return -total
+    for d in range(X.shape[1]):
+        total += X[a, d] * X[b, d]
+    return total
+
+
+@numba.njit(cache=True, parallel=True)
+def rescore(X: Any, best: Any, score: Any, l2: bool) -> None:
+    """Replace scores by those of `_score`, and sort each row by falling score, equal scores by number.
+
+    A matrix product's rounding depends on the product's shape; this does not.
+    """
+    n, k = best.shape
+    for v in numba.prange(n):
+        for a in range(k):
+            j, value = best[v, a], np.float32(-np.inf)
+            if j >= 0:
+                value = _score(X, v, j, l2)
+            at = a
+            while at > 0 and (score[v, at - 1] < value or (score[v, at - 1] == value and best[v, at - 1] > j)):
+                best[v, at], score[v, at] = best[v, at - 1], score[v, at - 1]
+                at -= 1
+            best[v, at], score[v, at] = j, value
+
+
+@numba.njit(cache=True)
+def reverse_lists(best: Any, width: int) -> Any:
+    """Return up to ``width`` points that have each point among their neighbours, best placed first.
+
+    Returns:
+        int32, (n, width); empty places -1.
+    """
+    n, k = best.shape
+    reverse = np.full((n, width), -1, np.int32)
+    filled = np.zeros(n, np.int32)
+    for a in range(k):  # by place in the list: a reverse neighbour's first choices come first
+        for v in range(n):
+            j = best[v, a]
+            if j >= 0 and filled[j] < width:
+                reverse[j, filled[j]] = v
+                filled[j] += 1
+    return reverse
+
+
+@numba.njit(cache=True, parallel=True)
+def descend(X: Any, best: Any, score: Any, reverse: Any, fresh: Any, l2: bool, new_best: Any, new_score: Any, new_fresh: Any) -> Any:
+    """One pass of neighbour-of-neighbour refinement (NN-descent, Dong et al. 2011), reading old, writing new.
+
+    Candidates of v are the neighbours of its neighbours and of its reverse neighbours. Pairs of edges that
+    are both older than the last pass were looked at then and are passed over.
+
+    Args:
+        X: float32, (n, d), rows in an order in which near points are near.
+        best, score: neighbours so far, scored by `_score`.
+        reverse: see `reverse_lists`.
+        fresh: bool, (n, k): entries that the last pass found (all, before the first pass).
+        l2: score by negative squared distance instead of the inner product.
+        new_best, new_score, new_fresh: written.
+
+    Returns:
+        int, entries that changed.
+    """
+    n, k = best.shape
+    width = reverse.shape[1]
+    chunk = 256
+    changed = np.zeros((n + chunk - 1) // chunk, np.int64)
+    for c in numba.prange((n + chunk - 1) // chunk):
+        seen = np.full(_SEEN_SLOTS, -1, np.int32)
+        stamp = np.full(_SEEN_SLOTS, -1, np.int32)
+        for v in range(c * chunk, min(n, (c + 1) * chunk)):
+            for a in range(k):
+                new_best[v, a], new_score[v, a], new_fresh[v, a] = best[v, a], score[v, a], False
+            room = _SEEN_SLOTS // 2
+            for a in range(-1, k):  # what v has already, and v itself
+                j = v if a < 0 else best[v, a]
+                if j >= 0:
+                    _remember(seen, stamp, v, j)
+                    room -= 1
+            for a in range(k + width):
+                middle = best[v, a] if a < k else reverse[v, a - k]
+                if middle < 0:
+                    continue
+                first_fresh = fresh[v, a] if a < k else _is_fresh(best, fresh, middle, v)
+                for b in range(k):
+                    j = best[middle, b]
+                    if j < 0 or not (first_fresh or fresh[middle, b]) or room == 0:
+                        continue
+                    if not _remember(seen, stamp, v, j):
+                        continue
+                    room -= 1
+                    value = _score(X, v, j, l2)
+                    last, last_score = new_best[v, k - 1], new_score[v, k - 1]
+                    if value > last_score or (value == last_score and j < last):
+                        at = _insert(new_best, new_score, v, j, value)
+                        for later in range(k - 1, at, -1):
+                            new_fresh[v, later] = new_fresh[v, later - 1]
+                        new_fresh[v, at] = True
+                        changed[c] += 1
+    return changed.sum()
+
+
+@numba.njit(cache=True, inline="always")
+def _is_fresh(best: Any, fresh: Any, row: int, point: int) -> bool:
+    for a in range(best.shape[1]):
+        if best[row, a] == point:
+            return bool(fresh[row, a])
+    return False
+
+
+@numba.njit(cache=True, inline="always")
+def _remember(seen: Any, stamp: Any, v: int, j: int) -> bool:
+    """Put j into v's set (open addressing; a slot counts if stamped v); return whether it was new."""
+    slot = ((np.int64(j) * 2654435761) & 0xFFFFFFFF) >> 21  # the top 11 of 32 bits: 2048 slots
+    while stamp[slot] == v:
+        if seen[slot] == j:
+            return False
+        slot = (slot + 1) & (_SEEN_SLOTS - 1)
+    stamp[slot] = v
+    seen[slot] = j
+    return True
+
+
+@numba.njit(cache=True)
+def symmetrize(best: Any, similarity: Any) -> Any:
+    """Return the union of directed neighbour lists as a symmetric CSR matrix; the larger similarity counts.
+
+    Args:
+        best: int32, (n, k): neighbours, no repeats in a row, no self; -1 for none.
+        similarity: float32 or float64, (n, k).
+
+    Returns:
+        indptr (int64, (n+1,)), indices (int32, (m,), ascending in each row), similarity ((m,)).
+    """
+    n, k = best.shape
+    indptr = np.zeros(n + 1, np.int64)
+    for v in range(n):
+        for a in range(k):
+            j = best[v, a]
+            if j >= 0:
+                indptr[v + 1] += 1
+                if _place(best, j, v) < 0:
+                    indptr[j + 1] += 1
+    for v in range(n):
+        indptr[v + 1] += indptr[v]
+    fill = indptr[:-1].copy()
+    indices = np.empty(indptr[n], np.int32)
+    values = np.empty(indptr[n], similarity.dtype)
+    for v in range(n):
+        for a in range(k):
+            j = best[v, a]
+            if j < 0:
+                continue
+            value = similarity[v, a]
+            back = _place(best, j, v)
+            if back >= 0:
+                value = max(value, similarity[j, back])
+            else:
+                indices[fill[j]], values[fill[j]] = v, value
+                fill[j] += 1
+            indices[fill[v]], values[fill[v]] = j, value
+            fill[v] += 1
+    for v in range(n):
+        lo, hi = indptr[v], indptr[v + 1]
+        order = np.argsort(indices[lo:hi])
+        indices[lo:hi] = indices[lo:hi][order]
+        values[lo:hi] = values[lo:hi][order]
+    return indptr, indices, values
+
+
+@numba.njit(cache=True, inline="always")
+def _place(best: Any, row: int, point: int) -> int:
+    for a in range(best.shape[1]):
+        if best[row, a] == point:
+            return a
+    return -1

@@ -1,0 +1,424 @@
+"""Points from anything that speaks Arrow, checked row by row while read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+
+from subsel import schema
+from subsel.codes import codes_of, id_storage_type, repeated_rows
+from subsel.config import SelectConfig
+from subsel.embeddings.utility import utility_of_probabilities, valid_probabilities
+from subsel.errors import InputError
+from subsel.fixedpoint import Int64Array
+
+log = logging.getLogger(__name__)
+
+_BATCH_ROWS = 32_768
+_SHOWN = 3  # examples in a message
+
+
+@dataclass(slots=True)
+class Points:
+    """The points of one input, as read and checked.
+
+    Attributes:
+        name: what messages call the input.
+        ids: int64 or large_string array, (n,).
+        id_type: the ids' type in the input, which the output keeps.
+        code: int64, (n,): see `subsel.codes`.
+        rows: int64, (n,), ascending: the input's row of each point (rows may have been dropped).
+        utility: float64, (n,).
+        utility_source: where it came from, in words.
+        embeddings: float32, (n, d), not normalised; None where not asked for. The neighbour search takes it
+            away, to free it as soon as it has its own copy.
+        dropped: rows dropped, by reason.
+    """
+
+    name: str
+    ids: pa.Array
+    id_type: pa.DataType
+    code: Int64Array
+    rows: Int64Array
+    utility: npt.NDArray[np.float64]
+    utility_source: str
+    embeddings: npt.NDArray[np.float32] | None
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Number of points."""
+        return len(self.ids)
+
+    def take_embeddings(self) -> npt.NDArray[np.float32]:
+        """Return the embeddings and forget them here."""
+        assert self.embeddings is not None
+        taken, self.embeddings = self.embeddings, None
+        return taken
+
+
+def open_dataset(data: Any, config: SelectConfig) -> tuple[pads.Dataset, str]:
+    """Return anything that holds points as an Arrow dataset, without copying embeddings, and its name.
+
+    Understood: a path of a Parquet file or folder; Arrow tables, batches, readers and datasets; pandas and
+    polars data frames; Hugging Face datasets; whatever has ``__arrow_c_stream__``; numpy (n, d) arrays,
+    whose ids are then 0…n-1.
+
+    Raises:
+        InputError: the path does not exist or holds no Parquet, or the type is not understood.
+    """
+    if isinstance(data, str | Path):
+        return _open_path(Path(data)), str(data)
+    if isinstance(data, pads.Dataset):
+        return data, "the dataset"
+    if isinstance(data, np.ndarray):
+        return pads.dataset(_table_of_matrix(data, config)), "the array"
+    if hasattr(data, "with_format") and hasattr(data, "features"):  # a Hugging Face dataset
+        data = data.with_format("arrow")[:]
+    elif type(data).__module__.split(".")[0] == "pandas":
+        data = pa.Table.from_pandas(data, preserve_index=False)
+    elif not isinstance(data, pa.Table):
+        if isinstance(data, pa.RecordBatch):
+            data = pa.Table.from_batches([data])
+        elif hasattr(data, "__arrow_c_stream__"):
+            data = pa.table(data)
+        else:
+            raise InputError(
+                f"data of type {type(data).__name__} is not understood: give a Parquet path, an Arrow table or "
+                "dataset, a pandas or polars frame, a Hugging Face dataset, or a numpy (n, d) array."
+            )
+    return pads.dataset(data), "the table"
+
+
+def read_points(
+    data: Any,
+    config: SelectConfig,
+    *,
+    with_embeddings: bool,
+    utility: npt.ArrayLike | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Points:
+    """Read ids, utilities and embeddings, checking every row.
+
+    Args:
+        data: see `open_dataset`.
+        config: names of columns, metric, and what happens to bad rows.
+        with_embeddings: False where a graph is given: then no embedding column is needed.
+        utility: utilities by input row, (n,), instead of a column.
+        progress: called with the share of rows read.
+
+    Raises:
+        InputError: a column is missing or of the wrong type; the input is empty; rows are bad (null, NaN or
+            infinite values, zero vectors under cosine, unequal dimensions, null or repeated ids) and
+            ``config.on_bad_rows`` is "error".
+    """
+    dataset, name = open_dataset(data, config)
+    columns = _Columns.of(dataset.schema, config, name, with_embeddings, utility is not None)
+    n = dataset.count_rows()
+    if n == 0:
+        raise InputError(f"{name} is empty: there is nothing to select from.")
+    given = None if utility is None else _given_utility(utility, n, name)
+    reader = _Reader(columns, config, n)
+    for batch in dataset.to_batches(
+        columns=columns.names, batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1
+    ):
+        if len(batch):
+            reader.read(batch, None if given is None else given[reader.seen : reader.seen + len(batch)])
+            progress(reader.seen / n)
+    return reader.points(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which columns are read, after their types were checked."""
+
+    id: str
+    id_type: pa.DataType
+    embedding: str | None
+    utility: str | None
+    probabilities: str | None
+    utility_source: str
+
+    @property
+    def names(self) -> list[str]:
+        wanted = (self.id, self.embedding, self.utility, self.probabilities)
+        return list(dict.fromkeys(name for name in wanted if name is not None))
+
+    @classmethod
+    def of(cls, columns: pa.Schema, config: SelectConfig, name: str, with_embeddings: bool, given: bool) -> _Columns:
+        def require(column: str, what: str, option: str) -> pa.DataType:
+            if column not in columns.names:
+                raise InputError(
+                    f"{name} has no {what} column {column!r}; it has {', '.join(columns.names)}: "
+                    f"name the right one with {option}."
+                )
+            return columns.field(column).type
+
+        id_type = require(config.id_column, "id", "id_column")
+        id_storage_type(id_type)
+        if with_embeddings:
+            kind = _value_type(require(config.embedding_column, "embedding", "embedding_column"))
+            if kind is None or not pa.types.is_floating(kind):
+                raise InputError(
+                    f"column {config.embedding_column!r} of {name} is "
+                    f"{columns.field(config.embedding_column).type}, but must be lists of float16, float32 or "
+                    "float64: cast it."
+                )
+        column, probabilities = config.utility, config.probabilities
+        source = f"column {column!r}"
+        if given:
+            column = probabilities = None
+            source = "given array"
+        elif probabilities is not None:
+            kind = _value_type(require(probabilities, "probabilities", "probabilities"))
+            if kind is None or not pa.types.is_floating(kind):
+                raise InputError(f"column {probabilities!r} of {name} must be lists of floats: cast it.")
+            source = f"{config.utility_from} of column {probabilities!r}"
+        elif column is None:
+            column = schema.UTILITY if schema.UTILITY in columns.names else None
+            source = f"column {column!r}" if column else "1.0 for every point"
+        if column is not None:
+            kind = require(column, "utility", "utility")
+            if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+                raise InputError(f"column {column!r} of {name} is {kind}, but utilities are numbers: cast it.")
+        for kept in config.keep_columns:
+            require(kept, "kept", "keep_columns")
+        embedding = config.embedding_column if with_embeddings else None
+        return cls(config.id_column, id_type, embedding, column, probabilities, source)
+
+
+class _Reader:
+    """Fills one matrix and one utility vector batch by batch, leaving bad rows out and counting them."""
+
+    def __init__(self, columns: _Columns, config: SelectConfig, n: int) -> None:
+        self.columns, self.config, self.n = columns, config, n
+        self.seen = 0
+        self.kept = 0
+        self.ids: list[pa.Array] = []
+        self.rows: list[Int64Array] = []
+        self.utility = np.empty(n, np.float64)
+        self.matrix: npt.NDArray[np.float32] | None = None
+        self.dimension: dict[str, int] = {}
+        self.bad: dict[str, list[Any]] = {}
+        self.bad_count: dict[str, int] = {}
+
+    def read(self, batch: pa.RecordBatch, given: npt.NDArray[np.float64] | None) -> None:
+        ids = batch.column(self.columns.id)
+        good = np.ones(len(batch), np.bool_)
+        self._reject(good, ids.is_null().to_numpy(zero_copy_only=False), ids, "null id")
+        utility = self._utilities(batch, given, good, ids)
+        self._reject(good, ~np.isfinite(utility), ids, "null, NaN or infinite utility")
+        values = None
+        if self.columns.embedding is not None:
+            values = self._lists(batch.column(self.columns.embedding), good, ids, "embedding")
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float32, copy=False)
+            self._reject(good, np.asarray(~np.isfinite(values).all(axis=1)), ids, "NaN or infinite embedding value")
+            if self.config.metric == "cosine":
+                self._reject(good, ~values.any(axis=1), ids, "zero vector, which has no cosine")
+        keep = np.flatnonzero(good)
+        begin, self.kept = self.kept, self.kept + len(keep)
+        self.utility[begin : self.kept] = utility[keep]
+        if values is not None:
+            if self.matrix is None and len(keep):
+                self.matrix = np.empty((self.n, values.shape[1]), np.float32)
+            if self.matrix is not None:
+                self.matrix[begin : self.kept] = values if len(keep) == len(good) else values[keep]
+        self.ids.append(_stored_ids(ids if len(keep) == len(good) else ids.take(pa.array(keep))))
+        self.rows.append(self.seen + keep)
+        self.seen += len(batch)
+
+    def points(self, name: str) -> Points:
+        """Check what can be checked only now, and return the points."""
+        ids = pa.concat_arrays(self.ids)
+        rows = np.concatenate(self.rows)
+        repeats = repeated_rows(ids)
+        if repeats.size:
+            self.bad_count["repeated id"] = int(repeats.size)
+            self.bad["repeated id"] = ids.take(pa.array(repeats[:_SHOWN])).to_pylist()
+        if self.bad_count and self.config.on_bad_rows == "error":
+            raise InputError(f"{name}: {self._describe_bad()}. Mend them, or set on_bad_rows='drop' to leave them out.")
+        utility, matrix = self.utility[: self.kept], None if self.matrix is None else self.matrix[: self.kept]
+        if repeats.size:
+            keep = np.delete(np.arange(self.kept), repeats)
+            ids, rows, utility = ids.take(pa.array(keep)), rows[keep], utility[keep]
+            if matrix is not None:
+                for begin in range(0, len(keep), _BATCH_ROWS):  # in place: keep[i] >= i
+                    chunk = keep[begin : begin + _BATCH_ROWS]
+                    matrix[begin : begin + len(chunk)] = matrix[chunk]
+                matrix = matrix[: len(keep)]
+        if len(ids) == 0:
+            raise InputError(f"{name} has no good row left: {self._describe_bad()}.")
+        if self.bad_count:
+            log.warning("%s: dropped %s", name, self._describe_bad())
+        return Points(
+            name=name,
+            ids=ids,
+            id_type=self.columns.id_type,
+            code=codes_of(ids, self.config.seed),
+            rows=rows,
+            utility=utility,
+            utility_source=self.columns.utility_source,
+            embeddings=matrix,
+            dropped=dict(self.bad_count),
+        )
+
+    def _utilities(
+        self, batch: pa.RecordBatch, given: npt.NDArray[np.float64] | None, good: npt.NDArray[np.bool_], ids: pa.Array
+    ) -> npt.NDArray[np.float64]:
+        if given is not None:
+            return given
+        if self.columns.probabilities is not None:
+            values = self._lists(batch.column(self.columns.probabilities), good, ids, "probabilities")
+            values = values.astype(np.float64)
+            if values.shape[1] < 2 and good.any():
+                raise InputError(f"column {self.columns.probabilities!r} has fewer than 2 classes: margins need two.")
+            self._reject(good, ~valid_probabilities(values), ids, "probabilities that are negative or do not sum to 1")
+            return utility_of_probabilities(np.nan_to_num(values), self.config.utility_from)
+        if self.columns.utility is not None:
+            column = batch.column(self.columns.utility)
+            return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        return np.ones(len(batch))
+
+    def _lists(self, column: pa.Array, good: npt.NDArray[np.bool_], ids: pa.Array, what: str) -> npt.NDArray[Any]:
+        """Return list values as a (b, d) matrix; rows that are null or of another length become zeros."""
+        if isinstance(column, pa.ExtensionArray):
+            column = column.storage
+        lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
+        self._reject(good, lengths < 0, ids, f"null {what}")
+        if what not in self.dimension and good.any():
+            self.dimension[what] = int(lengths[np.argmax(good)])
+        d = self.dimension.get(what, 0)
+        if d == 0 and good.any():
+            raise InputError(f"{what} lists are empty: they need at least one value.")
+        self._reject(good, np.asarray(lengths != d), ids, f"{what} of another length than the first ({d})")
+        if pa.types.is_fixed_size_list(column.type):
+            flat = column.values.slice(column.offset * column.type.list_size, len(column) * column.type.list_size)
+        else:
+            flat = column.flatten()
+        values = flat.to_numpy(zero_copy_only=False)  # nulls become NaN, which is rejected later
+        fits = lengths == d
+        if fits.all() or (pa.types.is_fixed_size_list(column.type) and column.type.list_size == d):
+            return np.asarray(values.reshape(len(column), d))
+        out = np.zeros((len(column), d), values.dtype)
+        ends = np.cumsum(np.maximum(lengths, 0))
+        for row in np.flatnonzero(fits):
+            out[row] = values[ends[row] - d : ends[row]]
+        return out
+
+    def _reject(self, good: npt.NDArray[np.bool_], bad: npt.NDArray[np.bool_], ids: pa.Array, reason: str) -> None:
+        """Count rows that are bad for the first time, and remember a few of their ids."""
+        first_time = np.flatnonzero(good & bad)
+        if first_time.size:
+            self.bad_count[reason] = self.bad_count.get(reason, 0) + int(first_time.size)
+            shown = self.bad.setdefault(reason, [])
+            shown.extend(ids.take(pa.array(first_time[: _SHOWN - len(shown)])).to_pylist())
+            good[first_time] = False
+
+    def _describe_bad(self) -> str:
+        parts = []
+        for reason, count in self.bad_count.items():
+            example = ", ".join(repr(i) for i in self.bad[reason])
+            parts.append(f"{count:,} of {self.n:,} rows: {reason} (ids {example})")
+        return "; ".join(parts)
+
+
+def kept_columns(data: Any, config: SelectConfig, rows: Int64Array) -> pa.Table:
+    """Return ``config.keep_columns`` of some input rows, in the order of ``rows`` (int64, any order)."""
+    dataset, _ = open_dataset(data, config)
+    order = np.argsort(rows)
+    ascending = rows[order]
+    parts, begin = [], 0
+    for batch in dataset.to_batches(columns=list(config.keep_columns), batch_size=_BATCH_ROWS):
+        lo, hi = np.searchsorted(ascending, [begin, begin + len(batch)])
+        if lo < hi:
+            parts.append(batch.take(pa.array(ascending[lo:hi] - begin)))
+        begin += len(batch)
+    place = np.empty(len(rows), np.int64)
+    place[order] = np.arange(len(rows))
+    return pa.Table.from_batches(parts).take(pa.array(place))
+
+
+def subset_ids(subset: Any, config: SelectConfig) -> pa.Array:
+    """Return a subset's ids, int64 or large_string: from an array or list of ids, or an input's id column.
+
+    Raises:
+        InputError: ids are null, repeated, or neither integers nor strings.
+    """
+    if isinstance(subset, pa.Array | pa.ChunkedArray | list | tuple | np.ndarray):
+        ids = pa.chunked_array([subset]) if not isinstance(subset, pa.ChunkedArray) else subset
+    else:
+        batches = list(iterate_columns(subset, config, [config.id_column]))
+        ids = pa.chunked_array([batch.column(0) for batch in batches], type=batches[0].schema.field(0).type)
+    codes_of(ids, config.seed)
+    return _stored_ids(ids.combine_chunks())
+
+
+def iterate_columns(data: Any, config: SelectConfig, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the named columns of an input in batches."""
+    dataset, name = open_dataset(data, config)
+    missing = [column for column in columns if column not in dataset.schema.names]
+    if missing:
+        raise InputError(f"{name} has no column {missing[0]!r}; it has {', '.join(dataset.schema.names)}.")
+    yield from dataset.to_batches(columns=columns, batch_size=_BATCH_ROWS)
+
+
+def _open_path(path: Path) -> pads.Dataset:
+    if not path.exists():
+        raise InputError(f"input {path} does not exist: give a Parquet file or a folder of them.")
+    try:
+        dataset = pads.dataset(path, format="parquet")
+        dataset.count_rows()
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"input {path} cannot be read as Parquet: {first}") from error
+    except OSError as error:
+        raise InputError(f"input {path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not dataset.files:
+        raise InputError(f"input {path} holds no Parquet files: give a folder that does.")
+    return dataset
+
+
+def _table_of_matrix(matrix: npt.NDArray[Any], config: SelectConfig) -> pa.Table:
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise InputError(f"the array has shape {matrix.shape}, but must be (n, d) with n, d >= 1.")
+    if matrix.dtype not in (np.float16, np.float32, np.float64):
+        raise InputError(f"the array is {matrix.dtype}, but must be float16, float32 or float64: cast it.")
+    flat = pa.array(np.ascontiguousarray(matrix).reshape(-1))
+    lists = pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+    return pa.table({config.id_column: pa.array(np.arange(len(matrix))), config.embedding_column: lists})
+
+
+def _given_utility(utility: npt.ArrayLike, n: int, name: str) -> npt.NDArray[np.float64]:
+    try:
+        given = np.asarray(utility, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"utility is not an array of numbers: {error}.") from error
+    if given.shape != (n,):
+        raise InputError(f"utility has shape {given.shape}, but {name} has {n:,} rows: give one number per row.")
+    return given
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type of a list's values, None if it is no list."""
+    if isinstance(kind, pa.ExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return kind.value_type
+    return None
+
+
+def _stored_ids(ids: pa.Array) -> pa.Array:
+    try:
+        return ids.cast(id_storage_type(ids.type))
+    except pa.ArrowInvalid as error:
+        raise InputError(f"ids do not fit into 64 signed bits: {error}. Cast them to strings.") from error

@@ -1,0 +1,61 @@
+"""The verbs that drivers speak. An engine holds the parts of a graph and their boards, and runs kernels on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Concatenate, Literal, ParamSpec, Protocol
+
+from subsel.board import Board
+from subsel.graph import PartGraph
+from subsel.schema import Status
+
+#: What `kth_largest` returns for k = 0 and for k beyond the number of rows.
+ABOVE_ALL = 2**63 - 1
+BELOW_ALL = -(2**63)
+
+
+P = ParamSpec("P")
+
+#: A superstep's work on one part: changes the board in place, and nothing else. It is a module-level function, so
+#: that it can be sent to another process by name; it accounts for ``board.news`` before anything else.
+Kernel = Callable[Concatenate[PartGraph, Board, P], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many points of the whole graph have each status, and how much news the last step delivered."""
+
+    undecided: int
+    discarded: int
+    accepted: int
+    selected: int
+    news: int = 0
+
+
+class Engine(Protocol):
+    """Holds a graph in parts; every method is over all of them."""
+
+    def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+        """Run one superstep: deliver the news, run the kernel on every part, post what changed at borders."""
+
+    def counts(self) -> Counts:
+        """Return how many own points have each status."""
+
+    def kth_largest(
+        self, column: Literal["key", "lower", "code"], k: int, among: Sequence[Status], key: int | None = None
+    ) -> int:
+        """Return the exact k-th largest value of a column over own points whose status is in ``among``.
+
+        With ``key``, only points of exactly that key count. `ABOVE_ALL` for k <= 0, `BELOW_ALL` where there
+        are fewer than k.
+        """
+
+    def count_above(self, key: int, among: Sequence[Status]) -> int:
+        """Return how many own points whose status is in ``among`` have a larger key."""
+
+    def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
+        """Run the kernel on the undecided points of all parts as one part, if they are few enough.
+
+        None if they are too many, or if there is one part anyway: then `step` does the same.
+        """

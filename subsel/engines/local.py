@@ -1,0 +1,56 @@
+"""The local engine: the whole graph as one part without ghosts, in this process' memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from subsel.board import Board
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Kernel, P
+from subsel.graph import PartGraph
+from subsel.schema import Status
+
+
+class LocalEngine:
+    """Runs kernels on one part. Implements `subsel.engines.base.Engine`."""
+
+    def __init__(self, graph: PartGraph) -> None:
+        self.graph = graph
+        self.board = Board.start(graph)
+
+    def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+        """Run the kernel; there are no other parts to post to."""
+        kernel(self.graph, self.board, *args, **params)
+        return self.counts()
+
+    def counts(self) -> Counts:
+        """Return how many points have each status."""
+        return Counts(*np.bincount(self.board.status, minlength=len(Status)).tolist())
+
+    def kth_largest(
+        self, column: Literal["key", "lower", "code"], k: int, among: Sequence[Status], key: int | None = None
+    ) -> int:
+        """Return the k-th largest value by selection on a copy of the rows that count: O(n)."""
+        if k <= 0:
+            return ABOVE_ALL
+        rows = self._rows(among)
+        if key is not None:
+            rows &= self.board.key == key
+        values = (self.graph.code if column == "code" else getattr(self.board, column))[rows]
+        if k > len(values):
+            return BELOW_ALL
+        return int(np.partition(values, len(values) - k)[len(values) - k])
+
+    def count_above(self, key: int, among: Sequence[Status]) -> int:
+        """Return how many points of the given statuses have a larger key."""
+        return int(np.count_nonzero(self._rows(among) & (self.board.key > key)))
+
+    def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
+        """Return None: one part is one place already."""
+        return None
+
+    def _rows(self, among: Sequence[Status]) -> npt.NDArray[np.bool_]:
+        return np.isin(self.board.status, np.array(among, np.int8))

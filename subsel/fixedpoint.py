@@ -1,0 +1,93 @@
+"""Exact arithmetic: gains, weights and ties as int64 fixed point.
+
+One int64 *key* per point carries its gain and breaks ties::
+
+    key = round(gain x 2^F) << T | low T bits of code
+
+Sums of keys and weights are sums of integers, so they do not depend on order: the same subset comes out
+for any number of parts, workers and batches. Comparing two keys compares the gains first, then the ties.
+Two points with equal keys are ordered by their whole *code*, a seeded 64-bit hash of the user's id that is
+unique to it; so the order is total, and never that of the rows (docs/decisions/0001-ties.md).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+#: Two of an int64's 64 bits are left unused: the sign, and one so that a sum of two keys cannot overflow.
+_KEY_BITS = 62
+_MAX_TIE_BITS = 31
+_MIN_TIE_BITS = 8
+#: Weights are int32: one weight is at most 2^30.
+_WEIGHT_BITS = 30
+
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """The scale of one run: how floats become keys. Recorded in the manifest.
+
+    Attributes:
+        alpha: weight of utility, α ≥ 0.
+        beta: weight of similarity, β ≥ 0.
+        fraction_bits: F; may be negative where utilities are huge.
+        tie_bits: T.
+    """
+
+    alpha: float
+    beta: float
+    fraction_bits: int
+    tie_bits: int
+
+    @classmethod
+    def choose(
+        cls, alpha: float, beta: float, max_utility: float, max_degree: float, max_similarity: float
+    ) -> FixedPoint:
+        """Choose the bits from the largest values of a graph, so that no key and no weight overflows.
+
+        Args:
+            alpha: α ≥ 0.
+            beta: β ≥ 0.
+            max_utility: largest |u(v)|.
+            max_degree: largest Σ s over the edges of one point.
+            max_similarity: largest s.
+        """
+        # |gain| <= α|u| + βΣs at every moment: gains start at αu and lose each edge at most once.
+        gain_bits = _bits(alpha * max_utility + beta * max_degree) + 1
+        fraction_bits = _KEY_BITS - _MIN_TIE_BITS - gain_bits
+        if beta * max_similarity > 0:
+            fraction_bits = min(fraction_bits, _WEIGHT_BITS - _bits(beta * max_similarity))
+        tie_bits = min(_MAX_TIE_BITS, _KEY_BITS - gain_bits - fraction_bits)
+        return cls(alpha, beta, fraction_bits, tie_bits)
+
+    @property
+    def scale(self) -> float:
+        """2^F."""
+        return math.ldexp(1.0, self.fraction_bits)
+
+    def weights(self, similarity: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        """Return β·s in fixed point, not shifted: int32, ≥ 0, same shape as ``similarity``."""
+        out = np.empty(similarity.shape, np.int32)
+        for begin in range(0, len(similarity), 1 << 20):  # a float64 copy of a block, not of the graph
+            block = similarity[begin : begin + (1 << 20)].astype(np.float64)
+            out[begin : begin + (1 << 20)] = np.rint(block * self.beta * self.scale)
+        return out
+
+    def keys(self, utility: npt.NDArray[np.float64], code: Int64Array) -> Int64Array:
+        """Return the key of each point at gain α·u: int64, shape of ``utility``."""
+        gain = np.rint(utility * self.alpha * self.scale).astype(np.int64)
+        return (gain << self.tie_bits) | (code & ((1 << self.tie_bits) - 1))
+
+
+def _bits(value: float) -> int:
+    """Return the smallest b with value <= 2^b (0 for value 0)."""
+    if value == 0:
+        return 0
+    mantissa, exponent = math.frexp(value)
+    return exponent - 1 if mantissa == 0.5 else exponent

@@ -1,0 +1,146 @@
+"""Two graphs: the one users see (`NeighborGraph`), and one part of it as kernels see it (`PartGraph`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import scipy.sparse as sp
+
+from subsel import schema
+from subsel.fixedpoint import FixedPoint, Int64Array
+
+Int32Array = npt.NDArray[np.int32]
+#: Similarities are kept as they came: float32 from embeddings, float32 or float64 from a user's graph.
+SimilarityArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+_EDGES_PER_BATCH = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborGraph:
+    """A symmetric neighbour graph in memory: every undirected edge stands in the rows of both its ends.
+
+    Nodes are numbered for locality (near points have near numbers), not as the input's rows are;
+    ``rows`` leads back. ``to_scipy`` undoes the numbering.
+
+    Attributes:
+        ids: user ids in node order, (n,).
+        rows: int64, (n,): input row of each node.
+        indptr: int64, (n+1,).
+        indices: int32, (m,): neighbours, ascending inside a row, no self loops.
+        similarity: float32 or float64, (m,), ≥ 0, symmetric.
+    """
+
+    ids: pa.Array
+    rows: Int64Array
+    indptr: Int64Array
+    indices: Int32Array
+    similarity: SimilarityArray
+
+    @property
+    def n(self) -> int:
+        """Number of points."""
+        return len(self.indptr) - 1
+
+    @property
+    def n_edges(self) -> int:
+        """Number of undirected edges."""
+        return len(self.indices) // 2
+
+    def to_scipy(self) -> sp.csr_matrix:
+        """Return the symmetric (n, n) similarity matrix, rows and columns in the order of the input's rows."""
+        matrix = sp.csr_matrix((self.similarity, self.indices, self.indptr), shape=(self.n, self.n))
+        node_of_row = np.empty(self.n, np.int64)
+        node_of_row[self.rows] = np.arange(self.n)
+        return matrix[node_of_row][:, node_of_row].sorted_indices()
+
+    def edges(self) -> Iterator[pa.RecordBatch]:
+        """Yield the edges in user ids, each undirected edge once, in batches of about a million."""
+        out = schema.edge_schema(self.ids.type, pa.from_numpy_dtype(self.similarity.dtype))
+        rows_per_batch = max(1, _EDGES_PER_BATCH * max(self.n, 1) // max(len(self.indices), 1))
+        for begin in range(0, self.n, rows_per_batch):
+            end = min(begin + rows_per_batch, self.n)
+            lo, hi = self.indptr[begin], self.indptr[end]
+            src = np.repeat(np.arange(begin, end), np.diff(self.indptr[begin : end + 1]))
+            once = src < self.indices[lo:hi]
+            columns = [
+                self.ids.take(pa.array(src[once])),
+                self.ids.take(pa.array(self.indices[lo:hi][once])),
+                pa.array(self.similarity[lo:hi][once]),
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=out)
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the edges to one Parquet file with columns `src`, `dst` (user ids) and `similarity`.
+
+        Each undirected edge is written once; isolated points do not appear. The file appears whole or not
+        at all, and an existing one is not replaced.
+
+        Raises:
+            InputError: ``path`` exists.
+            OutputError: it cannot be written.
+        """
+        from subsel.output import new_path  # noqa: PLC0415  (output knows graphs' users, not the reverse)
+
+        out = schema.edge_schema(self.ids.type, pa.from_numpy_dtype(self.similarity.dtype))
+        with new_path(path) as temporary, pq.ParquetWriter(temporary, out) as writer:
+            for batch in self.edges():
+                writer.write_batch(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class PartGraph:
+    """One part's share of a graph, as kernels see it. Nothing in it changes while selecting.
+
+    A neighbour is a slot of this part (index < n_own) or a *ghost*, a point of another part
+    (index n_own + g). Arrays over "own and ghosts" share that numbering.
+
+    Attributes:
+        part: this part's number.
+        indptr: int64, (n_own+1,).
+        indices: int32, (m,): neighbours of own points.
+        similarity: float32 or float64, (m,), ≥ 0.
+        weight: int32, (m,): β·s in fixed point, not shifted, ≥ 0, symmetric across parts.
+        utility: float64, (n_own + n_ghost,): u.
+        code: int64, (n_own + n_ghost,): see `subsel.codes`.
+        ghost_vid: int64, (n_ghost,), ascending: addresses (part << 32 | slot) of the ghosts.
+        fixed_point: the scale of ``weight`` and of the board's keys.
+    """
+
+    part: int
+    indptr: Int64Array
+    indices: Int32Array
+    similarity: SimilarityArray
+    weight: Int32Array
+    utility: npt.NDArray[np.float64]
+    code: Int64Array
+    ghost_vid: Int64Array
+    fixed_point: FixedPoint
+
+    @property
+    def n_own(self) -> int:
+        """Number of this part's own points."""
+        return len(self.indptr) - 1
+
+    @classmethod
+    def whole(
+        cls, graph: NeighborGraph, utility: npt.NDArray[np.float64], code: Int64Array, fixed_point: FixedPoint
+    ) -> PartGraph:
+        """Return a whole graph as one part without ghosts. ``utility`` and ``code`` are in node order."""
+        return cls(
+            part=0,
+            indptr=graph.indptr,
+            indices=graph.indices,
+            similarity=graph.similarity,
+            weight=fixed_point.weights(graph.similarity),
+            utility=utility,
+            code=code,
+            ghost_vid=np.empty(0, np.int64),
+            fixed_point=fixed_point,
+        )

@@ -1,0 +1,1 @@
+"""Greedy: the subset that centralised greedy picks, part by part."""

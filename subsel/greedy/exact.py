@@ -1,0 +1,105 @@
+"""Exact greedy over an engine's parts: the subset of centralised greedy, whatever the parts (design: local dominance)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from subsel.board import Board
+from subsel.engines.base import BELOW_ALL, Engine
+from subsel.graph import PartGraph
+from subsel.greedy import kernel
+from subsel.schema import Status
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GreedyResult:
+    """How many points greedy selected, in how many supersteps."""
+
+    selected: int
+    supersteps: int
+
+
+def exact_greedy(engine: Engine, k: int) -> GreedyResult:
+    """Select k of the undecided points exactly as centralised greedy does, one superstep after another.
+
+    A point that beats all its undecided neighbours is picked by greedy before any of them, at its present
+    gain; so parts can pick such points on their own. Keys at picking fall along greedy's order, hence its
+    k picks are the top k by that key. After each superstep, whoever cannot reach the k-th largest lower bound
+    any more is discarded. On one part without ghosts this is a single pass.
+
+    Args:
+        engine: holds the graph and what bounding left undecided; on return nothing is undecided.
+        k: points to select, 0 <= k <= number undecided.
+    """
+    counts = engine.step(pick, limit=k, prune_below=BELOW_ALL)
+    supersteps = 1
+    while counts.undecided:
+        log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
+        # No final key of the k best is below the k-th largest lower bound: final keys are >= lower bounds.
+        floor = engine.kth_largest("lower", k, (Status.UNDECIDED, Status.SELECTED))
+        counts = engine.finish(pick, limit=k, prune_below=floor) or engine.step(pick, limit=k, prune_below=floor)
+        supersteps += 1
+    if counts.selected > k:  # each part may have picked up to k
+        key = engine.kth_largest("key", k, (Status.SELECTED,))
+        equal = k - engine.count_above(key, (Status.SELECTED,))
+        code = engine.kth_largest("code", equal, (Status.SELECTED,), key=key)
+        counts = engine.step(cut, key=key, code=code)
+    log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
+    return GreedyResult(counts.selected, supersteps)
+
+
+def order_subset(engine: Engine, k: int, *, restart: bool) -> None:
+    """Bring the subset's keys to those at which greedy, restricted to the subset, picks its points.
+
+    Ranks are then the order of the keys, and gains sum to the objective. Where greedy alone made the
+    subset its keys are those already, and ``restart`` is False.
+    """
+    if restart:
+        engine.step(start_over)
+        exact_greedy(engine, k)
+    else:
+        engine.step(keep_decisions)
+
+
+def pick(graph: PartGraph, board: Board, /, *, limit: int, prune_below: int) -> None:
+    """One part's share of a superstep: hear the news, prune, pick what is final."""
+    board.absorb_news(graph)
+    own = slice(0, graph.n_own)
+    hopeless = (board.status[own] == Status.UNDECIDED) & (board.key[own] < prune_below)
+    pruned = np.flatnonzero(hopeless).astype(np.int32)
+    board.status[pruned] = Status.DISCARDED
+    board.spread(graph, pruned)
+    decided = kernel.pick_dominant(
+        graph.indptr,
+        graph.indices,
+        graph.weight,
+        graph.fixed_point.tie_bits,
+        graph.code,
+        board.key,
+        board.status,
+        board.lower,
+        limit,
+    )
+    board.spread(graph, decided[board.status[decided] == Status.DISCARDED])
+
+
+def cut(graph: PartGraph, board: Board, /, *, key: int, code: int) -> None:
+    """Keep the selected points down to (key, code), the k-th of all; discard those after it."""
+    board.absorb_news(graph)
+    after = (board.key < key) | ((board.key == key) & (graph.code < code))
+    board.status[(board.status == Status.SELECTED) & after] = Status.DISCARDED
+
+
+def start_over(graph: PartGraph, board: Board, /) -> None:
+    """Begin anew on the subset, see `Board.restart`."""
+    board.restart(graph)
+
+
+def keep_decisions(graph: PartGraph, board: Board, /) -> None:
+    """Remember what selected each point; statuses stay."""
+    board.decided_by[:] = board.status[: graph.n_own]

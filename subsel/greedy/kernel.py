@@ -1,0 +1,161 @@
+"""Priority-queue greedy on one part of a graph. Pure functions on arrays; compiled by numba.
+
+Arrays over "own and ghosts" have the part's own points first; see `subsel.graph.PartGraph` and `Board`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from subsel.schema import Status
+
+_UNDECIDED = int(Status.UNDECIDED)
+_DISCARDED = int(Status.DISCARDED)
+_SELECTED = int(Status.SELECTED)
+
+
+@numba.njit(cache=True, inline="always")
+def _beats(key_a: int, code_a: int, key_b: int, code_b: int) -> bool:
+    """Compare two points in greedy's total order: by key, equal keys by code."""
+    return key_a > key_b or (key_a == key_b and code_a > code_b)
+
+
+@numba.njit(cache=True)
+def _sift_down(heap_key: Any, heap_slot: Any, size: int, code: Any, at: int) -> None:
+    """Restore the max-heap below position ``at``."""
+    key, slot = heap_key[at], heap_slot[at]
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        right = child + 1
+        if right < size and _beats(
+            heap_key[right], code[heap_slot[right]], heap_key[child], code[heap_slot[child]]
+        ):
+            child = right
+        if not _beats(heap_key[child], code[heap_slot[child]], key, code[slot]):
+            break
+        heap_key[at], heap_slot[at] = heap_key[child], heap_slot[child]
+        at = child
+    heap_key[at], heap_slot[at] = key, slot
+
+
+@numba.njit(cache=True)
+def pick_dominant(
+    indptr: Any,
+    indices: Any,
+    weight: Any,
+    tie_bits: int,
+    code: Any,
+    key: Any,
+    status: Any,
+    lower: Any,
+    limit: int,
+) -> Any:
+    """Select every point that greedy picks before all of its undecided neighbours; at most ``limit``.
+
+    Points are taken in falling order of (key, code) from a lazy heap. One is final if none of its undecided
+    neighbours beats it: neither an own point that was itself held back, nor a ghost with its last known
+    key. Otherwise it is held back, and holds back the neighbours that it beats. A final point's key is the
+    gain at which centralised greedy picks it: gains only fall, and until the first of a neighbourhood is
+    picked nothing in it changes. On a part without ghosts nothing is held back and this is plain
+    lazy greedy (Minoux 1978), in O((k + m_k) log n) after O(n).
+
+    Final points get ``status`` SELECTED and ``lower`` = key. What is left after ``limit`` final points has a
+    smaller key than all of those, so it is in no top ``limit``: DISCARDED.
+
+    Returns:
+        int32, (n_decided,): the own points decided here, discarded ones last. The keys of their undecided
+        neighbours are up to date; the lower bounds around discarded ones are for `Board.spread`.
+    """
+    n_own = len(indptr) - 1
+    size = 0
+    for v in range(n_own):
+        if status[v] == _UNDECIDED:
+            size += 1
+    heap_key = np.empty(size, np.int64)
+    heap_slot = np.empty(size, np.int32)
+    decided = np.empty(size, np.int32)
+    at = 0
+    for v in range(n_own):
+        if status[v] == _UNDECIDED:
+            heap_key[at], heap_slot[at] = key[v], v
+            at += 1
+    for at in range(size // 2 - 1, -1, -1):
+        _sift_down(heap_key, heap_slot, size, code, at)
+
+    held_back = np.zeros(n_own, np.bool_)
+    n_decided = 0
+    while size > 0 and n_decided < limit:
+        v = heap_slot[0]
+        if heap_key[0] != key[v]:  # stale: a neighbour was picked since; gains only fall
+            heap_key[0] = key[v]
+            _sift_down(heap_key, heap_slot, size, code, 0)
+            continue
+        size -= 1
+        heap_key[0], heap_slot[0] = heap_key[size], heap_slot[size]
+        _sift_down(heap_key, heap_slot, size, code, 0)
+
+        final = True
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if status[j] != _UNDECIDED:
+                continue
+            if j < n_own:
+                blocked = held_back[j]  # popped before v, so it beats v; its key has not changed since
+            else:
+                blocked = _beats(key[j], code[j], key[v], code[v])  # a stale ghost key is an upper bound
+            if blocked:
+                final = False
+                break
+        if not final:
+            held_back[v] = True
+            continue
+
+        status[v] = _SELECTED
+        lower[v] = key[v]
+        decided[n_decided] = v
+        n_decided += 1
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if j < n_own and status[j] == _UNDECIDED:
+                key[j] -= np.int64(weight[e]) << tie_bits
+    if n_decided == limit:
+        for at in range(size):
+            status[heap_slot[at]] = _DISCARDED
+            decided[n_decided] = heap_slot[at]
+            n_decided += 1
+    return decided[:n_decided]
+
+
+@numba.njit(cache=True, parallel=True)
+def realised_gains(
+    indptr: Any, indices: Any, similarity: Any, utility: Any, alpha: float, beta: float, code: Any, key: Any, status: Any
+) -> Any:
+    """Return each selected own point's gain when it was picked, in float64; 0 for the others.
+
+    gain(v) = α u(v) - β Σ s(v, j) over the selected neighbours j that were picked before v, that is,
+    that beat it by (key, code). Summed in ascending order of s, so the result does not depend on the order
+    in which a part keeps its edges. The gains of a subset sum to its objective.
+    """
+    n_own = len(indptr) - 1
+    gain = np.zeros(n_own, np.float64)
+    for v in numba.prange(n_own):
+        if status[v] != _SELECTED:
+            continue
+        earlier = np.empty(indptr[v + 1] - indptr[v], np.float64)
+        count = 0
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if status[j] == _SELECTED and _beats(key[j], code[j], key[v], code[v]):
+                earlier[count] = similarity[e]
+                count += 1
+        earlier[:count].sort()
+        total = 0.0
+        for i in range(count):
+            total += earlier[i]
+        gain[v] = alpha * utility[v] - beta * total
+    return gain

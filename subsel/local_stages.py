@@ -1,0 +1,193 @@
+"""The stages on one machine: one matrix, one graph, one part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from subsel import objective, output, schema
+from subsel.config import SelectConfig
+from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
+from subsel.embeddings.readers import Points, kept_columns, read_points
+from subsel.embeddings.user_graph import as_neighbor_graph, open_graph
+from subsel.engines.local import LocalEngine
+from subsel.errors import InputError
+from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.graph import NeighborGraph, PartGraph
+from subsel.greedy import kernel as greedy_kernel
+from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
+from subsel.run import Tell
+from subsel.schema import DECIDED_BY_NAMES, Status
+
+
+class LocalStages:
+    """Implements `subsel.pipeline.Stages` in this process' memory."""
+
+    name = "local"
+
+    def __init__(self, data: Any, graph: Any, utility: npt.ArrayLike | None, config: SelectConfig) -> None:
+        self.data, self.user_graph, self.utility, self.config = data, graph, utility, config
+        self.points: Points
+        self.graph: NeighborGraph
+        self.part: PartGraph
+        self.local: LocalEngine
+        self.table: pa.Table
+
+    def read(self, tell: Tell) -> InputReport:
+        """Read points; with a graph, only ids and utilities, and the graph itself, so that both are checked early."""
+        if self.data is None:
+            self.graph = as_neighbor_graph(self.user_graph, None, self.config)
+            self.data = pa.table({self.config.id_column: self.graph.ids})
+        with_graph = self.user_graph is not None
+        if with_graph:
+            open_graph(self.user_graph)
+        self.points = read_points(
+            self.data,
+            self.config,
+            with_embeddings=not with_graph,
+            utility=self.utility,
+            progress=lambda share: tell("rows", share),
+        )
+        return InputReport(
+            name=self.points.name,
+            points=self.points.n,
+            id_type=str(self.points.id_type),
+            utility=self.points.utility_source,
+            dropped_rows=self.points.dropped,
+        )
+
+    def neighbors(self, tell: Tell) -> GraphReport:
+        """Search neighbours, or take the user's graph."""
+        if self.user_graph is not None:
+            self.graph = as_neighbor_graph(self.user_graph, self.points.ids, self.config)
+            return graph_report(self.graph, None)
+        found = neighbor_graph(self.points, self.config, tell)
+        self.graph = found.graph
+        return graph_report(found.graph, found)
+
+    def engine(self) -> tuple[LocalEngine, FixedPointReport]:
+        """Make the whole graph one part."""
+        self.part = whole_part(self.graph, self.points, self.config)
+        self.local = LocalEngine(self.part)
+        scale = self.part.fixed_point
+        return self.local, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
+
+    def score(self, k: int) -> ObjectiveReport:
+        """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
+        part, board = self.part, self.local.board
+        alpha, beta = part.fixed_point.alpha, part.fixed_point.beta
+        slots = np.flatnonzero(board.status == Status.SELECTED)
+        ranked = slots[np.lexsort((part.code[slots], board.key[slots]))[::-1]]
+        gain = greedy_kernel.realised_gains(
+            part.indptr,
+            part.indices,
+            part.similarity,
+            part.utility,
+            alpha,
+            beta,
+            part.code,
+            board.key,
+            board.status,
+        )
+        names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
+        self.table = pa.table(
+            [
+                self.graph.ids.take(pa.array(ranked)).cast(self.points.id_type),
+                pa.array(np.arange(k)),
+                pa.array(gain[ranked]),
+                pa.array(names[board.decided_by[ranked]]),
+            ],
+            schema=schema.subset_schema(self.points.id_type),
+        )
+        self.ranked_rows = self._input_rows(ranked)
+        by_utility = np.lexsort((part.code, part.utility))[::-1][:k]
+        own = self._score_of(ranked)
+        return ObjectiveReport(
+            total=own.total,
+            utility=own.utility,
+            similarity=own.similarity,
+            random=objective.expected_random(
+                self.points.n,
+                k,
+                float(part.utility.sum()),
+                float(part.similarity.sum(dtype=np.float64)) / 2,
+                alpha,
+                beta,
+            ),
+            top_utility=self._score_of(by_utility).total,
+        )
+
+    def write(self, report: Report, path: Path | None, *, overwrite: bool) -> None:
+        """Join the kept columns back and write."""
+        if self.config.keep_columns:
+            kept = kept_columns(self.data, self.config, self.ranked_rows)
+            for name in self.config.keep_columns:
+                self.table = self.table.append_column(kept.schema.field(name), kept[name])
+        if path is not None:
+            output.write_subset(self.table, report, path, overwrite=overwrite)
+
+    def score_ids(self, ids: pa.Array) -> objective.Score:
+        """Return f of the points with these ids.
+
+        Raises:
+            InputError: an id is unknown.
+        """
+        nodes = pc.index_in(ids, value_set=self.graph.ids)
+        if nodes.null_count:
+            example = ids.filter(nodes.is_null())[0].as_py()
+            raise InputError(
+                f"{nodes.null_count:,} of {len(ids):,} ids of the subset are unknown, such as {example!r}."
+            )
+        return self._score_of(nodes.to_numpy().astype(np.int64))
+
+    def _input_rows(self, nodes: Int64Array) -> Int64Array:
+        return self.points.rows[self.graph.rows[nodes]]
+
+    def _score_of(self, nodes: Int64Array) -> objective.Score:
+        member = np.zeros(self.points.n, np.bool_)
+        member[nodes] = True
+        part = self.part
+        return objective.score_subset(
+            part.indptr,
+            part.indices,
+            part.similarity,
+            part.utility,
+            member,
+            part.fixed_point.alpha,
+            part.fixed_point.beta,
+        )
+
+
+def whole_part(graph: NeighborGraph, points: Points, config: SelectConfig) -> PartGraph:
+    """Return a graph as one part, with utilities and codes in node order and the scale that fits its values."""
+    utility = points.utility[graph.rows]
+    has_edges = len(graph.similarity) > 0
+    degrees = objective.weighted_degrees(graph.indptr, graph.similarity)
+    scale = FixedPoint.choose(
+        config.alpha,
+        config.similarity_weight,
+        max_utility=float(np.abs(utility).max()),
+        max_degree=float(degrees.max()),
+        max_similarity=float(graph.similarity.max()) if has_edges else 0.0,
+    )
+    return PartGraph.whole(graph, utility, points.code[graph.rows], scale)
+
+
+def graph_report(graph: NeighborGraph, found: NeighborResult | None) -> GraphReport:
+    """Describe a graph; ``found`` is None for the user's own."""
+    degrees = np.diff(graph.indptr)
+    return GraphReport(
+        source="embeddings" if found else "given",
+        edges=graph.n_edges,
+        mean_degree=round(float(degrees.mean()), 2),
+        max_degree=int(degrees.max()),
+        neighbors=None if found is None else found.neighbors,
+        dimension=None if found is None else found.dimension,
+        cells=None if found is None else found.cells,
+        recall=None if found is None else found.recall,
+    )

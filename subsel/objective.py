@@ -1,0 +1,79 @@
+"""The objective f(S) = α Σ u(v) - β Σ s(a,b), |S| = k, each undirected edge inside S once. In float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from subsel.graph import SimilarityArray
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The objective of one subset and its two terms: ``total = utility - similarity``.
+
+    ``utility`` is α Σ u, ``similarity`` is β Σ s over the edges inside the subset.
+    """
+
+    total: float
+    utility: float
+    similarity: float
+
+
+def score_subset(
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    similarity: SimilarityArray,
+    utility: npt.NDArray[np.float64],
+    member: npt.NDArray[np.bool_],
+    alpha: float,
+    beta: float,
+) -> Score:
+    """Return the objective of the subset ``member`` (bool, (n,)) of a symmetric graph."""
+    utility_term = alpha * float(utility[member].sum())
+    similarity_term = beta * float(_edge_sum(indptr, indices, similarity, member)) / 2
+    return Score(utility_term - similarity_term, utility_term, similarity_term)
+
+
+def expected_random(n: int, k: int, utility_sum: float, edge_sum: float, alpha: float, beta: float) -> float:
+    """Return the expectation of f over all k-subsets, uniformly: exact, nothing is sampled.
+
+    A point is in with probability k/n, both ends of an edge with probability k(k-1)/(n(n-1)).
+
+    Args:
+        n: number of points.
+        k: size of the subset.
+        utility_sum: Σ u over all points.
+        edge_sum: Σ s over all undirected edges, each once.
+        alpha: α.
+        beta: β.
+    """
+    pair = k * (k - 1) / (n * (n - 1)) if n > 1 else 0.0
+    return alpha * utility_sum * k / n - beta * edge_sum * pair
+
+
+@numba.njit(cache=True)
+def _edge_sum(indptr: Any, indices: Any, similarity: Any, member: Any) -> float:
+    total = 0.0
+    for v in range(len(indptr) - 1):
+        if member[v]:
+            row = 0.0
+            for e in range(indptr[v], indptr[v + 1]):
+                if member[indices[e]]:
+                    row += similarity[e]
+            total += row
+    return total
+
+
+@numba.njit(cache=True)
+def weighted_degrees(indptr: Any, similarity: Any) -> Any:
+    """Return Σ s over each point's edges: float64, (n,)."""
+    out = np.zeros(len(indptr) - 1, np.float64)
+    for v in range(len(out)):
+        for e in range(indptr[v], indptr[v + 1]):
+            out[v] += similarity[e]
+    return out

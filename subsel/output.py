@@ -1,0 +1,104 @@
+"""Writing: everything appears whole or not at all, and nothing that exists is replaced unasked."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from subsel.errors import InputError, OutputError
+from subsel.report import Report
+
+#: A subset folder's manifest. The underscore hides it from Parquet readers (docs/decisions/0003-manifest-name.md).
+MANIFEST = "_manifest.json"
+
+
+def check_new(path: str | Path, *, overwrite: bool) -> None:
+    """Raise early if ``path`` could not be written at the end.
+
+    Raises:
+        InputError: it exists and ``overwrite`` is False, or is a folder that subsel did not write, or its
+            parent folder does not exist.
+    """
+    path = Path(path)
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"the folder {path.absolute().parent} of output {path} does not exist: make it first.")
+    if not path.exists():
+        return
+    if not overwrite:
+        raise InputError(f"output {path} exists: choose another path, or ask for it to be replaced (overwrite).")
+    if path.is_dir() and not (path / MANIFEST).is_file():
+        raise InputError(
+            f"output {path} is a folder without {MANIFEST}, so subsel did not write it: choose another path."
+        )
+
+
+@contextmanager
+def new_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it into place if the block succeeds, remove it if not.
+
+    The block may make a file or a folder there. A file or folder that is replaced is moved aside first and
+    removed last, so at every moment one of the two is whole.
+
+    Raises:
+        InputError: see `check_new`.
+        OutputError: writing failed (disk full, no permission).
+    """
+    path = Path(path)
+    check_new(path, overwrite=overwrite)
+    token = uuid.uuid4().hex[:8]
+    temporary = path.with_name(f".{path.name}.tmp-{token}")
+    aside = path.with_name(f".{path.name}.old-{token}")
+    try:
+        yield temporary
+        if path.exists():
+            path.rename(aside)
+        temporary.rename(path)
+    except OSError as error:
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+        why = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        free = shutil.disk_usage(path.absolute().parent).free / 2**20
+        raise OutputError(
+            f"{path} could not be written: {why} ({free:,.0f} MiB free in {path.absolute().parent}). "
+            "Nothing was left behind; free some space or choose another path."
+        ) from error
+    finally:
+        remove(temporary)
+        if path.exists():
+            remove(aside)
+
+
+def write_subset(table: pa.Table, report: Report, path: Path, *, overwrite: bool) -> None:
+    """Write a subset and its manifest.
+
+    ``path`` becomes a folder of Parquet and the manifest, or one Parquet file if it ends in ``.parquet``; the
+    manifest is in the Parquet metadata (key ``subsel``) either way.
+
+    Raises:
+        InputError: see `check_new`.
+        OutputError: see `new_path`.
+    """
+    manifest = report.model_dump_json(indent=2)
+    table = table.replace_schema_metadata({"subsel": report.model_dump_json()})
+    with new_path(path, overwrite=overwrite) as temporary:
+        if path.suffix == ".parquet":
+            pq.write_table(table, temporary)
+            return
+        temporary.mkdir()
+        pq.write_table(table, temporary / "part-00000.parquet")
+        (temporary / MANIFEST).write_text(manifest + "\n")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder that this process made; nothing if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()

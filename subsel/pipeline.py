@@ -1,0 +1,85 @@
+"""The pipeline on one screen: read, neighbours, bounding, greedy, score, write; the same on every engine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+from subsel.bounding.driver import BoundingResult, bound
+from subsel.config import SelectConfig, resolve_size
+from subsel.engines.base import Engine
+from subsel.greedy.exact import exact_greedy, order_subset
+from subsel.report import (
+    BoundingReport,
+    FixedPointReport,
+    GraphReport,
+    GreedyReport,
+    InputReport,
+    ObjectiveReport,
+    Report,
+)
+from subsel.run import Run, Tell
+from subsel.version import __version__
+
+
+class Stages(Protocol):
+    """What differs between engines: where points and graph live, and how they get there and out again."""
+
+    name: str
+
+    def read(self, tell: Tell) -> InputReport:
+        """Read and check the points."""
+
+    def neighbors(self, tell: Tell) -> GraphReport:
+        """Make the neighbour graph, or take the user's."""
+
+    def engine(self) -> tuple[Engine, FixedPointReport]:
+        """Put the graph into parts with boards that have nothing decided."""
+
+    def score(self, k: int) -> ObjectiveReport:
+        """Rank the subset that the engine's boards hold, compute its gains and what it is compared with."""
+
+    def write(self, report: Report, output: Path | None, *, overwrite: bool) -> None:
+        """Write the ranked subset, if an output is given."""
+
+
+def run_pipeline(stages: Stages, config: SelectConfig, run: Run, output: Path | None, *, overwrite: bool) -> Report:
+    """Select a subset and write it.
+
+    Raises:
+        InputError: the input or the request is wrong; nothing was written.
+        OutputError: the subset could not be written; nothing was left behind.
+    """
+    with run.stage("read") as tell:
+        points = stages.read(tell)
+        k = resolve_size(config.size, points.points, points.name)
+    with run.stage("neighbors") as tell:
+        graph = stages.neighbors(tell)
+        engine, fixed_point = stages.engine()
+    with run.stage("bounding") as tell:
+        tell("rounds", 0)
+        bounds = bound(engine, k) if config.bounding == "exact" else BoundingResult(0, 0, 0)
+    with run.stage("greedy") as tell:
+        tell("supersteps", 0)
+        picked = exact_greedy(engine, k - bounds.accepted)
+        order_subset(engine, k, restart=bounds.accepted > 0)
+    with run.stage("score"):
+        scores = stages.score(k)
+    report = Report(
+        subsel=__version__,
+        run_id=run.id,
+        engine=stages.name,
+        config=config,
+        k=k,
+        input=points,
+        graph=graph,
+        fixed_point=fixed_point,
+        bounding=BoundingReport(method=config.bounding, **asdict(bounds)),
+        greedy=GreedyReport(method=config.greedy, **asdict(picked)),
+        objective=scores,
+        seconds=dict(run.seconds),
+    )
+    with run.stage("write"):
+        stages.write(report, output, overwrite=overwrite)
+    return report.model_copy(update={"seconds": dict(run.seconds)})

@@ -1,0 +1,88 @@
+"""What a run did, as data: the manifest's content and what the closing table shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from subsel.config import SelectConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputReport(_Section):
+    """What was read."""
+
+    name: str
+    points: int
+    id_type: str
+    utility: str
+    dropped_rows: dict[str, int]
+
+
+class GraphReport(_Section):
+    """The neighbour graph; the last four are None for a graph of the user's."""
+
+    source: str
+    edges: int
+    mean_degree: float
+    max_degree: int
+    neighbors: int | None = None
+    dimension: int | None = None
+    cells: int | None = None
+    recall: float | None = None
+
+
+class FixedPointReport(_Section):
+    """The scale of the exact arithmetic: gains are multiples of 2^-fraction_bits."""
+
+    fraction_bits: int
+    tie_bits: int
+
+
+class BoundingReport(_Section):
+    """What bounding decided."""
+
+    method: str
+    accepted: int
+    discarded: int
+    rounds: int
+
+
+class GreedyReport(_Section):
+    """What greedy selected."""
+
+    method: str
+    selected: int
+    supersteps: int
+
+
+class ObjectiveReport(_Section):
+    """f of the subset and its terms; the expectation over random k-subsets; f of the k of largest utility."""
+
+    total: float
+    utility: float
+    similarity: float
+    random: float
+    top_utility: float
+
+
+class Report(_Section):
+    """One selection. Serialised it is the manifest."""
+
+    subsel: str
+    run_id: str
+    finished: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    engine: str
+    config: SelectConfig
+    k: int
+    input: InputReport
+    graph: GraphReport
+    fixed_point: FixedPointReport
+    bounding: BoundingReport
+    greedy: GreedyReport
+    objective: ObjectiveReport
+    seconds: dict[str, float]
