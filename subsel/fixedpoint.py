@@ -19,10 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from subsel.errors import InputError
+
 #: Two of an int64's 64 bits are left unused: the sign, and one so that a sum of two keys cannot overflow.
 _KEY_BITS = 62
 _MAX_TIE_BITS = 31
 _MIN_TIE_BITS = 8
+#: Finer than any data; it keeps 2^F a float64.
+_MAX_FRACTION_BITS = 512
 #: Weights are int32: one weight is at most 2^30.
 _WEIGHT_BITS = 30
 
@@ -57,10 +61,16 @@ class FixedPoint:
             max_utility: largest |u(v)|.
             max_degree: largest Σ s over the edges of one point.
             max_similarity: largest s.
+
+        Raises:
+            InputError: a gain could be beyond float64.
         """
         # |gain| <= α|u| + βΣs at every moment: gains start at αu and lose each edge at most once.
-        gain_bits = _bits(alpha * max_utility + beta * max_degree) + 1
-        fraction_bits = _KEY_BITS - _MIN_TIE_BITS - gain_bits
+        largest = alpha * max_utility + beta * max_degree
+        if not math.isfinite(largest):
+            raise InputError(f"the largest possible gain, {largest}, is no finite number: scale the utilities down.")
+        gain_bits = _bits(largest) + 1
+        fraction_bits = min(_KEY_BITS - _MIN_TIE_BITS - gain_bits, _MAX_FRACTION_BITS)
         if beta * max_similarity > 0:
             fraction_bits = min(fraction_bits, _WEIGHT_BITS - _bits(beta * max_similarity))
         tie_bits = min(_MAX_TIE_BITS, _KEY_BITS - gain_bits - fraction_bits)

@@ -23,8 +23,8 @@ def cell_count(n: int, probes: int) -> int:
     """Return how many cells a search should use: 0.4·√(probes·n), and at least 64 points per cell.
 
     A point costs one score per cell to assign and probes·n/cells scores to search; the sum is least at
-    √(probes·n). Fewer and larger cells cost more scores but make larger matrix products and miss fewer
-    neighbours: 0.4 was best on clustered and on high-dimensional data (benchmarks/neighbor_graph.py).
+    √(probes·n). Fewer and larger cells cost more scores, but make larger matrix products and miss fewer
+    neighbours.
     """
     return int(max(1, min(0.4 * np.sqrt(probes * n), n // 64)))
 

@@ -23,7 +23,7 @@ from subsel.fixedpoint import Int64Array
 
 log = logging.getLogger(__name__)
 
-_BATCH_ROWS = 32_768
+_BATCH_ROWS = 8_192
 _SHOWN = 3  # examples in a message
 
 
@@ -128,12 +128,11 @@ def read_points(
         raise InputError(f"{name} is empty: there is nothing to select from.")
     given = None if utility is None else _given_utility(utility, n, name)
     reader = _Reader(columns, config, n)
-    for batch in dataset.to_batches(
-        columns=columns.names, batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1
-    ):
+    for batch in _scan(dataset, columns.names):
         if len(batch):
             reader.read(batch, None if given is None else given[reader.seen : reader.seen + len(batch)])
             progress(reader.seen / n)
+    pa.default_memory_pool().release_unused()
     return reader.points(name)
 
 
@@ -224,7 +223,7 @@ class _Reader:
                 values = values.astype(np.float32, copy=False)
             self._reject(good, np.asarray(~np.isfinite(values).all(axis=1)), ids, "NaN or infinite embedding value")
             if self.config.metric == "cosine":
-                self._reject(good, ~values.any(axis=1), ids, "zero vector, which has no cosine")
+                self._reject(good, np.asarray(~values.any(axis=1)), ids, "zero vector, which has no cosine")
         keep = np.flatnonzero(good)
         begin, self.kept = self.kept, self.kept + len(keep)
         self.utility[begin : self.kept] = utility[keep]
@@ -338,7 +337,7 @@ def kept_columns(data: Any, config: SelectConfig, rows: Int64Array) -> pa.Table:
     order = np.argsort(rows)
     ascending = rows[order]
     parts, begin = [], 0
-    for batch in dataset.to_batches(columns=list(config.keep_columns), batch_size=_BATCH_ROWS):
+    for batch in _scan(dataset, list(config.keep_columns)):
         lo, hi = np.searchsorted(ascending, [begin, begin + len(batch)])
         if lo < hi:
             parts.append(batch.take(pa.array(ascending[lo:hi] - begin)))
@@ -369,7 +368,17 @@ def iterate_columns(data: Any, config: SelectConfig, columns: list[str]) -> Iter
     missing = [column for column in columns if column not in dataset.schema.names]
     if missing:
         raise InputError(f"{name} has no column {missing[0]!r}; it has {', '.join(dataset.schema.names)}.")
-    yield from dataset.to_batches(columns=columns, batch_size=_BATCH_ROWS)
+    yield from _scan(dataset, columns)
+
+
+def _scan(dataset: pads.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield batches in the dataset's order, without reading ahead: what is in memory is one batch, not files."""
+    options = {}
+    if isinstance(dataset, pads.FileSystemDataset):
+        options["fragment_scan_options"] = pads.ParquetFragmentScanOptions(pre_buffer=False)
+    yield from dataset.to_batches(
+        columns=columns, batch_size=_BATCH_ROWS, batch_readahead=0, fragment_readahead=0, **options
+    )
 
 
 def _open_path(path: Path) -> pads.Dataset:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import faiss
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from subsel.config import Metric
 from subsel.embeddings import kernel
-from subsel.embeddings.metrics import FloatMatrix, faiss_metric
+from subsel.embeddings.metrics import FloatMatrix
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 
@@ -65,11 +64,7 @@ def search_cells(
                 continue
             first, last = int(bounds[cell]), int(bounds[cell + 1])
             rows = queries[start:stop]
-            block = X[rows] @ X[first:last].T
-            if squares is not None:
-                block *= 2
-                block -= squares[rows, None]
-                block -= squares[None, first:last]
+            block = scores(X[rows], X[first:last], None if squares is None else squares[rows], metric)
             kernel.merge_block(block, rows, first, best, score)
 
     blocks = range(0, n, _BLOCK_ROWS)
@@ -131,22 +126,31 @@ def estimate_recall(
     k = min(best.shape[1], len(X) - 1)
     if k == 0 or len(sample) == 0:
         return 1.0
+    q = len(sample)
     queries = np.ascontiguousarray(X[sample])
-    _, found = faiss.knn(queries, X, k + 1, metric=faiss_metric(metric))
-    # faiss finds the point itself too, unless duplicates crowd it out; either way k others remain.
-    exact = np.empty((len(sample), k), np.int32)
-    for i, row in enumerate(found):
-        others = row[row != sample[i]]
-        exact[i] = others[:k]
-    exact_score = np.zeros(exact.shape, np.float32)
-    _score_pairs(X, sample, exact, exact_score, metric)
-    kth = exact_score.min(axis=1)
-    return float((score[sample, :k] >= kth[:, None] - 1e-6 * np.abs(kth[:, None])).mean())
+    squares = np.square(queries).sum(axis=1) if metric == "l2" else None
+    exact = np.full((q, k), -np.inf, np.float32)
+    found = np.empty((q, k), np.int32)  # which points they are is not needed
+    for first in range(0, len(X), _BLOCK_ROWS):
+        rows = X[first : first + _BLOCK_ROWS]
+        block = scores(queries, rows, squares, metric)
+        inside = np.flatnonzero((sample >= first) & (sample < first + len(rows)))
+        block[inside, sample[inside] - first] = -np.inf  # a point is no neighbour of itself
+        kernel.merge_block(block, np.arange(q, dtype=np.int32), q + first, found, exact)
+    kth = exact[:, -1:]
+    return float((score[sample, :k] >= kth - 1e-5 * np.maximum(np.abs(kth), 1e-3)).mean())
 
 
-def _score_pairs(
-    X: FloatMatrix, points: Int64Array, others: Int32Array, out: npt.NDArray[np.float32], metric: Metric
-) -> None:
-    for i, point in enumerate(points):
-        rows = X[others[i]]
-        out[i] = -np.square(rows - X[point]).sum(axis=1) if metric == "l2" else rows @ X[point]
+def scores(
+    queries: FloatMatrix, rows: FloatMatrix, squares: npt.NDArray[np.float32] | None, metric: Metric
+) -> npt.NDArray[np.float32]:
+    """Return the scores of some points against others, (q, m), as one matrix product.
+
+    ``squares``: float32, (q,), squared lengths of the queries; needed for l2 only.
+    """
+    block = queries @ rows.T
+    if squares is not None and metric == "l2":
+        block *= 2
+        block -= squares[:, None]
+        block -= np.einsum("ij,ij->i", rows, rows)
+    return block

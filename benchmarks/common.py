@@ -1,0 +1,72 @@
+"""What benchmarks share: the machine in words, timing, peak memory, graphs to select from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+from subsel import NeighborGraph, SelectConfig
+from subsel.embeddings.user_graph import as_neighbor_graph
+
+
+def machine() -> str:
+    """Describe this machine in one line."""
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return the wall seconds of a call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def rss_bytes() -> int:
+    """Return this process' resident memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class PeakMemory:
+    """Samples this process' resident memory every 5 ms; ``peak`` is the most above where it began, in bytes."""
+
+    def __enter__(self) -> PeakMemory:
+        self.begin = rss_bytes()
+        self.peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def _sample(self) -> None:
+        while not self._stop.wait(0.005):
+            self.peak = max(self.peak, rss_bytes() - self.begin)
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def local_graph(n: int, seed: int = 0) -> NeighborGraph:
+    """Return a random graph like a kNN graph in cell order: ten near neighbours per point, symmetrised."""
+    rng = np.random.default_rng(seed)
+    src = np.repeat(np.arange(n), 10)
+    dst = (src + rng.integers(1, 200, len(src))) % n
+    similarity = 0.4 + 0.5 * rng.random(len(src), np.float32)
+    return as_neighbor_graph(sp.csr_matrix((similarity, (src, dst)), shape=(n, n)), None, SelectConfig())

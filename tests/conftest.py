@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from subsel import demo
+
+settings.register_profile(
+    "subsel",
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("subsel")
+
+
+@pytest.fixture(scope="session")
+def demo_table():
+    """3,000 demo points; do not change it."""
+    return demo.demo_table(3000, 16)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subsel import codes as codes_module
+from subsel.codes import codes_of, hash_ids, repeated_rows
+from subsel.errors import InputError
+from subsel.fixedpoint import FixedPoint
+
+positive = st.floats(0, 1e12, allow_subnormal=False)
+
+
+@given(positive, positive, st.integers(1, 100_000), st.floats(0, 10), st.floats(0, 10))
+def test_no_key_and_no_weight_overflows(utility, similarity, degree, alpha, beta):
+    scale = FixedPoint.choose(alpha, beta, utility, similarity * degree, similarity)
+    weight = int(np.rint(similarity * beta * scale.scale))
+    assert 0 <= weight <= 2**30
+    assert 8 <= scale.tie_bits <= 31
+    for gain in (alpha * utility, -alpha * utility - beta * similarity * degree):
+        assert abs(int(gain * scale.scale) << scale.tie_bits) < 2**62
+
+
+def test_usual_data_keeps_24_fractional_bits():
+    scale = FixedPoint.choose(0.9, 0.1, max_utility=1.0, max_degree=40.0, max_similarity=1.0)
+    assert scale.fraction_bits >= 24
+    assert scale.tie_bits >= 20
+
+
+def test_hub_of_a_million_neighbours_keeps_its_precision():
+    scale = FixedPoint.choose(0.5, 0.5, max_utility=1.0, max_degree=1e6, max_similarity=1.0)
+    assert scale.fraction_bits >= 24
+
+
+def test_key_carries_gain_and_tie():
+    scale = FixedPoint(alpha=0.5, beta=0.5, fraction_bits=20, tie_bits=7)
+    key = scale.keys(np.array([-3.0, 3.0]), np.array([-1, 5]))
+    assert (key >> 7).tolist() == [-(3 << 19), 3 << 19]
+    assert (key & 127).tolist() == [127, 5]
+
+
+def test_gain_beyond_float64_is_an_error():
+    with pytest.raises(InputError, match="scale the utilities down"):
+        FixedPoint.choose(10.0, 0.0, 1e308, 0.0, 0.0)
+
+
+def test_tiny_and_huge_values_keep_relative_precision():
+    for magnitude in (1e-200, 1e-9, 1e9, 1e200):
+        scale = FixedPoint.choose(1.0, 1.0, magnitude, magnitude, magnitude)
+        weight = scale.weights(np.array([magnitude / 3]))[0]
+        assert weight / scale.scale == pytest.approx(magnitude / 3, rel=2**-24)
+
+
+def test_codes_do_not_depend_on_row_order_chunks_or_string_type():
+    names = [f"point-{i}" for i in range(1000)]
+    one = codes_of(pa.array(names), 3)
+    two = codes_of(pa.chunked_array([names[:10], names[10:]]), 3)
+    large = codes_of(pa.array(names, pa.large_string()).slice(5), 3)
+    assert (one == two).all()
+    assert (one[5:] == large).all()
+    assert (codes_of(pa.array(names[::-1]), 3)[::-1] == one).all()
+    assert (codes_of(pa.array(names), 4) != one).all()
+
+
+def test_integer_widths_agree():
+    small, wide = pa.array([1, 2, 3], pa.int8()), pa.array([1, 2, 3], pa.int64())
+    assert (codes_of(small, 0) == codes_of(wide, 0)).all()
+
+
+def test_codes_look_uniform():
+    codes = codes_of(pa.array(np.arange(100_000)), 0)
+    assert len(np.unique(codes)) == 100_000
+    for bit in range(64):
+        assert abs(((codes >> bit) & 1).mean() - 0.5) < 0.01
+
+
+def test_colliding_strings_get_codes_of_their_own_whatever_their_order(monkeypatch):
+    def collide(ids, seed):
+        return np.array([math.trunc(len(name.as_py())) for name in ids], np.int64)
+
+    monkeypatch.setattr(codes_module, "hash_ids", collide)
+    names = ["aa", "ab", "ac", "b", "abc"]
+    forward = dict(zip(names, codes_of(pa.array(names), 0).tolist(), strict=True))
+    backward = dict(zip(names[::-1], codes_of(pa.array(names[::-1]), 0).tolist(), strict=True))
+    assert forward == backward
+    assert len(set(forward.values())) == 5
+
+
+def test_duplicates_and_nulls():
+    assert repeated_rows(pa.array(["a", "b", "a", "a"])).tolist() == [2, 3]
+    with pytest.raises(InputError, match=r"2 of 4 rows repeat the id of an earlier row, such as 'a'"):
+        codes_of(pa.array(["a", "b", "a", "a"]), 0)
+    with pytest.raises(InputError, match="1 of 2 ids are null"):
+        hash_ids(pa.array([1, None]), 0)
+    with pytest.raises(InputError, match="ids are double, but must be integers or strings"):
+        hash_ids(pa.array([1.5]), 0)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import subsel
+from subsel.demo import demo_points
+from subsel.embeddings import cells, kernel, search
+from subsel.embeddings.metrics import prepare_rows, similarity_of_scores
+from tests.reference import exact_neighbors
+
+METRICS = ["cosine", "inner_product", "l2"]
+
+
+def table(points, ids=None):
+    ids = np.arange(len(points)) if ids is None else ids
+    return pa.table({"id": ids, "embedding": list(points)})
+
+
+def edge_set(graph):
+    return {
+        (min(a, b), max(a, b)): s
+        for batch in graph.edges()
+        for a, b, s in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    }
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_searching_every_cell_is_exact(metric, rng):
+    X = prepare_rows(rng.standard_normal((700, 9)), metric)
+    centroids = cells.train_cells(X, 12, metric, 0)
+    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), centroids, 12, metric)
+    best, score = search.search_cells(X[assigned.order], assigned.bounds, assigned.probes, 7, metric)
+    assert (best != np.arange(700)[:, None]).all()
+    found = similarity_of_scores(score, metric)
+    expected = exact_neighbors(X[assigned.order], 7, metric)
+    assert found == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_refinement_only_improves_and_reaches_the_exact_neighbours(metric, rng):
+    X = prepare_rows(rng.standard_normal((600, 6)), metric)
+    centroids = cells.train_cells(X, 10, metric, 0)
+    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), centroids, 3, metric)
+    Y = X[assigned.order]
+    best, score = search.search_cells(Y, assigned.bounds, assigned.probes, 8, metric)
+    better, better_score = search.descend(Y, best, score, 8, metric)
+    assert (better_score >= score).all()
+    assert (np.diff(better_score, axis=1) <= 0).all()
+    for row in better:
+        assert len(set(row.tolist())) == len(row)
+    exact = exact_neighbors(Y, 8, metric)
+    found = similarity_of_scores(better_score.copy(), metric)
+    recall = (found >= exact[:, -1:] - 1e-6).mean()
+    # by inner product, points of small norm are nobody's neighbours, so few paths lead to them
+    assert recall > (0.9 if metric == "inner_product" else 0.99)
+    sample = np.arange(600)
+    assert search.estimate_recall(Y, better, better_score, sample, metric) == pytest.approx(recall, abs=0.005)
+
+
+def test_recall_on_demo_data_at_default_settings(demo_table):
+    found = subsel.neighbors(demo_table)
+    assert found.recall >= 0.95
+
+
+def test_more_probes_find_more():
+    points, _ = demo_points(6000, 24)
+    recalls = [subsel.neighbors(points, probes=p, descent_passes=0, recall_sample=1000).recall for p in (1, 4, 16)]
+    assert recalls[0] < recalls[1] < recalls[2]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_permuting_rows_leaves_the_graph_unchanged(metric, demo_table, rng):
+    one = edge_set(subsel.neighbors(demo_table, metric=metric).graph)
+    shuffled = demo_table.take(pa.array(rng.permutation(len(demo_table))))
+    assert edge_set(subsel.neighbors(shuffled, metric=metric).graph) == one
+
+
+def test_similarities_are_those_of_the_metric(rng):
+    points = rng.standard_normal((300, 5)).astype(np.float32)
+    for metric in METRICS:
+        matrix = subsel.neighbors(points, metric=metric, probes=50).graph.to_scipy()
+        a, b = matrix.nonzero()
+        x, y = points[a].astype(float), points[b].astype(float)
+        dot = (x * y).sum(1)
+        expected = {
+            "cosine": dot / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1),
+            "inner_product": dot,
+            "l2": 1 / (1 + np.linalg.norm(x - y, axis=1)),
+        }[metric]
+        assert matrix.data[matrix.data > 0].min() > 0
+        assert np.asarray(matrix[a, b]).ravel() == pytest.approx(np.maximum(expected, 0), abs=1e-5)
+        assert abs(matrix - matrix.T).max() == 0
+        assert matrix.diagonal().sum() == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_float_widths(dtype, rng):
+    points = rng.standard_normal((200, 8)).astype(dtype)
+    assert subsel.neighbors(points).graph.n_edges >= 200 * 10 // 2
+
+
+def test_masses_of_duplicates_are_split_and_find_each_other(rng):
+    points = np.concatenate([np.tile(rng.standard_normal((1, 8)), (3000, 1)), rng.standard_normal((1000, 8))])
+    found = subsel.neighbors(points.astype(np.float32), recall_sample=500)
+    assert found.recall > 0.9
+    matrix = found.graph.to_scipy()
+    assert matrix[:3000].max(axis=1).toarray().min() == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 11])
+def test_fewer_points_than_neighbours(n, rng):
+    found = subsel.neighbors(rng.standard_normal((n, 4)).astype(np.float32), metric="l2")
+    assert found.neighbors == min(10, n - 1)
+    assert found.graph.n_edges == (n * (n - 1) // 2 if n <= 11 else None)
+
+
+def test_number_of_threads_changes_nothing(demo_table):
+    import numba
+
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        one = subsel.neighbors(demo_table).graph
+    finally:
+        numba.set_num_threads(before)
+    many = subsel.neighbors(demo_table).graph
+    assert (one.indices == many.indices).all()
+    assert (one.similarity == many.similarity).all()
+
+
+@given(st.data())
+def test_symmetrize_equals_a_dictionary(data):
+    n = data.draw(st.integers(1, 8))
+    rows = [
+        data.draw(st.lists(st.sampled_from([j for j in range(n) if j != v]), unique=True, max_size=3))
+        if n > 1
+        else []
+        for v in range(n)
+    ]
+    best = np.full((n, 3), -1, np.int32)
+    score = np.zeros((n, 3), np.float32)
+    expected: dict[tuple[int, int], float] = {}
+    for v, row in enumerate(rows):
+        for a, j in enumerate(row):
+            best[v, a], score[v, a] = j, data.draw(st.integers(0, 4)) / 4
+            for pair in ((v, j), (j, v)):
+                expected[pair] = max(expected.get(pair, 0.0), float(score[v, a]))
+    indptr, indices, values = kernel.symmetrize(best, score)
+    found = [((v, int(indices[e])), float(values[e])) for v in range(n) for e in range(indptr[v], indptr[v + 1])]
+    assert found == sorted(expected.items())
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 3))
+def test_merge_block_equals_sorting(m, k, seed):
+    rng = np.random.default_rng(seed)
+    block = rng.integers(0, 6, (3, m)).astype(np.float32)
+    best, score = np.full((50, k), -1, np.int32), np.full((50, k), -np.inf, np.float32)
+    kernel.merge_block(block, np.array([4, 6, 49], np.int32), 5, best, score)
+    for i, row in enumerate((4, 6, 49)):
+        candidates = sorted((block[i, j] for j in range(m) if 5 + j != row), reverse=True)[:k]
+        assert score[row][: len(candidates)].tolist() == candidates
