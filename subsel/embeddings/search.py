@@ -38,7 +38,7 @@ def search_cells(
     single-threaded BLAS; the result does not depend on their number.
 
     Args:
-        X: float32, (n, d), prepared rows sorted by cell.
+        X: float32, (n, d), prepared rows sorted by cell; rows after the last run only search.
         bounds: int64, (n_cells+1,): the run of each cell in X.
         probes: int32, (n, p): cells that each point searches; -1 for none; no repeats in a row.
         k: neighbours wanted.
@@ -126,19 +126,24 @@ def estimate_recall(
     k = min(best.shape[1], len(X) - 1)
     if k == 0 or len(sample) == 0:
         return 1.0
-    q = len(sample)
     queries = np.ascontiguousarray(X[sample])
     squares = np.square(queries).sum(axis=1) if metric == "l2" else None
-    exact = np.full((q, k), -np.inf, np.float32)
-    found = np.empty((q, k), np.int32)  # which points they are is not needed
+    exact = np.full((len(sample), k), -np.inf, np.float32)
     for first in range(0, len(X), _BLOCK_ROWS):
         rows = X[first : first + _BLOCK_ROWS]
         block = scores(queries, rows, squares, metric)
         inside = np.flatnonzero((sample >= first) & (sample < first + len(rows)))
         block[inside, sample[inside] - first] = -np.inf  # a point is no neighbour of itself
-        kernel.merge_block(block, np.arange(q, dtype=np.int32), q + first, found, exact)
+        merge_scores(block, exact)
     kth = exact[:, -1:]
     return float((score[sample, :k] >= kth - 1e-5 * np.maximum(np.abs(kth), 1e-3)).mean())
+
+
+def merge_scores(block: npt.NDArray[np.float32], best: npt.NDArray[np.float32]) -> None:
+    """Merge scores, (q, m), into the running top-k scores ``best``, (q, k), in place."""
+    q = len(block)
+    which = np.empty(best.shape, np.int32)  # which points they are of is not needed
+    kernel.merge_block(block, np.arange(q, dtype=np.int32), q, which, best)
 
 
 def scores(

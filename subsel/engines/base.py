@@ -59,3 +59,6 @@ class Engine(Protocol):
 
         None if they are too many, or if there is one part anyway: then `step` does the same.
         """
+
+    def reopen(self) -> None:
+        """Bring decided points back in: the next steps see all of the graph, and every ghost as it now is."""

@@ -52,5 +52,8 @@ class LocalEngine:
         """Return None: one part is one place already."""
         return None
 
+    def reopen(self) -> None:
+        """Do nothing: the whole graph is always there."""
+
     def _rows(self, among: Sequence[Status]) -> npt.NDArray[np.bool_]:
         return np.isin(self.board.status, np.array(among, np.int8))

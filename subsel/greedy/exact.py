@@ -59,6 +59,7 @@ def order_subset(engine: Engine, k: int, *, restart: bool) -> None:
     Ranks are then the order of the keys, and gains sum to the objective. Where greedy alone made the
     subset its keys are those already, and ``restart`` is False.
     """
+    engine.reopen()
     if restart:
         engine.step(start_over)
         exact_greedy(engine, k)

@@ -1,0 +1,155 @@
+"""From half-edges to part graphs, in two exchanges: gather a part's edges, then resolve its ghosts.
+
+A half-edge is one direction of an edge, kept by the part of its first end, which names the other end by its part
+and code. Both directions are always sent, so a part knows from its own edges who has its points as ghosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from subsel.errors import InputError
+from subsel.fixedpoint import Int64Array
+from subsel.graph import PartGraph
+from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
+from subsel.parts.superstep import SLOT_BITS
+
+#: Kinds of parcels: a part's points; half-edges of its points; a part's own edges while ghosts are looked up; what
+#: a part needs to know of its ghosts; the finished graph; its extremes.
+POINTS, EDGES, DRAFT, BORDER, GRAPH, SHAPE = "points", "edges", "draft", "border", "graph", "shape"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What must be known of all parts before keys can be made, and of a graph to report it."""
+
+    points: int
+    half_edges: int
+    max_degree: int
+    max_weighted_degree: float
+    max_similarity: float
+    max_utility: float
+    utility_sum: float
+    similarity_sum: float
+
+
+def pack_edges(own: Int64Array, other_part: npt.NDArray[Any], other: Int64Array, similarity: npt.NDArray[Any]) -> bytes:
+    """Return half-edges as a pack: codes of own ends, parts and codes of the other ends, similarities."""
+    return pack(own=own, other_part=other_part.astype(np.int32), other=other, similarity=similarity)
+
+
+def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
+    """First exchange: number the part's points by code, merge its half-edges, tell neighbours about border points.
+
+    An edge that arrives several times counts once, with its largest similarity.
+
+    Raises:
+        InputError: a half-edge's own end is no point of this part.
+    """
+    points = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, POINTS))
+    order = np.argsort(points["code"])
+    code = points["code"][order]
+    yield Parcel(part, part, POINTS, pack(code=code, utility=points["utility"][order], id=_take(points["id"], order)))
+
+    received = of_kind(parcels, EDGES)
+    edges = concatenate(unpack(parcel.payload) for parcel in received) if received else _no_edges()
+    slot = np.searchsorted(code, edges["own"])
+    unknown = code[np.minimum(slot, len(code) - 1)] != edges["own"]
+    if unknown.any():
+        raise InputError(f"{int(unknown.sum()):,} edges in part {part} lead to unknown ids")
+    rank = np.lexsort((-edges["similarity"], edges["other"], slot))
+    slot, other = slot[rank], edges["other"][rank]
+    first = np.concatenate([[True], (slot[1:] != slot[:-1]) | (other[1:] != other[:-1])]) if len(slot) else slot > 0
+    slot, other = slot[first], other[first]
+    other_part = edges["other_part"][rank][first]
+    similarity = edges["similarity"][rank][first]
+    draft = pack(slot=slot, other_part=other_part, other=other, similarity=similarity)
+    yield Parcel(part, part, DRAFT, draft)
+
+    outside = other_part != part
+    pairs = np.unique((other_part[outside].astype(np.int64) << SLOT_BITS) | slot[outside])
+    for to in np.unique(pairs >> SLOT_BITS).tolist():
+        mine = pairs[pairs >> SLOT_BITS == to] & ((1 << SLOT_BITS) - 1)
+        border = pack(slot=mine, code=code[mine], utility=points["utility"][order][mine])
+        yield Parcel(to, part, BORDER, border)
+
+
+def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[PartGraph, Shape]:
+    """Second exchange: number the ghosts, and return the part's graph (without weights) and shape.
+
+    Raises:
+        InputError: an edge leads to a point that its part does not have.
+    """
+    points = unpack(of_kind(parcels, POINTS)[0].payload)
+    draft = unpack(of_kind(parcels, DRAFT)[0].payload)
+    n_own = len(points["code"])
+    borders = of_kind(parcels, BORDER)
+    ghosts = {"vid": np.empty(0, np.int64), "code": np.empty(0, np.int64), "utility": np.empty(0)}
+    if borders:
+        arrays = [unpack(parcel.payload) for parcel in borders]
+        for parcel, one in zip(borders, arrays, strict=True):
+            one["vid"] = (parcel.source << SLOT_BITS) | one.pop("slot")
+        ghosts = concatenate(arrays)
+        order = np.argsort(ghosts["vid"])
+        ghosts = {name: column[order] for name, column in ghosts.items()}
+
+    index = np.empty(len(draft["slot"]), np.int64)
+    inside = draft["other_part"] == part
+    index[inside] = _find(points["code"], np.arange(n_own), draft["other"][inside])
+    by_code = np.argsort(ghosts["code"])
+    index[~inside] = n_own + _find(ghosts["code"][by_code], by_code, draft["other"][~inside])
+    rank = np.lexsort((index, draft["slot"]))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(draft["slot"], minlength=n_own))]).astype(np.int64)
+    similarity = draft["similarity"][rank]
+    graph = PartGraph(
+        part=part,
+        indptr=indptr,
+        indices=index[rank].astype(np.int32),
+        similarity=similarity,
+        weight=np.empty(0, np.int32),
+        utility=np.concatenate([points["utility"], ghosts["utility"]]),
+        code=np.concatenate([points["code"], ghosts["code"]]),
+        ghost_vid=ghosts["vid"],
+        fixed_point=None,  # type: ignore[arg-type]  # not known before every part's shape is
+    )
+    row = draft["slot"][rank]
+    degree = np.bincount(row, weights=similarity, minlength=n_own)
+    shape = Shape(
+        points=n_own,
+        half_edges=len(similarity),
+        max_degree=int(np.diff(indptr).max(initial=0)),
+        max_weighted_degree=float(degree.max(initial=0)),
+        max_similarity=float(similarity.max(initial=0)),
+        max_utility=float(np.abs(points["utility"]).max(initial=0)),
+        utility_sum=float(points["utility"].sum()),
+        similarity_sum=float(similarity.sum(dtype=np.float64)),
+    )
+    return graph, shape
+
+
+def _find(codes: Int64Array, values: npt.NDArray[Any], wanted: Int64Array) -> npt.NDArray[Any]:
+    """Return ``values`` at the places of ``wanted`` in sorted ``codes``.
+
+    Raises:
+        InputError: one is missing.
+    """
+    if len(wanted) == 0:
+        return np.empty(0, np.int64)
+    place = np.minimum(np.searchsorted(codes, wanted), max(len(codes) - 1, 0))
+    missing = (codes[place] != wanted) if len(codes) else np.ones(len(wanted), np.bool_)
+    if missing.any():
+        raise InputError(f"{int(missing.sum()):,} edges lead to unknown ids")
+    return values[place]
+
+
+def _take(column: Any, order: Int64Array) -> Any:
+    return column[order] if isinstance(column, np.ndarray) else column.take(order)
+
+
+def _no_edges() -> dict[str, Any]:
+    return unpack(pack_edges(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64), np.empty(0, np.float32)))

@@ -1,0 +1,71 @@
+"""Packs: named arrays of any lengths as the bytes of an Arrow stream. What parts send and engines keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+#: Larger packs are kept in pieces: an engine's row of much more than this costs it several copies.
+CHUNK_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A pack addressed to ``part``; ``source`` is the part (or task) it comes from, ``kind`` what it holds."""
+
+    part: int
+    source: int
+    kind: str
+    payload: bytes
+
+
+def of_kind(parcels: Iterable[Parcel], kind: str) -> list[Parcel]:
+    """Return the parcels of one kind, by source, so that what is made of them does not depend on their arrival."""
+    return sorted((parcel for parcel in parcels if parcel.kind == kind), key=lambda parcel: parcel.source)
+
+
+def pack(**columns: npt.NDArray[Any] | pa.Array) -> bytes:
+    """Return arrays as bytes; matrices are flattened in C order."""
+    lists = []
+    for column in columns.values():
+        values = pa.array(column.reshape(-1)) if isinstance(column, np.ndarray) else column
+        lists.append(pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values))
+    batch = pa.record_batch(lists, names=list(columns))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def unpack(payload: bytes | pa.Buffer) -> dict[str, Any]:
+    """Return the arrays of a pack: writable numpy arrays, and Arrow arrays for strings."""
+    with pa.ipc.open_stream(payload) as reader:
+        batch = reader.read_next_batch()
+    out: dict[str, Any] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        values = column.flatten()
+        if pa.types.is_large_string(values.type):
+            out[name] = values
+        else:
+            out[name] = np.array(values)  # a copy: numba compiles read-only arrays a second time
+    return out
+
+
+def concatenate(packs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return packs of the same names one after the other."""
+    packs = list(packs)
+    out = {}
+    for name, first in packs[0].items():
+        join = np.concatenate if isinstance(first, np.ndarray) else pa.concat_arrays
+        out[name] = join([one[name] for one in packs])
+    return out
+
+
+def chunks(payload: bytes) -> list[bytes]:
+    """Return a payload in pieces of at most `CHUNK_BYTES`."""
+    return [payload[begin : begin + CHUNK_BYTES] for begin in range(0, len(payload), CHUNK_BYTES)]

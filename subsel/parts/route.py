@@ -1,0 +1,252 @@
+"""Neighbours across parts: which parts a point travels to, the search inside a part, and the merge at home.
+
+A point lives in its home part, the one that owns its nearest coarse cell, and visits every other part that owns one of
+its ``probes`` nearest coarse cells. Inside a part, the same search as on one machine runs over the part's own points,
+asked by its own points and its visitors; each visitor's finds go home and are merged there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from subsel.config import Metric, SelectConfig
+from subsel.embeddings import cells, search
+from subsel.embeddings.metrics import FloatMatrix, faiss_metric, similarity_of_scores
+from subsel.fixedpoint import Int64Array
+from subsel.parts.assemble import EDGES, POINTS, pack_edges
+from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
+
+#: Kinds of parcels: points at home; points on a visit; lists of neighbours found; exact scores of the recall
+#: sample, addressed to a part of its own beyond all others.
+HOME, VISIT, LISTS, EXACT, FOUND = "home", "visit", "lists", "exact", "found"
+
+#: Coarse cells per part: enough to pack parts of equal size that are compact.
+CELLS_PER_PART = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PartMap:
+    """Where points belong.
+
+    Attributes:
+        centroids: float32, (c, d): coarse cells.
+        first_part: int32, (c,): the part of each cell, or the first of its shares.
+        shares: int32, (c,): parts that share a cell which is too large for one; 1 otherwise.
+        parts: number of parts.
+    """
+
+    centroids: FloatMatrix
+    first_part: npt.NDArray[np.int32]
+    shares: npt.NDArray[np.int32]
+    parts: int
+
+    @classmethod
+    def plan(cls, sample: FloatMatrix, n: int, part_points: int, metric: Metric, seed: int) -> PartMap:
+        """Make coarse cells from a sample and pack neighbouring ones into parts of about equal size.
+
+        Args:
+            sample: float32, (m, d), prepared rows in the order of their codes.
+            n: points in all.
+            part_points: points wanted per part.
+            metric: see `subsel.embeddings.metrics`.
+            seed: of k-means.
+        """
+        wanted = max(1, -(-n // part_points))
+        if wanted == 1:
+            centroids = cells.train_cells(sample, 1, metric, seed)
+            return cls(centroids, np.zeros(1, np.int32), np.ones(1, np.int32), 1)
+        n_cells = max(1, min(CELLS_PER_PART * wanted, len(sample) // 8))
+        centroids = cells.train_cells(sample, n_cells, metric, seed)
+        _, nearest = faiss.knn(sample, centroids, 1, metric=faiss_metric(metric))
+        weight = np.bincount(nearest.ravel(), minlength=n_cells) * (n / len(sample))
+        shares = np.maximum(1, np.rint(weight / part_points)).astype(np.int32)
+        shares[weight < 1.5 * part_points] = 1
+        first = np.full(n_cells, -1, np.int32)
+        whole = np.flatnonzero(shares == 1)
+        parts = 0
+        if len(whole):
+            groups = max(1, round(weight[whole].sum() / part_points))
+            first[whole] = _bisect(centroids[whole], weight[whole], groups)
+            first[whole] = np.unique(first[whole], return_inverse=True)[1]
+            parts = int(first[whole].max()) + 1
+        for cell in np.flatnonzero(shares > 1):
+            first[cell] = parts
+            parts += int(shares[cell])
+        return cls(centroids, first, shares, parts)
+
+    def destinations(self, X: FloatMatrix, code: Int64Array, probes: int, metric: Metric) -> npt.NDArray[np.int32]:
+        """Return the parts that each point goes to: int32, (b, probes); home first, no repeats, -1 for none."""
+        _, nearest = faiss.knn(X, self.centroids, min(probes, len(self.centroids)), metric=faiss_metric(metric))
+        share = (code.view(np.uint64)[:, None] % self.shares[nearest].astype(np.uint64)).astype(np.int32)
+        to = self.first_part[nearest] + share
+        for column in range(1, to.shape[1]):
+            seen = (to[:, :column] == to[:, column : column + 1]).any(axis=1)
+            to[seen, column] = -1
+        return to
+
+
+def _bisect(centroids: FloatMatrix, weight: npt.NDArray[np.float64], groups: int) -> npt.NDArray[np.int32]:
+    """Divide cells into groups of about equal weight, by halving along the direction of largest spread."""
+    out = np.zeros(len(centroids), np.int32)
+    if groups == 1 or len(centroids) == 1:
+        return out
+    centered = centroids - np.average(centroids, axis=0, weights=weight + 1e-9)
+    _, vectors = np.linalg.eigh((centered * (weight + 1e-9)[:, None]).T @ centered)
+    along = np.argsort(centered @ vectors[:, -1], kind="stable")
+    left_groups = groups // 2
+    cut = int(np.searchsorted(np.cumsum(weight[along]), weight.sum() * left_groups / groups))
+    cut = min(max(cut, 1), len(along) - 1)
+    left, right = along[:cut], along[cut:]
+    out[left] = _bisect(centroids[left], weight[left], left_groups)
+    out[right] = left_groups + _bisect(centroids[right], weight[right], groups - left_groups)
+    return out
+
+
+def route(
+    source: int, points: dict[str, Any], X: FloatMatrix, part_map: PartMap, config: SelectConfig
+) -> Iterator[Parcel]:
+    """Yield the parcels of a batch of points: one to each part that some of them live in, and one for visitors.
+
+    Args:
+        source: number of the sender.
+        points: ``code`` (int64), ``utility`` (float64) and ``id`` of the batch.
+        X: float32, (b, d), prepared rows.
+        part_map: where points belong.
+        config: probes and metric.
+    """
+    to = part_map.destinations(X, points["code"], config.probes, config.metric)
+    ids = points["id"]
+    for part in np.unique(to).tolist():
+        if part < 0:
+            continue
+        home = np.flatnonzero(to[:, 0] == part)
+        if len(home):
+            chosen = ids[home] if isinstance(ids, np.ndarray) else ids.take(pa.array(home))
+            payload = pack(code=points["code"][home], utility=points["utility"][home], id=chosen, X=X[home])
+            yield Parcel(part, source, HOME, payload)
+        visit = np.flatnonzero((to[:, 1:] == part).any(axis=1))
+        if len(visit):
+            payload = pack(code=points["code"][visit], home=to[visit, 0], X=X[visit])
+            yield Parcel(part, source, VISIT, payload)
+
+
+def search_part(part: int, parcels: Sequence[Parcel], dimension: int, config: SelectConfig) -> Iterator[Parcel]:
+    """Search the neighbours of a part's own points and visitors among its own points; send lists home.
+
+    A part without points of its own has visitors that find nothing.
+    """
+    homes = of_kind(parcels, HOME)
+    if not homes:
+        return
+    own = concatenate(unpack(parcel.payload) for parcel in homes)
+    visits = of_kind(parcels, VISIT)
+    guests = concatenate(unpack(parcel.payload) for parcel in visits) if visits else None
+    yield Parcel(part, part, POINTS, pack(code=own["code"], utility=own["utility"], id=own["id"]))
+
+    n_own = len(own["code"])
+    code = np.concatenate([own["code"], guests["code"]]) if guests else own["code"]
+    home = np.concatenate([np.full(n_own, part), guests["home"]]) if guests else np.full(n_own, part)
+    X = np.concatenate([own.pop("X"), guests.pop("X")] if guests else [own.pop("X")]).reshape(-1, dimension)
+    # Own points first, each kind by code: the result does not depend on the order in which parcels came.
+    order = np.lexsort((code, np.arange(len(code)) >= n_own))
+    code, home, X = code[order], home[order], X[order]
+    nearest, score = _search_own(X, n_own, config)
+    for destination in np.unique(home).tolist():
+        mine = home == destination
+        found = nearest[mine]
+        payload = pack(code=code[mine], other=np.where(found < 0, 0, code[found]), score=score[mine])
+        yield Parcel(int(destination), part, LISTS, payload)
+
+
+def _search_own(X: FloatMatrix, n_own: int, config: SelectConfig) -> tuple[npt.NDArray[np.int32], FloatMatrix]:
+    """Return the k nearest own points (rows below n_own) of every row: indices (-1 for none) and scores, sorted."""
+    metric = config.metric
+    k = config.neighbors
+    n_cells = cells.cell_count(n_own, config.probes)
+    centroids = cells.train_cells(X[:n_own][: n_cells * cells.SAMPLE_PER_CELL], n_cells, metric, config.seed)
+    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), centroids, config.probes, metric, targets=n_own)
+    sorted_X = X[assigned.order]
+    best, score = search.search_cells(sorted_X, assigned.bounds, assigned.probes, k, metric)
+    best, score = search.descend(sorted_X, best, score, config.descent_passes, metric)
+    back = np.empty(len(X), np.int64)
+    back[assigned.order] = np.arange(len(X))
+    best = best[back]
+    return np.where(best < 0, -1, assigned.order[best]).astype(np.int32), score[back]
+
+
+def merge_part(part: int, parcels: Sequence[Parcel], parts: int, config: SelectConfig, sample: Int64Array) -> Iterator[Parcel]:
+    """Merge what was found for a part's points at home and abroad; send both directions of every edge.
+
+    Args:
+        part: this part; ``parts`` is the address of the recall estimate.
+        parcels: its points and lists.
+        parts: number of parts.
+        config: neighbors and metric.
+        sample: codes of the points whose recall is estimated, ascending.
+    """
+    k = config.neighbors
+    points = of_kind(parcels, POINTS)
+    yield from points
+    lists = of_kind(parcels, LISTS)
+    arrays = [unpack(parcel.payload) for parcel in lists]
+    own = np.concatenate([np.repeat(one["code"], k) for one in arrays])
+    other_part = np.concatenate([np.full(len(one["other"]), p.source) for p, one in zip(lists, arrays, strict=True)])
+    other = np.concatenate([one["other"] for one in arrays])
+    score = np.concatenate([one["score"] for one in arrays])
+    real = np.isfinite(score)
+    own, other_part, other, score = own[real], other_part[real], other[real], score[real]
+    order = np.lexsort((other, -score, own))
+    own, other_part, other, score = own[order], other_part[order], other[order], score[order]
+    begins = np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]])) if len(own) else np.empty(0, np.int64)
+    counts = np.diff(np.concatenate([begins, [len(own)]]))
+    place = np.arange(len(own)) - np.repeat(begins, counts)
+    keep = place < k
+    own, other_part, other, score, place = (a[keep] for a in (own, other_part, other, score, place))
+
+    asked = np.isin(own, sample)
+    if asked.any():
+        yield Parcel(parts, part, FOUND, pack(code=own[asked], score=score[asked]))
+    similarity = similarity_of_scores(score, config.metric)
+    # Both directions of every edge: mine stay here, the others go to the part of their first end.
+    yield Parcel(part, part, EDGES, pack_edges(own, other_part, other, similarity))
+    for to in np.unique(other_part).tolist():
+        there = other_part == to
+        mine = np.full(int(there.sum()), part)
+        yield Parcel(int(to), part, EDGES, pack_edges(other[there], mine, own[there], similarity[there]))
+
+
+def exact_scores(best: FloatMatrix, queries: FloatMatrix, codes: Int64Array, X: FloatMatrix, code: Int64Array, metric: Metric) -> None:
+    """Merge the scores of a batch of points into the exact top-k of the recall sample, in place.
+
+    Args:
+        best: float32, (q, k): scores so far, falling; -inf where there are none yet.
+        queries: float32, (q, d): the sample.
+        codes: int64, (q,), ascending: its codes; a point is no neighbour of itself.
+        X: float32, (b, d): the batch.
+        code: int64, (b,).
+        metric: see `subsel.embeddings.metrics`.
+    """
+    squares = np.square(queries).sum(axis=1) if metric == "l2" else None
+    block = search.scores(queries, X, squares, metric)
+    place = np.minimum(np.searchsorted(codes, code), len(codes) - 1)
+    itself = np.flatnonzero(codes[place] == code)
+    block[place[itself], itself] = -np.inf
+    search.merge_scores(block, best)
+
+
+def recall_of(parcels: Sequence[Parcel], codes: Int64Array, k: int) -> float:
+    """Return recall@k of the sample from exact scores of every scan and the lists found."""
+    exact = np.concatenate([unpack(p.payload)["score"].reshape(len(codes), -1) for p in of_kind(parcels, EXACT)], axis=1)
+    exact = -np.sort(-exact, axis=1)[:, :k]
+    found = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, FOUND))
+    row = np.searchsorted(codes, found["code"])
+    kth = np.where(np.isfinite(exact), exact, np.inf).min(axis=1)
+    hits = (found["score"] >= kth[row] - 1e-5 * np.maximum(np.abs(kth[row]), 1e-3)).sum()
+    return float(min(1.0, hits / max(1, np.isfinite(exact).sum())))

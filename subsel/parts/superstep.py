@@ -1,0 +1,238 @@
+"""One part's superstep: deliver what other parts posted, run a kernel, post what changed at the borders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from subsel.board import Board
+from subsel.engines.base import Counts
+from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.graph import PartGraph
+from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
+from subsel.schema import Status
+
+SLOT_BITS = 32
+_SLOT_MASK = (1 << SLOT_BITS) - 1
+#: Kinds of parcels: a part's board; news for its ghosts; decisions on its own points from `finish`.
+BOARD, POST, FINISHED = "board", "post", "finished"
+
+#: A kernel with its parameters bound.
+BoundKernel = Callable[[PartGraph, Board], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """What a part sends after a superstep: its own state first, then a parcel to each part that must hear news."""
+
+    parcels: list[Parcel]
+    counts: Counts
+
+
+def pack_graph(graph: PartGraph) -> bytes:
+    """Return a part graph as bytes; weights are left out, they follow from similarities."""
+    return pack(
+        indptr=graph.indptr,
+        indices=graph.indices,
+        similarity=graph.similarity,
+        utility=graph.utility,
+        code=graph.code,
+        ghost_vid=graph.ghost_vid,
+    )
+
+
+def unpack_graph(part: int, payload: bytes, fixed_point: FixedPoint) -> PartGraph:
+    """Return a part graph with weights of the given scale."""
+    arrays = unpack(payload)
+    return PartGraph(part=part, weight=fixed_point.weights(arrays["similarity"]), fixed_point=fixed_point, **arrays)
+
+
+def pack_board(board: Board) -> bytes:
+    """Return a board without its news, which are delivered anew."""
+    return pack(key=board.key, status=board.status, lower=board.lower, decided_by=board.decided_by)
+
+
+def unpack_board(payload: bytes) -> Board:
+    """Return a board with no news."""
+    return Board(news=np.empty(0, np.int32), **unpack(payload))
+
+
+def start(graph: PartGraph) -> PartState:
+    """Return a part's first state: nothing decided, nothing to post."""
+    return _state(graph, Board.start(graph), [], news=0)
+
+
+def superstep(
+    graph: PartGraph, parcels: Sequence[Parcel], kernel: BoundKernel, *, repost: bool = False
+) -> PartState:
+    """Deliver, run the kernel, and post every own border point whose key or status changed to who has it as a ghost.
+
+    Args:
+        graph: this part.
+        parcels: its state and what was posted to it.
+        kernel: changes the board.
+        repost: post every border point, changed or not.
+    """
+    board, news = deliver(graph, parcels)
+    own = slice(0, graph.n_own)
+    key, status = board.key[own].copy(), board.status[own].copy()
+    for parcel in of_kind(parcels, FINISHED):
+        _adopt(board, unpack(parcel.payload))
+    kernel(graph, board)
+    changed = (board.key[own] != key) | (board.status[own] != status) | repost
+    return _state(graph, board, _posts(graph, board, changed), news)
+
+
+def deliver(graph: PartGraph, parcels: Sequence[Parcel]) -> tuple[Board, int]:
+    """Return the board with what was posted on it, and how many ghosts were posted."""
+    board = unpack_board(of_kind(parcels, BOARD)[0].payload)
+    posted = of_kind(parcels, POST)
+    if not posted:
+        return board, 0
+    arrays = [unpack(parcel.payload) for parcel in posted]
+    for parcel, one in zip(posted, arrays, strict=True):
+        one["vid"] = (parcel.source << SLOT_BITS) | one.pop("slot").astype(np.int64)
+    post = concatenate(arrays)
+    ghost = graph.n_own + np.searchsorted(graph.ghost_vid, post["vid"])
+    decided = board.status[ghost] != post["status"]
+    board.key[ghost] = post["key"]
+    board.status[ghost] = post["status"]
+    board.news = ghost[decided].astype(np.int32)
+    return board, len(ghost)
+
+
+def compact(graph: PartGraph, parcels: Sequence[Parcel]) -> PartGraph:
+    """Return the graph without the edges of points that are decided; numbering and ghosts stay.
+
+    What was posted but not delivered yet counts as undecided: its weights are still to be accounted for.
+    """
+    undecided = unpack_board(of_kind(parcels, BOARD)[0].payload).status == Status.UNDECIDED
+    row = np.repeat(np.arange(graph.n_own), np.diff(graph.indptr))
+    keep = undecided[row] & undecided[graph.indices]
+    kept = np.bincount(row[keep], minlength=graph.n_own)
+    return PartGraph(
+        part=graph.part,
+        indptr=np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
+        indices=graph.indices[keep],
+        similarity=graph.similarity[keep],
+        weight=graph.weight[keep],
+        utility=graph.utility,
+        code=graph.code,
+        ghost_vid=graph.ghost_vid,
+        fixed_point=graph.fixed_point,
+    )
+
+
+def undecided_rows(graph: PartGraph, parcels: Sequence[Parcel]) -> bytes:
+    """Return a part's undecided points with their edges to undecided points, in addresses, as a pack."""
+    board, _ = deliver(graph, parcels)
+    board.absorb_news(graph)
+    slots = np.flatnonzero(board.status[: graph.n_own] == Status.UNDECIDED)
+    row = np.repeat(np.arange(graph.n_own), np.diff(graph.indptr))
+    keep = (board.status[row] == Status.UNDECIDED) & (board.status[graph.indices] == Status.UNDECIDED)
+    vid = np.concatenate([(graph.part << SLOT_BITS) | np.arange(graph.n_own), graph.ghost_vid])
+    return pack(
+        vid=vid[slots],
+        key=board.key[slots],
+        lower=board.lower[slots],
+        code=graph.code[slots],
+        degree=np.bincount(row[keep], minlength=graph.n_own)[slots],
+        neighbor=vid[graph.indices[keep]],
+        weight=graph.weight[keep],
+    )
+
+
+def finish(packs: Sequence[bytes], kernel: BoundKernel, fixed_point: FixedPoint) -> list[Parcel]:
+    """Run a kernel on the undecided points of all parts as one part; return a parcel of decisions per part."""
+    rows = concatenate(unpack(one) for one in packs)
+    order = np.argsort(rows["vid"])
+    vid = rows["vid"][order]
+    row = np.empty(len(vid), np.int64)
+    row[order] = np.arange(len(vid))
+    edge_row = np.repeat(row, rows["degree"])
+    edge_order = np.argsort(edge_row, kind="stable")
+    n = len(vid)
+    graph = PartGraph(
+        part=0,
+        indptr=np.concatenate([[0], np.cumsum(np.bincount(edge_row, minlength=n))]).astype(np.int64),
+        indices=np.searchsorted(vid, rows["neighbor"][edge_order]).astype(np.int32),
+        similarity=np.empty(0, np.float32),
+        weight=rows["weight"][edge_order],
+        utility=np.empty(0),
+        code=rows["code"][order],
+        ghost_vid=np.empty(0, np.int64),
+        fixed_point=fixed_point,
+    )
+    board = Board(
+        key=rows["key"][order],
+        status=np.zeros(n, np.int8),
+        lower=rows["lower"][order],
+        decided_by=np.zeros(n, np.int8),
+        news=np.empty(0, np.int32),
+    )
+    kernel(graph, board)
+    part = vid >> SLOT_BITS
+    parcels = []
+    for number in np.unique(part).tolist():
+        mine = part == number
+        payload = pack(
+            slot=(vid[mine] & _SLOT_MASK).astype(np.int32),
+            key=board.key[mine],
+            status=board.status[mine],
+            lower=board.lower[mine],
+        )
+        parcels.append(Parcel(number, 0, FINISHED, payload))
+    return parcels
+
+
+def values_of(
+    board: Board, code: Int64Array | None, column: str, among: Sequence[Status], key: int | None
+) -> Int64Array:
+    """Return a column's values over own points whose status is in ``among``, of one key if given: int64."""
+    n_own = len(board.lower)
+    rows = np.isin(board.status[:n_own], np.array(among, np.int8))
+    if key is not None:
+        rows &= board.key[:n_own] == key
+    values: npt.NDArray[Any] = code if column == "code" and code is not None else getattr(board, column)
+    return np.asarray(values[:n_own][rows])
+
+
+def _adopt(board: Board, decisions: dict[str, Any]) -> None:
+    slot = decisions["slot"]
+    for column in ("key", "status", "lower"):
+        getattr(board, column)[slot] = decisions[column]
+
+
+def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_]) -> list[Parcel]:
+    """Post changed own points to the parts of their ghost neighbours: exactly those have them as ghosts."""
+    if len(graph.ghost_vid) == 0 or not changed.any():
+        return []
+    border = graph.indices >= graph.n_own
+    row = np.repeat(np.arange(graph.n_own), np.diff(graph.indptr))[border]
+    heard = changed[row]
+    row = row[heard]
+    to = graph.ghost_vid[graph.indices[border][heard] - graph.n_own] >> SLOT_BITS
+    pairs = np.unique((to << SLOT_BITS) | row)
+    to, slot = pairs >> SLOT_BITS, pairs & _SLOT_MASK
+    parcels = []
+    bounds = np.flatnonzero(np.concatenate([[True], to[1:] != to[:-1], [True]])) if len(to) else np.zeros(1, int)
+    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        mine = slot[begin:end]
+        payload = pack(slot=mine.astype(np.int32), key=board.key[mine], status=board.status[mine])
+        parcels.append(Parcel(int(to[begin]), graph.part, POST, payload))
+    return parcels
+
+
+def _state(graph: PartGraph, board: Board, posts: list[Parcel], news: int) -> PartState:
+    by_status = np.bincount(board.status[: graph.n_own], minlength=len(Status)).tolist()
+    state = Parcel(graph.part, graph.part, BOARD, pack_board(board))
+    return PartState([state, *posts], Counts(*by_status, news=news))
+
+
+def nothing(graph: PartGraph, board: Board, /) -> None:
+    """The kernel that changes nothing; news is accounted for."""
+    board.absorb_news(graph)

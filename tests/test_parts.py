@@ -1,0 +1,67 @@
+"""The same subset on any number of parts, whatever belongs where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subsel.bounding.driver import bound
+from subsel.engines.local import LocalEngine
+from subsel.greedy.exact import exact_greedy, order_subset
+from subsel.schema import Status
+from tests.reference import make_graph, make_part
+from tests.split_engine import SplitEngine, parts_of
+from tests.strategies import problems
+
+
+def local_result(graph, utility, alpha, beta, k, bounding, tie_bits):
+    part = make_part(graph, utility, alpha, beta, tie_bits=tie_bits)
+    engine = LocalEngine(part)
+    run(engine, k, bounding)
+    board = engine.board
+    slots = np.flatnonzero(board.status == Status.SELECTED)
+    return {int(part.code[v]): (int(board.key[v]), int(board.decided_by[v])) for v in slots}
+
+
+def run(engine, k, bounding):
+    accepted = bound(engine, k).accepted if bounding else 0
+    exact_greedy(engine, k - accepted)
+    order_subset(engine, k, restart=accepted > 0)
+
+
+@given(problems(max_n=20), st.data())
+def test_any_parts_give_the_local_engines_result(problem, data):
+    n, edges, utility, alpha, beta, k = problem
+    graph = make_graph(n, edges)
+    part_of_node = np.array(data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)))
+    tie_bits = data.draw(st.sampled_from([None, None, 3]))
+    bounding = data.draw(st.booleans())
+    engine = SplitEngine(
+        parts_of(graph, utility, 0, part_of_node),
+        alpha,
+        beta,
+        finish_points=data.draw(st.sampled_from([0, 3, 100])),
+        tie_bits=tie_bits,
+        compact=data.draw(st.booleans()),
+    )
+    run(engine, k, bounding)
+    assert engine.result() == local_result(graph, utility, alpha, beta, k, bounding, tie_bits)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("utility", ["uniform", "constant", "levels"])
+def test_supersteps_stay_few(share, utility):
+    n = 3000
+    rng = np.random.default_rng(1)
+    edges = {(min(a, b), max(a, b)): float(s) for a, b, s in zip(
+        np.arange(n).repeat(6), (np.arange(n).repeat(6) + rng.integers(1, 60, 6 * n)) % n, rng.random(6 * n), strict=True
+    )}
+    u = {"uniform": rng.random(n), "constant": np.ones(n), "levels": rng.integers(0, 10, n) / 10}[utility]
+    graph = make_graph(n, edges)
+    engine = SplitEngine(parts_of(graph, u, 0, np.arange(n) % 7), 0.5, 0.5)
+    result = exact_greedy(engine, round(share * n))
+    assert result.supersteps <= 40
+    order_subset(engine, round(share * n), restart=False)
+    assert engine.result() == local_result(graph, u, 0.5, 0.5, round(share * n), False, None)
