@@ -26,7 +26,7 @@ def engine_for(graph: NeighborGraph, utility: np.ndarray, alpha: float) -> Local
     stages = LocalStages(None, graph, utility, SelectConfig(alpha=alpha))
     stages.read(lambda what, share: None)
     stages.neighbors(lambda what, share: None)
-    return stages.engine()[0]
+    return stages.engine(1)[0]
 
 
 def main() -> None:

@@ -160,7 +160,7 @@ def score(
     stages = LocalStages(data, graph, None if column else utility, settings)
     stages.read(lambda what, share: None)
     stages.neighbors(lambda what, share: None)
-    stages.engine()
+    stages.engine(1)
     return stages.score_ids(subset_ids(subset, settings))
 
 

@@ -53,6 +53,11 @@ class SelectConfig(BaseModel):
     bounding: Literal["exact", "off"] = "exact"
     greedy: Literal["exact"] = "exact"
 
+    part_points: int | None = Field(default=None, ge=100)
+    """Points per part on Spark; None: as many as make 64 MiB of vectors, between 10,000 and 200,000."""
+    finish_points: int = Field(default=200_000, ge=0)
+    """At most so many undecided points are finished in one task; 0: never."""
+
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seeds k-means, samples and the order among equal gains. Same seed, same subset."""
     on_bad_rows: Literal["error", "drop"] = "error"

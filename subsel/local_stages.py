@@ -70,7 +70,7 @@ class LocalStages:
         self.graph = found.graph
         return graph_report(found.graph, found)
 
-    def engine(self) -> tuple[LocalEngine, FixedPointReport]:
+    def engine(self, k: int) -> tuple[LocalEngine, FixedPointReport]:
         """Make the whole graph one part."""
         self.part = whole_part(self.graph, self.points, self.config)
         self.local = LocalEngine(self.part)
@@ -105,7 +105,8 @@ class LocalStages:
             schema=schema.subset_schema(self.points.id_type),
         )
         self.ranked_rows = self._input_rows(ranked)
-        by_utility = np.lexsort((part.code, part.utility))[::-1][:k]
+        start = part.fixed_point.keys(part.utility, part.code)
+        by_utility = np.lexsort((part.code, start))[::-1][:k]
         own = self._score_of(ranked)
         return ObjectiveReport(
             total=own.total,

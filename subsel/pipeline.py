@@ -34,8 +34,8 @@ class Stages(Protocol):
     def neighbors(self, tell: Tell) -> GraphReport:
         """Make the neighbour graph, or take the user's."""
 
-    def engine(self) -> tuple[Engine, FixedPointReport]:
-        """Put the graph into parts with boards that have nothing decided."""
+    def engine(self, k: int) -> tuple[Engine, FixedPointReport]:
+        """Put the graph into parts with boards that have nothing decided; k is what will be selected."""
 
     def score(self, k: int) -> ObjectiveReport:
         """Rank the subset that the engine's boards hold, compute its gains and what it is compared with."""
@@ -56,7 +56,7 @@ def run_pipeline(stages: Stages, config: SelectConfig, run: Run, output: Path | 
         k = resolve_size(config.size, points.points, points.name)
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell)
-        engine, fixed_point = stages.engine()
+        engine, fixed_point = stages.engine(k)
     with run.stage("bounding") as tell:
         tell("rounds", 0)
         bounds = bound(engine, k) if config.bounding == "exact" else BoundingResult(0, 0, 0)

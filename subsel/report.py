@@ -30,6 +30,7 @@ class GraphReport(_Section):
     edges: int
     mean_degree: float
     max_degree: int
+    parts: int = 1
     neighbors: int | None = None
     dimension: int | None = None
     cells: int | None = None

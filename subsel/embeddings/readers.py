@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _BATCH_ROWS = 8_192
 _SHOWN = 3  # examples in a message
+#: What to do about bad rows.
+MEND = "Mend them, or set on_bad_rows='drop' to leave them out."
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ def read_points(
             ``config.on_bad_rows`` is "error".
     """
     dataset, name = open_dataset(data, config)
-    columns = _Columns.of(dataset.schema, config, name, with_embeddings, utility is not None)
+    columns = Columns.of(dataset.schema, config, name, with_embeddings, utility is not None)
     n = dataset.count_rows()
     if n == 0:
         raise InputError(f"{name} is empty: there is nothing to select from.")
@@ -137,7 +139,7 @@ def read_points(
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
+class Columns:
     """Which columns are read, after their types were checked."""
 
     id: str
@@ -149,11 +151,18 @@ class _Columns:
 
     @property
     def names(self) -> list[str]:
+        """Names to read, each once."""
         wanted = (self.id, self.embedding, self.utility, self.probabilities)
         return list(dict.fromkeys(name for name in wanted if name is not None))
 
     @classmethod
-    def of(cls, columns: pa.Schema, config: SelectConfig, name: str, with_embeddings: bool, given: bool) -> _Columns:
+    def of(cls, columns: pa.Schema, config: SelectConfig, name: str, with_embeddings: bool, given: bool) -> Columns:
+        """Choose columns by the config.
+
+        Raises:
+            InputError: one is missing or of the wrong type.
+        """
+
         def require(column: str, what: str, option: str) -> pa.DataType:
             if column not in columns.names:
                 raise InputError(
@@ -195,22 +204,33 @@ class _Columns:
         return cls(config.id_column, id_type, embedding, column, probabilities, source)
 
 
-class _Reader:
-    """Fills one matrix and one utility vector batch by batch, leaving bad rows out and counting them."""
+@dataclass(frozen=True, slots=True)
+class CheckedBatch:
+    """The good rows of a batch: where they stood in it, ids, utilities, and embeddings (None if not asked for)."""
 
-    def __init__(self, columns: _Columns, config: SelectConfig, n: int) -> None:
-        self.columns, self.config, self.n = columns, config, n
-        self.seen = 0
-        self.kept = 0
-        self.ids: list[pa.Array] = []
-        self.rows: list[Int64Array] = []
-        self.utility = np.empty(n, np.float64)
-        self.matrix: npt.NDArray[np.float32] | None = None
-        self.dimension: dict[str, int] = {}
+    kept: Int64Array
+    ids: pa.Array
+    utility: npt.NDArray[np.float64]
+    embeddings: npt.NDArray[np.float32] | None
+
+
+class RowChecker:
+    """Checks batches of rows, leaves bad ones out, and counts them by reason.
+
+    Attributes:
+        dimension: length of lists by what they are; taken from the first good row unless given.
+        bad_count: rows left out, by reason.
+        bad: a few ids of those, by reason.
+    """
+
+    def __init__(self, columns: Columns, config: SelectConfig, dimension: int | None = None) -> None:
+        self.columns, self.config = columns, config
+        self.dimension: dict[str, int] = {} if dimension is None else {"embedding": dimension}
         self.bad: dict[str, list[Any]] = {}
         self.bad_count: dict[str, int] = {}
 
-    def read(self, batch: pa.RecordBatch, given: npt.NDArray[np.float64] | None) -> None:
+    def check(self, batch: pa.RecordBatch, given: npt.NDArray[np.float64] | None = None) -> CheckedBatch:
+        """Return the good rows of a batch; ``given`` are its utilities where they come from outside."""
         ids = batch.column(self.columns.id)
         good = np.ones(len(batch), np.bool_)
         self._reject(good, ids.is_null().to_numpy(zero_copy_only=False), ids, "null id")
@@ -224,52 +244,16 @@ class _Reader:
             self._reject(good, np.asarray(~np.isfinite(values).all(axis=1)), ids, "NaN or infinite embedding value")
             if self.config.metric == "cosine":
                 self._reject(good, np.asarray(~values.any(axis=1)), ids, "zero vector, which has no cosine")
-        keep = np.flatnonzero(good)
-        begin, self.kept = self.kept, self.kept + len(keep)
-        self.utility[begin : self.kept] = utility[keep]
-        if values is not None:
-            if self.matrix is None and len(keep):
-                self.matrix = np.empty((self.n, values.shape[1]), np.float32)
-            if self.matrix is not None:
-                self.matrix[begin : self.kept] = values if len(keep) == len(good) else values[keep]
-        self.ids.append(_stored_ids(ids if len(keep) == len(good) else ids.take(pa.array(keep))))
-        self.rows.append(self.seen + keep)
-        self.seen += len(batch)
-
-    def points(self, name: str) -> Points:
-        """Check what can be checked only now, and return the points."""
-        ids = pa.concat_arrays(self.ids)
-        rows = np.concatenate(self.rows)
-        repeats = repeated_rows(ids)
-        if repeats.size:
-            self.bad_count["repeated id"] = int(repeats.size)
-            self.bad["repeated id"] = ids.take(pa.array(repeats[:_SHOWN])).to_pylist()
-        if self.bad_count and self.config.on_bad_rows == "error":
-            raise InputError(f"{name}: {self._describe_bad()}. Mend them, or set on_bad_rows='drop' to leave them out.")
-        utility, matrix = self.utility[: self.kept], None if self.matrix is None else self.matrix[: self.kept]
-        if repeats.size:
-            keep = np.delete(np.arange(self.kept), repeats)
-            ids, rows, utility = ids.take(pa.array(keep)), rows[keep], utility[keep]
-            if matrix is not None:
-                for begin in range(0, len(keep), _BATCH_ROWS):  # in place: keep[i] >= i
-                    chunk = keep[begin : begin + _BATCH_ROWS]
-                    matrix[begin : begin + len(chunk)] = matrix[chunk]
-                matrix = matrix[: len(keep)]
-        if len(ids) == 0:
-            raise InputError(f"{name} has no good row left: {self._describe_bad()}.")
-        if self.bad_count:
-            log.warning("%s: dropped %s", name, self._describe_bad())
-        return Points(
-            name=name,
-            ids=ids,
-            id_type=self.columns.id_type,
-            code=codes_of(ids, self.config.seed),
-            rows=rows,
-            utility=utility,
-            utility_source=self.columns.utility_source,
-            embeddings=matrix,
-            dropped=dict(self.bad_count),
+        if good.all():
+            return CheckedBatch(np.arange(len(batch)), _stored_ids(ids), utility, values)
+        kept = np.flatnonzero(good)
+        return CheckedBatch(
+            kept, _stored_ids(ids.take(pa.array(kept))), utility[kept], None if values is None else values[kept]
         )
+
+    def describe_bad(self, n: int) -> str:
+        """Say in one line what was bad in ``n`` rows."""
+        return describe_bad(self.bad_count, self.bad, n)
 
     def _utilities(
         self, batch: pa.RecordBatch, given: npt.NDArray[np.float64] | None, good: npt.NDArray[np.bool_], ids: pa.Array
@@ -323,13 +307,78 @@ class _Reader:
             shown.extend(ids.take(pa.array(first_time[: _SHOWN - len(shown)])).to_pylist())
             good[first_time] = False
 
-    def _describe_bad(self) -> str:
-        parts = []
-        for reason, count in self.bad_count.items():
-            example = ", ".join(repr(i) for i in self.bad[reason])
-            parts.append(f"{count:,} of {self.n:,} rows: {reason} (ids {example})")
-        return "; ".join(parts)
 
+def describe_bad(counts: dict[str, int], examples: dict[str, list[Any]], n: int) -> str:
+    """Say in one line how many of ``n`` rows were bad, why, and name a few."""
+    parts = []
+    for reason, count in counts.items():
+        some = ", ".join(repr(i) for i in examples[reason][:_SHOWN])
+        parts.append(f"{count:,} of {n:,} rows: {reason} (ids {some})")
+    return "; ".join(parts)
+
+
+class _Reader:
+    """Fills one matrix and one utility vector with the good rows, batch by batch."""
+
+    def __init__(self, columns: Columns, config: SelectConfig, n: int) -> None:
+        self.columns, self.config, self.n = columns, config, n
+        self.checker = RowChecker(columns, config)
+        self.seen = 0
+        self.kept = 0
+        self.ids: list[pa.Array] = []
+        self.rows: list[Int64Array] = []
+        self.utility = np.empty(n, np.float64)
+        self.matrix: npt.NDArray[np.float32] | None = None
+
+    def read(self, batch: pa.RecordBatch, given: npt.NDArray[np.float64] | None) -> None:
+        """Check a batch and keep its good rows."""
+        good = self.checker.check(batch, given)
+        begin, self.kept = self.kept, self.kept + len(good.ids)
+        self.utility[begin : self.kept] = good.utility
+        if good.embeddings is not None:
+            if self.matrix is None and len(good.ids):
+                self.matrix = np.empty((self.n, good.embeddings.shape[1]), np.float32)
+            if self.matrix is not None:
+                self.matrix[begin : self.kept] = good.embeddings
+        self.ids.append(good.ids)
+        self.rows.append(self.seen + good.kept)
+        self.seen += len(batch)
+
+    def points(self, name: str) -> Points:
+        """Check what can be checked only now, and return the points."""
+        checker = self.checker
+        ids = pa.concat_arrays(self.ids)
+        rows = np.concatenate(self.rows)
+        repeats = repeated_rows(ids)
+        if repeats.size:
+            checker.bad_count["repeated id"] = int(repeats.size)
+            checker.bad["repeated id"] = ids.take(pa.array(repeats[:_SHOWN])).to_pylist()
+        if checker.bad_count and self.config.on_bad_rows == "error":
+            raise InputError(f"{name}: {checker.describe_bad(self.n)}. {MEND}")
+        utility, matrix = self.utility[: self.kept], None if self.matrix is None else self.matrix[: self.kept]
+        if repeats.size:
+            keep = np.delete(np.arange(self.kept), repeats)
+            ids, rows, utility = ids.take(pa.array(keep)), rows[keep], utility[keep]
+            if matrix is not None:
+                for begin in range(0, len(keep), _BATCH_ROWS):  # in place: keep[i] >= i
+                    chunk = keep[begin : begin + _BATCH_ROWS]
+                    matrix[begin : begin + len(chunk)] = matrix[chunk]
+                matrix = matrix[: len(keep)]
+        if len(ids) == 0:
+            raise InputError(f"{name} has no good row left: {checker.describe_bad(self.n)}.")
+        if checker.bad_count:
+            log.warning("%s: dropped %s", name, checker.describe_bad(self.n))
+        return Points(
+            name=name,
+            ids=ids,
+            id_type=self.columns.id_type,
+            code=codes_of(ids, self.config.seed),
+            rows=rows,
+            utility=utility,
+            utility_source=self.columns.utility_source,
+            embeddings=matrix,
+            dropped=dict(checker.bad_count),
+        )
 
 def kept_columns(data: Any, config: SelectConfig, rows: Int64Array) -> pa.Table:
     """Return ``config.keep_columns`` of some input rows, in the order of ``rows`` (int64, any order)."""

@@ -1,0 +1,323 @@
+"""`SparkEngine`: the verbs over a graph whose parts are rows of a persisted DataFrame.
+
+The graph is persisted once, each part in a partition of its own; a superstep cogroups the board with it, so only the
+board is shuffled. Each superstep's board is written down before the last one is released.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Kernel, P
+from subsel.engines.spark.parcels import (
+    BOARD_SCHEMA,
+    COUNTS,
+    PARCEL_SCHEMA,
+    from_table,
+    of_cogroup,
+    of_group,
+    place,
+    plain_errors,
+    task,
+    to_table,
+)
+from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.graph import PartGraph
+from subsel.parts import superstep
+from subsel.parts.assemble import GRAPH
+from subsel.parts.pack import Parcel, of_kind
+from subsel.schema import Status
+
+log = logging.getLogger(__name__)
+
+_RADIX_BITS = 16
+#: Values that are collected to end a radix search; their number does not grow with the data.
+_FEW = 1 << 16
+
+#: Writes a board down so that its history is forgotten: gets the frame and the superstep's number.
+Checkpoint = Callable[[DataFrame, int], DataFrame]
+
+#: Work on a part: its graph and the parcels addressed to it.
+PartWork = Callable[[PartGraph, list[Parcel]], pa.Table]
+
+
+def local_checkpoint(frame: DataFrame, number: int) -> DataFrame:
+    """Keep a board on the executors' disks (fast; lost with its executor)."""
+    return frame.localCheckpoint(eager=True, storageLevel=StorageLevel.DISK_ONLY)
+
+
+class SparkEngine:
+    """Implements `subsel.engines.base.Engine`.
+
+    Args:
+        graph: parcels of kind ``graph``.
+        parts: number of parts.
+        scale: fixed-point scale of keys and weights.
+        finish_points: at most so many undecided points are finished in one task.
+        run_id: for log lines.
+        checkpoint: how boards are written down.
+    """
+
+    def __init__(
+        self,
+        graph: DataFrame,
+        parts: int,
+        scale: FixedPoint,
+        *,
+        finish_points: int,
+        run_id: str,
+        checkpoint: Checkpoint = local_checkpoint,
+    ) -> None:
+        self.parts, self.scale, self.finish_points, self.run_id = parts, scale, finish_points, run_id
+        self._checkpoint = checkpoint
+        self._steps = 0
+        self._persisted: list[DataFrame] = []
+        with plain_errors():
+            self._whole = self._keep(graph)
+            self._graph = self._whole
+            start = self._whole.mapInArrow(partial(_start_parts, scale), BOARD_SCHEMA)
+            self._take(start)
+            self._graph_points = self._counts.undecided
+
+    def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+        """Run one superstep. The plan's only exchange is the board's."""
+        with plain_errors():
+            self._take(self.superstep_frame(partial(kernel, *args, **params)))
+            if 0 < self._counts.undecided <= self._graph_points // 2:
+                self._compact()
+        return self._counts
+
+    def superstep_frame(self, kernel: superstep.BoundKernel, *, repost: bool = False) -> DataFrame:
+        """Return the next board, not computed yet."""
+        return self._on_parts(self.board, partial(_superstep, kernel, repost), BOARD_SCHEMA)
+
+    def counts(self) -> Counts:
+        """Return how many own points have each status."""
+        return self._counts
+
+    def kth_largest(
+        self, column: Literal["key", "lower", "code"], k: int, among: Sequence[Status], key: int | None = None
+    ) -> int:
+        """Return the exact k-th largest value by radix passes of 16 bits, until few are left to collect."""
+        if k <= 0:
+            return ABOVE_ALL
+        values = self._values(column, tuple(among), key)
+        high, shift = None, 64
+        with plain_errors():
+            while True:
+                shift -= _RADIX_BITS
+                buckets = values(partial(_histogram, high, shift)).groupBy("bucket").agg(F.sum("count").alias("count"))
+                found = buckets.toArrow()
+                bucket = found.column("bucket").to_numpy()
+                order = np.argsort(-bucket)
+                above = np.cumsum(found.column("count").to_numpy()[order])
+                if len(above) == 0 or k > above[-1]:
+                    return BELOW_ALL
+                place_ = int(np.searchsorted(above, k))
+                high = int(bucket[order][place_])
+                inside = int(found.column("count").to_numpy()[order][place_])
+                k -= int(above[place_]) - inside
+                if shift == 0:
+                    return high
+                if inside <= _FEW:
+                    left = values(partial(_matching, high, shift)).toArrow().column("bucket").to_numpy()
+                    return int(np.sort(left)[::-1][k - 1])
+
+    def count_above(self, key: int, among: Sequence[Status]) -> int:
+        """Return how many own points of the given statuses have a larger key."""
+        counted = self._values("key", tuple(among), None)(partial(_count_above, key)).agg(F.sum("count"))
+        with plain_errors():
+            return int(counted.collect()[0][0] or 0)
+
+    def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
+        """Run the kernel on the undecided points of all parts in one task, if they are at most ``finish_points``."""
+        if self._counts.undecided > self.finish_points:
+            return None
+        bound = partial(kernel, *args, **params)
+        with plain_errors():
+            left = self._on_parts(self.board, _undecided_rows, PARCEL_SCHEMA)
+            decided = left.groupBy("part").applyInArrow(of_group(_finish, bound, self.scale), BOARD_SCHEMA)
+            self.board = self.board.unionByName(decided)
+            self._take(self.superstep_frame(superstep.nothing))
+        log.info("[%s] finished the undecided points in one task", self.run_id)
+        return self._counts
+
+    def reopen(self) -> None:
+        """Go back to the whole graph, and have every border point posted anew."""
+        self._release(self._graph)
+        self._graph, self._graph_points = self._whole, 0
+        with plain_errors():
+            self._take(self.superstep_frame(superstep.nothing, repost=True))
+
+    def on_parts(self, parcels: DataFrame | None, work: PartWork, schema: str) -> DataFrame:
+        """Run work on every part's whole graph, its board with what was posted, and ``parcels`` addressed to it."""
+        board = self.board.select("part", "source", "kind", "number", "chunk", "payload")
+        right = board if parcels is None else board.unionByName(parcels)
+        return self._on_parts(right, work, schema)
+
+    def close(self) -> None:
+        """Unpersist all that this engine persisted."""
+        for frame in self._persisted:
+            frame.unpersist()
+        self._persisted = []
+
+    def _on_parts(self, right: DataFrame, work: PartWork, schema: str) -> DataFrame:
+        function = of_cogroup(_cogrouped, work, self.scale)
+        groups = self._graph.groupBy("part").cogroup(place(right, self.parts).groupBy("part"))
+        return groups.applyInArrow(function, schema)
+
+    def _take(self, board: DataFrame) -> None:
+        """Write the new board down, then let go of the last one, and count."""
+        begin = time.perf_counter()
+        self._steps += 1
+        self.board = self._checkpoint(board, self._steps)
+        totals = self.board.agg(*(F.sum(name).alias(name) for name in COUNTS)).collect()[0]
+        self._counts = Counts(*(int(totals[name] or 0) for name in COUNTS))
+        log.info(
+            "[%s] board %d: accepted %d, selected %d, discarded %d, undecided %d, news %d, %.1f s",
+            self.run_id,
+            self._steps,
+            self._counts.accepted,
+            self._counts.selected,
+            self._counts.discarded,
+            self._counts.undecided,
+            self._counts.news,
+            time.perf_counter() - begin,
+        )
+
+    def _compact(self) -> None:
+        """Drop the edges of decided points from the persisted graph; the whole one stays for `reopen`."""
+        smaller = self._keep(self._on_parts(self.board, _compact, PARCEL_SCHEMA))
+        self._release(self._graph)
+        self._graph, self._graph_points = smaller, self._counts.undecided
+        log.info("[%s] compacted the graph to %d undecided points", self.run_id, self._graph_points)
+
+    def _keep(self, graph: DataFrame) -> DataFrame:
+        """Persist a graph, each part in a partition of its own and sorted, so that no superstep moves or sorts it."""
+        kept = place(graph, self.parts).sortWithinPartitions("part", "chunk").persist(StorageLevel.DISK_ONLY)
+        self._persisted.append(kept)
+        kept.count()
+        return kept
+
+    def _release(self, graph: DataFrame) -> None:
+        if graph is not self._whole:
+            self._persisted.remove(graph)
+            graph.unpersist()
+
+    def _values(
+        self, column: str, among: tuple[Status, ...], key: int | None
+    ) -> Callable[[Callable[[Int64Array], pa.Table]], DataFrame]:
+        """Return what runs a function of a column's values on every part and yields rows ``bucket, count``."""
+        schema = "bucket bigint, count bigint"
+
+        def run(function: Callable[[Int64Array], pa.Table]) -> DataFrame:
+            if column == "code":  # codes are the graph's, all else is on the board
+                return self._on_parts(self.board, partial(_values_with_graph, function, among, key), schema)
+            states = self.board.where(F.col("kind") == superstep.BOARD)
+            return states.mapInArrow(partial(_values_of_states, function, column, among, key), schema)
+
+        return run
+
+
+def _cogrouped(work: PartWork, scale: FixedPoint, left: pa.Table, right: pa.Table) -> pa.Table:
+    with task():
+        graph = next(parcel for parcel in from_table(left) if parcel.kind == GRAPH)
+        return work(superstep.unpack_graph(graph.part, graph.payload, scale), from_table(right))
+
+
+def _board_table(state: superstep.PartState) -> pa.Table:
+    return to_table(state.parcels, tuple(getattr(state.counts, name) for name in COUNTS))
+
+
+def _start_parts(scale: FixedPoint, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        rows = list(batches)
+        for parcel in from_table(pa.Table.from_batches(rows)) if rows else []:
+            graph = superstep.unpack_graph(parcel.part, parcel.payload, scale)
+            yield from _board_table(superstep.start(graph)).to_batches()
+
+
+def _superstep(kernel: superstep.BoundKernel, repost: bool, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
+    return _board_table(superstep.superstep(graph, parcels, kernel, repost=repost))
+
+
+def _compact(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
+    smaller = superstep.pack_graph(superstep.compact(graph, parcels))
+    return to_table([Parcel(graph.part, graph.part, GRAPH, smaller)])
+
+
+def _undecided_rows(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
+    return to_table([Parcel(0, graph.part, "undecided", superstep.undecided_rows(graph, parcels))])
+
+
+def _finish(kernel: superstep.BoundKernel, scale: FixedPoint, table: pa.Table) -> pa.Table:
+    with task():
+        packs = [parcel.payload for parcel in from_table(table)]
+        return to_table(superstep.finish(packs, kernel, scale), (0,) * len(COUNTS))
+
+
+def _values_with_graph(
+    function: Callable[[Int64Array], pa.Table],
+    among: tuple[Status, ...],
+    key: int | None,
+    graph: PartGraph,
+    parcels: list[Parcel],
+) -> pa.Table:
+    board = superstep.unpack_board(of_kind(parcels, superstep.BOARD)[0].payload)
+    return function(superstep.values_of(board, graph.code, "code", among, key))
+
+
+def _values_of_states(
+    function: Callable[[Int64Array], pa.Table],
+    column: str,
+    among: tuple[Status, ...],
+    key: int | None,
+    batches: Iterator[pa.RecordBatch],
+) -> Iterator[pa.RecordBatch]:
+    with task():
+        rows = list(batches)
+        for parcel in from_table(pa.Table.from_batches(rows)) if rows else []:
+            board = superstep.unpack_board(parcel.payload)
+            values = superstep.values_of(board, None, column, among, key)
+            yield from function(values).to_batches()
+
+
+def _histogram(high: int | None, shift: int, values: Int64Array) -> pa.Table:
+    """Count values by their bits from ``shift`` up, among those whose bits above are ``high``."""
+    top = values >> shift
+    if high is not None:
+        top = top[top >> _RADIX_BITS == high]
+    bucket, count = np.unique(top, return_counts=True)
+    return pa.table({"bucket": bucket, "count": count})
+
+
+def _matching(high: int, shift: int, values: Int64Array) -> pa.Table:
+    matching = values[values >> shift == high]
+    return pa.table({"bucket": matching, "count": np.ones(len(matching), np.int64)})
+
+
+def _count_above(key: int, values: Int64Array) -> pa.Table:
+    return pa.table({"bucket": np.zeros(1, np.int64), "count": np.array([(values > key).sum()], np.int64)})
+
+
+def scale_of(shapes: list[dict[str, Any]], alpha: float, beta: float) -> FixedPoint:
+    """Return the scale that fits the shapes of all parts."""
+    return FixedPoint.choose(
+        alpha,
+        beta,
+        max(shape["max_utility"] for shape in shapes),
+        max(shape["max_weighted_degree"] for shape in shapes),
+        max(shape["max_similarity"] for shape in shapes),
+    )
+
+

@@ -1,0 +1,147 @@
+"""Parcels as rows of a DataFrame, and functions of parts as Spark functions of groups.
+
+A row holds a piece of a parcel's payload, because a cell of much more than a few MiB costs the JVM several copies.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+
+from subsel.errors import InputError, SubselError
+from subsel.parts.pack import Parcel, chunks
+
+log = logging.getLogger(__name__)
+
+#: Columns of `subsel.engines.base.Counts`, set on a part's board and 0 elsewhere.
+COUNTS = ("undecided", "discarded", "accepted", "selected", "news")
+
+#: `number` tells parcels of one source and kind apart, `chunk` orders a parcel's pieces.
+PARCEL_SCHEMA = "part int, source int, kind string, number int, chunk int, payload binary"
+BOARD_SCHEMA = PARCEL_SCHEMA + "".join(f", {name} bigint" for name in COUNTS)
+
+_ARROW_PARCELS = pa.schema(
+    [
+        ("part", pa.int32()),
+        ("source", pa.int32()),
+        ("kind", pa.string()),
+        ("number", pa.int32()),
+        ("chunk", pa.int32()),
+        ("payload", pa.binary()),
+    ]
+)
+
+PartFunction = Callable[[int, list[Parcel]], Iterable[Parcel]]
+
+_MARK = "@@subsel@@"
+
+
+def to_table(parcels: Iterable[Parcel], counts: tuple[int, ...] | None = None) -> pa.Table:
+    """Return parcels as rows; with ``counts``, of the board schema, the counts on the first row."""
+    columns: list[list[Any]] = [[], [], [], [], [], []]
+    for number, parcel in enumerate(parcels):
+        for chunk, piece in enumerate(chunks(parcel.payload)):
+            row = (parcel.part, parcel.source, parcel.kind, number, chunk, piece)
+            for column, value in zip(columns, row, strict=True):
+                column.append(value)
+    table = pa.table(columns, schema=_ARROW_PARCELS)
+    if counts is not None:
+        for name, value in zip(COUNTS, counts, strict=True):
+            table = table.append_column(name, pa.array([value] + [0] * (len(table) - 1), pa.int64()))
+    return table
+
+
+def from_table(table: pa.Table) -> list[Parcel]:
+    """Return the parcels that rows hold, in any order of rows."""
+    pieces: dict[tuple[int, int, str, int], list[tuple[int, bytes]]] = {}
+    names = ("part", "source", "kind", "number", "chunk", "payload")
+    for part, source, kind, number, chunk, payload in zip(
+        *(table.column(name).to_pylist() for name in names), strict=True
+    ):
+        pieces.setdefault((part, source, kind, number), []).append((chunk, payload))
+    return [
+        Parcel(part, source, kind, found[0][1] if len(found) == 1 else b"".join(p for _, p in sorted(found)))
+        for (part, source, kind, _), found in sorted(pieces.items())
+    ]
+
+
+def place(frame: DataFrame, parts: int) -> DataFrame:
+    """Put every part into a partition of its own, or, before Spark 4.1, where its hash leads (parts may share one)."""
+    if hasattr(frame, "repartitionById"):
+        return frame.repartitionById(parts, "part")
+    log.warning("this Spark has no repartitionById (4.1+): parts are placed by hash, some tasks get several")
+    return frame.repartition(parts, "part")
+
+
+def exchange(frame: DataFrame, function: PartFunction, parts: int) -> DataFrame:
+    """Deliver parcels to their parts and run a function on each part; return what it sends."""
+    grouped = place(frame, parts).groupBy("part")
+    return grouped.applyInArrow(of_group(_run_part, function), PARCEL_SCHEMA)
+
+
+def of_group(function: Callable[..., pa.Table], *first: Any) -> Callable[[pa.Table], pa.Table]:
+    """Bind all but the last argument. Spark counts arguments, and 4.3 misreads the hints of a partial: so a lambda."""
+    return lambda table: function(*first, table)
+
+
+def of_cogroup(function: Callable[..., pa.Table], *first: Any) -> Callable[[pa.Table, pa.Table], pa.Table]:
+    """Bind all but the last two arguments, see `of_group`."""
+    return lambda left, right: function(*first, left, right)
+
+
+def _run_part(function: PartFunction, table: pa.Table) -> pa.Table:
+    with task():
+        return to_table(function(table.column("part")[0].as_py(), from_table(table)))
+
+
+class task:  # noqa: N801  (a context manager that reads as a word)
+    """What every task does around its work: use its own cores only, and make errors survive the way to the driver."""
+
+    def __enter__(self) -> None:
+        import faiss  # noqa: PLC0415  (executors pay for it when a task needs it)
+        import numba  # noqa: PLC0415
+
+        context = TaskContext.get()
+        cores = context.cpus() if context is not None else 1
+        numba.set_num_threads(max(1, min(cores, numba.config.NUMBA_NUM_THREADS)))
+        faiss.omp_set_num_threads(max(1, cores))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SubselError) and _MARK not in str(error):
+            raise type(error)(f"{_MARK}{json.dumps([type(error).__name__, str(error)])}{_MARK}") from error
+
+
+class plain_errors:  # noqa: N801
+    """Turn an error of ours that a task raised back into itself, instead of a Java trace around a Python trace."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PySparkException):
+            marked = re.findall(f"{_MARK}(.*?){_MARK}", str(error), re.DOTALL)
+            if marked:
+                name, message = json.loads(marked[-1])
+                ours = InputError if name in ("InputError", "ConfigError") else SubselError
+                raise ours(message) from None
+
+
+def batches_of(batches: Iterator[pa.RecordBatch], budget: int) -> Iterator[pa.RecordBatch]:
+    """Join batches until they hold about ``budget`` bytes, so that parcels do not get tiny."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        if len(batch):
+            held.append(batch)
+        if sum(one.nbytes for one in held) >= budget:
+            yield pa.concat_batches(held)
+            held = []
+    if held:
+        yield pa.concat_batches(held)

@@ -1,0 +1,292 @@
+"""The stages on Spark: nothing of the size of the data or of the subset is ever on the driver."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark import StorageLevel, TaskContext
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from subsel import schema
+from subsel.config import SelectConfig
+from subsel.embeddings.readers import Columns
+from subsel.engines.spark import neighbors
+from subsel.engines.spark.engine import SparkEngine, scale_of
+from subsel.engines.spark.output import write_frame
+from subsel.engines.spark.parcels import plain_errors, task
+from subsel.engines.spark.points import SparkPoints, check_points
+from subsel.errors import ConfigError
+from subsel.greedy import kernel as greedy_kernel
+from subsel.objective import expected_random, score_subset
+from subsel.parts import assemble, route, superstep
+from subsel.parts.pack import Parcel, of_kind, unpack
+from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
+from subsel.run import Tell
+from subsel.schema import DECIDED_BY_NAMES, Status
+
+log = logging.getLogger(__name__)
+
+_SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility")
+
+
+class SparkStages:
+    """Implements `subsel.pipeline.Stages` on a Spark session, which it neither stops nor reconfigures."""
+
+    name = "spark"
+
+    def __init__(self, spark: SparkSession, data: Any, graph: Any, config: SelectConfig, run_id: str) -> None:
+        if data is None:
+            raise ConfigError("on Spark data is needed, with a graph too: its ids say which points there are.")
+        self.spark, self.data, self.user_graph, self.config, self.run_id = spark, data, graph, config, run_id
+        self.points: SparkPoints
+        self.parts = 1
+        self.spark_engine: SparkEngine | None = None
+        self._persisted: list[DataFrame] = []
+
+    def read(self, tell: Tell) -> InputReport:
+        """Check every row in one scan, and draw the samples that parts and recall need."""
+        tell("checking rows", 0)
+        embeddings = self.user_graph is None
+        from subsel.engines.spark.points import open_frame  # noqa: PLC0415
+
+        frame, _ = open_frame(self.spark, self.data)
+        wanted = 0
+        if embeddings:
+            dimension = _first_dimension(frame, self.config)
+            self.part_points = part_points(dimension, self.config)
+            wanted = neighbors.sample_rows(frame.count(), dimension, self.part_points)
+        else:
+            self.part_points = part_points(0, self.config)
+        self.points = check_points(
+            self.spark, self.data, self.config, with_embeddings=embeddings, sample_rows=wanted
+        )
+        return InputReport(
+            name=self.points.name,
+            points=self.points.n,
+            id_type=str(self.points.columns.id_type),
+            utility=self.points.columns.utility_source,
+            dropped_rows=self.points.dropped,
+        )
+
+    def neighbors(self, tell: Tell) -> GraphReport:
+        """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
+        config, points = self.config, self.points
+        cells = None
+        if self.user_graph is None:
+            tell("k-means", 0)
+            part_map = route.PartMap.plan(points.sample, points.n, self.part_points, config.metric, config.seed)
+            self.parts, cells = part_map.parts, len(part_map.centroids)
+            assembled = neighbors.assembled_from_embeddings(points, part_map, config)
+        else:
+            self.parts = max(1, -(-points.n // self.part_points))
+            assembled = neighbors.assembled_from_edges(self.spark, points, self.user_graph, self.parts, config)
+        tell(f"{self.parts} parts", 0)
+        with plain_errors():
+            self.assembled = assembled.persist(StorageLevel.DISK_ONLY)
+            self._persisted.append(self.assembled)
+            shapes = self._collect(assemble.SHAPE)
+        self.shapes = [{name: float(v[0]) for name, v in unpack(parcel.payload).items()} for parcel in shapes]
+        half_edges = sum(shape["half_edges"] for shape in self.shapes)
+        found = self.user_graph is None
+        return GraphReport(
+            source="embeddings" if found else "given",
+            edges=int(half_edges) // 2,
+            mean_degree=round(half_edges / points.n, 2),
+            max_degree=int(max(shape["max_degree"] for shape in self.shapes)),
+            parts=self.parts,
+            neighbors=config.neighbors if found else None,
+            dimension=points.dimension if found else None,
+            cells=cells,
+            recall=self._recall() if found and len(points.asked_code) else None,
+        )
+
+    def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
+        """Persist the graph by part, start the boards, and note where the top k by utility end."""
+        scale = scale_of(self.shapes, self.config.alpha, self.config.similarity_weight)
+        self.spark_engine = SparkEngine(
+            self.assembled.where(F.col("kind") == assemble.GRAPH),
+            self.parts,
+            scale,
+            finish_points=self.config.finish_points,
+            run_id=self.run_id,
+        )
+        self.top = top_k(self.spark_engine, k, Status.UNDECIDED)
+        return self.spark_engine, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
+
+    def score(self, k: int) -> ObjectiveReport:
+        """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
+        engine = self.spark_engine
+        assert engine is not None
+        columns = self.points.columns
+        ids = self.assembled.where(F.col("kind") == assemble.POINTS)
+        id_type = "string" if _is_text(columns) else "bigint"
+        rows = f"{schema.ID} {id_type}, key bigint, code bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
+        with plain_errors():
+            picked = engine.on_parts(ids, _picked, rows)
+            # The frame is kept, so that both jobs below see the same partitions.
+            picked = picked.orderBy(F.desc("key"), F.desc("code")).persist(StorageLevel.DISK_ONLY)
+            self._persisted.append(picked)
+            per_partition = picked.groupBy(F.spark_partition_id().alias("p")).count().toArrow()
+            counts = dict(zip(*(per_partition.column(i).to_pylist() for i in (0, 1)), strict=True))
+            first, begin = {}, 0
+            for partition in sorted(counts):
+                first[partition], begin = begin, begin + counts[partition]
+            ranked = f"{schema.ID} {id_type}, {schema.RANK} bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
+            self.ranked = picked.mapInArrow(partial(_rank, first), ranked)
+            sums_schema = ", ".join(f"{name} double" for name in _SUM_COLUMNS)
+            sums = engine.on_parts(None, partial(_sums, self.top), sums_schema)
+            totals = sums.agg(*(F.sum(name).alias(name) for name in _SUM_COLUMNS)).collect()[0]
+        if begin != k:
+            raise AssertionError(f"{begin} points are selected, not {k}")
+        config = self.config
+        return ObjectiveReport(
+            total=totals["utility"] - totals["similarity"],
+            utility=totals["utility"],
+            similarity=totals["similarity"],
+            random=expected_random(
+                self.points.n,
+                k,
+                sum(shape["utility_sum"] for shape in self.shapes),
+                sum(shape["similarity_sum"] for shape in self.shapes) / 2,
+                config.alpha,
+                config.similarity_weight,
+            ),
+            top_utility=totals["top_utility"],
+        )
+
+    def write(self, report: Report, output: Path | None, *, overwrite: bool) -> None:
+        """Join the kept columns back and write, in rank order."""
+        if output is None:
+            raise ConfigError("on Spark the subset is written, never collected: give an output.")
+        ranked = self.ranked
+        type_in = self.points.frame.schema[self.points.columns.id].dataType
+        ranked = ranked.withColumn(schema.ID, F.col(schema.ID).cast(type_in))
+        if self.config.keep_columns:
+            from subsel.engines.spark.points import open_frame  # noqa: PLC0415
+
+            source, _ = open_frame(self.spark, self.data)
+            kept = source.select(F.col(self.config.id_column).alias(schema.ID), *self.config.keep_columns)
+            if self.points.dropped:
+                kept = kept.dropDuplicates([schema.ID])
+            ranked = ranked.join(kept, schema.ID).orderBy(schema.RANK)
+        with plain_errors():
+            write_frame(ranked, report, output, overwrite=overwrite)
+
+    def close(self) -> None:
+        """Unpersist all that was persisted."""
+        if self.spark_engine is not None:
+            self.spark_engine.close()
+        for frame in self._persisted:
+            frame.unpersist()
+        self._persisted = []
+
+    def _collect(self, kind: str) -> list[Parcel]:
+        """Bring the parcels of a kind that has little per part to the driver."""
+        from subsel.engines.spark.parcels import from_table  # noqa: PLC0415
+
+        return from_table(self.assembled.where(F.col("kind") == kind).toArrow())
+
+    def _recall(self) -> float:
+        parcels = self._collect(route.EXACT) + self._collect(route.FOUND)
+        return route.recall_of(parcels, self.points.asked_code, self.config.neighbors)
+
+
+def part_points(dimension: int, config: SelectConfig) -> int:
+    """Return how many points a part has: as configured, or so many that a part's vectors take 64 MiB.
+
+    A task that searches holds about six times that: its points, its visitors, their sorted copy, and packs.
+    """
+    if config.part_points is not None:
+        return config.part_points
+    return int(np.clip((64 << 20) // (4 * max(dimension, 1)), 10_000, 200_000))
+
+
+def top_k(engine: SparkEngine, k: int, status: Status) -> tuple[int, int]:
+    """Return key and code of the k-th point in the total order."""
+    key = engine.kth_largest("key", k, (status,))
+    equal = k - engine.count_above(key, (status,))
+    return key, engine.kth_largest("code", equal, (status,), key=key)
+
+
+def _first_dimension(frame: DataFrame, config: SelectConfig) -> int:
+    if config.embedding_column not in frame.columns:
+        return 1  # said properly when columns are checked
+    column = F.col(config.embedding_column)
+    try:
+        first = frame.where(column.isNotNull()).select(F.size(column)).head()
+    except Exception:  # no list: said properly when columns are checked
+        return 1
+    return max(1, int(first[0])) if first else 1
+
+
+def _is_text(columns: Columns) -> bool:
+    return not pa.types.is_integer(columns.id_type)
+
+
+def _picked(graph: Any, parcels: list[Parcel]) -> pa.Table:
+    """Return a part's selected points with their ids, keys and gains."""
+    board, _ = superstep.deliver(graph, parcels)
+    points = unpack(of_kind(parcels, assemble.POINTS)[0].payload)
+    scale = graph.fixed_point
+    gain = greedy_kernel.realised_gains(
+        graph.indptr,
+        graph.indices,
+        graph.similarity,
+        graph.utility,
+        scale.alpha,
+        scale.beta,
+        graph.code,
+        board.key,
+        board.status,
+    )
+    slots = np.flatnonzero(board.status[: graph.n_own] == Status.SELECTED)
+    names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
+    ids = points["id"]
+    return pa.table(
+        {
+            schema.ID: pa.array(ids[slots]) if isinstance(ids, np.ndarray) else ids.take(pa.array(slots)).cast(pa.string()),
+            "key": board.key[slots],
+            "code": graph.code[slots],
+            schema.GAIN: gain[slots],
+            schema.DECIDED_BY: pa.array(names[board.decided_by[slots]], pa.string()),
+        }
+    )
+
+
+def _sums(top: tuple[int, int], graph: Any, parcels: list[Parcel]) -> pa.Table:
+    """Return a part's share of the objective's terms, and of f of the top k by utility; each edge half."""
+    board, _ = superstep.deliver(graph, parcels)
+    scale = graph.fixed_point
+    key = scale.keys(graph.utility, graph.code)
+    top_members = (key > top[0]) | ((key == top[0]) & (graph.code >= top[1]))
+    scores = []
+    for member in (board.status == Status.SELECTED, top_members):
+        own = member[: graph.n_own]
+        utility = scale.alpha * float(graph.utility[: graph.n_own][own].sum())
+        edges = score_subset(
+            graph.indptr, graph.indices, graph.similarity, graph.utility * 0, member, scale.alpha, scale.beta
+        )
+        scores.append((utility, edges.similarity))
+    (utility, similarity), (top_utility, top_similarity) = scores
+    values = (utility - similarity, utility, similarity, top_utility - top_similarity)
+    return pa.table({name: [value] for name, value in zip(_SUM_COLUMNS, values, strict=True)})
+
+
+def _rank(first: dict[int, int], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Number sorted rows from 0 over all partitions."""
+    with task():
+        context = TaskContext.get()
+        begin = first.get(context.partitionId() if context is not None else 0, 0)
+        for batch in batches:
+            rank = pa.array(np.arange(begin, begin + len(batch)))
+            begin += len(batch)
+            columns = [batch.column(schema.ID), rank, batch.column(schema.GAIN), batch.column(schema.DECIDED_BY)]
+            names = [schema.ID, schema.RANK, schema.GAIN, schema.DECIDED_BY]
+            yield pa.RecordBatch.from_arrays(columns, names=names)
