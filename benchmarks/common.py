@@ -20,11 +20,7 @@ from subsel.embeddings.user_graph import as_neighbor_graph
 def machine() -> str:
     """Describe this machine in one line."""
     model = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -69,4 +65,4 @@ def local_graph(n: int, seed: int = 0) -> NeighborGraph:
     src = np.repeat(np.arange(n), 10)
     dst = (src + rng.integers(1, 200, len(src))) % n
     similarity = 0.4 + 0.5 * rng.random(len(src), np.float32)
-    return as_neighbor_graph(sp.csr_matrix((similarity, (src, dst)), shape=(n, n)), None, SelectConfig())
+    return as_neighbor_graph(sp.csr_matrix((similarity, (src, dst)), shape=(n, n)), None, None, SelectConfig()).graph

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.dataset as pads
 
 from subsel import schema
-from subsel.config import SelectConfig
+from subsel.config import MISSING_SIZE, SelectConfig
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.readers import Points, read_points, subset_ids
+from subsel.engines.choose import choose_engine
 from subsel.errors import ConfigError
 from subsel.graph import NeighborGraph
 from subsel.local_stages import LocalStages
@@ -26,25 +29,37 @@ from subsel.run import Run
 __all__ = ["Selection", "neighbors", "score", "select", "validate"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Selection:
     """A selected subset.
 
     Attributes:
-        table: one row per selected point in rank order: `id`, `rank`, `gain`, `decided_by`, kept columns.
         report: what was done, and how good it is.
-        graph: the neighbour graph it was selected on.
         path: where it was written; None if it was not.
+        graph: the neighbour graph it was selected on; None from Spark, where it is never in one place.
     """
 
-    table: pa.Table
     report: Report
-    graph: NeighborGraph
     path: Path | None
+    graph: NeighborGraph | None = None
+    _table: pa.Table | None = None
+
+    @property
+    def dataset(self) -> pads.Dataset:
+        """The subset as an Arrow dataset: from Spark a lazy reader of ``path``, in rank order."""
+        return pads.dataset(self.path if self._table is None else self._table)
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """One row per selected point in rank order: `id`, `rank`, `gain`, `decided_by`, kept columns.
+
+        After Spark this reads all of it into memory; `dataset` does not.
+        """
+        return self.dataset.to_table() if self._table is None else self._table
 
     @property
     def ids(self) -> npt.NDArray[Any]:
-        """The selected ids in rank order: int64, or object for strings."""
+        """The selected ids in rank order, in their integer type, or object for strings."""
         return np.asarray(self.table[schema.ID].to_numpy())
 
     @property
@@ -59,7 +74,8 @@ def select(
     size: int | float | str | None = None,
     graph: Any = None,
     utility: str | npt.ArrayLike | None = None,
-    engine: Literal["auto", "local"] = "auto",
+    engine: Any = "auto",
+    master: str | None = None,
     config: SelectConfig | str | Path | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -78,7 +94,9 @@ def select(
         graph: the user's own graph instead of embeddings, see `subsel.embeddings.user_graph`.
         utility: a column's name, or one number per input row. Without: the column `utility` if there is one,
             else 1.0, which selects for diversity alone.
-        engine: "local" runs in this process; "auto" is that.
+        engine: "local" runs in this process; "spark" in the active Spark session, or one of its own; a SparkSession in
+            that; "auto" is local where memory is enough, else spark, and says so.
+        master: where a session of its own runs; "local[*]" by default.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         output: folder to write (or a single file, if it ends in .parquet); it must not exist.
         overwrite: replace ``output`` if subsel wrote it.
@@ -95,16 +113,24 @@ def select(
     column = utility if isinstance(utility, str) else None
     given = None if isinstance(utility, str) else utility
     settings = load_config(config, size=size, utility=column, **options)
-    if engine not in ("auto", "local"):
-        raise ConfigError(f"engine {engine!r} is unknown: give 'auto' or 'local'.")
     if data is None and graph is None:
         raise ConfigError("there is nothing to select from: give data, or a graph.")
+    if settings.size is None:
+        raise ConfigError(MISSING_SIZE)
     path = None if output is None else Path(output)
     if path is not None:
-        check_new(path, overwrite=overwrite)
-    stages = LocalStages(data, graph, given, settings)
-    report = run_pipeline(stages, settings, Run(progress), path, overwrite=overwrite)
-    return Selection(stages.table, report, stages.graph, path)
+        check_new(path, overwrite=overwrite, inputs=[data, graph])
+    run = Run(progress)
+    where = choose_engine(engine, data, graph, settings)
+    if where == "local":
+        stages = LocalStages(data, graph, given, settings)
+        report = run_pipeline(stages, settings, run, path, overwrite=overwrite)
+        return Selection(report, path, stages.graph, stages.table)
+    if given is not None:
+        raise ConfigError("on Spark utility is a column's name: arrays have no place there.")
+    from subsel.engines.spark.select import select_on_spark  # noqa: PLC0415  (needs pyspark)
+
+    return Selection(select_on_spark(where, master, data, graph, settings, run, path, overwrite=overwrite), path)
 
 
 def neighbors(

@@ -71,6 +71,8 @@ def id_storage_type(id_type: pa.DataType) -> pa.DataType:
     Raises:
         InputError: ids of that type are not supported.
     """
+    if pa.types.is_dictionary(id_type):
+        return id_storage_type(id_type.value_type)
     if pa.types.is_integer(id_type):
         return pa.int64()
     if pa.types.is_string(id_type) or pa.types.is_large_string(id_type) or pa.types.is_string_view(id_type):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from subsel import schema
 from subsel.errors import ConfigError
+
+MISSING_SIZE = "size is missing: say how many points to select, as a count, 0.1 or '10%'."
 
 Metric = Literal["cosine", "inner_product", "l2"]
 
@@ -70,7 +73,12 @@ class SelectConfig(BaseModel):
         if value is None:
             return None
         parse_size(value)
-        return value
+        return value if isinstance(value, str) else parse_size(value)
+
+    @field_validator("keep_columns")
+    @classmethod
+    def _clean_columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name.strip() for name in value if name.strip()))
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
@@ -100,12 +108,12 @@ class SelectConfig(BaseModel):
         values: dict[str, Any] = {}
         if path is not None:
             try:
-                values = tomllib.loads(Path(path).read_text())
+                values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
             except OSError as error:
                 raise ConfigError(
                     f"config {path} cannot be read: {error.strerror}. Give an existing TOML file."
                 ) from error
-            except tomllib.TOMLDecodeError as error:
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise ConfigError(f"config {path} is not valid TOML: {error}.") from error
         return cls.of(values | {key: value for key, value in options.items() if value is not None})
 
@@ -131,7 +139,8 @@ def _one_line(error: ValidationError) -> str:
             parts.append(f"unknown option {key!r}: known are {', '.join(sorted(SelectConfig.model_fields))}")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            parts.append(f"option {key!r}: {message} (got {item['input']!r})" if key else message)
+            told = repr(item["input"]) in message or not key
+            parts.append(message if told else f"option {key!r}: {message} (got {item['input']!r})")
     return "; ".join(dict.fromkeys(parts)) + "."
 
 
@@ -144,6 +153,9 @@ def parse_size(size: int | float | str) -> int | float:
     Raises:
         ValueError: it is neither a count of at least 1 nor a fraction in (0, 1].
     """
+    given: Any = size
+    if isinstance(given, numbers.Real) and not isinstance(given, bool):  # numpy's numbers too
+        size = int(given) if isinstance(given, numbers.Integral) else float(given)
     message = f"size {size!r} is neither a count of at least 1, a fraction in (0, 1], nor a percentage like '10%'"
     if isinstance(size, bool):
         raise ValueError(message)
@@ -173,7 +185,7 @@ def resolve_size(size: int | float | str | None, n: int, where: str) -> int:
         ConfigError: no size was given, or it exceeds n.
     """
     if size is None:
-        raise ConfigError("size is missing: say how many points to select, as a count, 0.1 or '10%'.")
+        raise ConfigError(MISSING_SIZE)
     try:
         parsed = parse_size(size)
     except ValueError as error:

@@ -17,9 +17,7 @@ from subsel.version import __version__
 _INTRINSIC = 12  # directions in which a cluster spreads; real embeddings have about as many
 
 
-def demo_points(
-    n: int, dimension: int = 64, seed: int = 0
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+def demo_points(n: int, dimension: int = 64, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Return embeddings (float32, (n, dimension)) and utilities (float64, (n,), in [0, 1]).
 
     Cluster sizes fall like 1/rank; a cluster spreads in a dozen directions of its own. One point in ten is a

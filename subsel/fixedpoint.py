@@ -27,10 +27,12 @@ _MAX_TIE_BITS = 31
 _MIN_TIE_BITS = 8
 #: Finer than any data; it keeps 2^F a float64.
 _MAX_FRACTION_BITS = 512
-#: Weights are int32: one weight is at most 2^30.
-_WEIGHT_BITS = 30
+#: Weights are int32, at most 2^30, where that leaves this many fractional bits; else int64.
+_NARROW_WEIGHT_BITS = 30
+_ENOUGH_FRACTION_BITS = 24
 
 Int64Array = npt.NDArray[np.int64]
+WeightArray = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,14 @@ class FixedPoint:
         beta: weight of similarity, β ≥ 0.
         fraction_bits: F; may be negative where utilities are huge.
         tie_bits: T.
+        wide: whether weights are int64 instead of int32, as one similarity far above the others needs.
     """
 
     alpha: float
     beta: float
     fraction_bits: int
     tie_bits: int
+    wide: bool = False
 
     @classmethod
     def choose(
@@ -71,19 +75,22 @@ class FixedPoint:
             raise InputError(f"the largest possible gain, {largest}, is no finite number: scale the utilities down.")
         gain_bits = _bits(largest) + 1
         fraction_bits = min(_KEY_BITS - _MIN_TIE_BITS - gain_bits, _MAX_FRACTION_BITS)
+        wide = False
         if beta * max_similarity > 0:
-            fraction_bits = min(fraction_bits, _WEIGHT_BITS - _bits(beta * max_similarity))
+            narrow = _NARROW_WEIGHT_BITS - _bits(beta * max_similarity)
+            wide = narrow < min(fraction_bits, _ENOUGH_FRACTION_BITS)
+            fraction_bits = min(fraction_bits, _NARROW_WEIGHT_BITS if wide else narrow)
         tie_bits = min(_MAX_TIE_BITS, _KEY_BITS - gain_bits - fraction_bits)
-        return cls(alpha, beta, fraction_bits, tie_bits)
+        return cls(alpha, beta, fraction_bits, tie_bits, wide)
 
     @property
     def scale(self) -> float:
         """2^F."""
         return math.ldexp(1.0, self.fraction_bits)
 
-    def weights(self, similarity: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-        """Return β·s in fixed point, not shifted: int32, ≥ 0, same shape as ``similarity``."""
-        out = np.empty(similarity.shape, np.int32)
+    def weights(self, similarity: npt.NDArray[Any]) -> WeightArray:
+        """Return β·s in fixed point, not shifted: int32 (int64 if ``wide``), ≥ 0, same shape as ``similarity``."""
+        out: WeightArray = np.empty(similarity.shape, np.int64 if self.wide else np.int32)
         for begin in range(0, len(similarity), 1 << 20):  # a float64 copy of a block, not of the graph
             block = similarity[begin : begin + (1 << 20)].astype(np.float64)
             out[begin : begin + (1 << 20)] = np.rint(block * self.beta * self.scale)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 
 from subsel import schema
-from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.fixedpoint import FixedPoint, Int64Array, WeightArray
 
 Int32Array = npt.NDArray[np.int32]
 #: Similarities are kept as they came: float32 from embeddings, float32 or float64 from a user's graph.
@@ -106,7 +106,7 @@ class PartGraph:
         indptr: int64, (n_own+1,).
         indices: int32, (m,): neighbours of own points.
         similarity: float32 or float64, (m,), ≥ 0.
-        weight: int32, (m,): β·s in fixed point, not shifted, ≥ 0, symmetric across parts.
+        weight: int32 or int64, (m,): β·s in fixed point, not shifted, ≥ 0, symmetric across parts.
         utility: float64, (n_own + n_ghost,): u.
         code: int64, (n_own + n_ghost,): see `subsel.codes`.
         ghost_vid: int64, (n_ghost,), ascending: addresses (part << 32 | slot) of the ghosts.
@@ -117,7 +117,7 @@ class PartGraph:
     indptr: Int64Array
     indices: Int32Array
     similarity: SimilarityArray
-    weight: Int32Array
+    weight: WeightArray
     utility: npt.NDArray[np.float64]
     code: Int64Array
     ghost_vid: Int64Array

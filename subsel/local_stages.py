@@ -14,7 +14,7 @@ from subsel import objective, output, schema
 from subsel.config import SelectConfig
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.readers import Points, kept_columns, read_points
-from subsel.embeddings.user_graph import as_neighbor_graph, open_graph
+from subsel.embeddings.user_graph import as_neighbor_graph, in_memory, open_graph
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
@@ -31,20 +31,25 @@ class LocalStages:
     name = "local"
 
     def __init__(self, data: Any, graph: Any, utility: npt.ArrayLike | None, config: SelectConfig) -> None:
-        self.data, self.user_graph, self.utility, self.config = data, graph, utility, config
+        self.data, self.user_graph, self.utility, self.config = in_memory(data), in_memory(graph), utility, config
         self.points: Points
         self.graph: NeighborGraph
+        self.ranked_rows: Int64Array
+        self.dropped_edges: dict[str, int] = {}
         self.part: PartGraph
         self.local: LocalEngine
         self.table: pa.Table
 
     def read(self, tell: Tell) -> InputReport:
-        """Read points; with a graph, only ids and utilities, and the graph itself, so that both are checked early."""
-        if self.data is None:
-            self.graph = as_neighbor_graph(self.user_graph, None, self.config)
-            self.data = pa.table({self.config.id_column: self.graph.ids})
+        """Read points; with a graph, only ids and utilities."""
         with_graph = self.user_graph is not None
-        if with_graph:
+        if self.data is None:
+            found = as_neighbor_graph(self.user_graph, None, None, self.config)
+            # Utilities follow the rows that the graph was made from, not the order of its nodes.
+            by_row = pa.array(np.argsort(found.graph.rows))
+            self.data = pa.table({self.config.id_column: found.graph.ids.take(by_row)})
+            self.user_graph, self.dropped_edges = found.graph, found.dropped
+        elif with_graph:
             open_graph(self.user_graph)
         self.points = read_points(
             self.data,
@@ -64,11 +69,13 @@ class LocalStages:
     def neighbors(self, tell: Tell) -> GraphReport:
         """Search neighbours, or take the user's graph."""
         if self.user_graph is not None:
-            self.graph = as_neighbor_graph(self.user_graph, self.points.ids, self.config)
-            return graph_report(self.graph, None)
-        found = neighbor_graph(self.points, self.config, tell)
-        self.graph = found.graph
-        return graph_report(found.graph, found)
+            tell("checking edges", 0)
+            found = as_neighbor_graph(self.user_graph, self.points.ids, self.points.rows, self.config)
+            self.graph = found.graph
+            return graph_report(self.graph, None, found.dropped | self.dropped_edges)
+        searched = neighbor_graph(self.points, self.config, tell)
+        self.graph = searched.graph
+        return graph_report(searched.graph, searched, {})
 
     def engine(self, k: int) -> tuple[LocalEngine, FixedPointReport]:
         """Make the whole graph one part."""
@@ -138,6 +145,10 @@ class LocalStages:
         Raises:
             InputError: an id is unknown.
         """
+        if ids.type != self.graph.ids.type:
+            raise InputError(
+                f"ids of the subset are {ids.type}, those of the graph {self.graph.ids.type}: use one type."
+            )
         nodes = pc.index_in(ids, value_set=self.graph.ids)
         if nodes.null_count:
             example = ids.filter(nodes.is_null())[0].as_py()
@@ -179,7 +190,7 @@ def whole_part(graph: NeighborGraph, points: Points, config: SelectConfig) -> Pa
     return PartGraph.whole(graph, utility, points.code[graph.rows], scale)
 
 
-def graph_report(graph: NeighborGraph, found: NeighborResult | None) -> GraphReport:
+def graph_report(graph: NeighborGraph, found: NeighborResult | None, dropped: dict[str, int]) -> GraphReport:
     """Describe a graph; ``found`` is None for the user's own."""
     degrees = np.diff(graph.indptr)
     return GraphReport(
@@ -187,6 +198,7 @@ def graph_report(graph: NeighborGraph, found: NeighborResult | None) -> GraphRep
         edges=graph.n_edges,
         mean_degree=round(float(degrees.mean()), 2),
         max_degree=int(degrees.max()),
+        dropped_edges=dropped,
         neighbors=None if found is None else found.neighbors,
         dimension=None if found is None else found.dimension,
         cells=None if found is None else found.cells,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,24 +19,38 @@ from subsel.report import Report
 MANIFEST = "_manifest.json"
 
 
-def check_new(path: str | Path, *, overwrite: bool) -> None:
+def check_new(path: str | Path, *, overwrite: bool, inputs: Iterable[object] = ()) -> None:
     """Raise early if ``path`` could not be written at the end.
 
     Raises:
-        InputError: it exists and ``overwrite`` is False, or is a folder that subsel did not write, or its
-            parent folder does not exist.
+        InputError: it exists and ``overwrite`` is False, or subsel did not write it, or it is, holds or lies in one of
+            ``inputs`` that are paths, or its parent folder does not exist.
     """
     path = Path(path)
+    place = path.absolute().resolve()
+    for given in inputs:
+        if isinstance(given, str | Path) and "://" not in str(given):
+            source = Path(given).absolute().resolve()
+            if source.is_relative_to(place) or place.is_relative_to(source):
+                raise InputError(f"output {path} would overwrite or mix with the input {given}: choose another path.")
     if not path.absolute().parent.is_dir():
         raise InputError(f"the folder {path.absolute().parent} of output {path} does not exist: make it first.")
     if not path.exists():
         return
     if not overwrite:
         raise InputError(f"output {path} exists: choose another path, or ask for it to be replaced (overwrite).")
-    if path.is_dir() and not (path / MANIFEST).is_file():
-        raise InputError(
-            f"output {path} is a folder without {MANIFEST}, so subsel did not write it: choose another path."
-        )
+    if not _ours(path):
+        raise InputError(f"output {path} exists and subsel did not write it: choose another path.")
+
+
+def _ours(path: Path) -> bool:
+    """Return whether subsel wrote a file or folder: the manifest is in it."""
+    if path.is_dir():
+        return (path / MANIFEST).is_file()
+    try:
+        return b"subsel" in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowInvalid, OSError):
+        return False
 
 
 @contextmanager

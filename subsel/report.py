@@ -30,6 +30,7 @@ class GraphReport(_Section):
     edges: int
     mean_degree: float
     max_degree: int
+    dropped_edges: dict[str, int] = Field(default_factory=dict)
     parts: int = 1
     neighbors: int | None = None
     dimension: int | None = None

@@ -44,9 +44,7 @@ class Run:
 
             def tell(what: str, share: float) -> None:
                 # No share yet: the bar pulses. It may be compiling, which happens once per machine.
-                progress.update(
-                    task, description=f"{name}: {what}", completed=share, total=1.0 if share > 0 else None
-                )
+                progress.update(task, description=f"{name}: {what}", completed=share, total=1.0 if share > 0 else None)
 
             yield tell
         self.seconds[name] = round(time.perf_counter() - begin, 3)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from subsel import demo
+from tests.spark_fixtures import spark  # noqa: F401  (a fixture)
 
 settings.register_profile(
     "subsel",

@@ -30,7 +30,10 @@ BAD_POINTS = {
     "Inf": (points(embedding=[[1.0, float("inf")], [0.0, 1.0], [1.0, 1.0], [0.5, 1.0]]), "NaN or infinite embedding"),
     "too large for float32": (points(embedding=[[1e300, 1.0]] + [[0.0, 1.0]] * 3), "NaN or infinite embedding"),
     "zero vector": (points(embedding=[[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.5, 1.0]]), "zero vector"),
-    "unequal dimensions": (points(embedding=[[1.0, 0.0], [0.0], [1.0, 1.0], [0.5, 1.0]]), "another length than .*2"),
+    "unequal dimensions": (
+        points(embedding=[[1.0, 0.0], [0.0], [1.0, 1.0], [0.5, 1.0]]),
+        "another length than most .2",
+    ),
     "null utility": (points(utility=[1.0, None, 1.0, 1.0]), "null, NaN or infinite utility"),
     "NaN utility": (points(utility=[1.0, NAN, 1.0, 1.0]), "null, NaN or infinite utility"),
 }
@@ -150,10 +153,10 @@ def edges(src, dst, similarity):
 
 
 BAD_GRAPHS = {
-    "negative": (edges([1, 2], [2, 3], [0.5, -0.5]), "1 of 2 similarities are negative, NaN or infinite"),
-    "NaN": (edges([1, 2], [2, 3], [0.5, NAN]), "1 of 2 similarities are negative, NaN or infinite"),
-    "loop": (edges([1, 2], [2, 2], [0.5, 0.5]), "1 of 2 edges are self loops"),
-    "unknown": (edges([1, 2], [2, 9], [0.5, 0.5]), "1 of 2 edges lead to unknown ids such as 9"),
+    "negative": (edges([1, 2], [2, 3], [0.5, -0.5]), "1 of 2 edges: negative, NaN or infinite similarity"),
+    "NaN": (edges([1, 2], [2, 3], [0.5, NAN]), "1 of 2 edges: negative, NaN or infinite similarity"),
+    "loop": (edges([1, 2], [2, 2], [0.5, 0.5]), "1 of 2 edges: self loop"),
+    "unknown": (edges([1, 2], [2, 9], [0.5, 0.5]), "1 of 2 edges: an end that is an unknown id such as 9"),
 }
 
 
@@ -170,7 +173,7 @@ def test_bad_edges_are_an_error_or_dropped(case):
     ("graph", "message"),
     [
         (pa.table({"src": [1], "dst": [2]}), "no column 'similarity'"),
-        (edges([1, None], [2, 3], [0.5, 0.5]), "column 'src' of the graph has 1 nulls"),
+        (edges([1, None], [2, 3], [0.5, 0.5]), "1 of 2 edges: null src"),
         (edges(["a"], ["b"], [0.5]), "use one type"),
         (edges([1], [2], ["x"]), "must be numbers"),
         (sp.csr_matrix((3, 4)), "must be square"),

@@ -47,9 +47,7 @@ def test_neighbors_then_select_and_score_on_its_graph(run, points, tmp_path):
     run("neighbors", points, tmp_path / "graph.parquet", "--probes", "4", "--neighbors", "5")
     run("select", points, tmp_path / "out", "--size", "30", "--graph", tmp_path / "graph.parquet", "--alpha", "0.5")
     objective = json.loads((tmp_path / "out" / "_manifest.json").read_text())["objective"]["total"]
-    scored = run(
-        "score", tmp_path / "out", "--graph", tmp_path / "graph.parquet", "--points", points, "--alpha", "0.5"
-    )
+    scored = run("score", tmp_path / "out", "--graph", tmp_path / "graph.parquet", "--points", points, "--alpha", "0.5")
     assert f"{objective:,.6f}" in scored.output
     again = run("neighbors", points, tmp_path / "graph.parquet", exit_code=2)
     assert "exists" in one_line(again)

@@ -20,7 +20,7 @@ positive = st.floats(0, 1e12, allow_subnormal=False)
 def test_no_key_and_no_weight_overflows(utility, similarity, degree, alpha, beta):
     scale = FixedPoint.choose(alpha, beta, utility, similarity * degree, similarity)
     weight = int(np.rint(similarity * beta * scale.scale))
-    assert 0 <= weight <= 2**30
+    assert 0 <= weight <= (2**53 if scale.wide else 2**30)
     assert 8 <= scale.tie_bits <= 31
     for gain in (alpha * utility, -alpha * utility - beta * similarity * degree):
         assert abs(int(gain * scale.scale) << scale.tie_bits) < 2**62
@@ -47,6 +47,13 @@ def test_key_carries_gain_and_tie():
 def test_gain_beyond_float64_is_an_error():
     with pytest.raises(InputError, match="scale the utilities down"):
         FixedPoint.choose(10.0, 0.0, 1e308, 0.0, 0.0)
+
+
+def test_one_far_larger_similarity_does_not_coarsen_the_others():
+    scale = FixedPoint.choose(0.9, 0.1, max_utility=1.0, max_degree=1e9, max_similarity=1e9)
+    assert scale.wide
+    assert scale.fraction_bits >= 22
+    assert scale.weights(np.array([1e9, 0.5])).dtype == np.int64
 
 
 def test_tiny_and_huge_values_keep_relative_precision():

@@ -105,7 +105,7 @@ def test_objective_equals_a_float_priority_queue_on_100k_points(alpha, share):
     src = np.repeat(np.arange(n), 10)
     dst = (src + rng.integers(1, 300, len(src))) % n
     matrix = sp.csr_matrix((rng.random(len(src), np.float32), (src, dst)), shape=(n, n))
-    graph = as_neighbor_graph(matrix, None, subsel.SelectConfig())
+    graph = as_neighbor_graph(matrix, None, None, subsel.SelectConfig()).graph
     utility = rng.random(n)
     k = int(share * n)
     selection = subsel.select(graph=graph, utility=utility, size=k, alpha=alpha, bounding="off")

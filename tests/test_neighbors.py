@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import subsel
 from subsel.demo import demo_points
 from subsel.embeddings import cells, kernel, search
-from subsel.embeddings.metrics import prepare_rows, similarity_of_scores
+from subsel.embeddings.metrics import Preparation, similarity_of_scores
 from tests.reference import exact_neighbors
 
 METRICS = ["cosine", "inner_product", "l2"]
@@ -30,7 +30,8 @@ def edge_set(graph):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_searching_every_cell_is_exact(metric, rng):
-    X = prepare_rows(rng.standard_normal((700, 9)), metric)
+    points = rng.standard_normal((700, 9))
+    X = Preparation.of_sample(points, metric).rows(points)
     centroids = cells.train_cells(X, 12, metric, 0)
     assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), centroids, 12, metric)
     best, score = search.search_cells(X[assigned.order], assigned.bounds, assigned.probes, 7, metric)
@@ -42,7 +43,8 @@ def test_searching_every_cell_is_exact(metric, rng):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_refinement_only_improves_and_reaches_the_exact_neighbours(metric, rng):
-    X = prepare_rows(rng.standard_normal((600, 6)), metric)
+    points = rng.standard_normal((600, 6))
+    X = Preparation.of_sample(points, metric).rows(points)
     centroids = cells.train_cells(X, 10, metric, 0)
     assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), centroids, 3, metric)
     Y = X[assigned.order]
@@ -136,9 +138,7 @@ def test_number_of_threads_changes_nothing(demo_table):
 def test_symmetrize_equals_a_dictionary(data):
     n = data.draw(st.integers(1, 8))
     rows = [
-        data.draw(st.lists(st.sampled_from([j for j in range(n) if j != v]), unique=True, max_size=3))
-        if n > 1
-        else []
+        data.draw(st.lists(st.sampled_from([j for j in range(n) if j != v]), unique=True, max_size=3)) if n > 1 else []
         for v in range(n)
     ]
     best = np.full((n, 3), -1, np.int32)

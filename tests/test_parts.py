@@ -55,9 +55,15 @@ def test_any_parts_give_the_local_engines_result(problem, data):
 def test_supersteps_stay_few(share, utility):
     n = 3000
     rng = np.random.default_rng(1)
-    edges = {(min(a, b), max(a, b)): float(s) for a, b, s in zip(
-        np.arange(n).repeat(6), (np.arange(n).repeat(6) + rng.integers(1, 60, 6 * n)) % n, rng.random(6 * n), strict=True
-    )}
+    edges = {
+        (min(a, b), max(a, b)): float(s)
+        for a, b, s in zip(
+            np.arange(n).repeat(6),
+            (np.arange(n).repeat(6) + rng.integers(1, 60, 6 * n)) % n,
+            rng.random(6 * n),
+            strict=True,
+        )
+    }
     u = {"uniform": rng.random(n), "constant": np.ones(n), "levels": rng.integers(0, 10, n) / 10}[utility]
     graph = make_graph(n, edges)
     engine = SplitEngine(parts_of(graph, u, 0, np.arange(n) % 7), 0.5, 0.5)

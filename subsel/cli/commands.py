@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 from subsel import api, demo
 from subsel.cli import options as opt
 from subsel.cli.tables import graph_line, pairs_table, report_table
+from subsel.config import resolve_size
 from subsel.errors import ConfigError, SubselError
 from subsel.output import MANIFEST, check_new
 from subsel.report import Report
@@ -48,9 +49,7 @@ def main(verbose: bool) -> None:
 @click.argument("input_", metavar="INPUT", type=click.Path())
 @click.argument("output", type=click.Path())
 @click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
-@click.option(
-    "--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity in ids of INPUT."
-)
+@click.option("--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity in ids of INPUT.")
 @click.option("--keep-columns", help="Columns of INPUT to carry along, separated by commas.")
 @click.option(
     "--bounding", type=click.Choice(["exact", "off"]), help="Decide points by bounds first.  [default: exact]"
@@ -141,13 +140,12 @@ def validate(input_: str, **options: Any) -> None:
     show_default=True,
     help="Points to generate.",
 )
-@click.option(
-    "--dimension", type=click.IntRange(min=2), default=64, show_default=True, help="Dimension of embeddings."
-)
+@click.option("--dimension", type=click.IntRange(min=2), default=64, show_default=True, help="Dimension of embeddings.")
 @click.option("--size", default="10%", show_default=True, help="How many to select.")
 @click.option("--overwrite", is_flag=True, help="Replace FOLDER's points and subset if this command wrote them.")
 def demo_command(folder: str, n: int, dimension: int, size: str, overwrite: bool) -> None:
     """Generate points, select a subset of them, Parquet to Parquet, and show how good it is."""
+    resolve_size(size, n, "the demo")
     place = Path(folder)
     points, subset = place / "points", place / "subset"
     try:

@@ -42,9 +42,7 @@ config_options = _group(
         "on_bad_rows",
         "What bad rows get: an error, or dropped and counted.",
     ),
-    click.option(
-        "--id-column", help=f"Column of unique ids, integers or strings.  [default: {_default('id_column')}]"
-    ),
+    click.option("--id-column", help=f"Column of unique ids, integers or strings.  [default: {_default('id_column')}]"),
 )
 
 objective_options = _group(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from subsel.report import Report
@@ -19,9 +20,11 @@ def report_table(report: Report) -> Table:
     """Return the closing table of a selection."""
     table = _plain()
     points, graph, score = report.input, report.graph, report.objective
-    table.add_row("points", f"{points.points:,} from {points.name}, utility: {points.utility}")
+    table.add_row("points", escape(f"{points.points:,} from {points.name}, utility: {points.utility}"))
     for reason, count in points.dropped_rows.items():
         table.add_row("dropped", f"{count:,} rows: {reason}")
+    for reason, count in graph.dropped_edges.items():
+        table.add_row("dropped", f"{count:,} edges: {reason}")
     table.add_row("selected", f"{report.k:,} ({report.k / points.points:.1%})")
     table.add_row("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
     if graph.recall is not None:
@@ -55,5 +58,5 @@ def pairs_table(rows: dict[str, str]) -> Table:
     """Return names and values as a table."""
     table = _plain()
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(escape(name), escape(value))
     return table

@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.config import Metric
-from subsel.embeddings.metrics import FloatMatrix, faiss_metric
+from subsel.embeddings.metrics import FloatMatrix, faiss_metric, rows_per_block
 from subsel.fixedpoint import Int64Array
 
 #: Sample rows per cell that k-means sees: enough for stable cells, and the sample stays bounded.
 SAMPLE_PER_CELL = 40
 _ITERATIONS = 8
-_ASSIGN_BATCH = 16_384
 
 
 def cell_count(n: int, probes: int) -> int:
@@ -41,7 +40,7 @@ def train_cells(sample: FloatMatrix, n_cells: int, metric: Metric, seed: int) ->
         n_cells,
         niter=_ITERATIONS,
         seed=seed % 2**31,
-        spherical=metric == "cosine",
+        spherical=metric != "l2",
         min_points_per_centroid=1,
         max_points_per_centroid=len(sample),
     )
@@ -86,8 +85,9 @@ def assign_cells(
     n_cells = len(centroids)
     probes = min(probes, n_cells)
     nearest = np.empty((n, probes), np.int32)
-    for begin in range(0, n, _ASSIGN_BATCH):
-        end = min(begin + _ASSIGN_BATCH, n)
+    step = rows_per_block(centroids.shape[1])
+    for begin in range(0, n, step):
+        end = min(begin + step, n)
         _, found = faiss.knn(rows(begin, end), centroids, probes, metric=faiss_metric(metric))
         nearest[begin:end] = found
     return _split_oversized(nearest, n_cells, n if targets is None else targets)
@@ -101,7 +101,7 @@ def _split_oversized(nearest: npt.NDArray[np.int32], n_cells: int, targets: int)
     """
     n, probes = nearest.shape
     counts = np.bincount(nearest[:targets, 0], minlength=n_cells)
-    cap = max(256, 4 * targets // n_cells)
+    cap = max(1024, 4 * targets // n_cells)
     shares = np.maximum(1, -(-counts // cap))
     first_share = np.concatenate([[0], np.cumsum(shares)])
     by_cell = np.argsort(nearest[:targets, 0], kind="stable")

@@ -14,8 +14,8 @@ import numpy as np
 
 #: Reverse neighbours looked at per point while refining; hubs have many more, and none of their own needs.
 MAX_REVERSE = 20
-#: Slots of the table that remembers which candidates of a point were scored; twice what fits is kept free.
-_SEEN_SLOTS = 2048
+#: Slots of the table that remembers which candidates of a point were scored: at least so many, a power of two.
+MIN_SEEN_SLOTS = 2048
 
 
 @numba.njit(cache=True, inline="always")
@@ -111,7 +111,7 @@ def reverse_lists(best: Any, width: int) -> Any:
 
 
 @numba.njit(cache=True, parallel=True)
-def descend(X: Any, best: Any, score: Any, reverse: Any, fresh: Any, l2: bool, new_best: Any, new_score: Any, new_fresh: Any) -> Any:
+def descend(X: Any, best: Any, score: Any, reverse: Any, fresh: Any, l2: bool, slots: int, new_best: Any, new_score: Any, new_fresh: Any) -> Any:
     """One pass of neighbour-of-neighbour refinement (NN-descent, Dong et al. 2011), reading old, writing new.
 
     Candidates of v are the neighbours of its neighbours and of its reverse neighbours. Pairs of edges that
@@ -123,6 +123,7 @@ def descend(X: Any, best: Any, score: Any, reverse: Any, fresh: Any, l2: bool, n
         reverse: see `reverse_lists`.
         fresh: bool, (n, k): entries that the last pass found (all, before the first pass).
         l2: score by negative squared distance instead of the inner product.
+        slots: of the table of candidates, a power of two; half of it is filled at most, then a point has had enough.
         new_best, new_score, new_fresh: written.
 
     Returns:
@@ -131,18 +132,21 @@ def descend(X: Any, best: Any, score: Any, reverse: Any, fresh: Any, l2: bool, n
     n, k = best.shape
     width = reverse.shape[1]
     chunk = 256
+    shift = 32
+    while (1 << (32 - shift)) < slots:
+        shift -= 1
     changed = np.zeros((n + chunk - 1) // chunk, np.int64)
     for c in numba.prange((n + chunk - 1) // chunk):
-        seen = np.full(_SEEN_SLOTS, -1, np.int32)
-        stamp = np.full(_SEEN_SLOTS, -1, np.int32)
+        seen = np.full(slots, -1, np.int32)
+        stamp = np.full(slots, -1, np.int32)
         for v in range(c * chunk, min(n, (c + 1) * chunk)):
             for a in range(k):
                 new_best[v, a], new_score[v, a], new_fresh[v, a] = best[v, a], score[v, a], False
-            room = _SEEN_SLOTS // 2
+            room = slots // 2
             for a in range(-1, k):  # what v has already, and v itself
                 j = v if a < 0 else best[v, a]
                 if j >= 0:
-                    _remember(seen, stamp, v, j)
+                    _remember(seen, stamp, shift, v, j)
                     room -= 1
             for a in range(k + width):
                 middle = best[v, a] if a < k else reverse[v, a - k]
@@ -153,7 +157,7 @@ def descend(X: Any, best: Any, score: Any, reverse: Any, fresh: Any, l2: bool, n
                     j = best[middle, b]
                     if j < 0 or not (first_fresh or fresh[middle, b]) or room == 0:
                         continue
-                    if not _remember(seen, stamp, v, j):
+                    if not _remember(seen, stamp, shift, v, j):
                         continue
                     room -= 1
                     value = _score(X, v, j, l2)
@@ -176,13 +180,13 @@ def _is_fresh(best: Any, fresh: Any, row: int, point: int) -> bool:
 
 
 @numba.njit(cache=True, inline="always")
-def _remember(seen: Any, stamp: Any, v: int, j: int) -> bool:
+def _remember(seen: Any, stamp: Any, shift: int, v: int, j: int) -> bool:
     """Put j into v's set (open addressing; a slot counts if stamped v); return whether it was new."""
-    slot = ((np.int64(j) * 2654435761) & 0xFFFFFFFF) >> 21  # the top 11 of 32 bits: 2048 slots
+    slot = ((np.int64(j) * 2654435761) & 0xFFFFFFFF) >> shift  # the top bits of 32
     while stamp[slot] == v:
         if seen[slot] == j:
             return False
-        slot = (slot + 1) & (_SEEN_SLOTS - 1)
+        slot = (slot + 1) & (len(seen) - 1)
     stamp[slot] = v
     seen[slot] = j
     return True

@@ -5,12 +5,13 @@ metric         rows of X                score (larger: nearer)  similarity s >= 
 =============  =======================  =====================  ==============================
 cosine         of length 1              x.y                    max(0, min(1, x.y))
 inner_product  as given                 x.y                    max(0, x.y)
-l2             as given                 -|x-y|^2               1 / (1 + |x-y|)
+l2             less a common mean       -|x-y|^2               1 / (1 + |x-y|)
 =============  =======================  =====================  ==============================
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import faiss
@@ -22,20 +23,49 @@ from subsel.config import Metric
 FloatMatrix = npt.NDArray[np.float32]
 
 
-def prepare_rows(rows: npt.NDArray[Any], metric: Metric) -> FloatMatrix:
-    """Return rows as float32, C order, for cosine of length 1 (norms in float64). Always a copy.
+#: Under inner product and L2, squared lengths stay far below float32's largest value, so that sums of them do too.
+LARGEST_SQUARE = 1e34
 
-    Args:
-        rows: float16, float32 or float64, (b, d); finite, and for cosine not zero.
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done to every row before it is searched.
+
+    Attributes:
         metric: see the module.
+        center: float64, (d,): subtracted under L2, where it changes no distance but keeps float32 from cancelling on
+            data far from the origin; zeros otherwise.
     """
-    out = np.empty(rows.shape, np.float32)
-    if metric == "cosine":
-        norm = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-        np.divide(rows, norm[:, None], out=out, casting="same_kind")
-    else:
-        out[:] = rows
-    return out
+
+    metric: Metric
+    center: npt.NDArray[np.float64]
+
+    @classmethod
+    def of_sample(cls, rows: npt.NDArray[Any], metric: Metric) -> Preparation:
+        """Return the preparation that fits a sample of raw rows, (m, d)."""
+        mean = rows.mean(axis=0, dtype=np.float64) if metric == "l2" and len(rows) else np.zeros(rows.shape[1])
+        return cls(metric, mean)
+
+    def rows(self, rows: npt.NDArray[Any]) -> FloatMatrix:
+        """Return rows as float32, C order: for cosine of length 1, for L2 centred. Always a copy.
+
+        Args:
+            rows: float16, float32 or float64, (b, d); finite, and for cosine not zero.
+        """
+        out = np.empty(rows.shape, np.float32)
+        if self.metric == "cosine":
+            norm = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+            np.divide(rows, norm[:, None], out=out, casting="same_kind")
+        elif self.metric == "l2":
+            np.subtract(rows, self.center, out=out, casting="same_kind")
+        else:
+            out[:] = rows
+        return out
+
+
+def rows_per_block(dimension: int) -> int:
+    """Return how many rows to copy at a time: 16 MiB of float32, whatever the dimension."""
+    return max(16, (4 << 20) // max(dimension, 1))
 
 
 def faiss_metric(metric: Metric) -> int:

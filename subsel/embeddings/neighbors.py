@@ -10,11 +10,9 @@ import pyarrow as pa
 
 from subsel.config import SelectConfig
 from subsel.embeddings import cells, kernel, search
-from subsel.embeddings.metrics import prepare_rows, similarity_of_scores
+from subsel.embeddings.metrics import Preparation, rows_per_block, similarity_of_scores
 from subsel.embeddings.readers import Points
 from subsel.graph import NeighborGraph
-
-_GATHER_ROWS = 16_384
 
 #: Called with the name of what is being done and the share of it that is done.
 StepProgress = Callable[[str, float], None]
@@ -52,17 +50,19 @@ def neighbor_graph(points: Points, config: SelectConfig, progress: StepProgress 
 
     progress("k-means", 0.0)
     n_cells = cells.cell_count(n, config.probes)
-    sample = prepare_rows(embeddings[by_code[: n_cells * cells.SAMPLE_PER_CELL]], metric)
-    centroids = cells.train_cells(sample, n_cells, metric, config.seed)
+    sample = embeddings[by_code[: n_cells * cells.SAMPLE_PER_CELL]]
+    prepare = Preparation.of_sample(sample, metric)
+    centroids = cells.train_cells(prepare.rows(sample), n_cells, metric, config.seed)
     del sample
     progress("cells", 0.0)
     assigned = cells.assign_cells(
-        lambda begin, end: prepare_rows(embeddings[by_code[begin:end]], metric), n, centroids, config.probes, metric
+        lambda begin, end: prepare.rows(embeddings[by_code[begin:end]]), n, centroids, config.probes, metric
     )
     rows = by_code[assigned.order]
     X = np.empty((n, dimension), np.float32)
-    for begin in range(0, n, _GATHER_ROWS):
-        X[begin : begin + _GATHER_ROWS] = prepare_rows(embeddings[rows[begin : begin + _GATHER_ROWS]], metric)
+    step = rows_per_block(dimension)
+    for begin in range(0, n, step):
+        X[begin : begin + step] = prepare.rows(embeddings[rows[begin : begin + step]])
     del embeddings
 
     k = min(config.neighbors, n - 1)

@@ -17,6 +17,7 @@ import pyarrow.dataset as pads
 from subsel import schema
 from subsel.codes import codes_of, id_storage_type, repeated_rows
 from subsel.config import SelectConfig
+from subsel.embeddings.metrics import LARGEST_SQUARE, rows_per_block
 from subsel.embeddings.utility import utility_of_probabilities, valid_probabilities
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
@@ -85,9 +86,11 @@ def open_dataset(data: Any, config: SelectConfig) -> tuple[pads.Dataset, str]:
     if isinstance(data, np.ndarray):
         return pads.dataset(_table_of_matrix(data, config)), "the array"
     if hasattr(data, "with_format") and hasattr(data, "features"):  # a Hugging Face dataset
-        data = data.with_format("arrow")[:]
+        if not hasattr(data, "select_columns") or not hasattr(data, "__len__"):
+            raise InputError("a Hugging Face IterableDataset cannot be read twice: save it to Parquet and give the path.")
+        data = data.select_columns(_wanted(data.column_names, config)).with_format("arrow")[:]
     elif type(data).__module__.split(".")[0] == "pandas":
-        data = pa.Table.from_pandas(data, preserve_index=False)
+        data = pa.Table.from_pandas(data[_wanted(list(data.columns), config)], preserve_index=False)
     elif not isinstance(data, pa.Table):
         if isinstance(data, pa.RecordBatch):
             data = pa.Table.from_batches([data])
@@ -99,6 +102,13 @@ def open_dataset(data: Any, config: SelectConfig) -> tuple[pads.Dataset, str]:
                 "dataset, a pandas or polars frame, a Hugging Face dataset, or a numpy (n, d) array."
             )
     return pads.dataset(data), "the table"
+
+
+def _wanted(names: list[str], config: SelectConfig) -> list[str]:
+    """Return which columns of a container could be asked for, so that no other is converted."""
+    asked = {config.id_column, config.embedding_column, config.utility, config.probabilities, *config.keep_columns}
+    asked |= {schema.UTILITY, schema.SRC, schema.DST, schema.SIMILARITY}
+    return [name for name in names if name in asked]
 
 
 def read_points(
@@ -130,7 +140,7 @@ def read_points(
         raise InputError(f"{name} is empty: there is nothing to select from.")
     given = None if utility is None else _given_utility(utility, n, name)
     reader = _Reader(columns, config, n)
-    for batch in _scan(dataset, columns.names):
+    for batch in _scan(dataset, columns.names, name):
         if len(batch):
             reader.read(batch, None if given is None else given[reader.seen : reader.seen + len(batch)])
             progress(reader.seen / n)
@@ -164,6 +174,8 @@ class Columns:
         """
 
         def require(column: str, what: str, option: str) -> pa.DataType:
+            if columns.names.count(column) > 1:
+                raise InputError(f"{name} has {columns.names.count(column)} columns {column!r}: rename all but one.")
             if column not in columns.names:
                 raise InputError(
                     f"{name} has no {what} column {column!r}; it has {', '.join(columns.names)}: "
@@ -244,11 +256,14 @@ class RowChecker:
             self._reject(good, np.asarray(~np.isfinite(values).all(axis=1)), ids, "NaN or infinite embedding value")
             if self.config.metric == "cosine":
                 self._reject(good, np.asarray(~values.any(axis=1)), ids, "zero vector, which has no cosine")
+            else:
+                squares = np.einsum("ij,ij->i", values, values, dtype=np.float64)
+                self._reject(good, squares > LARGEST_SQUARE, ids, f"vector longer than 1e17, too long for {self.config.metric}")
         if good.all():
-            return CheckedBatch(np.arange(len(batch)), _stored_ids(ids), utility, values)
+            return CheckedBatch(np.arange(len(batch)), stored_ids(ids), utility, values)
         kept = np.flatnonzero(good)
         return CheckedBatch(
-            kept, _stored_ids(ids.take(pa.array(kept))), utility[kept], None if values is None else values[kept]
+            kept, stored_ids(ids.take(pa.array(kept))), utility[kept], None if values is None else values[kept]
         )
 
     def describe_bad(self, n: int) -> str:
@@ -263,13 +278,15 @@ class RowChecker:
         if self.columns.probabilities is not None:
             values = self._lists(batch.column(self.columns.probabilities), good, ids, "probabilities")
             values = values.astype(np.float64)
-            if values.shape[1] < 2 and good.any():
+            if not good.any():
+                return np.zeros(len(batch))
+            if values.shape[1] < 2:
                 raise InputError(f"column {self.columns.probabilities!r} has fewer than 2 classes: margins need two.")
             self._reject(good, ~valid_probabilities(values), ids, "probabilities that are negative or do not sum to 1")
             return utility_of_probabilities(np.nan_to_num(values), self.config.utility_from)
         if self.columns.utility is not None:
             column = batch.column(self.columns.utility)
-            return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+            return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
         return np.ones(len(batch))
 
     def _lists(self, column: pa.Array, good: npt.NDArray[np.bool_], ids: pa.Array, what: str) -> npt.NDArray[Any]:
@@ -279,11 +296,11 @@ class RowChecker:
         lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
         self._reject(good, lengths < 0, ids, f"null {what}")
         if what not in self.dimension and good.any():
-            self.dimension[what] = int(lengths[np.argmax(good)])
+            self.dimension[what] = int(np.bincount(lengths[good]).argmax())  # the commonest: one odd row is the odd one
         d = self.dimension.get(what, 0)
         if d == 0 and good.any():
             raise InputError(f"{what} lists are empty: they need at least one value.")
-        self._reject(good, np.asarray(lengths != d), ids, f"{what} of another length than the first ({d})")
+        self._reject(good, np.asarray(lengths != d), ids, f"{what} of another length than most ({d})")
         if pa.types.is_fixed_size_list(column.type):
             flat = column.values.slice(column.offset * column.type.list_size, len(column) * column.type.list_size)
         else:
@@ -382,11 +399,11 @@ class _Reader:
 
 def kept_columns(data: Any, config: SelectConfig, rows: Int64Array) -> pa.Table:
     """Return ``config.keep_columns`` of some input rows, in the order of ``rows`` (int64, any order)."""
-    dataset, _ = open_dataset(data, config)
+    dataset, name = open_dataset(data, config)
     order = np.argsort(rows)
     ascending = rows[order]
     parts, begin = [], 0
-    for batch in _scan(dataset, list(config.keep_columns)):
+    for batch in _scan(dataset, list(config.keep_columns), name):
         lo, hi = np.searchsorted(ascending, [begin, begin + len(batch)])
         if lo < hi:
             parts.append(batch.take(pa.array(ascending[lo:hi] - begin)))
@@ -402,13 +419,19 @@ def subset_ids(subset: Any, config: SelectConfig) -> pa.Array:
     Raises:
         InputError: ids are null, repeated, or neither integers nor strings.
     """
-    if isinstance(subset, pa.Array | pa.ChunkedArray | list | tuple | np.ndarray):
-        ids = pa.chunked_array([subset]) if not isinstance(subset, pa.ChunkedArray) else subset
+    if isinstance(subset, pa.ChunkedArray):
+        ids = subset
+    elif isinstance(subset, pa.Array):
+        ids = pa.chunked_array([subset])
+    elif isinstance(subset, list | tuple) or getattr(subset, "ndim", None) == 1 or hasattr(subset, "to_list"):
+        ids = pa.chunked_array([pa.array(np.asarray(subset))])
     else:
         batches = list(iterate_columns(subset, config, [config.id_column]))
-        ids = pa.chunked_array([batch.column(0) for batch in batches], type=batches[0].schema.field(0).type)
+        ids = pa.chunked_array([batch.column(0) for batch in batches]) if batches else pa.chunked_array([], pa.int64())
+    if len(ids) == 0:
+        raise InputError("the subset is empty: there is nothing to score.")
     codes_of(ids, config.seed)
-    return _stored_ids(ids.combine_chunks())
+    return stored_ids(ids.combine_chunks())
 
 
 def iterate_columns(data: Any, config: SelectConfig, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -417,24 +440,34 @@ def iterate_columns(data: Any, config: SelectConfig, columns: list[str]) -> Iter
     missing = [column for column in columns if column not in dataset.schema.names]
     if missing:
         raise InputError(f"{name} has no column {missing[0]!r}; it has {', '.join(dataset.schema.names)}.")
-    yield from _scan(dataset, columns)
+    yield from _scan(dataset, columns, name)
 
 
-def _scan(dataset: pads.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batch_rows(dataset: pads.Dataset) -> int:
+    """Return rows per batch: fewer where lists are long, as far as the schema says."""
+    sizes = [field.type.list_size for field in dataset.schema if pa.types.is_fixed_size_list(field.type)]
+    return min(_BATCH_ROWS, rows_per_block(max(sizes, default=512)))
+
+
+def _scan(dataset: pads.Dataset, columns: list[str], name: str) -> Iterator[pa.RecordBatch]:
     """Yield batches in the dataset's order, without reading ahead: what is in memory is one batch, not files."""
     options = {}
     if isinstance(dataset, pads.FileSystemDataset):
         options["fragment_scan_options"] = pads.ParquetFragmentScanOptions(pre_buffer=False)
-    yield from dataset.to_batches(
-        columns=columns, batch_size=_BATCH_ROWS, batch_readahead=0, fragment_readahead=0, **options
-    )
+    try:
+        yield from dataset.to_batches(
+            columns=columns, batch_size=_batch_rows(dataset), batch_readahead=0, fragment_readahead=0, **options
+        )
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{name} cannot be read: {first}. Files of one folder must have the same columns.") from error
 
 
 def _open_path(path: Path) -> pads.Dataset:
     if not path.exists():
         raise InputError(f"input {path} does not exist: give a Parquet file or a folder of them.")
     try:
-        dataset = pads.dataset(path, format="parquet")
+        dataset = pads.dataset(path, format="parquet", partitioning="hive")
         dataset.count_rows()
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         first = str(error).splitlines()[0]
@@ -468,14 +501,19 @@ def _given_utility(utility: npt.ArrayLike, n: int, name: str) -> npt.NDArray[np.
 
 def _value_type(kind: pa.DataType) -> pa.DataType | None:
     """Return the type of a list's values, None if it is no list."""
-    if isinstance(kind, pa.ExtensionType):
+    if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return kind.value_type
     return None
 
 
-def _stored_ids(ids: pa.Array) -> pa.Array:
+def stored_ids(ids: pa.Array) -> pa.Array:
+    """Return ids as int64 or large_string.
+
+    Raises:
+        InputError: they are neither integers nor strings, or beyond 64 signed bits.
+    """
     try:
         return ids.cast(id_storage_type(ids.type))
     except pa.ArrowInvalid as error:

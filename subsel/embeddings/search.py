@@ -97,11 +97,13 @@ def descend(
         progress: called after each pass with the share done.
     """
     fresh = np.ones(best.shape, np.bool_)
-    width = min(kernel.MAX_REVERSE, 2 * best.shape[1])
+    k = best.shape[1]
+    width = min(kernel.MAX_REVERSE, 2 * k)
+    slots = max(kernel.MIN_SEEN_SLOTS, 1 << (16 * k - 1).bit_length())
     for number in range(passes):
         reverse = kernel.reverse_lists(best, width)
         new = np.empty_like(best), np.empty_like(score), np.empty_like(fresh)
-        changed = kernel.descend(X, best, score, reverse, fresh, metric == "l2", *new)
+        changed = kernel.descend(X, best, score, reverse, fresh, metric == "l2", slots, *new)
         best, score, fresh = new
         progress((number + 1) / passes)
         if changed == 0:

@@ -89,7 +89,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[PartGraph, Shape]:
     draft = unpack(of_kind(parcels, DRAFT)[0].payload)
     n_own = len(points["code"])
     borders = of_kind(parcels, BORDER)
-    ghosts = {"vid": np.empty(0, np.int64), "code": np.empty(0, np.int64), "utility": np.empty(0)}
+    ghosts: dict[str, Any] = {"vid": np.empty(0, np.int64), "code": np.empty(0, np.int64), "utility": np.empty(0)}
     if borders:
         arrays = [unpack(parcel.payload) for parcel in borders]
         for parcel, one in zip(borders, arrays, strict=True):

@@ -89,10 +89,10 @@ class PartMap:
         for column in range(1, to.shape[1]):
             seen = (to[:, :column] == to[:, column : column + 1]).any(axis=1)
             to[seen, column] = -1
-        return to
+        return np.asarray(to, np.int32)
 
 
-def _bisect(centroids: FloatMatrix, weight: npt.NDArray[np.float64], groups: int) -> npt.NDArray[np.int32]:
+def _bisect(centroids: FloatMatrix, weight: npt.NDArray[Any], groups: int) -> npt.NDArray[np.int32]:
     """Divide cells into groups of about equal weight, by halving along the direction of largest spread."""
     out = np.zeros(len(centroids), np.int32)
     if groups == 1 or len(centroids) == 1:
@@ -181,7 +181,9 @@ def _search_own(X: FloatMatrix, n_own: int, config: SelectConfig) -> tuple[npt.N
     return np.where(best < 0, -1, assigned.order[best]).astype(np.int32), score[back]
 
 
-def merge_part(part: int, parcels: Sequence[Parcel], parts: int, config: SelectConfig, sample: Int64Array) -> Iterator[Parcel]:
+def merge_part(
+    part: int, parcels: Sequence[Parcel], parts: int, config: SelectConfig, sample: Int64Array
+) -> Iterator[Parcel]:
     """Merge what was found for a part's points at home and abroad; send both directions of every edge.
 
     Args:
@@ -213,7 +215,7 @@ def merge_part(part: int, parcels: Sequence[Parcel], parts: int, config: SelectC
     asked = np.isin(own, sample)
     if asked.any():
         yield Parcel(parts, part, FOUND, pack(code=own[asked], score=score[asked]))
-    similarity = similarity_of_scores(score, config.metric)
+    similarity = similarity_of_scores(score.astype(np.float32), config.metric)
     # Both directions of every edge: mine stay here, the others go to the part of their first end.
     yield Parcel(part, part, EDGES, pack_edges(own, other_part, other, similarity))
     for to in np.unique(other_part).tolist():
@@ -222,7 +224,9 @@ def merge_part(part: int, parcels: Sequence[Parcel], parts: int, config: SelectC
         yield Parcel(int(to), part, EDGES, pack_edges(other[there], mine, own[there], similarity[there]))
 
 
-def exact_scores(best: FloatMatrix, queries: FloatMatrix, codes: Int64Array, X: FloatMatrix, code: Int64Array, metric: Metric) -> None:
+def exact_scores(
+    best: FloatMatrix, queries: FloatMatrix, codes: Int64Array, X: FloatMatrix, code: Int64Array, metric: Metric
+) -> None:
     """Merge the scores of a batch of points into the exact top-k of the recall sample, in place.
 
     Args:
@@ -243,7 +247,9 @@ def exact_scores(best: FloatMatrix, queries: FloatMatrix, codes: Int64Array, X: 
 
 def recall_of(parcels: Sequence[Parcel], codes: Int64Array, k: int) -> float:
     """Return recall@k of the sample from exact scores of every scan and the lists found."""
-    exact = np.concatenate([unpack(p.payload)["score"].reshape(len(codes), -1) for p in of_kind(parcels, EXACT)], axis=1)
+    exact = np.concatenate(
+        [unpack(p.payload)["score"].reshape(len(codes), -1) for p in of_kind(parcels, EXACT)], axis=1
+    )
     exact = -np.sort(-exact, axis=1)[:, :k]
     found = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, FOUND))
     row = np.searchsorted(codes, found["code"])

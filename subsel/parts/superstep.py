@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,7 @@ def start(graph: PartGraph) -> PartState:
     return _state(graph, Board.start(graph), [], news=0)
 
 
-def superstep(
-    graph: PartGraph, parcels: Sequence[Parcel], kernel: BoundKernel, *, repost: bool = False
-) -> PartState:
+def superstep(graph: PartGraph, parcels: Sequence[Parcel], kernel: BoundKernel, *, repost: bool = False) -> PartState:
     """Deliver, run the kernel, and post every own border point whose key or status changed to who has it as a ghost.
 
     Args:
@@ -220,7 +219,7 @@ def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_]) -> li
     to, slot = pairs >> SLOT_BITS, pairs & _SLOT_MASK
     parcels = []
     bounds = np.flatnonzero(np.concatenate([[True], to[1:] != to[:-1], [True]])) if len(to) else np.zeros(1, int)
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds):
         mine = slot[begin:end]
         payload = pack(slot=mine.astype(np.int32), key=board.key[mine], status=board.status[mine])
         parcels.append(Parcel(int(to[begin]), graph.part, POST, payload))
@@ -228,9 +227,9 @@ def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_]) -> li
 
 
 def _state(graph: PartGraph, board: Board, posts: list[Parcel], news: int) -> PartState:
-    by_status = np.bincount(board.status[: graph.n_own], minlength=len(Status)).tolist()
+    undecided, discarded, accepted, selected = np.bincount(board.status[: graph.n_own], minlength=len(Status)).tolist()
     state = Parcel(graph.part, graph.part, BOARD, pack_board(board))
-    return PartState([state, *posts], Counts(*by_status, news=news))
+    return PartState([state, *posts], Counts(undecided, discarded, accepted, selected, news))
 
 
 def nothing(graph: PartGraph, board: Board, /) -> None:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -80,6 +80,8 @@ class SparkEngine:
     ) -> None:
         self.parts, self.scale, self.finish_points, self.run_id = parts, scale, finish_points, run_id
         self._checkpoint = checkpoint
+        self.board: DataFrame
+        self._counts: Counts
         self._steps = 0
         self._persisted: list[DataFrame] = []
         with plain_errors():
@@ -92,7 +94,7 @@ class SparkEngine:
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run one superstep. The plan's only exchange is the board's."""
         with plain_errors():
-            self._take(self.superstep_frame(partial(kernel, *args, **params)))
+            self._take(self.superstep_frame(partial(cast(Any, kernel), *args, **params)))
             if 0 < self._counts.undecided <= self._graph_points // 2:
                 self._compact()
         return self._counts
@@ -143,7 +145,7 @@ class SparkEngine:
         """Run the kernel on the undecided points of all parts in one task, if they are at most ``finish_points``."""
         if self._counts.undecided > self.finish_points:
             return None
-        bound = partial(kernel, *args, **params)
+        bound = partial(cast(Any, kernel), *args, **params)
         with plain_errors():
             left = self._on_parts(self.board, _undecided_rows, PARCEL_SCHEMA)
             decided = left.groupBy("part").applyInArrow(of_group(_finish, bound, self.scale), BOARD_SCHEMA)
@@ -204,7 +206,7 @@ class SparkEngine:
 
     def _keep(self, graph: DataFrame) -> DataFrame:
         """Persist a graph, each part in a partition of its own and sorted, so that no superstep moves or sorts it."""
-        kept = place(graph, self.parts).sortWithinPartitions("part", "chunk").persist(StorageLevel.DISK_ONLY)
+        kept: DataFrame = place(graph, self.parts).sortWithinPartitions("part", "chunk").persist(StorageLevel.DISK_ONLY)
         self._persisted.append(kept)
         kept.count()
         return kept
@@ -319,5 +321,3 @@ def scale_of(shapes: list[dict[str, Any]], alpha: float, beta: float) -> FixedPo
         max(shape["max_weighted_degree"] for shape in shapes),
         max(shape["max_similarity"] for shape in shapes),
     )
-
-

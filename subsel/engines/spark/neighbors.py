@@ -19,7 +19,7 @@ from subsel import schema
 from subsel.codes import hash_ids, id_storage_type
 from subsel.config import SelectConfig
 from subsel.embeddings import cells
-from subsel.embeddings.metrics import prepare_rows
+from subsel.embeddings.metrics import Preparation
 from subsel.embeddings.readers import Columns, RowChecker
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, task, to_table
 from subsel.engines.spark.points import SparkPoints, open_frame
@@ -41,7 +41,7 @@ def sample_rows(n: int, dimension: int, part_points: int) -> int:
 
 def assembled_from_embeddings(points: SparkPoints, part_map: route.PartMap, config: SelectConfig) -> DataFrame:
     """Return parcels of kinds points, graph, shape (and, at part number ``parts``, what recall is estimated from)."""
-    send = partial(_route, points.columns, points.dimension, part_map, points.asked_code, points.asked, config)
+    send = partial(_route, points.columns, points.prepare, part_map, points.asked_code, points.asked, config)
     parcels = points.frame.mapInArrow(send, PARCEL_SCHEMA)
     search = partial(_search, part_map.parts, points.dimension, config)
     merge = partial(_merge, part_map.parts, points.asked_code, config)
@@ -67,12 +67,15 @@ def assembled_from_edges(
     for column in (schema.SRC, schema.DST):
         if id_storage_type(types.field(column).type) != of_points:
             raise InputError(
-                f"the graph's ids are {types.field(column).type}, those of the data {points.columns.id_type}: use one type."
+                f"the graph's ids are {types.field(column).type}, those of the data {points.columns.id_type}: "
+                "use one type."
             )
     good = _check_edges(edges, points, name, config)
     send_points = partial(_hash_points, points.columns, parts, config)
     send_edges = partial(_hash_edges, parts, config.seed)
-    parcels = points.frame.mapInArrow(send_points, PARCEL_SCHEMA).unionByName(good.mapInArrow(send_edges, PARCEL_SCHEMA))
+    parcels = points.frame.mapInArrow(send_points, PARCEL_SCHEMA).unionByName(
+        good.mapInArrow(send_edges, PARCEL_SCHEMA)
+    )
     return _assembled(parcels, parts)
 
 
@@ -110,14 +113,14 @@ def _check_edges(edges: DataFrame, points: SparkPoints, name: str, config: Selec
     if config.on_bad_rows == "error":
         raise InputError(f"{name}: {what}. Mend it, or set on_bad_rows='drop' to leave them out.")
     edges = edges.where(~(null | wrong | (src == dst)))
-    for column in (schema.SRC, schema.DST):
-        edges = edges.join(known.withColumnRenamed("_id", column), column, "left_semi")
+    for end in (schema.SRC, schema.DST):
+        edges = edges.join(known.withColumnRenamed("_id", end), end, "left_semi")
     return edges.select(src, dst, similarity)
 
 
 def _route(
     columns: Columns,
-    dimension: int,
+    prepare: Preparation,
     part_map: route.PartMap,
     asked_code: Int64Array,
     asked: Any,
@@ -125,7 +128,7 @@ def _route(
     batches: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     with task():
-        checker = RowChecker(columns, config, dimension)
+        checker = RowChecker(columns, config, len(prepare.center))
         source = _task_number()
         exact = np.full((len(asked), config.neighbors), -np.inf, np.float32)
         sent = 0
@@ -133,7 +136,7 @@ def _route(
             good = checker.check(batch)
             if not len(good.ids) or good.embeddings is None:
                 continue
-            X = prepare_rows(good.embeddings, config.metric)
+            X = prepare.rows(good.embeddings)
             code = hash_ids(good.ids, config.seed)
             if len(asked):
                 route.exact_scores(exact, asked, asked_code, X, code, config.metric)

@@ -15,8 +15,8 @@ from subsel.report import Report
 def write_frame(frame: DataFrame, report: Report, output: Path, *, overwrite: bool) -> None:
     """Write a subset and its manifest as a folder.
 
-    Executors write into a temporary folder beside ``output``, which the driver moves into place; so the path must be one
-    that driver and executors share (a local disk in local mode, a network file system on a cluster).
+    Executors write into a temporary folder beside ``output``, which the driver moves into place; so the path must be
+    one that driver and executors share (a local disk in local mode, a network file system on a cluster).
 
     Raises:
         InputError: see `subsel.output.check_new`.

@@ -111,7 +111,7 @@ class task:  # noqa: N801  (a context manager that reads as a word)
 
         context = TaskContext.get()
         cores = context.cpus() if context is not None else 1
-        numba.set_num_threads(max(1, min(cores, numba.config.NUMBA_NUM_THREADS)))
+        numba.set_num_threads(max(1, min(cores, numba.get_num_threads())))
         faiss.omp_set_num_threads(max(1, cores))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

@@ -19,7 +19,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig
-from subsel.embeddings.metrics import FloatMatrix, prepare_rows
+from subsel.embeddings.metrics import FloatMatrix, Preparation
 from subsel.embeddings.readers import MEND, Columns, RowChecker, describe_bad
 from subsel.engines.spark.parcels import plain_errors, task
 from subsel.errors import InputError
@@ -40,6 +40,7 @@ class SparkPoints:
         dimension: of embeddings; 0 without.
         n: good rows.
         dropped: rows left out, by reason.
+        prepare: what is done to rows before they are searched.
         sample: float32, (m, d): prepared rows of the smallest codes, in the order of their codes.
         asked_code: int64, (q,), ascending: codes of the recall sample, those of the largest.
         asked: float32, (q, d): its prepared rows.
@@ -51,6 +52,7 @@ class SparkPoints:
     dimension: int
     n: int
     dropped: dict[str, int]
+    prepare: Preparation
     sample: FloatMatrix
     asked_code: Int64Array
     asked: FloatMatrix
@@ -122,6 +124,7 @@ def check_points(
         window = F.row_number().over(_by_content(frame, columns))
         frame = frame.withColumn("_row", window).where("_row = 1 or _row is null").drop("_row")
     sample, asked = (_by_code(found.samples[kind], dimension) for kind in ("sample", "asked"))
+    prepare = Preparation.of_sample(sample[1][:sample_rows], config.metric)
     last = slice(max(0, len(asked[0]) - config.recall_sample), None)
     return SparkPoints(
         frame=frame,
@@ -130,9 +133,10 @@ def check_points(
         dimension=dimension,
         n=n,
         dropped=bad,
-        sample=sample[1][:sample_rows],
-        asked_code=asked[0][last],
-        asked=np.ascontiguousarray(asked[1][last]),
+        prepare=prepare,
+        sample=prepare.rows(sample[1][:sample_rows]),
+        asked_code=np.sort(asked[0][last]),
+        asked=prepare.rows(asked[1][last][np.argsort(asked[0][last])]),
     )
 
 
@@ -160,8 +164,7 @@ def _scan(
             place = code.view(np.uint64) / _TOP
             for kind, chosen in (("sample", place < rates[0]), ("asked", place >= 1 - rates[1])):
                 if chosen.any():
-                    X = prepare_rows(good.embeddings[chosen], config.metric)
-                    payload = code[chosen].tobytes() + X.tobytes()
+                    payload = code[chosen].tobytes() + good.embeddings[chosen].tobytes()
                     yield _row(kind, int(chosen.sum()), payload)
         found = {"bad": checker.bad_count, "examples": checker.bad}
         yield _row("found", rows, json.dumps(found).encode())

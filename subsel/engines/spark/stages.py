@@ -20,19 +20,22 @@ from subsel.embeddings.readers import Columns
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.engine import SparkEngine, scale_of
 from subsel.engines.spark.output import write_frame
-from subsel.engines.spark.parcels import plain_errors, task
-from subsel.engines.spark.points import SparkPoints, check_points
+from subsel.engines.spark.parcels import from_table, plain_errors, task
+from subsel.engines.spark.points import SparkPoints, check_points, open_frame
 from subsel.errors import ConfigError
 from subsel.greedy import kernel as greedy_kernel
 from subsel.objective import expected_random, score_subset
 from subsel.parts import assemble, route, superstep
 from subsel.parts.pack import Parcel, of_kind, unpack
+from subsel.plan import part_points
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
 from subsel.schema import DECIDED_BY_NAMES, Status
 
 log = logging.getLogger(__name__)
 
+#: Rows of one file of the subset.
+_ROWS_PER_FILE = 500_000
 _SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility")
 
 
@@ -54,8 +57,6 @@ class SparkStages:
         """Check every row in one scan, and draw the samples that parts and recall need."""
         tell("checking rows", 0)
         embeddings = self.user_graph is None
-        from subsel.engines.spark.points import open_frame  # noqa: PLC0415
-
         frame, _ = open_frame(self.spark, self.data)
         wanted = 0
         if embeddings:
@@ -64,9 +65,7 @@ class SparkStages:
             wanted = neighbors.sample_rows(frame.count(), dimension, self.part_points)
         else:
             self.part_points = part_points(0, self.config)
-        self.points = check_points(
-            self.spark, self.data, self.config, with_embeddings=embeddings, sample_rows=wanted
-        )
+        self.points = check_points(self.spark, self.data, self.config, with_embeddings=embeddings, sample_rows=wanted)
         return InputReport(
             name=self.points.name,
             points=self.points.n,
@@ -89,8 +88,7 @@ class SparkStages:
             assembled = neighbors.assembled_from_edges(self.spark, points, self.user_graph, self.parts, config)
         tell(f"{self.parts} parts", 0)
         with plain_errors():
-            self.assembled = assembled.persist(StorageLevel.DISK_ONLY)
-            self._persisted.append(self.assembled)
+            self.assembled = self._keep(assembled)
             shapes = self._collect(assemble.SHAPE)
         self.shapes = [{name: float(v[0]) for name, v in unpack(parcel.payload).items()} for parcel in shapes]
         half_edges = sum(shape["half_edges"] for shape in self.shapes)
@@ -129,10 +127,10 @@ class SparkStages:
         id_type = "string" if _is_text(columns) else "bigint"
         rows = f"{schema.ID} {id_type}, key bigint, code bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
         with plain_errors():
-            picked = engine.on_parts(ids, _picked, rows)
-            # The frame is kept, so that both jobs below see the same partitions.
-            picked = picked.orderBy(F.desc("key"), F.desc("code")).persist(StorageLevel.DISK_ONLY)
-            self._persisted.append(picked)
+            # Kept twice: sorting samples its input first, and both jobs after it must see the same partitions.
+            picked = self._keep(engine.on_parts(ids, _picked, rows))
+            order = F.desc("key"), F.desc("code")
+            picked = self._keep(picked.repartitionByRange(-(-k // _ROWS_PER_FILE), *order).sortWithinPartitions(*order))
             per_partition = picked.groupBy(F.spark_partition_id().alias("p")).count().toArrow()
             counts = dict(zip(*(per_partition.column(i).to_pylist() for i in (0, 1)), strict=True))
             first, begin = {}, 0
@@ -169,13 +167,13 @@ class SparkStages:
         type_in = self.points.frame.schema[self.points.columns.id].dataType
         ranked = ranked.withColumn(schema.ID, F.col(schema.ID).cast(type_in))
         if self.config.keep_columns:
-            from subsel.engines.spark.points import open_frame  # noqa: PLC0415
-
             source, _ = open_frame(self.spark, self.data)
             kept = source.select(F.col(self.config.id_column).alias(schema.ID), *self.config.keep_columns)
             if self.points.dropped:
                 kept = kept.dropDuplicates([schema.ID])
-            ranked = ranked.join(kept, schema.ID).orderBy(schema.RANK)
+            files = -(-report.k // _ROWS_PER_FILE)
+            ranked = ranked.join(kept, schema.ID).repartitionByRange(files, schema.RANK)
+            ranked = ranked.sortWithinPartitions(schema.RANK)
         with plain_errors():
             write_frame(ranked, report, output, overwrite=overwrite)
 
@@ -187,25 +185,17 @@ class SparkStages:
             frame.unpersist()
         self._persisted = []
 
+    def _keep(self, frame: DataFrame) -> DataFrame:
+        self._persisted.append(frame.persist(StorageLevel.DISK_ONLY))
+        return self._persisted[-1]
+
     def _collect(self, kind: str) -> list[Parcel]:
         """Bring the parcels of a kind that has little per part to the driver."""
-        from subsel.engines.spark.parcels import from_table  # noqa: PLC0415
-
         return from_table(self.assembled.where(F.col("kind") == kind).toArrow())
 
     def _recall(self) -> float:
         parcels = self._collect(route.EXACT) + self._collect(route.FOUND)
         return route.recall_of(parcels, self.points.asked_code, self.config.neighbors)
-
-
-def part_points(dimension: int, config: SelectConfig) -> int:
-    """Return how many points a part has: as configured, or so many that a part's vectors take 64 MiB.
-
-    A task that searches holds about six times that: its points, its visitors, their sorted copy, and packs.
-    """
-    if config.part_points is not None:
-        return config.part_points
-    return int(np.clip((64 << 20) // (4 * max(dimension, 1)), 10_000, 200_000))
 
 
 def top_k(engine: SparkEngine, k: int, status: Status) -> tuple[int, int]:
@@ -251,7 +241,9 @@ def _picked(graph: Any, parcels: list[Parcel]) -> pa.Table:
     ids = points["id"]
     return pa.table(
         {
-            schema.ID: pa.array(ids[slots]) if isinstance(ids, np.ndarray) else ids.take(pa.array(slots)).cast(pa.string()),
+            schema.ID: pa.array(ids[slots])
+            if isinstance(ids, np.ndarray)
+            else ids.take(pa.array(slots)).cast(pa.string()),
             "key": board.key[slots],
             "code": graph.code[slots],
             schema.GAIN: gain[slots],

@@ -1,0 +1,49 @@
+"""Sessions: the caller's as it is, or one of our own that we stop again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark.errors import PySparkRuntimeError
+from pyspark.sql import SparkSession
+
+from subsel.errors import ConfigError, MissingPackageError
+
+
+@contextmanager
+def session_for(engine: Any, master: str | None) -> Iterator[SparkSession]:
+    """Yield a session: ``engine`` if it is one, else the active one, else a new one that is stopped at the end.
+
+    Args:
+        engine: a SparkSession (classic or Connect), or "spark".
+        master: where a new session runs, "local[*]" by default. With an active session it must be None.
+
+    Raises:
+        ConfigError: a master is given, but a session is active.
+        MissingPackageError: there is no Java.
+    """
+    active = engine if hasattr(engine, "createDataFrame") else SparkSession.getActiveSession()
+    if active is not None:
+        if master is not None:
+            raise ConfigError(
+                "a Spark session is active, so master cannot be chosen: leave it out, or stop the session."
+            )
+        yield active
+        return
+    # Executors of a session of ours run this Python, not whichever is first on the path.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    try:
+        builder = SparkSession.builder.appName("subsel").config("spark.ui.showConsoleProgress", "false")
+        spark = builder.master(master or "local[*]").getOrCreate()
+    except PySparkRuntimeError as error:
+        raise MissingPackageError(
+            f"Spark did not start ({error.getCondition()}): it needs Java 17 or newer, by JAVA_HOME or on the path."
+        ) from error
+    try:
+        yield spark
+    finally:
+        spark.stop()

@@ -1,0 +1,128 @@
+"""Before running: how much memory and disk a selection takes, in how many parts, and on which engine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from subsel.config import SelectConfig, resolve_size
+from subsel.embeddings.readers import open_dataset
+from subsel.errors import InputError
+
+#: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
+LOCAL_BYTES_PER_VALUE = 2.5 * 4
+LOCAL_BYTES_PER_EDGE = 40
+#: Directed edges per neighbour after symmetrisation, as measured on demo data and in the paper.
+EDGES_PER_NEIGHBOR = 1.6
+#: Times its own points' vectors that a searching task holds: points, visitors, a sorted copy, packs on arrival.
+TASK_COPIES = 6
+#: What a Python worker holds before it works: interpreter, numpy, pyarrow, faiss, compiled kernels.
+WORKER_BYTES = 300 << 20
+PART_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a selection will take.
+
+    Attributes:
+        n: points.
+        dimension: of embeddings; 0 where a graph is given.
+        k: points to select.
+        local_bytes: peak memory on one machine.
+        available_bytes: memory that this machine has to give now.
+        parts: parts on Spark.
+        part_points: points per part.
+        worker_bytes: memory of one Python worker on Spark.
+        shuffle_bytes: disk that the neighbour exchange takes, over all executors.
+        graph_bytes: disk that the persisted graph takes, over all executors.
+    """
+
+    n: int
+    dimension: int
+    k: int
+    local_bytes: int
+    available_bytes: int
+    parts: int
+    part_points: int
+    worker_bytes: int
+    shuffle_bytes: int
+    graph_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether one machine's memory is enough."""
+        return self.local_bytes <= self.available_bytes
+
+
+def part_points(dimension: int, config: SelectConfig) -> int:
+    """Return how many points a part has on Spark: as configured, or so many that their vectors take 64 MiB."""
+    if config.part_points is not None:
+        return config.part_points
+    return min(max(PART_BYTES // (4 * max(dimension, 1)), 10_000), 200_000)
+
+
+def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:
+    """Return what selecting k of n points takes."""
+    edges = EDGES_PER_NEIGHBOR * config.neighbors * n
+    points = part_points(dimension, config)
+    vectors = 4 * n * dimension
+    graph = int(edges * 8 + 32 * n)
+    part_share = min(points, n)
+    search = TASK_COPIES * 4 * part_share * dimension + part_share * config.neighbors * 60
+    return Plan(
+        n=n,
+        dimension=dimension,
+        k=k,
+        local_bytes=int(LOCAL_BYTES_PER_VALUE * n * dimension + LOCAL_BYTES_PER_EDGE * edges + 64 * n),
+        available_bytes=available_memory(),
+        parts=max(1, -(-n // points)),
+        part_points=points,
+        worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n)),
+        shuffle_bytes=int(1.8 * vectors + 60 * edges),
+        graph_bytes=2 * graph,
+    )
+
+
+def plan_input(data: Any, config: SelectConfig, *, with_embeddings: bool = True) -> Plan:
+    """Return what selecting from an input takes, from its metadata and first row only.
+
+    Raises:
+        InputError: the input cannot be opened, or lacks the embedding column.
+    """
+    dataset, name = open_dataset(data, config)
+    n = dataset.count_rows()
+    if n == 0:
+        raise InputError(f"{name} is empty: there is nothing to select from.")
+    dimension = _dimension(dataset, config, name) if with_embeddings else 0
+    k = resolve_size(config.size, n, name)
+    return estimate(n, dimension, k, config)
+
+
+def available_memory() -> int:
+    """Return the memory that can be used without swapping, in bytes."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _dimension(dataset: Any, config: SelectConfig, name: str) -> int:
+    column = config.embedding_column
+    if column not in dataset.schema.names:
+        raise InputError(
+            f"{name} has no embedding column {column!r}; it has {', '.join(dataset.schema.names)}: "
+            "name the right one with embedding_column."
+        )
+    kind = dataset.schema.field(column).type
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size)
+    first = dataset.head(1, columns=[column]).column(0)
+    value = first[0].as_py() if len(first) else None
+    return len(value) if value else 1
