@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from subsel import schema
@@ -154,8 +155,10 @@ def parse_size(size: int | float | str) -> int | float:
         ValueError: it is neither a count of at least 1 nor a fraction in (0, 1].
     """
     given: Any = size
-    if isinstance(given, numbers.Real) and not isinstance(given, bool):  # numpy's numbers too
-        size = int(given) if isinstance(given, numbers.Integral) else float(given)
+    if isinstance(given, numbers.Integral) and given is not True and given is not False:  # numpy's numbers too
+        size = int(given)
+    elif isinstance(given, np.floating):
+        size = float(given)
     message = f"size {size!r} is neither a count of at least 1, a fraction in (0, 1], nor a percentage like '10%'"
     if isinstance(size, bool):
         raise ValueError(message)

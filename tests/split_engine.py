@@ -86,22 +86,24 @@ class SplitEngine:
     def counts(self):
         return self._counts
 
-    def _values(self, column, among, key=None):
-        out = []
+    def _boards(self):
         for part, graph in self.graphs.items():
             state = next(p for p in self.boards[part] if p.kind == superstep.BOARD)
-            board = superstep.unpack_board(state.payload)
-            out.append(superstep.values_of(board, graph.code, column, among, key))
-        return np.sort(np.concatenate(out))[::-1]
+            yield graph, superstep.unpack_board(state.payload)
 
-    def kth_largest(self, column, k, among, key=None):
+    def kth_largest(self, column, k, among):
         if k <= 0:
             return ABOVE_ALL
-        values = self._values(column, among, key)
+        values = sorted((v for _, b in self._boards() for v in superstep.values_of(b, column, among)), reverse=True)
         return BELOW_ALL if k > len(values) else int(values[k - 1])
 
-    def count_above(self, key, among):
-        return int((self._values("key", among) > key).sum())
+    def kth_place(self, k, status):
+        places = sorted(
+            (int(board.key[v]), int(graph.code[v]))
+            for graph, board in self._boards()
+            for v in np.flatnonzero(board.status[: graph.n_own] == status)
+        )
+        return places[-k]
 
     def finish(self, kernel, /, *args, **params):
         if self._counts.undecided > self.finish_points:

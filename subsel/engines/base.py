@@ -42,17 +42,17 @@ class Engine(Protocol):
     def counts(self) -> Counts:
         """Return how many own points have each status."""
 
-    def kth_largest(
-        self, column: Literal["key", "lower", "code"], k: int, among: Sequence[Status], key: int | None = None
-    ) -> int:
+    def kth_largest(self, column: Literal["key", "lower"], k: int, among: Sequence[Status]) -> int:
         """Return the exact k-th largest value of a column over own points whose status is in ``among``.
 
-        With ``key``, only points of exactly that key count. `ABOVE_ALL` for k <= 0, `BELOW_ALL` where there
-        are fewer than k.
+        `ABOVE_ALL` for k <= 0, `BELOW_ALL` where there are fewer than k.
         """
 
-    def count_above(self, key: int, among: Sequence[Status]) -> int:
-        """Return how many own points whose status is in ``among`` have a larger key."""
+    def kth_place(self, k: int, status: Status) -> tuple[int, int]:
+        """Return (key, code) such that exactly k own points of that status are at or above it in the total order.
+
+        k is at least 1 and at most their number; the code is `BELOW_ALL` where no other point has the k-th key.
+        """
 
     def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
         """Run the kernel on the undecided points of all parts as one part, if they are few enough.

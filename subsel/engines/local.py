@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from subsel.board import Board
 from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Kernel, P
@@ -30,23 +29,22 @@ class LocalEngine:
         """Return how many points have each status."""
         return Counts(*np.bincount(self.board.status, minlength=len(Status)).tolist())
 
-    def kth_largest(
-        self, column: Literal["key", "lower", "code"], k: int, among: Sequence[Status], key: int | None = None
-    ) -> int:
+    def kth_largest(self, column: Literal["key", "lower"], k: int, among: Sequence[Status]) -> int:
         """Return the k-th largest value by selection on a copy of the rows that count: O(n)."""
         if k <= 0:
             return ABOVE_ALL
-        rows = self._rows(among)
-        if key is not None:
-            rows &= self.board.key == key
-        values = (self.graph.code if column == "code" else getattr(self.board, column))[rows]
+        values = getattr(self.board, column)[np.isin(self.board.status, np.array(among, np.int8))]
         if k > len(values):
             return BELOW_ALL
         return int(np.partition(values, len(values) - k)[len(values) - k])
 
-    def count_above(self, key: int, among: Sequence[Status]) -> int:
-        """Return how many points of the given statuses have a larger key."""
-        return int(np.count_nonzero(self._rows(among) & (self.board.key > key)))
+    def kth_place(self, k: int, status: Status) -> tuple[int, int]:
+        """Return the place of the k-th point of a status in the total order."""
+        key = self.kth_largest("key", k, (status,))
+        rows = self.board.status == status
+        needed = k - int(np.count_nonzero(rows & (self.board.key > key)))
+        codes = np.sort(self.graph.code[rows & (self.board.key == key)])[::-1]
+        return key, BELOW_ALL if needed == len(codes) else int(codes[needed - 1])
 
     def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
         """Return None: one part is one place already."""
@@ -54,6 +52,3 @@ class LocalEngine:
 
     def reopen(self) -> None:
         """Do nothing: the whole graph is always there."""
-
-    def _rows(self, among: Sequence[Status]) -> npt.NDArray[np.bool_]:
-        return np.isin(self.board.status, np.array(among, np.int8))

@@ -40,14 +40,15 @@ def exact_greedy(engine: Engine, k: int) -> GreedyResult:
     supersteps = 1
     while counts.undecided:
         log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
-        # No final key of the k best is below the k-th largest lower bound: final keys are >= lower bounds.
-        floor = engine.kth_largest("lower", k, (Status.UNDECIDED, Status.SELECTED))
-        counts = engine.finish(pick, limit=k, prune_below=floor) or engine.step(pick, limit=k, prune_below=floor)
+        finished = engine.finish(pick, limit=k, prune_below=BELOW_ALL)
+        if finished is None:
+            # No final key of the k best is below the k-th largest lower bound: final keys are >= lower bounds.
+            floor = engine.kth_largest("lower", k, (Status.UNDECIDED, Status.SELECTED))
+            finished = engine.step(pick, limit=k, prune_below=floor)
+        counts = finished
         supersteps += 1
     if counts.selected > k:  # each part may have picked up to k
-        key = engine.kth_largest("key", k, (Status.SELECTED,))
-        equal = k - engine.count_above(key, (Status.SELECTED,))
-        code = engine.kth_largest("code", equal, (Status.SELECTED,), key=key)
+        key, code = engine.kth_place(k, Status.SELECTED)
         counts = engine.step(cut, key=key, code=code)
     log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
     return GreedyResult(counts.selected, supersteps)

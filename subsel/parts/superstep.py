@@ -188,16 +188,11 @@ def finish(packs: Sequence[bytes], kernel: BoundKernel, fixed_point: FixedPoint)
     return parcels
 
 
-def values_of(
-    board: Board, code: Int64Array | None, column: str, among: Sequence[Status], key: int | None
-) -> Int64Array:
-    """Return a column's values over own points whose status is in ``among``, of one key if given: int64."""
+def values_of(board: Board, column: str, among: Sequence[Status]) -> Int64Array:
+    """Return a column's values over own points whose status is in ``among``: int64."""
     n_own = len(board.lower)
-    rows = np.isin(board.status[:n_own], np.array(among, np.int8))
-    if key is not None:
-        rows &= board.key[:n_own] == key
-    values: npt.NDArray[Any] = code if column == "code" and code is not None else getattr(board, column)
-    return np.asarray(values[:n_own][rows])
+    values: Int64Array = getattr(board, column)[:n_own]
+    return values[np.isin(board.status[:n_own], np.array(among, np.int8))]
 
 
 def _adopt(board: Board, decisions: dict[str, Any]) -> None:

@@ -41,6 +41,7 @@ from subsel.schema import Status
 log = logging.getLogger(__name__)
 
 _RADIX_BITS = 16
+_BUCKETS = "bucket bigint, count bigint"
 #: Values that are collected to end a radix search; their number does not grow with the data.
 _FEW = 1 << 16
 
@@ -107,39 +108,51 @@ class SparkEngine:
         """Return how many own points have each status."""
         return self._counts
 
-    def kth_largest(
-        self, column: Literal["key", "lower", "code"], k: int, among: Sequence[Status], key: int | None = None
-    ) -> int:
+    def kth_largest(self, column: Literal["key", "lower"], k: int, among: Sequence[Status]) -> int:
         """Return the exact k-th largest value by radix passes of 16 bits, until few are left to collect."""
+        states = self.board.where(F.col("kind") == superstep.BOARD)
+        return self._kth(lambda task: states.mapInArrow(partial(_on_states, task, column, tuple(among)), _BUCKETS), k)[
+            0
+        ]
+
+    def kth_place(self, k: int, status: Status) -> tuple[int, int]:
+        """Return the place of the k-th point of a status in the total order; codes are looked at only if keys tie."""
+        states = self.board.where(F.col("kind") == superstep.BOARD)
+        key, needed, equal = self._kth(
+            lambda task: states.mapInArrow(partial(_on_states, task, "key", (status,)), _BUCKETS), k
+        )
+        if needed == equal:
+            return key, BELOW_ALL
+        codes = partial(self._on_parts, self.board)
+        return key, self._kth(lambda task: codes(partial(_on_codes, task, status, key), _BUCKETS), needed)[0]
+
+    def _kth(self, run: Callable[[Callable[[Int64Array], pa.Table]], DataFrame], k: int) -> tuple[int, int, int]:
+        """Return the k-th largest value, how many of its equals belong to the top k, and how many there are.
+
+        Args:
+            run: runs a function of values on every part and returns its rows ``bucket, count``.
+            k: from 1.
+        """
         if k <= 0:
-            return ABOVE_ALL
-        values = self._values(column, tuple(among), key)
+            return ABOVE_ALL, 0, 0
         high, shift = None, 64
         with plain_errors():
             while True:
                 shift -= _RADIX_BITS
-                buckets = values(partial(_histogram, high, shift)).groupBy("bucket").agg(F.sum("count").alias("count"))
-                found = buckets.toArrow()
-                bucket = found.column("bucket").to_numpy()
-                order = np.argsort(-bucket)
-                above = np.cumsum(found.column("count").to_numpy()[order])
-                if len(above) == 0 or k > above[-1]:
-                    return BELOW_ALL
-                place_ = int(np.searchsorted(above, k))
-                high = int(bucket[order][place_])
-                inside = int(found.column("count").to_numpy()[order][place_])
-                k -= int(above[place_]) - inside
+                counted = run(partial(_histogram, high, shift)).groupBy("bucket").agg(F.sum("count").alias("count"))
+                found = counted.toArrow().sort_by([("bucket", "descending")])
+                bucket, count = (found.column(name).to_numpy() for name in ("bucket", "count"))
+                if k > count.sum():
+                    return BELOW_ALL, 0, 0
+                at = int(np.searchsorted(np.cumsum(count), k))
+                k -= int(count[:at].sum())
+                high, inside = int(bucket[at]), int(count[at])
                 if shift == 0:
-                    return high
+                    return high, k, inside
                 if inside <= _FEW:
-                    left = values(partial(_matching, high, shift)).toArrow().column("bucket").to_numpy()
-                    return int(np.sort(left)[::-1][k - 1])
-
-    def count_above(self, key: int, among: Sequence[Status]) -> int:
-        """Return how many own points of the given statuses have a larger key."""
-        counted = self._values("key", tuple(among), None)(partial(_count_above, key)).agg(F.sum("count"))
-        with plain_errors():
-            return int(counted.collect()[0][0] or 0)
+                    left = run(partial(_matching, high, shift)).toArrow().column("bucket").to_numpy()
+                    value = int(np.sort(left)[::-1][k - 1])
+                    return value, k - int((left > value).sum()), int((left == value).sum())
 
     def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
         """Run the kernel on the undecided points of all parts in one task, if they are at most ``finish_points``."""
@@ -216,20 +229,6 @@ class SparkEngine:
             self._persisted.remove(graph)
             graph.unpersist()
 
-    def _values(
-        self, column: str, among: tuple[Status, ...], key: int | None
-    ) -> Callable[[Callable[[Int64Array], pa.Table]], DataFrame]:
-        """Return what runs a function of a column's values on every part and yields rows ``bucket, count``."""
-        schema = "bucket bigint, count bigint"
-
-        def run(function: Callable[[Int64Array], pa.Table]) -> DataFrame:
-            if column == "code":  # codes are the graph's, all else is on the board
-                return self._on_parts(self.board, partial(_values_with_graph, function, among, key), schema)
-            states = self.board.where(F.col("kind") == superstep.BOARD)
-            return states.mapInArrow(partial(_values_of_states, function, column, among, key), schema)
-
-        return run
-
 
 def _cogrouped(work: PartWork, scale: FixedPoint, left: pa.Table, right: pa.Table) -> pa.Table:
     with task():
@@ -268,30 +267,25 @@ def _finish(kernel: superstep.BoundKernel, scale: FixedPoint, table: pa.Table) -
         return to_table(superstep.finish(packs, kernel, scale), (0,) * len(COUNTS))
 
 
-def _values_with_graph(
-    function: Callable[[Int64Array], pa.Table],
-    among: tuple[Status, ...],
-    key: int | None,
-    graph: PartGraph,
-    parcels: list[Parcel],
+def _on_codes(
+    function: Callable[[Int64Array], pa.Table], status: Status, key: int, graph: PartGraph, parcels: list[Parcel]
 ) -> pa.Table:
     board = superstep.unpack_board(of_kind(parcels, superstep.BOARD)[0].payload)
-    return function(superstep.values_of(board, graph.code, "code", among, key))
+    own = slice(0, graph.n_own)
+    return function(graph.code[own][(board.status[own] == status) & (board.key[own] == key)])
 
 
-def _values_of_states(
+def _on_states(
     function: Callable[[Int64Array], pa.Table],
     column: str,
     among: tuple[Status, ...],
-    key: int | None,
     batches: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     with task():
         rows = list(batches)
         for parcel in from_table(pa.Table.from_batches(rows)) if rows else []:
             board = superstep.unpack_board(parcel.payload)
-            values = superstep.values_of(board, None, column, among, key)
-            yield from function(values).to_batches()
+            yield from function(superstep.values_of(board, column, among)).to_batches()
 
 
 def _histogram(high: int | None, shift: int, values: Int64Array) -> pa.Table:
@@ -306,10 +300,6 @@ def _histogram(high: int | None, shift: int, values: Int64Array) -> pa.Table:
 def _matching(high: int, shift: int, values: Int64Array) -> pa.Table:
     matching = values[values >> shift == high]
     return pa.table({"bucket": matching, "count": np.ones(len(matching), np.int64)})
-
-
-def _count_above(key: int, values: Int64Array) -> pa.Table:
-    return pa.table({"bucket": np.zeros(1, np.int64), "count": np.array([(values > key).sum()], np.int64)})
 
 
 def scale_of(shapes: list[dict[str, Any]], alpha: float, beta: float) -> FixedPoint:

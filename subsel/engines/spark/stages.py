@@ -115,7 +115,7 @@ class SparkStages:
             finish_points=self.config.finish_points,
             run_id=self.run_id,
         )
-        self.top = top_k(self.spark_engine, k, Status.UNDECIDED)
+        self.top = self.spark_engine.kth_place(k, Status.UNDECIDED)
         return self.spark_engine, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
 
     def score(self, k: int) -> ObjectiveReport:
@@ -196,13 +196,6 @@ class SparkStages:
     def _recall(self) -> float:
         parcels = self._collect(route.EXACT) + self._collect(route.FOUND)
         return route.recall_of(parcels, self.points.asked_code, self.config.neighbors)
-
-
-def top_k(engine: SparkEngine, k: int, status: Status) -> tuple[int, int]:
-    """Return key and code of the k-th point in the total order."""
-    key = engine.kth_largest("key", k, (status,))
-    equal = k - engine.count_above(key, (status,))
-    return key, engine.kth_largest("code", equal, (status,), key=key)
 
 
 def _first_dimension(frame: DataFrame, config: SelectConfig) -> int:
