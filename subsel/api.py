@@ -25,6 +25,7 @@ from subsel.output import check_new
 from subsel.pipeline import run_pipeline
 from subsel.report import Report
 from subsel.run import Run
+from subsel.rundir import RunDirectory, source_name
 
 __all__ = ["Selection", "neighbors", "score", "select", "validate"]
 
@@ -79,6 +80,8 @@ def select(
     config: SelectConfig | str | Path | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
     progress: bool | None = None,
     **options: Any,
 ) -> Selection:
@@ -100,6 +103,8 @@ def select(
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         output: folder to write (or a single file, if it ends in .parquet); it must not exist.
         overwrite: replace ``output`` if subsel wrote it.
+        run_dir: on Spark, a folder that driver and executors share, in which finished stages and boards are kept.
+        resume: go on from what ``run_dir`` has; another config or input is refused.
         progress: show progress on stderr; None: if that is a terminal.
         **options: fields of `SelectConfig`: alpha, beta, neighbors, metric, seed, …
 
@@ -122,7 +127,11 @@ def select(
         check_new(path, overwrite=overwrite, inputs=[data, graph])
     run = Run(progress)
     where = choose_engine(engine, data, graph, settings)
+    if resume and run_dir is None:
+        raise ConfigError("resume goes on from a run directory: give run_dir.")
     if where == "local":
+        if run_dir is not None:
+            raise ConfigError("run_dir is for Spark, where runs are long: leave it out, or give engine='spark'.")
         stages = LocalStages(data, graph, given, settings)
         report = run_pipeline(stages, settings, run, path, overwrite=overwrite)
         return Selection(report, path, stages.graph, stages.table)
@@ -130,7 +139,9 @@ def select(
         raise ConfigError("on Spark utility is a column's name: arrays have no place there.")
     from subsel.engines.spark.select import select_on_spark  # noqa: PLC0415  (needs pyspark)
 
-    return Selection(select_on_spark(where, master, data, graph, settings, run, path, overwrite=overwrite), path)
+    rundir = None if run_dir is None else RunDirectory(run_dir, settings, source_name(data, graph), resume=resume)
+    report = select_on_spark(where, master, data, graph, settings, run, path, overwrite=overwrite, rundir=rundir)
+    return Selection(report, path)
 
 
 def neighbors(

@@ -62,6 +62,9 @@ class SelectConfig(BaseModel):
     finish_points: int = Field(default=200_000, ge=0)
     """At most so many undecided points are finished in one task; 0: never."""
 
+    max_supersteps: int = Field(default=50, ge=1)
+    """Supersteps of greedy on Spark before gains are rounded to end sooner, which the report then says."""
+
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seeds k-means, samples and the order among equal gains. Same seed, same subset."""
     on_bad_rows: Literal["error", "drop"] = "error"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.greedy import kernel as greedy_kernel
+from subsel.pipeline import T
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
 from subsel.schema import DECIDED_BY_NAMES, Status
@@ -83,6 +85,10 @@ class LocalStages:
         self.local = LocalEngine(self.part)
         scale = self.part.fixed_point
         return self.local, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
+
+    def once(self, stage: str, kind: type[T], drive: Callable[[], T]) -> T:
+        """Run a stage's driver: on one machine stages take seconds, and none is kept."""
+        return drive()
 
     def score(self, k: int) -> ObjectiveReport:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from subsel.bounding.driver import BoundingResult, bound
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
-from subsel.greedy.exact import exact_greedy, order_subset
+from subsel.greedy.exact import GreedyResult, exact_greedy, order_subset
 from subsel.report import (
     BoundingReport,
     FixedPointReport,
@@ -21,6 +23,8 @@ from subsel.report import (
 )
 from subsel.run import Run, Tell
 from subsel.version import __version__
+
+T = TypeVar("T")
 
 
 class Stages(Protocol):
@@ -37,6 +41,9 @@ class Stages(Protocol):
     def engine(self, k: int) -> tuple[Engine, FixedPointReport]:
         """Put the graph into parts with boards that have nothing decided; k is what will be selected."""
 
+    def once(self, stage: str, kind: type[T], drive: Callable[[], T]) -> T:
+        """Run a stage's driver, or return what a finished run of it recorded in the run directory."""
+
     def score(self, k: int) -> ObjectiveReport:
         """Rank the subset that the engine's boards hold, compute its gains and what it is compared with."""
 
@@ -44,7 +51,14 @@ class Stages(Protocol):
         """Write the ranked subset, if an output is given."""
 
 
-def run_pipeline(stages: Stages, config: SelectConfig, run: Run, output: Path | None, *, overwrite: bool) -> Report:
+def run_pipeline(
+    stages: Stages,
+    config: SelectConfig,
+    run: Run,
+    output: Path | None,
+    *,
+    overwrite: bool,
+) -> Report:
     """Select a subset and write it.
 
     Raises:
@@ -59,11 +73,16 @@ def run_pipeline(stages: Stages, config: SelectConfig, run: Run, output: Path | 
         engine, fixed_point = stages.engine(k)
     with run.stage("bounding") as tell:
         tell("rounds", 0)
-        bounds = bound(engine, k) if config.bounding == "exact" else BoundingResult(0, 0, 0)
+        off = BoundingResult(0, 0, 0)
+        bounds = stages.once(
+            "bounding", BoundingResult, lambda: bound(engine, k) if config.bounding == "exact" else off
+        )
+    greedy = partial(exact_greedy, engine, max_supersteps=config.max_supersteps)
     with run.stage("greedy") as tell:
         tell("supersteps", 0)
-        picked = exact_greedy(engine, k - bounds.accepted)
-        order_subset(engine, k, restart=bounds.accepted > 0)
+        picked = stages.once("greedy", GreedyResult, lambda: greedy(k - bounds.accepted))
+        restart = bounds.accepted > 0 or picked.rounded_after is not None
+        order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
     with run.stage("score"):
         scores = stages.score(k)
     report = Report(

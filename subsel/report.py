@@ -60,6 +60,7 @@ class GreedyReport(_Section):
     method: str
     selected: int
     supersteps: int
+    rounded_after: int | None = None
 
 
 class ObjectiveReport(_Section):

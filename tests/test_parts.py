@@ -71,3 +71,20 @@ def test_supersteps_stay_few(share, utility):
     assert result.supersteps <= 40
     order_subset(engine, round(share * n), restart=False)
     assert engine.result() == local_result(graph, u, 0.5, 0.5, round(share * n), False, None)
+
+
+def test_long_chains_end_by_rounding_and_say_so(caplog):
+    """Utilities that rise along a chain whose every next point is in another part."""
+    n, k = 1500, 500
+    graph = make_graph(n, {(i, i + 1): 0.5 for i in range(n - 1)})
+    utility = 1 + np.arange(n) / n
+    engine = SplitEngine(parts_of(graph, utility, 0, np.arange(n) % 5), 0.9, 0.1)
+    result = exact_greedy(engine, k, max_supersteps=8)
+    assert result.rounded_after == 8
+    assert "no longer centralised greedy's" in caplog.text
+    assert result.selected == k
+    assert result.supersteps < 200
+    order_subset(engine, k, restart=True)
+    ours = sum(key for key, _ in engine.result().values())
+    exact = sum(key for key, _ in local_result(graph, utility, 0.9, 0.1, k, False, None).values())
+    assert 0.9 * exact < ours <= exact

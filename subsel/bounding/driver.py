@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from subsel.board import Board
 from subsel.bounding import kernel
 from subsel.engines.base import Counts, Engine
+from subsel.engines.local import LocalEngine
 from subsel.graph import PartGraph
 from subsel.schema import Status
 
@@ -16,7 +17,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BoundingResult:
-    """What bounding decided: points accepted and discarded, rounds until nothing changed."""
+    """What bounding decided: points accepted and discarded, rounds until nothing changed.
+
+    Rounds in one task, after `Engine.finish`, count as one.
+    """
 
     accepted: int
     discarded: int
@@ -40,6 +44,11 @@ def bound(engine: Engine, k: int) -> BoundingResult:
     rounds = 0
     while counts.undecided:
         needed = k - counts.accepted
+        finished = engine.finish(bound_here, needed=needed)
+        if finished is not None:
+            counts = finished
+            rounds += 1
+            break
         upper = engine.kth_largest("key", needed + 1, (Status.UNDECIDED,))
         lower = engine.kth_largest("lower", needed, (Status.UNDECIDED,))
         before = counts
@@ -54,6 +63,11 @@ def bound(engine: Engine, k: int) -> BoundingResult:
         if counts.undecided == before.undecided and not counts.news:
             break
     return BoundingResult(counts.accepted, counts.discarded, rounds)
+
+
+def bound_here(graph: PartGraph, board: Board, /, *, needed: int) -> None:
+    """Bound the points of one part that has no ghosts to the fixpoint, ``needed`` of them being still needed."""
+    bound(LocalEngine(graph, board), needed)
 
 
 def decide(graph: PartGraph, board: Board, /, *, accept_above: int, discard_below: int) -> None:

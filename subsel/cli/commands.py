@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import click
 import numpy as np
 from rich.console import Console
 from rich.logging import RichHandler
 
-from subsel import api, demo
+from subsel import api, demo, plan
 from subsel.cli import options as opt
 from subsel.cli.tables import graph_line, pairs_table, report_table
 from subsel.config import resolve_size
@@ -20,16 +23,29 @@ from subsel.output import MANIFEST, check_new
 from subsel.report import Report
 from subsel.version import __version__
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 
-class _Group(click.Group):
-    """Turns `SubselError` into one line on stderr and its exit code."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+def show_errors(function: _F) -> _F:
+    """Turn a `SubselError` into one line on stderr and its exit code."""
+
+    @wraps(function)
+    def guarded(*args: Any, **options: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            return function(*args, **options)
         except SubselError as error:
             click.echo(f"subsel: {error}", err=True)
-            ctx.exit(error.exit_code)
+            sys.exit(error.exit_code)
+
+    return cast(_F, guarded)
+
+
+class _Group(click.Group):
+    """Shows the errors of all its commands as `show_errors` does."""
+
+    @show_errors
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,6 +73,8 @@ def main(verbose: bool) -> None:
 @opt.overwrite_option
 @opt.objective_options
 @opt.neighbor_options
+@opt.engine_options
+@opt.part_options
 @opt.config_options
 def select(input_: str, output: str, keep_columns: str | None, **options: Any) -> None:
     """Select a subset of INPUT, a Parquet file or folder, and write it to OUTPUT.
@@ -66,7 +84,7 @@ def select(input_: str, output: str, keep_columns: str | None, **options: Any) -
     """
     names = tuple(name.strip() for name in keep_columns.split(",")) if keep_columns else None
     selection = api.select(input_, output=output, keep_columns=names, **options)
-    _close(selection.report, output)
+    close_report(selection.report, output)
 
 
 @main.command()
@@ -85,6 +103,35 @@ def neighbors(input_: str, graph: str, **options: Any) -> None:
         "graph": graph_line(found.graph.n_edges, float(degrees.mean()), int(degrees.max()), "embeddings"),
         f"recall@{found.neighbors}": "not estimated" if found.recall is None else f"{found.recall:.3f} (sampled)",
         "written": graph,
+    }
+    Console().print(pairs_table(rows))
+
+
+@main.command("plan")
+@click.argument("input_", metavar="INPUT", type=click.Path())
+@click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
+@click.option("--executor-cores", type=click.IntRange(min=1), default=4, show_default=True, help="Tasks per executor.")
+@opt.neighbor_options
+@click.option("--part-points", type=int, help="Points per part on Spark.  [default: 64 MiB of vectors]")
+@opt.config_options
+def plan_command(input_: str, executor_cores: int, **options: Any) -> None:
+    """Say what selecting from INPUT takes, from its metadata only: memory, disk, parts, Spark settings."""
+    config = api.load_config(options.pop("config"), **options)
+    found = plan.plan_input(input_, config)
+    gib, mib = 2**30, 2**20
+    where = "fits" if found.fits else "does not fit"
+    overhead = found.worker_bytes * executor_cores
+    rows = {
+        "points": f"{found.n:,} x {found.dimension}, {found.k:,} to select",
+        "on one machine": f"{found.local_bytes / gib:.1f} GiB of memory, {found.available_bytes / gib:.1f} GiB are "
+        f"available: {where}",
+        "on Spark": f"{found.parts:,} parts of about {found.part_points:,} points",
+        "one Python worker": f"{found.worker_bytes / mib:,.0f} MiB while it searches a part",
+        "disk, all executors": f"{found.shuffle_bytes / gib:.1f} GiB shuffled, {found.graph_bytes / gib:.1f} of graph",
+        "spark.executor.cores": f"{executor_cores}, one task each (spark.task.cpus 1)",
+        "spark.executor.memory": "2g or more: the JVM holds only what is on its way",
+        "spark.executor.memoryOverhead": f"{overhead / gib:.1f}g: {executor_cores} Python workers",
+        "spark.driver.memory": "2g: no data, graph or subset ever reaches the driver",
     }
     Console().print(pairs_table(rows))
 
@@ -155,10 +202,11 @@ def demo_command(folder: str, n: int, dimension: int, size: str, overwrite: bool
     demo.write_demo(points, n, dimension, overwrite=overwrite)
     click.echo(f"{n:,} points x {dimension} written to {points}")
     selection = api.select(points, size=size, output=subset, overwrite=overwrite, keep_columns=("source",))
-    _close(selection.report, subset)
+    close_report(selection.report, subset)
 
 
-def _close(report: Report, output: str | Path) -> None:
+def close_report(report: Report, output: str | Path) -> None:
+    """Print the closing table and where the subset is."""
     Console().print(report_table(report))
     path = Path(output)
     manifest = f", manifest {path / MANIFEST}" if path.is_dir() else ""

@@ -79,4 +79,26 @@ neighbor_options = _group(
     ),
 )
 
+engine_options = _group(
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "local", "spark"]),
+        default="auto",
+        show_default=True,
+        help="Where it runs: auto is local if memory is enough, else spark.",
+    ),
+    click.option("--master", help="Spark master of a session of its own, such as local[4].  [default: local[*]]"),
+    click.option("--run-dir", type=click.Path(), help="Keep finished stages there (Spark), to --resume from."),
+    click.option("--resume", is_flag=True, help="Go on from what --run-dir has; another config or input is refused."),
+)
+
+part_options = _group(
+    click.option("--part-points", type=int, help="Points per part on Spark.  [default: 64 MiB of vectors]"),
+    click.option(
+        "--finish-points",
+        type=int,
+        help=f"Undecided points that one task may finish on Spark.  [default: {_default('finish_points')}]",
+    ),
+)
+
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if subsel wrote it.")

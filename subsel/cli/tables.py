@@ -27,6 +27,8 @@ def report_table(report: Report) -> Table:
         table.add_row("dropped", f"{count:,} edges: {reason}")
     table.add_row("selected", f"{report.k:,} ({report.k / points.points:.1%})")
     table.add_row("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
+    if report.engine != "local":
+        table.add_row("engine", f"{report.engine}, {graph.parts:,} parts")
     if graph.recall is not None:
         table.add_row(f"recall@{graph.neighbors}", f"{graph.recall:.3f} of exact neighbours (sampled)")
     bounding = report.bounding
@@ -35,6 +37,10 @@ def report_table(report: Report) -> Table:
     greedy = report.greedy
     steps = f"{greedy.supersteps} superstep{'s' if greedy.supersteps != 1 else ''}"
     table.add_row("greedy", f"{greedy.method}: selected {greedy.selected:,} in {steps}")
+    if greedy.rounded_after is not None:
+        table.add_row(
+            "", f"[red]not exact[/red]: gains rounded after {greedy.rounded_after} supersteps (max_supersteps)"
+        )
     table.add_row(
         "objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}"
     )

@@ -16,9 +16,9 @@ from subsel.schema import Status
 class LocalEngine:
     """Runs kernels on one part. Implements `subsel.engines.base.Engine`."""
 
-    def __init__(self, graph: PartGraph) -> None:
+    def __init__(self, graph: PartGraph, board: Board | None = None) -> None:
         self.graph = graph
-        self.board = Board.start(graph)
+        self.board = Board.start(graph) if board is None else board
 
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run the kernel; there are no other parts to post to."""

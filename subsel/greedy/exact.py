@@ -18,13 +18,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class GreedyResult:
-    """How many points greedy selected, in how many supersteps."""
+    """How many points greedy selected, in how many supersteps.
+
+    ``rounded_after`` is the superstep after which gains were rounded (see `exact_greedy`); None: they never were, and
+    the result is centralised greedy's.
+    """
 
     selected: int
     supersteps: int
+    rounded_after: int | None = None
 
 
-def exact_greedy(engine: Engine, k: int) -> GreedyResult:
+def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResult:
     """Select k of the undecided points exactly as centralised greedy does, one superstep after another.
 
     A point that beats all its undecided neighbours is picked by greedy before any of them, at its present
@@ -32,29 +37,48 @@ def exact_greedy(engine: Engine, k: int) -> GreedyResult:
     k picks are the top k by that key. After each superstep, whoever cannot reach the k-th largest lower bound
     any more is discarded. On one part without ghosts this is a single pass.
 
+    Utilities that rise along a chain of points in ever other parts let one point through per superstep. So after
+    ``max_supersteps`` gains are rounded down to a few dozen levels, within which the order is random and chains are
+    short. The result is then greedy on rounded gains for what was left; the log, the report and the closing table say so.
+
     Args:
         engine: holds the graph and what bounding left undecided; on return nothing is undecided.
         k: points to select, 0 <= k <= number undecided.
+        max_supersteps: supersteps before gains are rounded.
     """
-    counts = engine.step(pick, limit=k, prune_below=BELOW_ALL)
+    shift, rounded_after = 0, None
+    counts = engine.step(pick, limit=k, prune_below=BELOW_ALL, shift=0)
     supersteps = 1
     while counts.undecided:
         log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
-        finished = engine.finish(pick, limit=k, prune_below=BELOW_ALL)
+        finished = engine.finish(pick, limit=k, prune_below=BELOW_ALL, shift=shift)
         if finished is None:
             # No final key of the k best is below the k-th largest lower bound: final keys are >= lower bounds.
             floor = engine.kth_largest("lower", k, (Status.UNDECIDED, Status.SELECTED))
-            finished = engine.step(pick, limit=k, prune_below=floor)
+            if supersteps == max_supersteps:
+                shift, rounded_after = _rounding(engine, floor), supersteps
+                log.warning(
+                    "greedy is not done after %d supersteps: gains are rounded from here on, so the subset is no longer "
+                    "centralised greedy's (raise max_supersteps or finish_points for that)",
+                    supersteps,
+                )
+            finished = engine.step(pick, limit=k, prune_below=floor, shift=shift)
         counts = finished
         supersteps += 1
     if counts.selected > k:  # each part may have picked up to k
         key, code = engine.kth_place(k, Status.SELECTED)
         counts = engine.step(cut, key=key, code=code)
     log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
-    return GreedyResult(counts.selected, supersteps)
+    return GreedyResult(counts.selected, supersteps, rounded_after)
 
 
-def order_subset(engine: Engine, k: int, *, restart: bool) -> None:
+def _rounding(engine: Engine, floor: int) -> int:
+    """Return how many low bits of keys to drop so that 16 to 32 levels are left from the largest key to ``floor``."""
+    largest = engine.kth_largest("key", 1, (Status.UNDECIDED,))
+    return max(0, max(largest - floor, 1).bit_length() - 5)
+
+
+def order_subset(engine: Engine, k: int, *, restart: bool, max_supersteps: int = 50) -> None:
     """Bring the subset's keys to those at which greedy, restricted to the subset, picks its points.
 
     Ranks are then the order of the keys, and gains sum to the objective. Where greedy alone made the
@@ -63,16 +87,16 @@ def order_subset(engine: Engine, k: int, *, restart: bool) -> None:
     engine.reopen()
     if restart:
         engine.step(start_over)
-        exact_greedy(engine, k)
+        exact_greedy(engine, k, max_supersteps)
     else:
         engine.step(keep_decisions)
 
 
-def pick(graph: PartGraph, board: Board, /, *, limit: int, prune_below: int) -> None:
+def pick(graph: PartGraph, board: Board, /, *, limit: int, prune_below: int, shift: int) -> None:
     """One part's share of a superstep: hear the news, prune, pick what is final."""
     board.absorb_news(graph)
     own = slice(0, graph.n_own)
-    hopeless = (board.status[own] == Status.UNDECIDED) & (board.key[own] < prune_below)
+    hopeless = (board.status[own] == Status.UNDECIDED) & (board.key[own] >> shift < prune_below >> shift)
     pruned = np.flatnonzero(hopeless).astype(np.int32)
     board.status[pruned] = Status.DISCARDED
     board.spread(graph, pruned)
@@ -86,6 +110,7 @@ def pick(graph: PartGraph, board: Board, /, *, limit: int, prune_below: int) -> 
         board.status,
         board.lower,
         limit,
+        shift,
     )
     board.spread(graph, decided[board.status[decided] == Status.DISCARDED])
 

@@ -54,6 +54,7 @@ def pick_dominant(
     status: Any,
     lower: Any,
     limit: int,
+    shift: int,
 ) -> Any:
     """Select every point that greedy picks before all of its undecided neighbours; at most ``limit``.
 
@@ -63,6 +64,9 @@ def pick_dominant(
     gain at which centralised greedy picks it: gains only fall, and until the first of a neighbourhood is
     picked nothing in it changes. On a part without ghosts nothing is held back and this is plain
     lazy greedy (Minoux 1978), in O((k + m_k) log n) after O(n).
+
+    With ``shift`` > 0 keys are compared without so many low bits: greedy on rounded gains, whose many ties break the
+    long chains that rising utilities make (`subsel.greedy.exact`).
 
     Final points get ``status`` SELECTED and ``lower`` = key. What is left after ``limit`` final points has a
     smaller key than all of those, so it is in no top ``limit``: DISCARDED.
@@ -82,7 +86,7 @@ def pick_dominant(
     at = 0
     for v in range(n_own):
         if status[v] == _UNDECIDED:
-            heap_key[at], heap_slot[at] = key[v], v
+            heap_key[at], heap_slot[at] = key[v] >> shift, v
             at += 1
     for at in range(size // 2 - 1, -1, -1):
         _sift_down(heap_key, heap_slot, size, code, at)
@@ -91,8 +95,8 @@ def pick_dominant(
     n_decided = 0
     while size > 0 and n_decided < limit:
         v = heap_slot[0]
-        if heap_key[0] != key[v]:  # stale: a neighbour was picked since; gains only fall
-            heap_key[0] = key[v]
+        if heap_key[0] != key[v] >> shift:  # stale: a neighbour was picked since; gains only fall
+            heap_key[0] = key[v] >> shift
             _sift_down(heap_key, heap_slot, size, code, 0)
             continue
         size -= 1
@@ -107,7 +111,7 @@ def pick_dominant(
             if j < n_own:
                 blocked = held_back[j]  # popped before v, so it beats v; its key has not changed since
             else:
-                blocked = _beats(key[j], code[j], key[v], code[v])  # a stale ghost key is an upper bound
+                blocked = _beats(key[j] >> shift, code[j], key[v] >> shift, code[v])  # a stale ghost key is an upper bound
             if blocked:
                 final = False
                 break

@@ -19,8 +19,9 @@ from subsel.schema import Status
 
 SLOT_BITS = 32
 _SLOT_MASK = (1 << SLOT_BITS) - 1
-#: Kinds of parcels: a part's board; news for its ghosts; decisions on its own points from `finish`.
-BOARD, POST, FINISHED = "board", "post", "finished"
+#: Kinds of parcels: a part's board; news for its ghosts; decisions on its own points from `finish`; and news of those,
+#: which `finish` has accounted for everywhere already.
+BOARD, POST, FINISHED, SETTLED = "board", "post", "finished", "settled"
 
 #: A kernel with its parameters bound.
 BoundKernel = Callable[[PartGraph, Board], None]
@@ -79,25 +80,29 @@ def superstep(graph: PartGraph, parcels: Sequence[Parcel], kernel: BoundKernel, 
     board, news = deliver(graph, parcels)
     own = slice(0, graph.n_own)
     key, status = board.key[own].copy(), board.status[own].copy()
-    for parcel in of_kind(parcels, FINISHED):
+    finished = of_kind(parcels, FINISHED)
+    if finished:
+        board.absorb_news(graph)  # `finish` has done so too, and what it decided comes on top
+    for parcel in finished:
         _adopt(board, unpack(parcel.payload))
     kernel(graph, board)
     changed = (board.key[own] != key) | (board.status[own] != status) | repost
-    return _state(graph, board, _posts(graph, board, changed), news)
+    return _state(graph, board, _posts(graph, board, changed, SETTLED if finished else POST), news)
 
 
 def deliver(graph: PartGraph, parcels: Sequence[Parcel]) -> tuple[Board, int]:
     """Return the board with what was posted on it, and how many ghosts were posted."""
     board = unpack_board(of_kind(parcels, BOARD)[0].payload)
-    posted = of_kind(parcels, POST)
+    posted = of_kind(parcels, POST) + of_kind(parcels, SETTLED)
     if not posted:
         return board, 0
     arrays = [unpack(parcel.payload) for parcel in posted]
     for parcel, one in zip(posted, arrays, strict=True):
         one["vid"] = (parcel.source << SLOT_BITS) | one.pop("slot").astype(np.int64)
+        one["is_news"] = np.full(len(one["vid"]), parcel.kind == POST)
     post = concatenate(arrays)
     ghost = graph.n_own + np.searchsorted(graph.ghost_vid, post["vid"])
-    decided = board.status[ghost] != post["status"]
+    decided = (board.status[ghost] != post["status"]) & post["is_news"]
     board.key[ghost] = post["key"]
     board.status[ghost] = post["status"]
     board.news = ghost[decided].astype(np.int32)
@@ -201,7 +206,7 @@ def _adopt(board: Board, decisions: dict[str, Any]) -> None:
         getattr(board, column)[slot] = decisions[column]
 
 
-def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_]) -> list[Parcel]:
+def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_], kind: str) -> list[Parcel]:
     """Post changed own points to the parts of their ghost neighbours: exactly those have them as ghosts."""
     if len(graph.ghost_vid) == 0 or not changed.any():
         return []
@@ -217,7 +222,7 @@ def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_]) -> li
     for begin, end in pairwise(bounds):
         mine = slot[begin:end]
         payload = pack(slot=mine.astype(np.int32), key=board.key[mine], status=board.status[mine])
-        parcels.append(Parcel(int(to[begin]), graph.part, POST, payload))
+        parcels.append(Parcel(int(to[begin]), graph.part, kind, payload))
     return parcels
 
 

@@ -66,7 +66,7 @@ class SparkEngine:
         scale: fixed-point scale of keys and weights.
         finish_points: at most so many undecided points are finished in one task.
         run_id: for log lines.
-        checkpoint: how boards are written down.
+        checkpoint: how boards are written down; may be set anew between supersteps.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class SparkEngine:
         checkpoint: Checkpoint = local_checkpoint,
     ) -> None:
         self.parts, self.scale, self.finish_points, self.run_id = parts, scale, finish_points, run_id
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self.board: DataFrame
         self._counts: Counts
         self._steps = 0
@@ -167,6 +167,16 @@ class SparkEngine:
         log.info("[%s] finished the undecided points in one task", self.run_id)
         return self._counts
 
+    def resume(self, board: DataFrame) -> None:
+        """Go on from a board that was written down; the next steps number from it."""
+        with plain_errors():
+            self._take(board)
+
+    def restate(self) -> None:
+        """Write the present board down once more."""
+        with plain_errors():
+            self._take(self.board)
+
     def reopen(self) -> None:
         """Go back to the whole graph, and have every border point posted anew."""
         self._release(self._graph)
@@ -195,7 +205,7 @@ class SparkEngine:
         """Write the new board down, then let go of the last one, and count."""
         begin = time.perf_counter()
         self._steps += 1
-        self.board = self._checkpoint(board, self._steps)
+        self.board = self.checkpoint(board, self._steps)
         totals = self.board.agg(*(F.sum(name).alias(name) for name in COUNTS)).collect()[0]
         self._counts = Counts(*(int(totals[name] or 0) for name in COUNTS))
         log.info(
@@ -211,9 +221,13 @@ class SparkEngine:
         )
 
     def _compact(self) -> None:
-        """Drop the edges of decided points from the persisted graph; the whole one stays for `reopen`."""
+        """Drop the edges of decided points from the persisted graph; the whole one stays for `reopen`.
+
+        It is made from the whole graph each time, so that its plan does not grow.
+        """
+        last, self._graph = self._graph, self._whole
         smaller = self._keep(self._on_parts(self.board, _compact, PARCEL_SCHEMA))
-        self._release(self._graph)
+        self._release(last)
         self._graph, self._graph_points = smaller, self._counts.undecided
         log.info("[%s] compacted the graph to %d undecided points", self.run_id, self._graph_points)
 

@@ -5,6 +5,7 @@ A row holds a piece of a parcel's payload, because a cell of much more than a fe
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import re
@@ -115,8 +116,25 @@ class task:  # noqa: N801  (a context manager that reads as a word)
         faiss.omp_set_num_threads(max(1, cores))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        _settle()
         if isinstance(error, SubselError) and _MARK not in str(error):
             raise type(error)(f"{_MARK}{json.dumps([type(error).__name__, str(error)])}{_MARK}") from error
+
+
+_tasks_to_settle = 8
+
+
+def _settle() -> None:
+    """Keep Spark's collection of garbage between tasks from walking over numba and faiss each time.
+
+    A Python worker collects garbage after every task (pyspark's daemon.py). With compiled kernels loaded that takes
+    longer than a small superstep. What a worker's first tasks load stays for good, so it is put out of the collector's
+    sight; later tasks' garbage is collected as ever (docs/decisions/0004-gc-freeze.md).
+    """
+    global _tasks_to_settle  # noqa: PLW0603  (one worker process runs one task at a time)
+    if _tasks_to_settle > 0:
+        _tasks_to_settle -= 1
+        gc.freeze()
 
 
 class plain_errors:  # noqa: N801
@@ -137,11 +155,13 @@ class plain_errors:  # noqa: N801
 def batches_of(batches: Iterator[pa.RecordBatch], budget: int) -> Iterator[pa.RecordBatch]:
     """Join batches until they hold about ``budget`` bytes, so that parcels do not get tiny."""
     held: list[pa.RecordBatch] = []
+    size = 0
     for batch in batches:
         if len(batch):
             held.append(batch)
-        if sum(one.nbytes for one in held) >= budget:
+            size += batch.nbytes
+        if size >= budget:
             yield pa.concat_batches(held)
-            held = []
+            held, size = [], 0
     if held:
         yield pa.concat_batches(held)

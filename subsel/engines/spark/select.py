@@ -1,17 +1,34 @@
-"""Selecting on Spark, from opening a session to letting go of what was persisted."""
+"""Selecting on Spark, from opening a session to letting go of what was persisted; and its stages as jobs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from subsel.config import SelectConfig
+from subsel.bounding.driver import BoundingResult, bound
+from subsel.config import SelectConfig, resolve_size
 from subsel.engines.spark.session import session_for
 from subsel.engines.spark.stages import SparkStages
 from subsel.errors import ConfigError
 from subsel.pipeline import run_pipeline
-from subsel.report import Report
+from subsel.report import GraphReport, Report
 from subsel.run import Run
+from subsel.rundir import RunDirectory
+
+
+@contextmanager
+def spark_stages(
+    engine: Any, master: str | None, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory | None
+) -> Iterator[SparkStages]:
+    """Yield stages in a session, and leave nothing of theirs in it."""
+    with session_for(engine, master) as spark:
+        stages = SparkStages(spark, data, graph, config, run.id, rundir)
+        try:
+            yield stages
+        finally:
+            stages.close()
 
 
 def select_on_spark(
@@ -24,6 +41,7 @@ def select_on_spark(
     output: Path | None,
     *,
     overwrite: bool,
+    rundir: RunDirectory | None,
 ) -> Report:
     """Run the pipeline in a Spark session and leave the session as it was.
 
@@ -34,9 +52,31 @@ def select_on_spark(
     """
     if output is None:
         raise ConfigError("on Spark the subset is written, never collected: give an output.")
-    with session_for(engine, master) as spark:
-        stages = SparkStages(spark, data, graph, config, run.id)
-        try:
-            return run_pipeline(stages, config, run, output, overwrite=overwrite)
-        finally:
-            stages.close()
+    with spark_stages(engine, master, data, graph, config, run, rundir) as stages:
+        return run_pipeline(stages, config, run, output, overwrite=overwrite)
+
+
+def build_graph(
+    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory
+) -> GraphReport:
+    """Run the pipeline's first two stages into a run directory."""
+    with spark_stages(engine, None, data, graph, config, run, rundir) as stages:
+        with run.stage("read") as tell:
+            stages.read(tell)
+        with run.stage("neighbors") as tell:
+            return stages.neighbors(tell)
+
+
+def bound_points(
+    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory
+) -> BoundingResult:
+    """Run the pipeline up to bounding into a run directory; finished stages are taken over."""
+    with spark_stages(engine, None, data, graph, config, run, rundir) as stages:
+        with run.stage("read") as tell:
+            points = stages.read(tell)
+            k = resolve_size(config.size, points.points, points.name)
+        with run.stage("neighbors") as tell:
+            stages.neighbors(tell)
+            spark_engine, _ = stages.engine(k)
+        with run.stage("bounding"):
+            return stages.once("bounding", BoundingResult, lambda: bound(spark_engine, k))

@@ -38,6 +38,7 @@ def session_for(engine: Any, master: str | None) -> Iterator[SparkSession]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
         builder = SparkSession.builder.appName("subsel").config("spark.ui.showConsoleProgress", "false")
+        builder = builder.config("spark.driver.memory", "2g")
         spark = builder.master(master or "local[*]").getOrCreate()
     except PySparkRuntimeError as error:
         raise MissingPackageError(

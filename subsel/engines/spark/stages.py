@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,22 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.config import SelectConfig
-from subsel.embeddings.readers import Columns
 from subsel.engines.spark import neighbors
-from subsel.engines.spark.engine import SparkEngine, scale_of
+from subsel.engines.spark.engine import SparkEngine, local_checkpoint, scale_of
 from subsel.engines.spark.output import write_frame
-from subsel.engines.spark.parcels import from_table, plain_errors, task
+from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, from_table, plain_errors, task
 from subsel.engines.spark.points import SparkPoints, check_points, open_frame
 from subsel.errors import ConfigError
 from subsel.greedy import kernel as greedy_kernel
 from subsel.objective import expected_random, score_subset
+from subsel.output import remove
 from subsel.parts import assemble, route, superstep
 from subsel.parts.pack import Parcel, of_kind, unpack
+from subsel.pipeline import T
 from subsel.plan import part_points
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
+from subsel.rundir import RunDirectory
 from subsel.schema import DECIDED_BY_NAMES, Status
 
 log = logging.getLogger(__name__)
@@ -44,17 +47,31 @@ class SparkStages:
 
     name = "spark"
 
-    def __init__(self, spark: SparkSession, data: Any, graph: Any, config: SelectConfig, run_id: str) -> None:
+    def __init__(
+        self,
+        spark: SparkSession,
+        data: Any,
+        graph: Any,
+        config: SelectConfig,
+        run_id: str,
+        rundir: RunDirectory | None = None,
+    ) -> None:
         if data is None:
             raise ConfigError("on Spark data is needed, with a graph too: its ids say which points there are.")
         self.spark, self.data, self.user_graph, self.config, self.run_id = spark, data, graph, config, run_id
+        self.rundir = rundir
         self.points: SparkPoints
+        self.input: InputReport
         self.parts = 1
         self.spark_engine: SparkEngine | None = None
         self._persisted: list[DataFrame] = []
 
     def read(self, tell: Tell) -> InputReport:
         """Check every row in one scan, and draw the samples that parts and recall need."""
+        done = self.rundir.finished("graph") if self.rundir else None
+        if done is not None:
+            self.input = InputReport.model_validate(done["input"])
+            return self.input
         tell("checking rows", 0)
         embeddings = self.user_graph is None
         frame, _ = open_frame(self.spark, self.data)
@@ -66,16 +83,23 @@ class SparkStages:
         else:
             self.part_points = part_points(0, self.config)
         self.points = check_points(self.spark, self.data, self.config, with_embeddings=embeddings, sample_rows=wanted)
-        return InputReport(
+        self.input = InputReport(
             name=self.points.name,
             points=self.points.n,
             id_type=str(self.points.columns.id_type),
             utility=self.points.columns.utility_source,
             dropped_rows=self.points.dropped,
         )
+        return self.input
 
     def neighbors(self, tell: Tell) -> GraphReport:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
+        done = self.rundir.finished("graph") if self.rundir else None
+        if done is not None:
+            self._load()
+            report = GraphReport.model_validate(done["graph"])
+            self.parts = report.parts
+            return report
         config, points = self.config, self.points
         cells = None
         if self.user_graph is None:
@@ -88,12 +112,19 @@ class SparkStages:
             assembled = neighbors.assembled_from_edges(self.spark, points, self.user_graph, self.parts, config)
         tell(f"{self.parts} parts", 0)
         with plain_errors():
-            self.assembled = self._keep(assembled)
-            shapes = self._collect(assemble.SHAPE)
-        self.shapes = [{name: float(v[0]) for name, v in unpack(parcel.payload).items()} for parcel in shapes]
+            if self.rundir is None:
+                self.assembled = self._keep(assembled)
+                self._read_shapes()
+            else:
+                kept = self._keep(assembled)
+                graph, ids = self.rundir.begin("graph", "graph", "points")
+                kept.where(F.col("kind") != assemble.POINTS).write.parquet(str(graph))
+                kept.where(F.col("kind") == assemble.POINTS).write.parquet(str(ids))
+                kept.unpersist()
+                self._load()
         half_edges = sum(shape["half_edges"] for shape in self.shapes)
         found = self.user_graph is None
-        return GraphReport(
+        report = GraphReport(
             source="embeddings" if found else "given",
             edges=int(half_edges) // 2,
             mean_degree=round(half_edges / points.n, 2),
@@ -104,6 +135,9 @@ class SparkStages:
             cells=cells,
             recall=self._recall() if found and len(points.asked_code) else None,
         )
+        if self.rundir is not None:
+            self.rundir.finish("graph", {"input": self.input.model_dump(), "graph": report.model_dump()})
+        return report
 
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
@@ -116,15 +150,37 @@ class SparkStages:
             run_id=self.run_id,
         )
         self.top = self.spark_engine.kth_place(k, Status.UNDECIDED)
+        if self.rundir is not None:
+            boards = self.rundir.boards("greedy") or self.rundir.boards("bounding")
+            if boards:
+                self.spark_engine.resume(self.spark.read.parquet(str(boards[-1])))
+                log.info("[%s] going on from %s", self.run_id, boards[-1])
         return self.spark_engine, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
+
+    def once(self, stage: str, kind: type[T], drive: Callable[[], T]) -> T:
+        """Run a stage's driver with its boards in the run directory, or return what it recorded."""
+        engine = self.spark_engine
+        assert engine is not None
+        if self.rundir is None:
+            return drive()
+        done = self.rundir.finished(stage)
+        if done is None:
+            engine.checkpoint = partial(_write_board, self.spark, self.rundir, stage)
+            result = drive()
+            # Whoever resumes after this stage starts from its last board, also if it took no superstep.
+            if not self.rundir.boards(stage):
+                engine.restate()
+            done = asdict(result)  # type: ignore[call-overload]
+            self.rundir.finish(stage, done)
+            engine.checkpoint = local_checkpoint
+        return kind(**done)
 
     def score(self, k: int) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
         engine = self.spark_engine
         assert engine is not None
-        columns = self.points.columns
         ids = self.assembled.where(F.col("kind") == assemble.POINTS)
-        id_type = "string" if _is_text(columns) else "bigint"
+        id_type = "string" if _is_text(self.input) else "bigint"
         rows = f"{schema.ID} {id_type}, key bigint, code bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
         with plain_errors():
             # Kept twice: sorting samples its input first, and both jobs after it must see the same partitions.
@@ -149,7 +205,7 @@ class SparkStages:
             utility=totals["utility"],
             similarity=totals["similarity"],
             random=expected_random(
-                self.points.n,
+                self.input.points,
                 k,
                 sum(shape["utility_sum"] for shape in self.shapes),
                 sum(shape["similarity_sum"] for shape in self.shapes) / 2,
@@ -164,12 +220,12 @@ class SparkStages:
         if output is None:
             raise ConfigError("on Spark the subset is written, never collected: give an output.")
         ranked = self.ranked
-        type_in = self.points.frame.schema[self.points.columns.id].dataType
+        source, _ = open_frame(self.spark, self.data)
+        type_in = source.schema[self.config.id_column].dataType
         ranked = ranked.withColumn(schema.ID, F.col(schema.ID).cast(type_in))
         if self.config.keep_columns:
-            source, _ = open_frame(self.spark, self.data)
             kept = source.select(F.col(self.config.id_column).alias(schema.ID), *self.config.keep_columns)
-            if self.points.dropped:
+            if self.input.dropped_rows:
                 kept = kept.dropDuplicates([schema.ID])
             files = -(-report.k // _ROWS_PER_FILE)
             ranked = ranked.join(kept, schema.ID).repartitionByRange(files, schema.RANK)
@@ -184,6 +240,18 @@ class SparkStages:
         for frame in self._persisted:
             frame.unpersist()
         self._persisted = []
+
+    def _load(self) -> None:
+        """Take the graph and its points from the run directory."""
+        assert self.rundir is not None
+        folders = (self.rundir.path / name for name in ("graph", "points"))
+        graph, ids = (self.spark.read.schema(PARCEL_SCHEMA).parquet(str(folder)) for folder in folders)
+        self.assembled = graph.unionByName(ids)
+        self._read_shapes()
+
+    def _read_shapes(self) -> None:
+        shapes = self._collect(assemble.SHAPE)
+        self.shapes = [{name: float(v[0]) for name, v in unpack(parcel.payload).items()} for parcel in shapes]
 
     def _keep(self, frame: DataFrame) -> DataFrame:
         self._persisted.append(frame.persist(StorageLevel.DISK_ONLY))
@@ -209,8 +277,18 @@ def _first_dimension(frame: DataFrame, config: SelectConfig) -> int:
     return max(1, int(first[0])) if first else 1
 
 
-def _is_text(columns: Columns) -> bool:
-    return not pa.types.is_integer(columns.id_type)
+def _is_text(points: InputReport) -> bool:
+    return "int" not in points.id_type
+
+
+def _write_board(spark: SparkSession, rundir: RunDirectory, stage: str, frame: DataFrame, number: int) -> DataFrame:
+    """Write a board to the run directory and read it back; then remove those before the last."""
+    place = rundir.path / stage / f"board-{number:06d}"
+    remove(place)
+    frame.write.parquet(str(place))
+    for old in rundir.boards(stage)[:-2]:
+        remove(old)
+    return spark.read.schema(BOARD_SCHEMA).parquet(str(place))
 
 
 def _picked(graph: Any, parcels: list[Parcel]) -> pa.Table:

@@ -1,0 +1,148 @@
+"""The whole pipeline on Spark, Parquet to Parquet: seconds per stage, supersteps, shuffled bytes, peak memory.
+
+python -m benchmarks.spark_pipeline [--points 1000000] [--dimension 128] [--master local[2]]
+
+The driver's heap is 2 GiB. Memory is resident memory, sampled twice a second from /proc: of the JVM, and of the
+largest Python worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+import subsel
+from benchmarks.common import machine
+from subsel.demo import demo_points
+
+_ROWS_PER_FILE = 250_000
+
+
+class ProcessPeaks(threading.Thread):
+    """Samples resident memory of this process' JVM and Python workers, in MiB."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.jvm = self.worker = self.driver = 0.0
+        self.start()
+
+    def run(self) -> None:
+        """Sample until the program ends."""
+        while True:
+            for status in Path("/proc").glob("[0-9]*/status"):
+                try:
+                    text = status.read_text()
+                    command = (status.parent / "cmdline").read_bytes()
+                except OSError:  # gone meanwhile
+                    continue
+                resident = re.search(r"VmRSS:\s+(\d+)", text)
+                mib = int(resident[1]) / 1024 if resident else 0.0
+                if status.parent.name == str(os.getpid()):
+                    self.driver = max(self.driver, mib)
+                elif b"org.apache.spark.deploy" in command:
+                    self.jvm = max(self.jvm, mib)
+                elif b"pyspark.daemon" in command:
+                    self.worker = max(self.worker, mib)
+            time.sleep(0.5)
+
+
+class Boards(logging.Handler):
+    """Collects what is undecided after each superstep from the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.undecided: list[int] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take the count from a board's line."""
+        found = re.search(r"board \d+: .*undecided (\d+)", record.getMessage())
+        if found:
+            self.undecided.append(int(found[1]))
+
+
+def write_points(folder: Path, n: int, dimension: int) -> None:
+    """Write demo points file by file, so that this process stays small."""
+    folder.mkdir(parents=True)
+    for number, begin in enumerate(range(0, n, _ROWS_PER_FILE)):
+        count = min(_ROWS_PER_FILE, n - begin)
+        points, utility = demo_points(count, dimension, seed=number)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(points.reshape(-1)), dimension)
+        table = pa.table({"id": np.arange(begin, begin + count), "embedding": lists, "utility": utility})
+        pq.write_table(table, folder / f"points-{number:05d}.parquet", row_group_size=10_000)
+
+
+def shuffled_gib(spark: SparkSession) -> float:
+    """Return what all finished stages wrote for shuffles, from Spark's own status store."""
+    stages = spark.sparkContext._jsc.sc().statusStore().stageList(None)
+    return sum(stages.apply(i).shuffleWriteBytes() for i in range(stages.size())) / 2**30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=1_000_000)
+    parser.add_argument("--dimension", type=int, default=128)
+    parser.add_argument("--size", default="10%")
+    parser.add_argument("--master", default="local[2]")
+    parser.add_argument("--part-points", type=int)
+    arguments = parser.parse_args()
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    boards = Boards()
+    logging.getLogger("subsel").addHandler(boards)
+    logging.getLogger("subsel").setLevel(logging.INFO)
+    with tempfile.TemporaryDirectory() as folder:
+        points = Path(folder) / "points"
+        write_points(points, arguments.points, arguments.dimension)
+        spark = (
+            SparkSession.builder.master(arguments.master)
+            .config("spark.driver.memory", "2g")
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+            .config("spark.local.dir", folder)
+            .getOrCreate()
+        )
+        spark.sparkContext.setLogLevel("ERROR")
+        peaks = ProcessPeaks()
+        selection = subsel.select(
+            points,
+            size=arguments.size,
+            engine=spark,
+            output=Path(folder) / "subset",
+            part_points=arguments.part_points,
+        )
+        report = selection.report
+        rows = pq.read_table(Path(folder) / "subset", columns=["id", "rank", "gain"])
+        assert len(rows) == report.k == round(arguments.points / 10) or arguments.size != "10%"
+        assert len(np.unique(rows["id"].to_numpy())) == report.k
+        assert (rows["rank"].to_numpy() == np.arange(report.k)).all()
+        assert abs(rows["gain"].to_numpy().sum() - report.objective.total) < 1e-6 * report.k
+        print(machine())
+        print(f"{arguments.points:,} points x {arguments.dimension}, {arguments.size}, {arguments.master}, 2 GiB heap")
+        print(f"parts               {report.graph.parts}")
+        print(f"recall@10           {report.graph.recall:.3f}")
+        print(f"objective           {report.objective.total:,.3f} (top utility {report.objective.top_utility:,.3f})")
+        for stage, seconds in report.seconds.items():
+            print(f"seconds, {stage:10s} {seconds:8.1f}")
+        print(f"seconds, all        {sum(report.seconds.values()):8.1f}")
+        print(f"bounding            {report.bounding.rounds} rounds")
+        print(f"greedy              {report.greedy.supersteps} supersteps")
+        print(f"undecided           {' '.join(f'{count:,}' for count in boards.undecided)}")
+        print(f"shuffled            {shuffled_gib(spark):8.2f} GiB")
+        print(f"peak MiB            JVM {peaks.jvm:,.0f}, largest Python worker {peaks.worker:,.0f}")
+        print(f"                    driver program (Python) {peaks.driver:,.0f}")
+        spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The commands behind jobs/*.py: stages in the Spark session that spark-submit made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+
+from subsel import api
+from subsel.cli import options as opt
+from subsel.cli.commands import close_report, show_errors
+from subsel.cli.tables import graph_line, pairs_table
+from subsel.run import Run
+from subsel.rundir import RunDirectory, source_name
+
+_size = click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
+_graph = click.option("--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity.")
+_keep = click.option("--keep-columns", help="Columns of INPUT to carry along, separated by commas.")
+
+
+def _session() -> Any:
+    from pyspark.sql import SparkSession  # noqa: PLC0415  (the base install has no pyspark)
+
+    return SparkSession.builder.appName("subsel").getOrCreate()
+
+
+def _split(names: str | None) -> tuple[str, ...] | None:
+    return tuple(names.split(",")) if names else None
+
+
+@click.command()
+@click.argument("input_", metavar="INPUT")
+@click.argument("output")
+@click.option("--run-dir", help="Keep finished stages there, to --resume from.")
+@click.option("--resume", is_flag=True, help="Go on from what --run-dir has.")
+@_size
+@_graph
+@_keep
+@opt.overwrite_option
+@opt.objective_options
+@opt.neighbor_options
+@opt.part_options
+@opt.config_options
+@show_errors
+def select_subset(input_: str, output: str, keep_columns: str | None, **options: Any) -> None:
+    """Select a subset of INPUT and write it to OUTPUT: the whole pipeline."""
+    names = _split(keep_columns)
+    selection = api.select(input_, output=output, engine=_session(), keep_columns=names, **options)
+    close_report(selection.report, output)
+
+
+@click.command()
+@click.argument("input_", metavar="INPUT")
+@click.argument("run_dir")
+@_size
+@_graph
+@opt.objective_options
+@opt.neighbor_options
+@opt.part_options
+@opt.config_options
+@show_errors
+def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) -> None:
+    """Compute the neighbour graph of INPUT, by part, into RUN_DIR."""
+    from subsel.engines.spark import select  # noqa: PLC0415
+
+    config = api.load_config(options.pop("config"), **options)
+    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True)
+    found = select.build_graph(_session(), input_, graph, config, Run(), rundir)
+    line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
+    Console().print(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))
+
+
+@click.command()
+@click.argument("input_", metavar="INPUT")
+@click.argument("run_dir")
+@_size
+@_graph
+@opt.objective_options
+@opt.neighbor_options
+@opt.part_options
+@opt.config_options
+@show_errors
+def bound_points(input_: str, run_dir: str, graph: str | None, **options: Any) -> None:
+    """Accept and discard points of INPUT by bounds, from RUN_DIR's graph (made if it is not there)."""
+    from subsel.engines.spark import select  # noqa: PLC0415
+
+    config = api.load_config(options.pop("config"), **options)
+    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True)
+    found = select.bound_points(_session(), input_, graph, config, Run(), rundir)
+    decided = f"accepted {found.accepted:,}, discarded {found.discarded:,} in {found.rounds} rounds"
+    Console().print(pairs_table({"bounding": decided, "run directory": run_dir}))
+
+
+@click.command()
+@click.argument("input_", metavar="INPUT")
+@click.argument("run_dir")
+@click.argument("output")
+@_size
+@_graph
+@_keep
+@opt.overwrite_option
+@opt.objective_options
+@opt.neighbor_options
+@opt.part_options
+@opt.config_options
+@show_errors
+def greedy_subset(input_: str, run_dir: str, output: str, keep_columns: str | None, **options: Any) -> None:
+    """Select from what RUN_DIR's bounding left, and write the subset to OUTPUT."""
+    names = _split(keep_columns)
+    selection = api.select(
+        input_, output=output, run_dir=run_dir, resume=True, engine=_session(), keep_columns=names, **options
+    )
+    close_report(selection.report, output)

@@ -1,0 +1,129 @@
+"""The run directory: what a long run has finished, so that it can go on after a crash or with other sizes.
+
+    graph/ points/          the assembled graph and the ids of its points, by part
+    bounding/ greedy/       the last boards of each stage
+    manifest.json           one entry per finished stage, written last, with fingerprints
+
+A stage is done when its entry is there. Entries carry the fingerprint of all options that the stage depends on, and the
+input's name and number of rows; a run with others is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from subsel.config import SelectConfig
+from subsel.errors import InputError
+from subsel.output import remove
+
+NAME = "manifest.json"
+
+#: Options that a stage and all stages after it depend on.
+_GRAPH_OPTIONS = (
+    "id_column",
+    "embedding_column",
+    "utility",
+    "probabilities",
+    "utility_from",
+    "metric",
+    "neighbors",
+    "probes",
+    "descent_passes",
+    "recall_sample",
+    "part_points",
+    "seed",
+    "on_bad_rows",
+)
+_SELECTION_OPTIONS = (*_GRAPH_OPTIONS, "size", "alpha", "beta", "bounding", "greedy")
+STAGES = {"graph": _GRAPH_OPTIONS, "bounding": _SELECTION_OPTIONS, "greedy": _SELECTION_OPTIONS}
+
+
+def source_name(data: Any, graph: Any) -> str:
+    """Say what a run reads: the paths, absolute, or that it is a DataFrame."""
+    given = [one for one in (data, graph) if one is not None]
+    names = [str(Path(one).absolute()) if isinstance(one, str | Path) else "a DataFrame" for one in given]
+    return " with graph ".join(names)
+
+
+class RunDirectory:
+    """A run directory, new or to be resumed.
+
+    Args:
+        path: the folder; made if it does not exist.
+        config: of this run.
+        source: the input's name, and the graph's if one is given.
+        resume: whether finished stages are taken over; if not, the folder must be new or empty.
+
+    Raises:
+        InputError: the folder has a run and ``resume`` is False, or its run is of another config or input.
+    """
+
+    def __init__(self, path: str | Path, config: SelectConfig, source: str, *, resume: bool) -> None:
+        self.path, self.config, self.source = Path(path), config, source
+        self.entries: dict[str, Any] = {}
+        if (self.path / NAME).is_file():
+            if not resume:
+                raise InputError(f"run directory {self.path} holds a run: resume it (resume), or choose another.")
+            self.entries = json.loads((self.path / NAME).read_text(encoding="utf-8"))["stages"]
+            self._check()
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            for left in ("graph", "points", "bounding", "greedy"):  # of a run that finished no stage
+                if not resume and (self.path / left).exists():
+                    raise InputError(
+                        f"run directory {self.path} holds an unfinished run: resume it, or choose another."
+                    )
+            strange = [p.name for p in self.path.iterdir() if p.name not in ("graph", "points", "bounding", "greedy")]
+            if strange:
+                raise InputError(
+                    f"run directory {self.path} has other things in it, such as {strange[0]}: choose another."
+                )
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def finished(self, stage: str) -> dict[str, Any] | None:
+        """Return what a finished stage recorded, or None."""
+        entry = self.entries.get(stage)
+        return None if entry is None else dict(entry["result"])
+
+    def begin(self, stage: str, *names: str) -> list[Path]:
+        """Return the stage's folders, emptied of what an unfinished run of it left."""
+        places = [self.path / name for name in names or (stage,)]
+        for place in places:
+            remove(place)
+        return places
+
+    def finish(self, stage: str, result: dict[str, Any]) -> None:
+        """Record that a stage is done."""
+        self.entries[stage] = {"fingerprint": self._fingerprint(stage), "source": self.source, "result": result}
+        temporary = self.path / f".{NAME}.tmp"
+        temporary.write_text(json.dumps({"stages": self.entries}, indent=2) + "\n", encoding="utf-8")
+        temporary.rename(self.path / NAME)
+
+    def forget(self, *stages: str) -> None:
+        """Drop entries of stages that will run anew."""
+        for stage in stages:
+            self.entries.pop(stage, None)
+
+    def boards(self, stage: str) -> list[Path]:
+        """Return the boards that were written whole in a stage, oldest first."""
+        return sorted(place.parent for place in (self.path / stage).glob("board-*/_SUCCESS"))
+
+    def _check(self) -> None:
+        for stage, entry in self.entries.items():
+            if entry["source"] != self.source:
+                raise InputError(
+                    f"run directory {self.path} is of {entry['source']}, not of {self.source}: choose another."
+                )
+            if entry["fingerprint"] != self._fingerprint(stage):
+                if stage == "graph":
+                    raise InputError(f"run directory {self.path} was made with other graph options: choose another.")
+                raise InputError(
+                    f"run directory {self.path} has a {stage} of another size or objective: choose another, or copy "
+                    "its graph/, points/ and manifest.json without the later stages' entries."
+                )
+
+    def _fingerprint(self, stage: str) -> str:
+        chosen = self.config.model_dump(include=set(STAGES[stage]))
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
