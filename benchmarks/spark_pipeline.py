@@ -84,9 +84,9 @@ def write_points(folder: Path, n: int, dimension: int) -> None:
 
 
 def shuffled_gib(spark: SparkSession) -> float:
-    """Return what all finished stages wrote for shuffles, from Spark's own status store."""
-    stages = spark.sparkContext._jsc.sc().statusStore().stageList(None)
-    return sum(stages.apply(i).shuffleWriteBytes() for i in range(stages.size())) / 2**30
+    """Return what all executors wrote for shuffles, from Spark's own status store."""
+    executors = spark.sparkContext._jsc.sc().statusStore().executorList(False)
+    return float(sum(executors.apply(i).totalShuffleWrite() for i in range(executors.size())) / 2**30)
 
 
 def main() -> None:

@@ -167,8 +167,9 @@ class SparkEngine:
         log.info("[%s] finished the undecided points in one task", self.run_id)
         return self._counts
 
-    def resume(self, board: DataFrame) -> None:
-        """Go on from a board that was written down; the next steps number from it."""
+    def resume(self, board: DataFrame, number: int) -> None:
+        """Go on from a board that was written down as the ``number``-th."""
+        self._steps = number
         with plain_errors():
             self._take(board)
 

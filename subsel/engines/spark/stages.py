@@ -153,7 +153,8 @@ class SparkStages:
         if self.rundir is not None:
             boards = self.rundir.boards("greedy") or self.rundir.boards("bounding")
             if boards:
-                self.spark_engine.resume(self.spark.read.parquet(str(boards[-1])))
+                board = self.spark.read.schema(BOARD_SCHEMA).parquet(str(boards[-1]))
+                self.spark_engine.resume(board, int(boards[-1].name.removeprefix("board-")))
                 log.info("[%s] going on from %s", self.run_id, boards[-1])
         return self.spark_engine, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
 
