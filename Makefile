@@ -31,6 +31,8 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.local_pipeline
 	$(BIN)/python -m benchmarks.greedy_kernel
+	$(BIN)/python -m benchmarks.spark_identity
+	$(BIN)/python -m benchmarks.spark_pipeline
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -158,12 +158,12 @@ def parse_size(size: int | float | str) -> int | float:
         ValueError: it is neither a count of at least 1 nor a fraction in (0, 1].
     """
     given: Any = size
-    if isinstance(given, numbers.Integral) and given is not True and given is not False:  # numpy's numbers too
+    if isinstance(given, numbers.Integral) and not isinstance(given, bool | np.bool_):  # numpy's numbers too
         size = int(given)
     elif isinstance(given, np.floating):
         size = float(given)
     message = f"size {size!r} is neither a count of at least 1, a fraction in (0, 1], nor a percentage like '10%'"
-    if isinstance(size, bool):
+    if isinstance(given, bool | np.bool_):
         raise ValueError(message)
     if isinstance(size, str):
         text = size.strip().replace("_", "")
