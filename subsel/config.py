@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -148,7 +147,7 @@ def _one_line(error: ValidationError) -> str:
     return "; ".join(dict.fromkeys(parts)) + "."
 
 
-def parse_size(size: int | float | str) -> int | float:
+def parse_size(size: int | float | str | np.generic) -> int | float:
     """Return a size as a count (int) or as a fraction (float in (0, 1]).
 
     >>> parse_size("10%"), parse_size("2500"), parse_size(0.5)
@@ -157,13 +156,10 @@ def parse_size(size: int | float | str) -> int | float:
     Raises:
         ValueError: it is neither a count of at least 1 nor a fraction in (0, 1].
     """
-    given: Any = size
-    if isinstance(given, numbers.Integral) and not isinstance(given, bool | np.bool_):  # numpy's numbers too
-        size = int(given)
-    elif isinstance(given, np.floating):
-        size = float(given)
+    if isinstance(size, np.generic):
+        size = size.item()
     message = f"size {size!r} is neither a count of at least 1, a fraction in (0, 1], nor a percentage like '10%'"
-    if isinstance(given, bool | np.bool_):
+    if isinstance(size, bool):
         raise ValueError(message)
     if isinstance(size, str):
         text = size.strip().replace("_", "")

@@ -1,0 +1,78 @@
+"""Spark's subset is the local engine's, bit for bit, on a graph of 500,000 points: ids, ranks and gains.
+
+python -m benchmarks.spark_identity [--points 500000] [--parts 1 3 7 32] [--masters local[1] local[2] ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyspark
+from pyspark.sql import SparkSession
+
+import subsel
+from benchmarks.common import local_graph, machine, seconds
+
+
+def session(master: str) -> SparkSession:
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["SPARK_HOME"] = str(Path(pyspark.__file__).parent)  # local-cluster starts its executors from there
+    builder = (
+        SparkSession.builder.master(master).config("spark.driver.memory", "2g").config("spark.ui.enabled", "false")
+    )
+    for key in ("spark.driver.host", "spark.driver.bindAddress"):
+        builder = builder.config(key, "127.0.0.1")
+    return builder.config("spark.executor.memory", "1g").config("spark.ui.showConsoleProgress", "false").getOrCreate()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=500_000)
+    parser.add_argument("--parts", type=int, nargs="+", default=[1, 3, 7, 32])
+    parser.add_argument("--masters", nargs="+", default=["local[2]", "local[1]", "local-cluster[2,1,1024]"])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.9])
+    arguments = parser.parse_args()
+    n = arguments.points
+    rng = np.random.default_rng(1)
+    utilities = {"uniform": rng.random(n), "constant": np.ones(n), "levels": rng.integers(0, 10, n) / 10}
+    print(machine())
+    print(f"{n:,} points, parts by hash of the id (nearly every edge is cut), finish_points 0\n")
+    print("master                   parts  share  alpha  utility   supersteps  spark s  local s  same")
+    with tempfile.TemporaryDirectory() as folder:
+        points, edges = Path(folder) / "points.parquet", Path(folder) / "graph.parquet"
+        pq.write_table(pa.table({"id": np.arange(n), **utilities}), points)
+        local_graph(n).to_parquet(edges)
+        for master in arguments.masters:
+            spark = session(master)
+            spark.sparkContext.setLogLevel("ERROR")
+            for parts in arguments.parts:
+                grid = zip(arguments.shares, (0.9, 0.5, 0.1), utilities, strict=False)
+                for share, alpha, utility in grid:
+                    options = {"size": round(share * n), "alpha": alpha, "utility": utility, "graph": str(edges)}
+                    found: list[subsel.Selection] = []
+                    local = seconds(lambda o=options, f=found: f.append(subsel.select(points, engine="local", **o)))
+                    output = Path(folder) / "subset"
+                    options |= {"part_points": -(-n // parts), "finish_points": 0, "output": output}
+                    took = seconds(lambda o=options, f=found, s=spark: f.append(subsel.select(points, engine=s, **o)))
+                    same = found[1].table.equals(found[0].table)
+                    steps = found[1].report.greedy.supersteps
+                    print(
+                        f"{master:24s} {parts:5d}  {share:5.0%}  {alpha:5.1f}  {utility:8s}  {steps:10d}"
+                        f"  {took:7.1f}  {local:7.1f}  {same}",
+                        flush=True,
+                    )
+                    assert same
+                    shutil.rmtree(output)
+            spark.stop()
+
+
+if __name__ == "__main__":
+    main()
