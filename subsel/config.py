@@ -147,7 +147,7 @@ def _one_line(error: ValidationError) -> str:
     return "; ".join(dict.fromkeys(parts)) + "."
 
 
-def parse_size(size: int | float | str | np.generic) -> int | float:
+def parse_size(size: int | float | str) -> int | float:
     """Return a size as a count (int) or as a fraction (float in (0, 1]).
 
     >>> parse_size("10%"), parse_size("2500"), parse_size(0.5)
@@ -156,8 +156,7 @@ def parse_size(size: int | float | str | np.generic) -> int | float:
     Raises:
         ValueError: it is neither a count of at least 1 nor a fraction in (0, 1].
     """
-    if isinstance(size, np.generic):
-        size = size.item()
+    size = _plain(size)
     message = f"size {size!r} is neither a count of at least 1, a fraction in (0, 1], nor a percentage like '10%'"
     if isinstance(size, bool):
         raise ValueError(message)
@@ -178,6 +177,11 @@ def parse_size(size: int | float | str | np.generic) -> int | float:
     if not (math.isfinite(size) and 0 < size <= 1):
         raise ValueError(message)
     return float(size)
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's scalars as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def resolve_size(size: int | float | str | None, n: int, where: str) -> int:

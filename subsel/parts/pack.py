@@ -21,7 +21,7 @@ class Parcel:
     part: int
     source: int
     kind: str
-    payload: bytes
+    payload: bytes | pa.Buffer
 
 
 def of_kind(parcels: Iterable[Parcel], kind: str) -> list[Parcel]:
@@ -42,8 +42,11 @@ def pack(**columns: npt.NDArray[Any] | pa.Array) -> bytes:
     return bytes(sink.getvalue())
 
 
-def unpack(payload: bytes | pa.Buffer) -> dict[str, Any]:
-    """Return the arrays of a pack: writable numpy arrays, and Arrow arrays for strings."""
+def unpack(payload: bytes | pa.Buffer, *, views: bool = False) -> dict[str, Any]:
+    """Return the arrays of a pack: writable numpy arrays, and Arrow arrays for strings.
+
+    With ``views`` numpy arrays are read-only views of the payload: for large arrays that are copied elsewhere anyway.
+    """
     with pa.ipc.open_stream(payload) as reader:
         batch = reader.read_next_batch()
     out: dict[str, Any] = {}
@@ -52,7 +55,8 @@ def unpack(payload: bytes | pa.Buffer) -> dict[str, Any]:
         if pa.types.is_large_string(values.type):
             out[name] = values
         else:
-            out[name] = np.array(values)  # a copy: numba compiles read-only arrays a second time
+            view = values.to_numpy(zero_copy_only=False)
+            out[name] = view if views else np.array(view)  # a copy: numba compiles read-only arrays a second time
     return out
 
 
@@ -66,6 +70,6 @@ def concatenate(packs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def chunks(payload: bytes) -> list[bytes]:
+def chunks(payload: bytes | pa.Buffer) -> list[bytes | pa.Buffer]:
     """Return a payload in pieces of at most `CHUNK_BYTES`."""
     return [payload[begin : begin + CHUNK_BYTES] for begin in range(0, len(payload), CHUNK_BYTES)]

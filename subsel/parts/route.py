@@ -142,22 +142,31 @@ def search_part(part: int, parcels: Sequence[Parcel], dimension: int, config: Se
 
     A part without points of its own has visitors that find nothing.
     """
-    homes = of_kind(parcels, HOME)
+    homes, visits = of_kind(parcels, HOME), of_kind(parcels, VISIT)
     if not homes:
         return
-    own = concatenate(unpack(parcel.payload) for parcel in homes)
-    visits = of_kind(parcels, VISIT)
-    guests = concatenate(unpack(parcel.payload) for parcel in visits) if visits else None
-    yield Parcel(part, part, POINTS, pack(code=own["code"], utility=own["utility"], id=own["id"]))
+    arrays = [unpack(parcel.payload, views=True) for parcel in homes]
+    n_own = sum(len(one["code"]) for one in arrays)
+    points = concatenate({name: one[name] for name in ("code", "utility", "id")} for one in arrays)
+    yield Parcel(part, part, POINTS, pack(**points))
 
-    n_own = len(own["code"])
-    code = np.concatenate([own["code"], guests["code"]]) if guests else own["code"]
-    home = np.concatenate([np.full(n_own, part), guests["home"]]) if guests else np.full(n_own, part)
-    X = np.concatenate([own.pop("X"), guests.pop("X")] if guests else [own.pop("X")]).reshape(-1, dimension)
+    arrays += [unpack(parcel.payload, views=True) for parcel in visits]
+    code = np.concatenate([one["code"] for one in arrays])
+    home = np.concatenate([one.get("home", np.full(len(one["code"]), part)) for one in arrays])
     # Own points first, each kind by code: the result does not depend on the order in which parcels came.
     order = np.lexsort((code, np.arange(len(code)) >= n_own))
-    code, home, X = code[order], home[order], X[order]
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    code, home = code[order], home[order]
+    X = np.empty((len(code), dimension), np.float32)
+    begin = 0
+    for one in arrays:  # straight from the payloads: the only copy of the vectors but for the one in cell order
+        end = begin + len(one["code"])
+        X[rank[begin:end]] = one["X"].reshape(-1, dimension)
+        begin = end
+    del arrays, points
     nearest, score = _search_own(X, n_own, config)
+    del X
     for destination in np.unique(home).tolist():
         mine = home == destination
         found = nearest[mine]

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -62,14 +63,20 @@ def to_table(parcels: Iterable[Parcel], counts: tuple[int, ...] | None = None) -
 
 def from_table(table: pa.Table) -> list[Parcel]:
     """Return the parcels that rows hold, in any order of rows."""
-    pieces: dict[tuple[int, int, str, int], list[tuple[int, bytes]]] = {}
-    names = ("part", "source", "kind", "number", "chunk", "payload")
+    pieces: dict[tuple[int, int, str, int], list[tuple[int, pa.Buffer]]] = {}
+    names = ("part", "source", "kind", "number", "chunk")
+    payloads = (value.as_buffer() for value in table.column("payload"))  # no copies
     for part, source, kind, number, chunk, payload in zip(
-        *(table.column(name).to_pylist() for name in names), strict=True
+        *(table.column(name).to_pylist() for name in names), payloads, strict=True
     ):
         pieces.setdefault((part, source, kind, number), []).append((chunk, payload))
     return [
-        Parcel(part, source, kind, found[0][1] if len(found) == 1 else b"".join(p for _, p in sorted(found)))
+        Parcel(
+            part,
+            source,
+            kind,
+            found[0][1] if len(found) == 1 else b"".join(p for _, p in sorted(found, key=itemgetter(0))),
+        )
         for (part, source, kind, _), found in sorted(pieces.items())
     ]
 
