@@ -70,6 +70,7 @@ def concatenate(packs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def chunks(payload: bytes | pa.Buffer) -> list[bytes | pa.Buffer]:
+def chunks(payload: bytes | pa.Buffer) -> list[bytes]:
     """Return a payload in pieces of at most `CHUNK_BYTES`."""
-    return [payload[begin : begin + CHUNK_BYTES] for begin in range(0, len(payload), CHUNK_BYTES)]
+    view = memoryview(payload)
+    return [bytes(view[begin : begin + CHUNK_BYTES]) for begin in range(0, len(view), CHUNK_BYTES)]
