@@ -57,7 +57,7 @@ class SelectConfig(BaseModel):
     greedy: Literal["exact"] = "exact"
 
     part_points: int | None = Field(default=None, ge=100)
-    """Points per part on Spark; None: as many as make 64 MiB of vectors, between 10,000 and 200,000."""
+    """Points per part on Spark; None: as many as make 24 MiB of vectors, between 10,000 and 200,000."""
     finish_points: int = Field(default=200_000, ge=0)
     """At most so many undecided points are finished in one task; 0: never."""
 

@@ -18,11 +18,16 @@ LOCAL_BYTES_PER_VALUE = 2.5 * 4
 LOCAL_BYTES_PER_EDGE = 40
 #: Directed edges per neighbour after symmetrisation, as measured on demo data and in the paper.
 EDGES_PER_NEIGHBOR = 1.6
-#: Times its own points' vectors that a searching task holds: points, visitors, a sorted copy, packs on arrival.
-TASK_COPIES = 6
+#: Parts that a point is in on average, its own among them: 1.7 on well-separated clusters, over 4 on demo data, whose
+#: clusters overlap (benchmarks/spark_pipeline.py prints what was shuffled).
+TRAVEL = 4.5
+#: Times that a searching task holds the vectors of its points and visitors: as they came, by code, and by cell.
+TASK_COPIES = 3
+#: What it holds besides for each neighbour of each of those: lists, candidates, and lists on their way home.
+LIST_BYTES = 50
 #: What a Python worker holds before it works: interpreter, numpy, pyarrow, faiss, compiled kernels.
 WORKER_BYTES = 300 << 20
-PART_BYTES = 64 << 20
+PART_BYTES = 24 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class Plan:
 
 
 def part_points(dimension: int, config: SelectConfig) -> int:
-    """Return how many points a part has on Spark: as configured, or so many that their vectors take 64 MiB."""
+    """Return how many points a part has on Spark: as configured, or so many that their vectors take 24 MiB."""
     if config.part_points is not None:
         return config.part_points
     return min(max(PART_BYTES // (4 * max(dimension, 1)), 10_000), 200_000)
@@ -73,7 +78,7 @@ def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:
     vectors = 4 * n * dimension
     graph = int(edges * 8 + 32 * n)
     part_share = min(points, n)
-    search = TASK_COPIES * 4 * part_share * dimension + part_share * config.neighbors * 60
+    search = TRAVEL * part_share * (TASK_COPIES * 4 * dimension + LIST_BYTES * config.neighbors)
     return Plan(
         n=n,
         dimension=dimension,
@@ -83,7 +88,7 @@ def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:
         parts=max(1, -(-n // points)),
         part_points=points,
         worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n)),
-        shuffle_bytes=int(1.8 * vectors + 60 * edges),
+        shuffle_bytes=int(TRAVEL * vectors + 60 * edges),
         graph_bytes=2 * graph,
     )
 

@@ -112,7 +112,7 @@ def neighbors(input_: str, graph: str, **options: Any) -> None:
 @click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
 @click.option("--executor-cores", type=click.IntRange(min=1), default=4, show_default=True, help="Tasks per executor.")
 @opt.neighbor_options
-@click.option("--part-points", type=int, help="Points per part on Spark.  [default: 64 MiB of vectors]")
+@click.option("--part-points", type=int, help="Points per part on Spark.  [default: 24 MiB of vectors]")
 @opt.config_options
 def plan_command(input_: str, executor_cores: int, **options: Any) -> None:
     """Say what selecting from INPUT takes, from its metadata only: memory, disk, parts, Spark settings."""

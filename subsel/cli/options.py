@@ -93,7 +93,7 @@ engine_options = _group(
 )
 
 part_options = _group(
-    click.option("--part-points", type=int, help="Points per part on Spark.  [default: 64 MiB of vectors]"),
+    click.option("--part-points", type=int, help="Points per part on Spark.  [default: 24 MiB of vectors]"),
     click.option(
         "--finish-points",
         type=int,
