@@ -18,8 +18,8 @@ LOCAL_BYTES_PER_VALUE = 2.5 * 4
 LOCAL_BYTES_PER_EDGE = 40
 #: Directed edges per neighbour after symmetrisation, as measured on demo data and in the paper.
 EDGES_PER_NEIGHBOR = 1.6
-#: Parts that a point is in on average, its own among them: 1.7 on well-separated clusters, over 4 on demo data, whose
-#: clusters overlap (benchmarks/spark_pipeline.py prints what was shuffled).
+#: Parts that a point is in on average, its own among them: as on demo data, whose clusters overlap; fewer on clusters
+#: that are well apart. benchmarks/spark_pipeline.py prints what is shuffled.
 TRAVEL = 4.5
 #: Times that a searching task holds the vectors of its points and visitors: as they came, by code, and by cell.
 TASK_COPIES = 3

@@ -19,6 +19,13 @@ _graph = click.option("--graph", type=click.Path(), help="Your own graph: Parque
 _keep = click.option("--keep-columns", help="Columns of INPUT to carry along, separated by commas.")
 
 
+def _stage_options(function: Any) -> Any:
+    """Add the options that every stage depends on, and one-line errors."""
+    for add in (show_errors, opt.config_options, opt.part_options, opt.neighbor_options, opt.objective_options):
+        function = add(function)
+    return _size(_graph(function))
+
+
 def _session() -> Any:
     from pyspark.sql import SparkSession  # noqa: PLC0415  (the base install has no pyspark)
 
@@ -53,13 +60,7 @@ def select_subset(input_: str, output: str, keep_columns: str | None, **options:
 @click.command()
 @click.argument("input_", metavar="INPUT")
 @click.argument("run_dir")
-@_size
-@_graph
-@opt.objective_options
-@opt.neighbor_options
-@opt.part_options
-@opt.config_options
-@show_errors
+@_stage_options
 def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) -> None:
     """Compute the neighbour graph of INPUT, by part, into RUN_DIR."""
     from subsel.engines.spark import select  # noqa: PLC0415
@@ -74,13 +75,7 @@ def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) ->
 @click.command()
 @click.argument("input_", metavar="INPUT")
 @click.argument("run_dir")
-@_size
-@_graph
-@opt.objective_options
-@opt.neighbor_options
-@opt.part_options
-@opt.config_options
-@show_errors
+@_stage_options
 def bound_points(input_: str, run_dir: str, graph: str | None, **options: Any) -> None:
     """Accept and discard points of INPUT by bounds, from RUN_DIR's graph (made if it is not there)."""
     from subsel.engines.spark import select  # noqa: PLC0415

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,7 +84,12 @@ def open_frame(spark: SparkSession, data: Any, what: str = "input") -> tuple[Dat
 
 
 def check_points(
-    spark: SparkSession, data: Any, config: SelectConfig, *, with_embeddings: bool, sample_rows: int
+    spark: SparkSession,
+    data: Any,
+    config: SelectConfig,
+    *,
+    with_embeddings: bool,
+    sample_rows: Callable[[int, int], int],
 ) -> SparkPoints:
     """Check every row and draw the samples, in one scan; then look for repeated ids.
 
@@ -93,7 +98,7 @@ def check_points(
         data: see `open_frame`.
         config: names of columns, metric, recall_sample, seed, on_bad_rows.
         with_embeddings: False where a graph is given.
-        sample_rows: rows wanted for k-means.
+        sample_rows: returns the rows wanted for k-means, given the number of rows and the dimension.
 
     Raises:
         InputError: columns are missing or of wrong types, the input is empty, or rows are bad.
@@ -106,7 +111,8 @@ def check_points(
         raise InputError(f"{name} is empty: there is nothing to select from.")
     dimension = _dimension(frame, config, name) if with_embeddings else 0
     # A little more than wanted, since how many codes fall below a limit is random.
-    rates = [min(1.0, (1.1 * want + 64) / total) for want in (sample_rows, config.recall_sample)]
+    wanted = sample_rows(total, dimension) if with_embeddings else 0
+    rates = [min(1.0, (1.1 * want + 64) / total) for want in (wanted, config.recall_sample)]
     scan = partial(_scan, columns, config, dimension, rates)
     with plain_errors():
         rows = frame.mapInArrow(scan, _SCAN_SCHEMA).toArrow()
@@ -124,7 +130,7 @@ def check_points(
         window = F.row_number().over(_by_content(frame, columns))
         frame = frame.withColumn("_row", window).where("_row = 1 or _row is null").drop("_row")
     sample, asked = (_by_code(found.samples[kind], dimension) for kind in ("sample", "asked"))
-    prepare = Preparation.of_sample(sample[1][:sample_rows], config.metric)
+    prepare = Preparation.of_sample(sample[1][:wanted], config.metric)
     last = slice(max(0, len(asked[0]) - config.recall_sample), None)
     return SparkPoints(
         frame=frame,
@@ -134,7 +140,7 @@ def check_points(
         n=n,
         dropped=bad,
         prepare=prepare,
-        sample=prepare.rows(sample[1][:sample_rows]),
+        sample=prepare.rows(sample[1][:wanted]),
         asked_code=np.sort(asked[0][last]),
         asked=prepare.rows(asked[1][last][np.argsort(asked[0][last])]),
     )

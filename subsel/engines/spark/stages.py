@@ -73,16 +73,14 @@ class SparkStages:
             self.input = InputReport.model_validate(done["input"])
             return self.input
         tell("checking rows", 0)
-        embeddings = self.user_graph is None
-        frame, _ = open_frame(self.spark, self.data)
-        wanted = 0
-        if embeddings:
-            dimension = _first_dimension(frame, self.config)
-            self.part_points = part_points(dimension, self.config)
-            wanted = neighbors.sample_rows(frame.count(), dimension, self.part_points)
-        else:
-            self.part_points = part_points(0, self.config)
-        self.points = check_points(self.spark, self.data, self.config, with_embeddings=embeddings, sample_rows=wanted)
+        self.points = check_points(
+            self.spark,
+            self.data,
+            self.config,
+            with_embeddings=self.user_graph is None,
+            sample_rows=lambda n, dimension: neighbors.sample_rows(n, dimension, part_points(dimension, self.config)),
+        )
+        self.part_points = part_points(self.points.dimension, self.config)
         self.input = InputReport(
             name=self.points.name,
             points=self.points.n,
@@ -265,17 +263,6 @@ class SparkStages:
     def _recall(self) -> float:
         parcels = self._collect(route.EXACT) + self._collect(route.FOUND)
         return route.recall_of(parcels, self.points.asked_code, self.config.neighbors)
-
-
-def _first_dimension(frame: DataFrame, config: SelectConfig) -> int:
-    if config.embedding_column not in frame.columns:
-        return 1  # said properly when columns are checked
-    column = F.col(config.embedding_column)
-    try:
-        first = frame.where(column.isNotNull()).select(F.size(column)).head()
-    except Exception:  # no list: said properly when columns are checked
-        return 1
-    return max(1, int(first[0])) if first else 1
 
 
 def _is_text(points: InputReport) -> bool:
