@@ -20,9 +20,11 @@ LOCAL_BYTES_PER_EDGE = 40
 EDGES_PER_NEIGHBOR = 1.6
 #: Parts that a point is in on average, its own among them: as on demo data, whose clusters overlap; fewer on clusters
 #: that are well apart. benchmarks/spark_pipeline.py prints what is shuffled.
-TRAVEL = 4.5
-#: Times that a searching task holds the vectors of its points and visitors: as they came, by code, and by cell.
-TASK_COPIES = 3
+TRAVEL = 2.8
+#: Times that a searching task holds the vectors of its points and visitors: as they came, and by cell.
+TASK_COPIES = 2
+#: Bytes of a found neighbour on its way home: code, home, score.
+FOUND_BYTES = 16
 #: What it holds besides for each neighbour of each of those: lists, candidates, and lists on their way home.
 LIST_BYTES = 50
 #: What a Python worker holds before it works: interpreter, numpy, pyarrow, faiss, compiled kernels.
@@ -88,7 +90,7 @@ def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:
         parts=max(1, -(-n // points)),
         part_points=points,
         worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n)),
-        shuffle_bytes=int(TRAVEL * vectors + 60 * edges),
+        shuffle_bytes=int(TRAVEL * (vectors + FOUND_BYTES * config.neighbors * n) + 60 * edges),
         graph_bytes=2 * graph,
     )
 

@@ -53,8 +53,7 @@ class Cells:
     """Points by cell.
 
     Attributes:
-        order: int64, (n,): the points that are searched sorted by their cell, in a cell in the order in which they
-            came; then those that only search, likewise.
+        order: int64, (n,): the points sorted by their cell, in a cell in the order in which they came.
         bounds: int64, (n_cells+1,): the run of each cell in that order.
         probes: int32, (n, probes): the cells that each point (in that order) searches; -1 for none.
     """
@@ -70,7 +69,6 @@ def assign_cells(
     centroids: FloatMatrix,
     probes: int,
     metric: Metric,
-    targets: int | None = None,
 ) -> Cells:
     """Assign every point to its nearest cell, and find the cells that it probes.
 
@@ -80,7 +78,6 @@ def assign_cells(
         centroids: float32, (n_cells, d).
         probes: cells searched per point, its own among them.
         metric: see `subsel.embeddings.metrics`.
-        targets: only the first so many points are in cells, the others only search; None: all are.
     """
     n_cells = len(centroids)
     probes = min(probes, n_cells)
@@ -90,29 +87,28 @@ def assign_cells(
         end = min(begin + step, n)
         _, found = faiss.knn(rows(begin, end), centroids, probes, metric=faiss_metric(metric))
         nearest[begin:end] = found
-    return _split_oversized(nearest, n_cells, n if targets is None else targets)
+    return _split_oversized(nearest, n_cells)
 
 
-def _split_oversized(nearest: npt.NDArray[np.int32], n_cells: int, targets: int) -> Cells:
+def _split_oversized(nearest: npt.NDArray[np.int32], n_cells: int) -> Cells:
     """Sort points by cell; a cell of far more than the mean size becomes several of its own points in turn.
 
     Such cells are masses of near duplicates that no k-means divides. Their points find each other in any
     share of them; without the split a cell of m points would cost m^2.
     """
     n, probes = nearest.shape
-    counts = np.bincount(nearest[:targets, 0], minlength=n_cells)
-    cap = max(1024, 4 * targets // n_cells)
+    counts = np.bincount(nearest[:, 0], minlength=n_cells)
+    cap = max(1024, 4 * n // n_cells)
     shares = np.maximum(1, -(-counts // cap))
     first_share = np.concatenate([[0], np.cumsum(shares)])
-    by_cell = np.argsort(nearest[:targets, 0], kind="stable")
-    order = np.concatenate([by_cell, targets + np.argsort(nearest[targets:, 0], kind="stable")])
+    order = np.argsort(nearest[:, 0], kind="stable")
     nearest = nearest[order]
     visited = np.empty((n, probes), np.int32)
     for p in range(probes):  # a visitor sees one share of a split cell
         cell = nearest[:, p]
         visited[:, p] = np.where(cell < 0, -1, first_share[cell] + np.arange(n) % shares[cell])
-    home = nearest[:targets, 0]
-    place = np.arange(targets) - np.concatenate([[0], np.cumsum(counts)])[home]
-    visited[:targets, 0] = first_share[home] + place * shares[home] // np.maximum(counts[home], 1)
-    bounds = np.searchsorted(visited[:targets, 0], np.arange(first_share[-1] + 1))
+    home = nearest[:, 0]
+    place = np.arange(n) - np.concatenate([[0], np.cumsum(counts)])[home]
+    visited[:, 0] = first_share[home] + place * shares[home] // np.maximum(counts[home], 1)
+    bounds = np.searchsorted(visited[:, 0], np.arange(first_share[-1] + 1))
     return Cells(order, bounds.astype(np.int64), visited)

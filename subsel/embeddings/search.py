@@ -37,7 +37,7 @@ def search_cells(
     single-threaded BLAS; the result does not depend on their number.
 
     Args:
-        X: float32, (n, d), prepared rows sorted by cell; rows after the last run only search.
+        X: float32, (n, d), prepared rows sorted by cell.
         bounds: int64, (n_cells+1,): the run of each cell in X.
         probes: int32, (n, p): cells that each point searches; -1 for none; no repeats in a row.
         k: neighbours wanted.

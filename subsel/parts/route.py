@@ -1,13 +1,14 @@
 """Neighbours across parts: which parts a point travels to, the search inside a part, and the merge at home.
 
 A point lives in its home part, the one that owns its nearest coarse cell, and visits every other part that owns one of
-its ``probes`` nearest coarse cells. Inside a part, the same search as on one machine runs over the part's own points,
-asked by its own points and its visitors; each visitor's finds go home and are merged there.
+its next nearest. Inside a part, the same search as on one machine runs over all points that are there; what it finds
+goes to their homes and is merged. So two points meet if any part has both: with a few visits each, far more pairs do
+than if only residents could be found (docs/decisions/0007-visits.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,17 @@ from subsel.fixedpoint import Int64Array
 from subsel.parts.assemble import EDGES, POINTS, pack_edges
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 
-#: Kinds of parcels: points at home; points on a visit; lists of neighbours found; exact scores of the recall
-#: sample, addressed to a part of its own beyond all others.
-HOME, VISIT, LISTS, EXACT, FOUND = "home", "visit", "lists", "exact", "found"
+#: Kinds of parcels: vectors, of residents and visitors alike; lists of neighbours found; exact scores of the recall
+#: sample, and those found, addressed to a part of their own beyond all others.
+VECTORS, LISTS, EXACT, FOUND = "vectors", "lists", "exact", "found"
 
 #: Coarse cells per part: enough to pack parts of equal size that are compact.
-CELLS_PER_PART = 16
+CELLS_PER_PART = 32
+
+
+def coarse_probes(config: SelectConfig) -> int:
+    """Return of how many coarse cells' parts a point is in: half the cells that it probes inside each."""
+    return max(2, config.probes // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ def _bisect(centroids: FloatMatrix, weight: npt.NDArray[Any], groups: int) -> np
 def route(
     source: int, points: dict[str, Any], X: FloatMatrix, part_map: PartMap, config: SelectConfig
 ) -> Iterator[Parcel]:
-    """Yield the parcels of a batch of points: one to each part that some of them live in, and one for visitors.
+    """Yield the parcels of a batch of points: points to their homes, vectors to every part that they are in.
 
     Args:
         source: number of the sender.
@@ -121,71 +127,63 @@ def route(
         part_map: where points belong.
         config: probes and metric.
     """
-    to = part_map.destinations(X, points["code"], config.probes, config.metric)
+    to = part_map.destinations(X, points["code"], coarse_probes(config), config.metric)
     ids = points["id"]
     for part in np.unique(to).tolist():
         if part < 0:
             continue
-        home = np.flatnonzero(to[:, 0] == part)
-        if len(home):
-            chosen = ids[home] if isinstance(ids, np.ndarray) else ids.take(pa.array(home))
-            payload = pack(code=points["code"][home], utility=points["utility"][home], id=chosen, X=X[home])
-            yield Parcel(part, source, HOME, payload)
-        visit = np.flatnonzero((to[:, 1:] == part).any(axis=1))
-        if len(visit):
-            payload = pack(code=points["code"][visit], home=to[visit, 0], X=X[visit])
-            yield Parcel(part, source, VISIT, payload)
+        live = np.flatnonzero(to[:, 0] == part)
+        if len(live):
+            chosen = ids[live] if isinstance(ids, np.ndarray) else ids.take(pa.array(live))
+            yield Parcel(part, source, POINTS, pack(code=points["code"][live], utility=points["utility"][live], id=chosen))
+        inside = np.flatnonzero((to == part).any(axis=1))
+        yield Parcel(part, source, VECTORS, pack(code=points["code"][inside], home=to[inside, 0], X=X[inside]))
 
 
 def search_part(part: int, parcels: Sequence[Parcel], dimension: int, config: SelectConfig) -> Iterator[Parcel]:
-    """Search the neighbours of a part's own points and visitors among its own points; send lists home.
+    """Search the neighbours of all points that are in a part, those that live there and visitors, among themselves.
 
-    A part without points of its own has visitors that find nothing.
+    Each point's list goes home.
     """
-    homes, visits = of_kind(parcels, HOME), of_kind(parcels, VISIT)
-    if not homes:
-        return
-    arrays = [unpack(parcel.payload, views=True) for parcel in homes]
-    n_own = sum(len(one["code"]) for one in arrays)
-    points = concatenate({name: one[name] for name in ("code", "utility", "id")} for one in arrays)
-    yield Parcel(part, part, POINTS, pack(**points))
-
-    arrays += [unpack(parcel.payload, views=True) for parcel in visits]
+    yield from of_kind(parcels, POINTS)
+    arrays = [unpack(parcel.payload, views=True) for parcel in of_kind(parcels, VECTORS)]
     code = np.concatenate([one["code"] for one in arrays])
-    home = np.concatenate([one.get("home", np.full(len(one["code"]), part)) for one in arrays])
-    # Own points first, each kind by code: the result does not depend on the order in which parcels came.
-    order = np.lexsort((code, np.arange(len(code)) >= n_own))
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    code, home = code[order], home[order]
-    X = np.empty((len(code), dimension), np.float32)
-    begin = 0
-    for one in arrays:  # straight from the payloads: the only copy of the vectors but for the one in cell order
-        end = begin + len(one["code"])
-        X[rank[begin:end]] = one["X"].reshape(-1, dimension)
-        begin = end
-    del arrays, points
-    nearest, score = _search_own(X, n_own, config)
-    del X
+    home = np.concatenate([one["home"] for one in arrays])
+    by_code = np.argsort(code)  # the result does not depend on the order in which parcels came
+    code, home = code[by_code], home[by_code]
+    pieces = [one["X"].reshape(-1, dimension) for one in arrays]
+    nearest, score = _search(lambda places: _take_rows(pieces, by_code[places]), len(code), config)
     for destination in np.unique(home).tolist():
         mine = home == destination
         found = nearest[mine]
-        payload = pack(code=code[mine], other=np.where(found < 0, 0, code[found]), score=score[mine])
-        yield Parcel(int(destination), part, LISTS, payload)
+        lists = pack(code=code[mine], other=code[found], other_home=home[found], score=score[mine])
+        yield Parcel(int(destination), part, LISTS, lists)
 
 
-def _search_own(X: FloatMatrix, n_own: int, config: SelectConfig) -> tuple[npt.NDArray[np.int32], FloatMatrix]:
-    """Return the k nearest own points (rows below n_own) of every row: indices (-1 for none) and scores, sorted."""
+def _take_rows(pieces: Sequence[FloatMatrix], rows: Int64Array) -> FloatMatrix:
+    """Return rows of matrices that lie one after the other, without putting these together first."""
+    out = np.empty((len(rows), pieces[0].shape[1]), np.float32)
+    begin = 0
+    for piece in pieces:
+        inside = np.flatnonzero((rows >= begin) & (rows < begin + len(piece)))
+        out[inside] = piece[rows[inside] - begin]
+        begin += len(piece)
+    return out
+
+
+def _search(
+    take: Callable[[Int64Array], FloatMatrix], n: int, config: SelectConfig
+) -> tuple[npt.NDArray[np.int32], FloatMatrix]:
+    """Return the nearest of every row among the n rows that ``take`` gives: indices (-1 for none) and scores, sorted."""
     metric = config.metric
-    k = config.neighbors
-    n_cells = cells.cell_count(n_own, config.probes)
-    centroids = cells.train_cells(X[:n_own][: n_cells * cells.SAMPLE_PER_CELL], n_cells, metric, config.seed)
-    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), centroids, config.probes, metric, targets=n_own)
-    sorted_X = X[assigned.order]
-    best, score = search.search_cells(sorted_X, assigned.bounds, assigned.probes, k, metric)
-    best, score = search.descend(sorted_X, best, score, config.descent_passes, metric)
-    back = np.empty(len(X), np.int64)
-    back[assigned.order] = np.arange(len(X))
+    n_cells = cells.cell_count(n, config.probes)
+    centroids = cells.train_cells(take(np.arange(min(n, n_cells * cells.SAMPLE_PER_CELL))), n_cells, metric, config.seed)
+    assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, centroids, config.probes, metric)
+    X = take(assigned.order)  # the only copy of the vectors beside the parcels
+    best, score = search.search_cells(X, assigned.bounds, assigned.probes, config.neighbors, metric)
+    best, score = search.descend(X, best, score, config.descent_passes, metric)
+    back = np.empty(n, np.int64)
+    back[assigned.order] = np.arange(n)
     best = best[back]
     return np.where(best < 0, -1, assigned.order[best]).astype(np.int32), score[back]
 
@@ -205,16 +203,14 @@ def merge_part(
     k = config.neighbors
     points = of_kind(parcels, POINTS)
     yield from points
-    lists = of_kind(parcels, LISTS)
-    arrays = [unpack(parcel.payload) for parcel in lists]
-    own = np.concatenate([np.repeat(one["code"], k) for one in arrays])
-    other_part = np.concatenate([np.full(len(one["other"]), p.source) for p, one in zip(lists, arrays, strict=True)])
-    other = np.concatenate([one["other"] for one in arrays])
-    score = np.concatenate([one["score"] for one in arrays])
-    real = np.isfinite(score)
-    own, other_part, other, score = own[real], other_part[real], other[real], score[real]
-    order = np.lexsort((other, -score, own))
+    lists = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, LISTS))
+    own, other, other_part, score = np.repeat(lists["code"], k), lists["other"], lists["other_home"], lists["score"]
+    real = np.flatnonzero(np.isfinite(score))
+    order = real[np.lexsort((other[real], -score[real], own[real]))]
     own, other_part, other, score = own[order], other_part[order], other[order], score[order]
+    # A pair that met in several parts has the same bits of score in each, so its repeats are side by side.
+    once = np.concatenate([[True], (own[1:] != own[:-1]) | (other[1:] != other[:-1])])[: len(own)]
+    own, other_part, other, score = own[once], other_part[once], other[once], score[once]
     begins = np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]])) if len(own) else np.empty(0, np.int64)
     counts = np.diff(np.concatenate([begins, [len(own)]]))
     place = np.arange(len(own)) - np.repeat(begins, counts)
