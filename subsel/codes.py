@@ -18,7 +18,7 @@ Int64Array = npt.NDArray[np.int64]
 
 _FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 _FNV_PRIME = np.uint64(0x100000001B3)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
@@ -103,18 +103,34 @@ def _fnv1a(text: npt.NDArray[np.uint8], bounds: Int64Array) -> npt.NDArray[np.ui
     return out
 
 
+def rehash(code: Int64Array, salt: int) -> Int64Array:
+    """Return other codes for the same points, int64, as unlike the old ones as another seed's; unique where those are.
+
+    Whatever is drawn anew each round is drawn from them.
+    """
+    return _mix(code.view(np.uint64), np.uint64(salt)).view(np.int64)
+
+
+def groups_of(code: Int64Array, groups: int, salt: int) -> Int64Array:
+    """Deal points into groups at random: int64, from 0; another salt deals them anew."""
+    return (rehash(code, salt).view(np.uint64) % np.uint64(groups)).astype(np.int64)
+
+
+@numba.njit(cache=True, inline="always")
+def finalize(z: np.uint64) -> np.uint64:
+    """SplitMix64's finaliser: a bijection that leaves no trace of the order of its arguments."""
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
 @numba.njit(cache=True)
 def _mix(raw: npt.NDArray[np.uint64], seed: np.uint64) -> npt.NDArray[np.uint64]:
     """SplitMix64's finaliser, twice, of id and seed: a bijection for each seed."""
     out = np.empty(len(raw), np.uint64)
+    step = (seed + np.uint64(1)) * GOLDEN
     for i in range(len(raw)):
-        z = raw[i]
-        for _ in range(2):
-            z = z + (seed + np.uint64(1)) * _GOLDEN
-            z = (z ^ (z >> np.uint64(30))) * _MIX_1
-            z = (z ^ (z >> np.uint64(27))) * _MIX_2
-            z = z ^ (z >> np.uint64(31))
-        out[i] = z
+        out[i] = finalize(finalize(raw[i] + step) + step)
     return out
 
 

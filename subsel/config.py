@@ -53,8 +53,25 @@ class SelectConfig(BaseModel):
     recall_sample: int = Field(default=256, ge=0)
     """Points whose exact neighbours are computed to estimate recall; 0 turns the estimate off."""
 
-    bounding: Literal["exact", "off"] = "exact"
-    greedy: Literal["exact"] = "exact"
+    bounding: Literal["exact", "approximate", "off"] = "exact"
+    """Decide points by bounds first: only as every optimum would, or more by sampled bounds, or not at all."""
+    bounding_rank: Literal["tight", "paper"] = "tight"
+    """Which U_max a point's U_min must exceed to be accepted: the (k+1)-th largest, or the paper's k-th, one weaker."""
+    sampling: Literal["uniform", "weighted"] = "uniform"
+    """How approximate bounding draws the neighbours that count: all alike, or by similarity."""
+    sample_share: float = Field(default=0.3, gt=0, le=1)
+    """Share of undecided neighbours that count in approximate bounding."""
+
+    greedy: Literal["exact", "partitioned"] = "exact"
+    """Centralised greedy's subset, or that of the paper's Algorithm 6."""
+    partitions: int | None = Field(default=None, ge=1)
+    """Partitions of partitioned greedy's first round."""
+    rounds: int = Field(default=8, ge=1)
+    """Rounds of partitioned greedy."""
+    adaptive: bool = True
+    """Whether partitions keep their size over the rounds (True) or their number."""
+    gamma: float = Field(default=0.75, gt=0, le=1)
+    """γ: how much of the way from n to k partitioned greedy leaves for later rounds."""
 
     part_points: int | None = Field(default=None, ge=100)
     """Points per part on Spark; None: as many as make 24 MiB of vectors, between 10,000 and 200,000."""
@@ -89,6 +106,8 @@ class SelectConfig(BaseModel):
             raise ValueError(f"alpha {self.alpha} is above 1 and beta is not given: set beta too")
         if self.utility is not None and self.probabilities is not None:
             raise ValueError("utility and probabilities are two sources of one value: give one of them")
+        if self.greedy == "partitioned" and self.partitions is None:
+            raise ValueError("greedy is 'partitioned', but partitions is not given: say how many")
         reserved = {schema.ID, schema.RANK, schema.GAIN, schema.DECIDED_BY} & set(self.keep_columns)
         if reserved:
             raise ValueError(f"keep_columns may not name {', '.join(sorted(reserved))}: the subset has it already")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -107,6 +109,8 @@ class PartGraph:
         indices: int32, (m,): neighbours of own points.
         similarity: float32 or float64, (m,), ≥ 0.
         weight: int32 or int64, (m,): β·s in fixed point, not shifted, ≥ 0, symmetric across parts.
+        mean_weight: float64, (n_own,): mean of each own point's weights, also of edges that were dropped since
+            because an end was decided; 0 without edges.
         utility: float64, (n_own + n_ghost,): u.
         code: int64, (n_own + n_ghost,): see `subsel.codes`.
         ghost_vid: int64, (n_ghost,), ascending: addresses (part << 32 | slot) of the ghosts.
@@ -118,6 +122,7 @@ class PartGraph:
     indices: Int32Array
     similarity: SimilarityArray
     weight: WeightArray
+    mean_weight: npt.NDArray[np.float64]
     utility: npt.NDArray[np.float64]
     code: Int64Array
     ghost_vid: Int64Array
@@ -133,14 +138,29 @@ class PartGraph:
         cls, graph: NeighborGraph, utility: npt.NDArray[np.float64], code: Int64Array, fixed_point: FixedPoint
     ) -> PartGraph:
         """Return a whole graph as one part without ghosts. ``utility`` and ``code`` are in node order."""
+        weight = fixed_point.weights(graph.similarity)
         return cls(
             part=0,
             indptr=graph.indptr,
             indices=graph.indices,
             similarity=graph.similarity,
-            weight=fixed_point.weights(graph.similarity),
+            weight=weight,
+            mean_weight=mean_weights(graph.indptr, weight),
             utility=utility,
             code=code,
             ghost_vid=np.empty(0, np.int64),
             fixed_point=fixed_point,
         )
+
+
+@numba.njit(cache=True, parallel=True)
+def mean_weights(indptr: Any, weight: Any) -> Any:
+    """Return the mean weight of each row, 0 for an empty one: float64, (n,); a sum of integers, so exact."""
+    out = np.zeros(len(indptr) - 1, np.float64)
+    for v in numba.prange(len(out)):
+        total = np.int64(0)
+        for e in range(indptr[v], indptr[v + 1]):
+            total += weight[e]
+        if indptr[v + 1] > indptr[v]:
+            out[v] = total / (indptr[v + 1] - indptr[v])
+    return out

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from subsel.bounding.approximate import bound_approximately
 from subsel.bounding.driver import BoundingResult, bound
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
 from subsel.greedy.exact import GreedyResult, exact_greedy, order_subset
+from subsel.greedy.partitioned import partitioned_greedy
 from subsel.report import (
     BoundingReport,
     FixedPointReport,
@@ -73,15 +75,11 @@ def run_pipeline(
         engine, fixed_point = stages.engine(k)
     with run.stage("bounding") as tell:
         tell("rounds", 0)
-        off = BoundingResult(0, 0, 0)
-        bounds = stages.once(
-            "bounding", BoundingResult, lambda: bound(engine, k) if config.bounding == "exact" else off
-        )
-    greedy = partial(exact_greedy, engine, max_supersteps=config.max_supersteps)
+        bounds = stages.once("bounding", BoundingResult, partial(run_bounding, engine, k, config))
     with run.stage("greedy") as tell:
         tell("supersteps", 0)
-        picked = stages.once("greedy", GreedyResult, lambda: greedy(k - bounds.accepted))
-        restart = bounds.accepted > 0 or picked.rounded_after is not None
+        picked = stages.once("greedy", GreedyResult, partial(run_greedy, engine, k - bounds.accepted, config))
+        restart = bounds.accepted > 0 or picked.rounded_after is not None or config.greedy != "exact"
         order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
     with run.stage("score"):
         scores = stages.score(k)
@@ -102,3 +100,38 @@ def run_pipeline(
     with run.stage("write"):
         stages.write(report, output, overwrite=overwrite)
     return report.model_copy(update={"seconds": dict(run.seconds)})
+
+
+def run_bounding(engine: Engine, k: int, config: SelectConfig) -> BoundingResult:
+    """Bound by the method of the config."""
+    tight = config.bounding_rank == "tight"
+    match config.bounding:
+        case "exact":
+            return bound(engine, k, tight=tight)
+        case "approximate":
+            return bound_approximately(
+                engine,
+                k,
+                share=config.sample_share,
+                weighted=config.sampling == "weighted",
+                seed=config.seed,
+                tight=tight,
+            )
+        case "off":
+            return BoundingResult(0, 0, 0)
+
+
+def run_greedy(engine: Engine, k: int, config: SelectConfig) -> GreedyResult:
+    """Select k of the undecided points by the method of the config."""
+    if config.greedy == "exact":
+        return exact_greedy(engine, k, config.max_supersteps)
+    assert config.partitions is not None
+    return partitioned_greedy(
+        engine,
+        k,
+        partitions=config.partitions,
+        rounds=config.rounds,
+        adaptive=config.adaptive,
+        gamma=config.gamma,
+        seed=config.seed,
+    )

@@ -52,10 +52,12 @@ class BoundingReport(_Section):
     accepted: int
     discarded: int
     rounds: int
+    grow_rounds: int = 0
+    shrink_rounds: int = 0
 
 
 class GreedyReport(_Section):
-    """What greedy selected."""
+    """What greedy selected; supersteps are rounds where it is partitioned."""
 
     method: str
     selected: int

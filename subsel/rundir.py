@@ -37,8 +37,12 @@ _GRAPH_OPTIONS = (
     "seed",
     "on_bad_rows",
 )
-_SELECTION_OPTIONS = (*_GRAPH_OPTIONS, "size", "alpha", "beta", "bounding", "greedy")
-STAGES = {"graph": _GRAPH_OPTIONS, "bounding": _SELECTION_OPTIONS, "greedy": _SELECTION_OPTIONS}
+_BOUNDING_OPTIONS = (
+    *_GRAPH_OPTIONS,
+    *("size", "alpha", "beta", "bounding", "bounding_rank", "sampling", "sample_share"),
+)
+_GREEDY_OPTIONS = (*_BOUNDING_OPTIONS, "greedy", "partitions", "rounds", "adaptive", "gamma")
+STAGES = {"graph": _GRAPH_OPTIONS, "bounding": _BOUNDING_OPTIONS, "greedy": _GREEDY_OPTIONS}
 
 
 def source_name(data: Any, graph: Any) -> str:

@@ -108,9 +108,20 @@ class SplitEngine:
     def finish(self, kernel, /, *args, **params):
         if self._counts.undecided > self.finish_points:
             return None
-        packs = [superstep.undecided_rows(g, self.boards[p]) for p, g in self.graphs.items()]
-        for parcel in superstep.finish(packs, partial(kernel, **params), self.scale):
-            self.boards[parcel.part].append(parcel)
+        return self._in_groups(1, 0, partial(kernel, **params))
+
+    def deal(self, groups, salt, kernel, /, *args, **params):
+        return self._in_groups(groups, salt, partial(kernel, **params))
+
+    def _in_groups(self, groups, salt, kernel):
+        rows = deliver(
+            parcel
+            for p, g in self.graphs.items()
+            for parcel in superstep.grouped_rows(g, self.boards[p], groups, salt)
+        )
+        for parcels in rows.values():
+            for parcel in superstep.run_group(parcels, kernel, self.scale):
+                self.boards[parcel.part].append(parcel)
         return self.step(superstep.nothing)
 
     def reopen(self):

@@ -19,15 +19,18 @@ log = logging.getLogger(__name__)
 class BoundingResult:
     """What bounding decided: points accepted and discarded, rounds until nothing changed.
 
-    Rounds in one task, after `Engine.finish`, count as one.
+    Rounds in one task, after `Engine.finish`, count as one. Where rounds either grow or shrink, those that decided
+    something are counted apart; 0 where a round does both.
     """
 
     accepted: int
     discarded: int
     rounds: int
+    grow_rounds: int = 0
+    shrink_rounds: int = 0
 
 
-def bound(engine: Engine, k: int) -> BoundingResult:
+def bound(engine: Engine, k: int, *, tight: bool = True) -> BoundingResult:
     """Accept and discard points until neither is possible any more; every optimum keeps its points.
 
     With A accepted, U undecided and k' = k - |A|: a point of U is accepted if its U_min exceeds the
@@ -39,24 +42,21 @@ def bound(engine: Engine, k: int) -> BoundingResult:
     Args:
         engine: holds the graph; on return its boards carry the decisions.
         k: size of the subset, 1 <= k <= n.
+        tight: False for the paper's rank.
     """
     counts = engine.counts()
     rounds = 0
     while counts.undecided:
         needed = k - counts.accepted
-        finished = engine.finish(bound_here, needed=needed)
+        finished = engine.finish(bound_here, needed=needed, tight=tight)
         if finished is not None:
             counts = finished
             rounds += 1
             break
-        upper = engine.kth_largest("key", needed + 1, (Status.UNDECIDED,))
+        upper = engine.kth_largest("key", needed + tight, (Status.UNDECIDED,))
         lower = engine.kth_largest("lower", needed, (Status.UNDECIDED,))
         before = counts
-        counts = engine.step(
-            decide,
-            accept_above=upper,
-            discard_below=lower,
-        )
+        counts = engine.step(decide, accept_above=upper, discard_below=lower)
         rounds += 1
         _log_round(rounds, before, counts)
         # A round that decides nothing but hears news has new bounds to try.
@@ -65,9 +65,9 @@ def bound(engine: Engine, k: int) -> BoundingResult:
     return BoundingResult(counts.accepted, counts.discarded, rounds)
 
 
-def bound_here(graph: PartGraph, board: Board, /, *, needed: int) -> None:
+def bound_here(graph: PartGraph, board: Board, /, *, needed: int, tight: bool) -> None:
     """Bound the points of one part that has no ghosts to the fixpoint, ``needed`` of them being still needed."""
-    bound(LocalEngine(graph, board), needed)
+    bound(LocalEngine(graph, board), needed, tight=tight)
 
 
 def decide(graph: PartGraph, board: Board, /, *, accept_above: int, discard_below: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.codes import GOLDEN, finalize
 from subsel.schema import Status
 
 _UNDECIDED = int(Status.UNDECIDED)
@@ -36,3 +37,43 @@ def decide(tie_bits: int, key: Any, status: Any, lower: Any, accept_above: int, 
         decided[count] = v
         count += 1
     return decided[:count]
+
+
+@numba.njit(cache=True, parallel=True)
+def sampled_lower(
+    indptr: Any,
+    indices: Any,
+    weight: Any,
+    mean_weight: Any,
+    code: Any,
+    tie_bits: int,
+    key: Any,
+    status: Any,
+    lower: Any,
+    share: float,
+    weighted: bool,
+    seed: int,
+) -> None:
+    """Set ``lower`` of undecided own points to key - Σ weights over a sample of undecided neighbours (Def. 4.5).
+
+    An edge is drawn once and for all, from the codes of its ends and the seed: it counts if its draw, in [0, 1), is
+    below ``share``, or, if ``weighted``, below share · weight / mean weight of the point's edges, so that about
+    the same share of edges counts, similar neighbours more often. What is accepted is in ``key`` already.
+    """
+    step = (np.uint64(seed) + np.uint64(1)) * GOLDEN
+    for v in numba.prange(len(indptr) - 1):
+        if status[v] != _UNDECIDED:
+            continue
+        penalty = np.int64(0)
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if status[j] != _UNDECIDED:
+                continue
+            limit = share
+            if weighted and mean_weight[v] > 0:
+                limit = share * weight[e] / mean_weight[v]
+            low, high = min(code[v], code[j]), max(code[v], code[j])
+            draw = finalize(finalize(np.uint64(low) + step) ^ np.uint64(high))
+            if (draw >> np.uint64(11)) * 2.0**-53 < limit:
+                penalty += weight[e]
+        lower[v] = key[v] - (penalty << tie_bits)

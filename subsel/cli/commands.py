@@ -67,11 +67,9 @@ def main(verbose: bool) -> None:
 @click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
 @click.option("--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity in ids of INPUT.")
 @click.option("--keep-columns", help="Columns of INPUT to carry along, separated by commas.")
-@click.option(
-    "--bounding", type=click.Choice(["exact", "off"]), help="Decide points by bounds first.  [default: exact]"
-)
 @opt.overwrite_option
 @opt.objective_options
+@opt.method_options
 @opt.neighbor_options
 @opt.engine_options
 @opt.part_options

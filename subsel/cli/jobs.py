@@ -21,7 +21,14 @@ _keep = click.option("--keep-columns", help="Columns of INPUT to carry along, se
 
 def _stage_options(function: Any) -> Any:
     """Add the options that every stage depends on, and one-line errors."""
-    for add in (show_errors, opt.config_options, opt.part_options, opt.neighbor_options, opt.objective_options):
+    for add in (
+        show_errors,
+        opt.config_options,
+        opt.part_options,
+        opt.neighbor_options,
+        opt.method_options,
+        opt.objective_options,
+    ):
         function = add(function)
     return _size(_graph(function))
 
@@ -46,6 +53,7 @@ def _split(names: str | None) -> tuple[str, ...] | None:
 @_keep
 @opt.overwrite_option
 @opt.objective_options
+@opt.method_options
 @opt.neighbor_options
 @opt.part_options
 @opt.config_options
@@ -96,6 +104,7 @@ def bound_points(input_: str, run_dir: str, graph: str | None, **options: Any) -
 @_keep
 @opt.overwrite_option
 @opt.objective_options
+@opt.method_options
 @opt.neighbor_options
 @opt.part_options
 @opt.config_options

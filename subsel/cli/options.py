@@ -79,6 +79,26 @@ neighbor_options = _group(
     ),
 )
 
+method_options = _group(
+    _choice("--bounding", ["exact", "approximate", "off"], "bounding", "Decide points by bounds first."),
+    _choice("--bounding-rank", ["tight", "paper"], "bounding_rank", "Rank that accepting compares with."),
+    _choice("--sampling", ["uniform", "weighted"], "sampling", "How approximate bounding draws neighbours."),
+    click.option(
+        "--sample-share",
+        type=float,
+        help=f"Share of neighbours that count in approximate bounding.  [default: {_default('sample_share')}]",
+    ),
+    _choice("--greedy", ["exact", "partitioned"], "greedy", "Centralised greedy, or the paper's Algorithm 6."),
+    click.option("--partitions", type=int, help="Partitions of partitioned greedy."),
+    click.option("--rounds", type=int, help=f"Rounds of partitioned greedy.  [default: {_default('rounds')}]"),
+    click.option(
+        "--adaptive/--fixed-partitions",
+        default=None,
+        help="Keep partitions' size over the rounds, or their number.  [default: adaptive]",
+    ),
+    click.option("--gamma", type=float, help=f"Factor of the rounds' targets.  [default: {_default('gamma')}]"),
+)
+
 engine_options = _group(
     click.option(
         "--engine",

@@ -6,6 +6,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from subsel.config import SelectConfig
 from subsel.report import Report
 
 
@@ -32,11 +33,16 @@ def report_table(report: Report) -> Table:
     if graph.recall is not None:
         table.add_row(f"recall@{graph.neighbors}", f"{graph.recall:.3f} of exact neighbours (sampled)")
     bounding = report.bounding
-    decided = f"accepted {bounding.accepted:,}, discarded {bounding.discarded:,} in {bounding.rounds} rounds"
-    table.add_row("bounding", decided if bounding.method != "off" else "off")
+    rounds = f"{bounding.rounds} rounds"
+    if bounding.grow_rounds or bounding.shrink_rounds:
+        rounds = f"{bounding.grow_rounds} grow and {bounding.shrink_rounds} shrink rounds"
+    decided = f"accepted {bounding.accepted:,}, discarded {bounding.discarded:,} in {rounds}"
+    table.add_row("bounding", "off" if bounding.method == "off" else f"{bounding_method(report.config)}: {decided}")
     greedy = report.greedy
     steps = f"{greedy.supersteps} superstep{'s' if greedy.supersteps != 1 else ''}"
-    table.add_row("greedy", f"{greedy.method}: selected {greedy.selected:,} in {steps}")
+    if greedy.method == "partitioned":
+        steps = f"{greedy.supersteps} round{'s' if greedy.supersteps != 1 else ''}"
+    table.add_row("greedy", f"{greedy_method(report.config)}: selected {greedy.selected:,} in {steps}")
     if greedy.rounded_after is not None:
         table.add_row(
             "", f"[red]not exact[/red]: gains rounded after {greedy.rounded_after} supersteps (max_supersteps)"
@@ -49,6 +55,22 @@ def report_table(report: Report) -> Table:
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     table.add_row("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
     return table
+
+
+def bounding_method(config: SelectConfig) -> str:
+    """Name the method of bounding with its parameters."""
+    rank = ", the paper's rank" if config.bounding_rank == "paper" else ""
+    if config.bounding == "approximate":
+        return f"approximate ({config.sample_share:.0%} of neighbours, {config.sampling}{rank})"
+    return config.bounding + rank
+
+
+def greedy_method(config: SelectConfig) -> str:
+    """Name the method of greedy with its parameters."""
+    if config.greedy == "partitioned":
+        kind = "adaptive" if config.adaptive else "fixed"
+        return f"partitioned ({config.partitions:,} partitions, {kind}, gamma {config.gamma:g}), not centralised greedy"
+    return config.greedy
 
 
 def graph_line(edges: int, mean_degree: float, max_degree: int, source: str) -> str:

@@ -60,5 +60,11 @@ class Engine(Protocol):
         None if they are too many, or if there is one part anyway: then `step` does the same.
         """
 
+    def deal(self, groups: int, salt: int, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+        """Deal the undecided points into groups at random and run the kernel on each as a part of its own.
+
+        Edges between groups are ignored. Who is in which group follows from codes and ``salt`` alone.
+        """
+
     def reopen(self) -> None:
         """Bring decided points back in: the next steps see all of the graph, and every ghost as it now is."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from subsel.board import Board
 from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Kernel, P
 from subsel.graph import PartGraph
+from subsel.parts import regroup
 from subsel.schema import Status
 
 
@@ -49,6 +51,14 @@ class LocalEngine:
     def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
         """Return None: one part is one place already."""
         return None
+
+    def deal(self, groups: int, salt: int, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+        """Run the kernel on one group after the other."""
+        bound = partial(cast(Any, kernel), *args, **params)
+        for _, rows in regroup.split(self.graph, self.board, groups, salt):
+            for _, decisions in regroup.run(rows, bound, self.graph.fixed_point):
+                regroup.adopt(self.board, decisions)
+        return self.counts()
 
     def reopen(self) -> None:
         """Do nothing: the whole graph is always there."""

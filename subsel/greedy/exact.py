@@ -118,6 +118,11 @@ def pick(graph: PartGraph, board: Board, /, *, limit: int, prune_below: int, shi
 def cut(graph: PartGraph, board: Board, /, *, key: int, code: int) -> None:
     """Keep the selected points down to (key, code), the k-th of all; discard those after it."""
     board.absorb_news(graph)
+    cut_below(graph, board, key, code)
+
+
+def cut_below(graph: PartGraph, board: Board, key: int, code: int) -> None:
+    """Discard what is selected and comes after (key, code) in the total order."""
     after = (board.key < key) | ((board.key == key) & (graph.code < code))
     board.status[(board.status == Status.SELECTED) & after] = Status.DISCARDED
 

@@ -17,7 +17,7 @@ from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
-from subsel.parts.superstep import SLOT_BITS
+from subsel.parts.regroup import SLOT_BITS
 
 #: Kinds of parcels: a part's points; half-edges of its points; a part's own edges while ghosts are looked up; what
 #: a part needs to know of its ghosts; the finished graph; its extremes.
@@ -112,6 +112,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[PartGraph, Shape]:
         indices=index[rank].astype(np.int32),
         similarity=similarity,
         weight=np.empty(0, np.int32),
+        mean_weight=np.empty(0),
         utility=np.concatenate([points["utility"], ghosts["utility"]]),
         code=np.concatenate([points["code"], ghosts["code"]]),
         ghost_vid=ghosts["vid"],

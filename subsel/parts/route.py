@@ -135,7 +135,8 @@ def route(
         live = np.flatnonzero(to[:, 0] == part)
         if len(live):
             chosen = ids[live] if isinstance(ids, np.ndarray) else ids.take(pa.array(live))
-            yield Parcel(part, source, POINTS, pack(code=points["code"][live], utility=points["utility"][live], id=chosen))
+            payload = pack(code=points["code"][live], utility=points["utility"][live], id=chosen)
+            yield Parcel(part, source, POINTS, payload)
         inside = np.flatnonzero((to == part).any(axis=1))
         yield Parcel(part, source, VECTORS, pack(code=points["code"][inside], home=to[inside, 0], X=X[inside]))
 
@@ -174,10 +175,11 @@ def _take_rows(pieces: Sequence[FloatMatrix], rows: Int64Array) -> FloatMatrix:
 def _search(
     take: Callable[[Int64Array], FloatMatrix], n: int, config: SelectConfig
 ) -> tuple[npt.NDArray[np.int32], FloatMatrix]:
-    """Return the nearest of every row among the n rows that ``take`` gives: indices (-1 for none) and scores, sorted."""
+    """Return each row's nearest among the n rows that ``take`` gives: indices (-1 for none) and scores, sorted."""
     metric = config.metric
     n_cells = cells.cell_count(n, config.probes)
-    centroids = cells.train_cells(take(np.arange(min(n, n_cells * cells.SAMPLE_PER_CELL))), n_cells, metric, config.seed)
+    sample = take(np.arange(min(n, n_cells * cells.SAMPLE_PER_CELL)))
+    centroids = cells.train_cells(sample, n_cells, metric, config.seed)
     assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, centroids, config.probes, metric)
     X = take(assigned.order)  # the only copy of the vectors beside the parcels
     best, score = search.search_cells(X, assigned.bounds, assigned.probes, config.neighbors, metric)

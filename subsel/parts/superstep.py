@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +12,15 @@ import numpy.typing as npt
 from subsel.board import Board
 from subsel.engines.base import Counts
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import PartGraph
+from subsel.graph import PartGraph, mean_weights
+from subsel.parts import regroup
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
+from subsel.parts.regroup import SLOT_BITS, SLOT_MASK
 from subsel.schema import Status
 
-SLOT_BITS = 32
-_SLOT_MASK = (1 << SLOT_BITS) - 1
-#: Kinds of parcels: a part's board; news for its ghosts; decisions on its own points from `finish`; and news of those,
-#: which `finish` has accounted for everywhere already.
-BOARD, POST, FINISHED, SETTLED = "board", "post", "finished", "settled"
+#: Kinds of parcels: a part's board; news for its ghosts; decisions on its own points that were made elsewhere
+#: (`subsel.parts.regroup`); and news of those, accounted for there as far as they count.
+BOARD, POST, FINISHED, SETTLED, UNDECIDED = "board", "post", "finished", "settled", "undecided"
 
 #: A kernel with its parameters bound.
 BoundKernel = Callable[[PartGraph, Board], None]
@@ -41,6 +40,7 @@ def pack_graph(graph: PartGraph) -> bytes:
         indptr=graph.indptr,
         indices=graph.indices,
         similarity=graph.similarity,
+        mean_weight=graph.mean_weight,
         utility=graph.utility,
         code=graph.code,
         ghost_vid=graph.ghost_vid,
@@ -50,7 +50,10 @@ def pack_graph(graph: PartGraph) -> bytes:
 def unpack_graph(part: int, payload: bytes, fixed_point: FixedPoint) -> PartGraph:
     """Return a part graph with weights of the given scale."""
     arrays = unpack(payload)
-    return PartGraph(part=part, weight=fixed_point.weights(arrays["similarity"]), fixed_point=fixed_point, **arrays)
+    weight = fixed_point.weights(arrays["similarity"])
+    if len(arrays["mean_weight"]) == 0:  # whole, as it was assembled before the scale was known
+        arrays["mean_weight"] = mean_weights(arrays["indptr"], weight)
+    return PartGraph(part=part, weight=weight, fixed_point=fixed_point, **arrays)
 
 
 def pack_board(board: Board) -> bytes:
@@ -82,9 +85,9 @@ def superstep(graph: PartGraph, parcels: Sequence[Parcel], kernel: BoundKernel, 
     key, status = board.key[own].copy(), board.status[own].copy()
     finished = of_kind(parcels, FINISHED)
     if finished:
-        board.absorb_news(graph)  # `finish` has done so too, and what it decided comes on top
+        board.absorb_news(graph)  # `grouped_rows` has done so too, and what was decided comes on top
     for parcel in finished:
-        _adopt(board, unpack(parcel.payload))
+        regroup.adopt(board, unpack(parcel.payload))
     kernel(graph, board)
     changed = (board.key[own] != key) | (board.status[own] != status) | repost
     return _state(graph, board, _posts(graph, board, changed, SETTLED if finished else POST), news)
@@ -124,6 +127,7 @@ def compact(graph: PartGraph, parcels: Sequence[Parcel]) -> PartGraph:
         indices=graph.indices[keep],
         similarity=graph.similarity[keep],
         weight=graph.weight[keep],
+        mean_weight=graph.mean_weight,
         utility=graph.utility,
         code=graph.code,
         ghost_vid=graph.ghost_vid,
@@ -131,66 +135,22 @@ def compact(graph: PartGraph, parcels: Sequence[Parcel]) -> PartGraph:
     )
 
 
-def undecided_rows(graph: PartGraph, parcels: Sequence[Parcel]) -> bytes:
-    """Return a part's undecided points with their edges to undecided points, in addresses, as a pack."""
+def grouped_rows(graph: PartGraph, parcels: Sequence[Parcel], groups: int, salt: int) -> list[Parcel]:
+    """Return the undecided points, dealt into groups, with their edges inside these: a parcel to each group."""
     board, _ = deliver(graph, parcels)
     board.absorb_news(graph)
-    slots = np.flatnonzero(board.status[: graph.n_own] == Status.UNDECIDED)
-    row = np.repeat(np.arange(graph.n_own), np.diff(graph.indptr))
-    keep = (board.status[row] == Status.UNDECIDED) & (board.status[graph.indices] == Status.UNDECIDED)
-    vid = np.concatenate([(graph.part << SLOT_BITS) | np.arange(graph.n_own), graph.ghost_vid])
-    return pack(
-        vid=vid[slots],
-        key=board.key[slots],
-        lower=board.lower[slots],
-        code=graph.code[slots],
-        degree=np.bincount(row[keep], minlength=graph.n_own)[slots],
-        neighbor=vid[graph.indices[keep]],
-        weight=graph.weight[keep],
-    )
+    split = regroup.split(graph, board, groups, salt)
+    return [Parcel(group, graph.part, UNDECIDED, pack(**rows)) for group, rows in split]
 
 
-def finish(packs: Sequence[bytes], kernel: BoundKernel, fixed_point: FixedPoint) -> list[Parcel]:
-    """Run a kernel on the undecided points of all parts as one part; return a parcel of decisions per part."""
-    rows = concatenate(unpack(one) for one in packs)
-    order = np.argsort(rows["vid"])
-    vid = rows["vid"][order]
-    row = np.empty(len(vid), np.int64)
-    row[order] = np.arange(len(vid))
-    edge_row = np.repeat(row, rows["degree"])
-    edge_order = np.argsort(edge_row, kind="stable")
-    n = len(vid)
-    graph = PartGraph(
-        part=0,
-        indptr=np.concatenate([[0], np.cumsum(np.bincount(edge_row, minlength=n))]).astype(np.int64),
-        indices=np.searchsorted(vid, rows["neighbor"][edge_order]).astype(np.int32),
-        similarity=np.empty(0, np.float32),
-        weight=rows["weight"][edge_order],
-        utility=np.empty(0),
-        code=rows["code"][order],
-        ghost_vid=np.empty(0, np.int64),
-        fixed_point=fixed_point,
-    )
-    board = Board(
-        key=rows["key"][order],
-        status=np.zeros(n, np.int8),
-        lower=rows["lower"][order],
-        decided_by=np.zeros(n, np.int8),
-        news=np.empty(0, np.int32),
-    )
-    kernel(graph, board)
-    part = vid >> SLOT_BITS
-    parcels = []
-    for number in np.unique(part).tolist():
-        mine = part == number
-        payload = pack(
-            slot=(vid[mine] & _SLOT_MASK).astype(np.int32),
-            key=board.key[mine],
-            status=board.status[mine],
-            lower=board.lower[mine],
-        )
-        parcels.append(Parcel(number, 0, FINISHED, payload))
-    return parcels
+def run_group(parcels: Sequence[Parcel], kernel: BoundKernel, fixed_point: FixedPoint) -> list[Parcel]:
+    """Run a kernel on a group of points as one part; return a parcel of decisions to each home part."""
+    rows = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, UNDECIDED))
+    group = parcels[0].part
+    return [
+        Parcel(part, group, FINISHED, pack(**decisions))
+        for part, decisions in regroup.run(rows, kernel, fixed_point)
+    ]
 
 
 def values_of(board: Board, column: str, among: Sequence[Status]) -> Int64Array:
@@ -198,12 +158,6 @@ def values_of(board: Board, column: str, among: Sequence[Status]) -> Int64Array:
     n_own = len(board.lower)
     values: Int64Array = getattr(board, column)[:n_own]
     return values[np.isin(board.status[:n_own], np.array(among, np.int8))]
-
-
-def _adopt(board: Board, decisions: dict[str, Any]) -> None:
-    slot = decisions["slot"]
-    for column in ("key", "status", "lower"):
-        getattr(board, column)[slot] = decisions[column]
 
 
 def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_], kind: str) -> list[Parcel]:
@@ -216,7 +170,7 @@ def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_], kind:
     row = row[heard]
     to = graph.ghost_vid[graph.indices[border][heard] - graph.n_own] >> SLOT_BITS
     pairs = np.unique((to << SLOT_BITS) | row)
-    to, slot = pairs >> SLOT_BITS, pairs & _SLOT_MASK
+    to, slot = pairs >> SLOT_BITS, pairs & SLOT_MASK
     parcels = []
     bounds = np.flatnonzero(np.concatenate([[True], to[1:] != to[:-1], [True]])) if len(to) else np.zeros(1, int)
     for begin, end in pairwise(bounds):

@@ -96,8 +96,7 @@ class SparkEngine:
         """Run one superstep. The plan's only exchange is the board's."""
         with plain_errors():
             self._take(self.superstep_frame(partial(cast(Any, kernel), *args, **params)))
-            if 0 < self._counts.undecided <= self._graph_points // 2:
-                self._compact()
+            self._compact_if_halved()
         return self._counts
 
     def superstep_frame(self, kernel: superstep.BoundKernel, *, repost: bool = False) -> DataFrame:
@@ -158,14 +157,25 @@ class SparkEngine:
         """Run the kernel on the undecided points of all parts in one task, if they are at most ``finish_points``."""
         if self._counts.undecided > self.finish_points:
             return None
-        bound = partial(cast(Any, kernel), *args, **params)
-        with plain_errors():
-            left = self._on_parts(self.board, _undecided_rows, PARCEL_SCHEMA)
-            decided = left.groupBy("part").applyInArrow(of_group(_finish, bound, self.scale), BOARD_SCHEMA)
-            self.board = self.board.unionByName(decided)
-            self._take(self.superstep_frame(superstep.nothing))
+        self._in_groups(1, 0, partial(cast(Any, kernel), *args, **params))
         log.info("[%s] finished the undecided points in one task", self.run_id)
         return self._counts
+
+    def deal(self, groups: int, salt: int, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+        """Run the kernel on random groups, each in a task: one shuffle of the undecided points, one of boards."""
+        self._in_groups(groups, salt, partial(cast(Any, kernel), *args, **params))
+        with plain_errors():
+            self._compact_if_halved()
+        return self._counts
+
+    def _in_groups(self, groups: int, salt: int, kernel: superstep.BoundKernel) -> None:
+        with plain_errors():
+            rows = self._on_parts(self.board, partial(_grouped_rows, groups, salt), PARCEL_SCHEMA)
+            decided = place(rows, groups).groupBy("part").applyInArrow(
+                of_group(_run_group, kernel, self.scale), BOARD_SCHEMA
+            )
+            self.board = self.board.unionByName(decided)
+            self._take(self.superstep_frame(superstep.nothing))
 
     def resume(self, board: DataFrame, number: int) -> None:
         """Go on from a board that was written down as the ``number``-th."""
@@ -221,6 +231,10 @@ class SparkEngine:
             time.perf_counter() - begin,
         )
 
+    def _compact_if_halved(self) -> None:
+        if 0 < self._counts.undecided <= self._graph_points // 2:
+            self._compact()
+
     def _compact(self) -> None:
         """Drop the edges of decided points from the persisted graph; the whole one stays for `reopen`.
 
@@ -272,14 +286,13 @@ def _compact(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
     return to_table([Parcel(graph.part, graph.part, GRAPH, smaller)])
 
 
-def _undecided_rows(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
-    return to_table([Parcel(0, graph.part, "undecided", superstep.undecided_rows(graph, parcels))])
+def _grouped_rows(groups: int, salt: int, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
+    return to_table(superstep.grouped_rows(graph, parcels, groups, salt))
 
 
-def _finish(kernel: superstep.BoundKernel, scale: FixedPoint, table: pa.Table) -> pa.Table:
+def _run_group(kernel: superstep.BoundKernel, scale: FixedPoint, table: pa.Table) -> pa.Table:
     with task():
-        packs = [parcel.payload for parcel in from_table(table)]
-        return to_table(superstep.finish(packs, kernel, scale), (0,) * len(COUNTS))
+        return to_table(superstep.run_group(from_table(table), kernel, scale), (0,) * len(COUNTS))
 
 
 def _on_codes(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from subsel.bounding.driver import BoundingResult, bound
+from subsel.bounding.driver import BoundingResult
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.spark.session import session_for
 from subsel.engines.spark.stages import SparkStages
 from subsel.errors import ConfigError
-from subsel.pipeline import run_pipeline
+from subsel.pipeline import run_bounding, run_pipeline
 from subsel.report import GraphReport, Report
 from subsel.run import Run
 from subsel.rundir import RunDirectory
@@ -79,4 +80,4 @@ def bound_points(
             stages.neighbors(tell)
             spark_engine, _ = stages.engine(k)
         with run.stage("bounding"):
-            return stages.once("bounding", BoundingResult, lambda: bound(spark_engine, k))
+            return stages.once("bounding", BoundingResult, partial(run_bounding, spark_engine, k, config))

@@ -1,0 +1,115 @@
+"""Points of many parts as parts of other kinds: all undecided ones in one place, or dealt into groups at random.
+
+An address (``vid``) says where a point is at home: part << 32 | slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from subsel.board import Board
+from subsel.codes import groups_of
+from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.graph import PartGraph
+from subsel.schema import Status
+
+SLOT_BITS = 32
+SLOT_MASK = (1 << SLOT_BITS) - 1
+
+Rows = dict[str, Any]
+
+
+def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tuple[int, Rows]]:
+    """Yield each group's undecided own points of a part, with their edges to undecided points of the same group.
+
+    Rows are ``vid, key, lower, code, degree`` (a value per point) and ``neighbor`` (vid), ``weight`` (per edge, point
+    by point).
+
+    Args:
+        graph: a part.
+        board: its board, with all news on it.
+        groups: how many; a point's is drawn from its code.
+        salt: deals them differently.
+    """
+    group = groups_of(graph.code, groups, salt) if groups > 1 else np.zeros(len(graph.code), np.int64)
+    slots = np.flatnonzero(board.status[: graph.n_own] == Status.UNDECIDED)
+    slots = slots[np.argsort(group[slots], kind="stable")]
+    first, count = graph.indptr[slots], np.diff(graph.indptr)[slots]
+    row = np.repeat(np.arange(len(slots)), count)
+    edge = np.arange(len(row)) + np.repeat(first - np.cumsum(count) + count, count)
+    other = graph.indices[edge]
+    keep = (board.status[other] == Status.UNDECIDED) & (group[other] == group[slots][row])
+    row, edge, other = row[keep], edge[keep], other[keep]
+    vid = np.concatenate([(graph.part << SLOT_BITS) | np.arange(graph.n_own), graph.ghost_vid])
+    degree = np.bincount(row, minlength=len(slots))
+    for number in np.unique(group[slots]).tolist():
+        lo, hi = np.searchsorted(group[slots], [number, number + 1])
+        begin, end = np.searchsorted(row, [lo, hi])
+        mine = slots[lo:hi]
+        yield number, {
+            "vid": vid[mine],
+            "key": board.key[mine],
+            "lower": board.lower[mine],
+            "code": graph.code[mine],
+            "degree": degree[lo:hi],
+            "neighbor": vid[other[begin:end]],
+            "weight": graph.weight[edge[begin:end]],
+        }
+
+
+def run(
+    rows: Rows, kernel: Callable[[PartGraph, Board], None], fixed_point: FixedPoint
+) -> Iterator[tuple[int, Rows]]:
+    """Run a kernel on rows as one part; yield what it decided, ``slot, key, status, lower``, by home part."""
+    vid, graph, board = _as_part(rows, fixed_point)
+    kernel(graph, board)
+    part = vid >> SLOT_BITS
+    for number in np.unique(part).tolist():
+        mine = part == number
+        yield number, {
+            "slot": (vid[mine] & SLOT_MASK).astype(np.int32),
+            "key": board.key[mine],
+            "status": board.status[mine],
+            "lower": board.lower[mine],
+        }
+
+
+def adopt(board: Board, decisions: Rows) -> None:
+    """Put decisions of `run` on the board of their home part."""
+    slot = decisions["slot"]
+    for column in ("key", "status", "lower"):
+        getattr(board, column)[slot] = decisions[column]
+
+
+def _as_part(rows: Rows, fixed_point: FixedPoint) -> tuple[Int64Array, PartGraph, Board]:
+    """Return rows as a part without ghosts, its points in the order of their addresses."""
+    order = np.argsort(rows["vid"])
+    vid = rows["vid"][order]
+    row = np.empty(len(vid), np.int64)
+    row[order] = np.arange(len(vid))
+    edge_row = np.repeat(row, rows["degree"])
+    edge_order = np.argsort(edge_row, kind="stable")
+    n = len(vid)
+    graph = PartGraph(
+        part=0,
+        indptr=np.concatenate([[0], np.cumsum(np.bincount(edge_row, minlength=n))]).astype(np.int64),
+        indices=np.searchsorted(vid, rows["neighbor"][edge_order]).astype(np.int32),
+        similarity=np.empty(0, np.float32),
+        weight=rows["weight"][edge_order],
+        mean_weight=np.empty(0),
+        utility=np.empty(0),
+        code=rows["code"][order],
+        ghost_vid=np.empty(0, np.int64),
+        fixed_point=fixed_point,
+    )
+    board = Board(
+        key=rows["key"][order],
+        status=np.zeros(n, np.int8),
+        lower=rows["lower"][order],
+        decided_by=np.zeros(n, np.int8),
+        news=np.empty(0, np.int32),
+    )
+    return vid, graph, board
