@@ -29,6 +29,8 @@ from subsel.rundir import RunDirectory, source_name
 
 __all__ = ["Selection", "neighbors", "score", "select", "validate"]
 
+_ARRAY_ON_SPARK = "on Spark utility is a column's name: arrays have no place there."
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -136,7 +138,7 @@ def select(
         report = run_pipeline(stages, settings, run, path, overwrite=overwrite)
         return Selection(report, path, stages.graph, stages.table)
     if given is not None:
-        raise ConfigError("on Spark utility is a column's name: arrays have no place there.")
+        raise ConfigError(_ARRAY_ON_SPARK)
     from subsel.engines.spark.select import select_on_spark  # noqa: PLC0415  (needs pyspark)
 
     rundir = None if run_dir is None else RunDirectory(run_dir, settings, source_name(data, graph), resume=resume)
@@ -173,32 +175,55 @@ def neighbors(
 def score(
     subset: Any,
     *,
-    graph: Any,
+    graph: Any = None,
     data: Any = None,
     utility: str | npt.ArrayLike | None = None,
+    engine: Any = "auto",
+    master: str | None = None,
+    run_dir: str | Path | None = None,
     config: SelectConfig | str | Path | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> Score:
     """Compute f of any subset of a graph's points.
 
     Args:
         subset: the subset's ids: an array or list, or anything with an id column that `select` reads.
-        graph: see `subsel.embeddings.user_graph`.
+        graph: see `subsel.embeddings.user_graph`; None: the neighbours of ``data``, or what ``run_dir`` has.
         data: the points' ids and utilities; None: ids are the graph's, and utility an array or 1.0.
         utility: see `select`.
+        engine: see `select`.
+        master: see `select`.
+        run_dir: on Spark, a run directory that has a graph of ``data``.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
+        progress: show progress on stderr; None: if that is a terminal.
         **options: fields of `SelectConfig`: alpha, beta, …
 
     Raises:
         InputError: the subset names unknown or repeated ids, or something else of the input is wrong.
     """
     column = utility if isinstance(utility, str) else None
+    given = None if isinstance(utility, str) else utility
     settings = load_config(config, utility=column, **options)
-    stages = LocalStages(data, graph, None if column else utility, settings)
-    stages.read(lambda what, share: None)
-    stages.neighbors(lambda what, share: None)
-    stages.engine(1)
-    return stages.score_ids(subset_ids(subset, settings))
+    if data is None and graph is None:
+        raise ConfigError("there is nothing to score on: give a graph, or data.")
+    where = choose_engine(engine, data, graph, settings)
+    if where == "local":
+        if run_dir is not None:
+            raise ConfigError("run_dir is for Spark: leave it out, or give engine='spark'.")
+        stages = LocalStages(data, graph, given, settings)
+        stages.read(lambda what, share: None)
+        stages.neighbors(lambda what, share: None)
+        stages.engine(1)
+        return stages.score_ids(subset_ids(subset, settings))
+    if given is not None:
+        raise ConfigError(_ARRAY_ON_SPARK)
+    from subsel.engines.spark.select import score_on_spark  # noqa: PLC0415  (needs pyspark)
+
+    rundir = None
+    if run_dir is not None:
+        rundir = RunDirectory(run_dir, settings, source_name(data, graph), resume=True, stages=["graph"])
+    return score_on_spark(where, master, subset, data, graph, settings, Run(progress), rundir)
 
 
 def validate(data: Any, *, config: SelectConfig | str | Path | None = None, **options: Any) -> Points:

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.errors import ConfigError
 from subsel.graph import SimilarityArray
 
 
@@ -22,6 +23,18 @@ class Score:
     total: float
     utility: float
     similarity: float
+
+    def normalised(self, reference: float, worst: float) -> float:
+        """Return f on the scale where ``reference`` is 100 and ``worst`` is 0.
+
+        In the paper the reference is centralised greedy's f, and the worst case the lowest f seen.
+
+        Raises:
+            ConfigError: both are the same.
+        """
+        if reference == worst:
+            raise ConfigError(f"reference and worst case are both {reference}: there is no scale between them.")
+        return 100 * (self.total - worst) / (reference - worst)
 
 
 def score_subset(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,22 @@ class RunDirectory:
         config: of this run.
         source: the input's name, and the graph's if one is given.
         resume: whether finished stages are taken over; if not, the folder must be new or empty.
+        stages: those that this run is about; others in the folder are left alone.
 
     Raises:
         InputError: the folder has a run and ``resume`` is False, or its run is of another config or input.
     """
 
-    def __init__(self, path: str | Path, config: SelectConfig, source: str, *, resume: bool) -> None:
-        self.path, self.config, self.source = Path(path), config, source
+    def __init__(
+        self,
+        path: str | Path,
+        config: SelectConfig,
+        source: str,
+        *,
+        resume: bool,
+        stages: Iterable[str] = tuple(STAGES),
+    ) -> None:
+        self.path, self.config, self.source, self.stages = Path(path), config, source, tuple(stages)
         self.entries: dict[str, Any] = {}
         if (self.path / NAME).is_file():
             if not resume:
@@ -112,6 +122,8 @@ class RunDirectory:
 
     def boards(self, stage: str) -> list[Path]:
         """Return the boards that were written whole in a stage, oldest first."""
+        if stage not in self.stages:
+            return []
         return sorted(place.parent for place in (self.path / stage).glob("board-*/_SUCCESS"))
 
     def _check(self) -> None:
@@ -120,7 +132,7 @@ class RunDirectory:
                 raise InputError(
                     f"run directory {self.path} is of {entry['source']}, not of {self.source}: choose another."
                 )
-            if entry["fingerprint"] != self._fingerprint(stage):
+            if stage in self.stages and entry["fingerprint"] != self._fingerprint(stage):
                 if stage == "graph":
                     raise InputError(f"run directory {self.path} was made with other graph options: choose another.")
                 raise InputError(

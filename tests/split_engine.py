@@ -115,9 +115,7 @@ class SplitEngine:
 
     def _in_groups(self, groups, salt, kernel):
         rows = deliver(
-            parcel
-            for p, g in self.graphs.items()
-            for parcel in superstep.grouped_rows(g, self.boards[p], groups, salt)
+            parcel for p, g in self.graphs.items() for parcel in superstep.grouped_rows(g, self.boards[p], groups, salt)
         )
         for parcels in rows.values():
             for parcel in superstep.run_group(parcels, kernel, self.scale):

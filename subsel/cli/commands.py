@@ -110,7 +110,7 @@ def neighbors(input_: str, graph: str, **options: Any) -> None:
 @click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
 @click.option("--executor-cores", type=click.IntRange(min=1), default=4, show_default=True, help="Tasks per executor.")
 @opt.neighbor_options
-@click.option("--part-points", type=int, help="Points per part on Spark.  [default: 24 MiB of vectors]")
+@opt.part_points_option
 @opt.config_options
 def plan_command(input_: str, executor_cores: int, **options: Any) -> None:
     """Say what selecting from INPUT takes, from its metadata only: memory, disk, parts, Spark settings."""
@@ -136,23 +136,22 @@ def plan_command(input_: str, executor_cores: int, **options: Any) -> None:
 
 @main.command()
 @click.argument("subset", type=click.Path())
-@click.option("--graph", type=click.Path(), required=True, help="Edges src, dst, similarity.")
+@click.option("--graph", type=click.Path(), help="Edges src, dst, similarity.  [default: neighbours of POINTS]")
 @click.option(
     "--points",
     type=click.Path(),
     help="Where ids and utilities are.  [default: ids of the graph, utility 1.0]",
 )
+@click.option("--engine", type=click.Choice(["auto", "local", "spark"]), default="auto", show_default=True)
+@click.option("--master", help="Spark master of a session of its own, such as local[4].  [default: local[*]]")
+@opt.score_options
 @opt.objective_options
+@opt.neighbor_options
+@opt.part_points_option
 @opt.config_options
-def score(subset: str, graph: str, points: str | None, **options: Any) -> None:
+def score(subset: str, points: str | None, **options: Any) -> None:
     """Compute the objective of SUBSET, whose id column names points of a graph."""
-    found = api.score(subset, graph=graph, data=points, **options)
-    rows = {
-        "objective": f"{found.total:,.6f}",
-        "utility": f"{found.utility:,.6f}",
-        "similarity": f"{found.similarity:,.6f}",
-    }
-    Console().print(pairs_table(rows))
+    show_score(subset, data=points, **options)
 
 
 @main.command()
@@ -201,6 +200,30 @@ def demo_command(folder: str, n: int, dimension: int, size: str, overwrite: bool
     click.echo(f"{n:,} points x {dimension} written to {points}")
     selection = api.select(points, size=size, output=subset, overwrite=overwrite, keep_columns=("source",))
     close_report(selection.report, subset)
+
+
+def show_score(subset: str, *, reference: str | None, worst: str | None, **options: Any) -> None:
+    """Score a subset and print its terms; with a reference and a worst case also the normalised score."""
+    if (reference is None) != (worst is None):
+        raise ConfigError("a normalised score needs both --reference and --worst.")
+    found = api.score(subset, **options)
+    rows = {
+        "objective": f"{found.total:,.6f}",
+        "utility": f"{found.utility:,.6f}",
+        "similarity": f"{found.similarity:,.6f}",
+    }
+    if reference is not None and worst is not None:
+        best, least = (_score_or_number(value, options) for value in (reference, worst))
+        rows["reference"], rows["worst"] = f"{best:,.6f}", f"{least:,.6f}"
+        rows["normalised"] = f"{found.normalised(best, least):.2f} (reference 100, worst 0)"
+    Console().print(pairs_table(rows))
+
+
+def _score_or_number(value: str, options: dict[str, Any]) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return api.score(value, **options).total
 
 
 def close_report(report: Report, output: str | Path) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from subsel import api
 from subsel.cli import options as opt
-from subsel.cli.commands import close_report, show_errors
+from subsel.cli.commands import close_report, show_errors, show_score
 from subsel.cli.tables import graph_line, pairs_table
 from subsel.run import Run
 from subsel.rundir import RunDirectory, source_name
@@ -116,3 +116,19 @@ def greedy_subset(input_: str, run_dir: str, output: str, keep_columns: str | No
         input_, output=output, run_dir=run_dir, resume=True, engine=_session(), keep_columns=names, **options
     )
     close_report(selection.report, output)
+
+
+@click.command()
+@click.argument("subset")
+@click.argument("input_", metavar="INPUT")
+@click.option("--run-dir", help="A run directory that has INPUT's graph.")
+@_graph
+@opt.score_options
+@opt.objective_options
+@opt.neighbor_options
+@opt.part_points_option
+@opt.config_options
+@show_errors
+def score_subset(subset: str, input_: str, **options: Any) -> None:
+    """Compute the objective of SUBSET, whose id column names points of INPUT."""
+    show_score(subset, data=input_, engine=_session(), **options)

@@ -112,13 +112,22 @@ engine_options = _group(
     click.option("--resume", is_flag=True, help="Go on from what --run-dir has; another config or input is refused."),
 )
 
+part_points_option = click.option(
+    "--part-points", type=int, help="Points per part on Spark.  [default: 24 MiB of vectors]"
+)
+
 part_options = _group(
-    click.option("--part-points", type=int, help="Points per part on Spark.  [default: 24 MiB of vectors]"),
+    part_points_option,
     click.option(
         "--finish-points",
         type=int,
         help=f"Undecided points that one task may finish on Spark.  [default: {_default('finish_points')}]",
     ),
+)
+
+score_options = _group(
+    click.option("--reference", help="What counts as 100: a number, or a subset to score (centralised greedy's)."),
+    click.option("--worst", help="What counts as 0: a number, or a subset to score."),
 )
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if subsel wrote it.")

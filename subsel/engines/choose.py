@@ -35,7 +35,8 @@ def choose_engine(engine: Any, data: Any, graph: Any, config: SelectConfig) -> A
             return data.sparkSession
         engine = "local"
         if isinstance(data, str | Path) and "://" not in str(data):
-            plan = plan_input(data, config, with_embeddings=graph is None)
+            any_size = config.model_copy(update={"size": 1})  # it makes no difference here, and scoring has none
+            plan = plan_input(data, any_size, with_embeddings=graph is None)
             if not plan.fits:
                 engine = "spark"
                 log.warning(

@@ -49,39 +49,42 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
         lo, hi = np.searchsorted(group[slots], [number, number + 1])
         begin, end = np.searchsorted(row, [lo, hi])
         mine = slots[lo:hi]
-        yield number, {
-            "vid": vid[mine],
-            "key": board.key[mine],
-            "lower": board.lower[mine],
-            "code": graph.code[mine],
-            "degree": degree[lo:hi],
-            "neighbor": vid[other[begin:end]],
-            "weight": graph.weight[edge[begin:end]],
-        }
+        yield (
+            number,
+            {
+                "vid": vid[mine],
+                "key": board.key[mine],
+                "lower": board.lower[mine],
+                "code": graph.code[mine],
+                "degree": degree[lo:hi],
+                "neighbor": vid[other[begin:end]],
+                "weight": graph.weight[edge[begin:end]],
+            },
+        )
 
 
-def run(
-    rows: Rows, kernel: Callable[[PartGraph, Board], None], fixed_point: FixedPoint
-) -> Iterator[tuple[int, Rows]]:
+def run(rows: Rows, kernel: Callable[[PartGraph, Board], None], fixed_point: FixedPoint) -> Iterator[tuple[int, Rows]]:
     """Run a kernel on rows as one part; yield what it decided, ``slot, key, status, lower``, by home part."""
     vid, graph, board = _as_part(rows, fixed_point)
     kernel(graph, board)
     part = vid >> SLOT_BITS
     for number in np.unique(part).tolist():
         mine = part == number
-        yield number, {
-            "slot": (vid[mine] & SLOT_MASK).astype(np.int32),
-            "key": board.key[mine],
-            "status": board.status[mine],
-            "lower": board.lower[mine],
-        }
+        yield (
+            number,
+            {
+                "slot": (vid[mine] & SLOT_MASK).astype(np.int32),
+                "key": board.key[mine],
+                "status": board.status[mine],
+                "lower": board.lower[mine],
+            },
+        )
 
 
 def adopt(board: Board, decisions: Rows) -> None:
-    """Put decisions of `run` on the board of their home part."""
-    slot = decisions["slot"]
-    for column in ("key", "status", "lower"):
-        getattr(board, column)[slot] = decisions[column]
+    """Put decisions that were made elsewhere, such as `run`'s, on the board of their home part."""
+    for column in decisions.keys() - {"slot"}:
+        getattr(board, column)[decisions["slot"]] = decisions[column]
 
 
 def _as_part(rows: Rows, fixed_point: FixedPoint) -> tuple[Int64Array, PartGraph, Board]:

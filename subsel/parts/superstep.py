@@ -148,8 +148,7 @@ def run_group(parcels: Sequence[Parcel], kernel: BoundKernel, fixed_point: Fixed
     rows = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, UNDECIDED))
     group = parcels[0].part
     return [
-        Parcel(part, group, FINISHED, pack(**decisions))
-        for part, decisions in regroup.run(rows, kernel, fixed_point)
+        Parcel(part, group, FINISHED, pack(**decisions)) for part, decisions in regroup.run(rows, kernel, fixed_point)
     ]
 
 

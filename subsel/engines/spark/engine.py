@@ -171,10 +171,15 @@ class SparkEngine:
     def _in_groups(self, groups: int, salt: int, kernel: superstep.BoundKernel) -> None:
         with plain_errors():
             rows = self._on_parts(self.board, partial(_grouped_rows, groups, salt), PARCEL_SCHEMA)
-            decided = place(rows, groups).groupBy("part").applyInArrow(
-                of_group(_run_group, kernel, self.scale), BOARD_SCHEMA
+            decided = (
+                place(rows, groups).groupBy("part").applyInArrow(of_group(_run_group, kernel, self.scale), BOARD_SCHEMA)
             )
-            self.board = self.board.unionByName(decided)
+            self.adopt(decided)
+
+    def adopt(self, decisions: DataFrame) -> None:
+        """Take decisions that were made elsewhere, parcels of kind `superstep.FINISHED`, and post them to who cares."""
+        with plain_errors():
+            self.board = self.board.unionByName(decisions)
             self._take(self.superstep_frame(superstep.nothing))
 
     def resume(self, board: DataFrame, number: int) -> None:

@@ -13,6 +13,7 @@ from subsel.config import SelectConfig, resolve_size
 from subsel.engines.spark.session import session_for
 from subsel.engines.spark.stages import SparkStages
 from subsel.errors import ConfigError
+from subsel.objective import Score
 from subsel.pipeline import run_bounding, run_pipeline
 from subsel.report import GraphReport, Report
 from subsel.run import Run
@@ -81,3 +82,23 @@ def bound_points(
             spark_engine, _ = stages.engine(k)
         with run.stage("bounding"):
             return stages.once("bounding", BoundingResult, partial(run_bounding, spark_engine, k, config))
+
+
+def score_on_spark(
+    engine: Any,
+    master: str | None,
+    subset: Any,
+    data: Any,
+    graph: Any,
+    config: SelectConfig,
+    run: Run,
+    rundir: RunDirectory | None,
+) -> Score:
+    """Score a subset on a graph, given or in the run directory, in a Spark session."""
+    with spark_stages(engine, master, data, graph, config, run, rundir) as stages:
+        with run.stage("read") as tell:
+            stages.read(tell)
+        with run.stage("neighbors") as tell:
+            stages.neighbors(tell)
+        with run.stage("score"):
+            return stages.score_ids(subset)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyspark import StorageLevel, TaskContext
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from subsel import schema
@@ -22,9 +22,10 @@ from subsel.engines.spark.engine import SparkEngine, local_checkpoint, scale_of
 from subsel.engines.spark.output import write_frame
 from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, from_table, plain_errors, task
 from subsel.engines.spark.points import SparkPoints, check_points, open_frame
-from subsel.errors import ConfigError
+from subsel.engines.spark.scoring import membership, open_subset
+from subsel.errors import ConfigError, InputError
 from subsel.greedy import kernel as greedy_kernel
-from subsel.objective import expected_random, score_subset
+from subsel.objective import Score, expected_random, score_subset
 from subsel.output import remove
 from subsel.parts import assemble, route, superstep
 from subsel.parts.pack import Parcel, of_kind, unpack
@@ -193,9 +194,7 @@ class SparkStages:
                 first[partition], begin = begin, begin + counts[partition]
             ranked = f"{schema.ID} {id_type}, {schema.RANK} bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
             self.ranked = picked.mapInArrow(partial(_rank, first), ranked)
-            sums_schema = ", ".join(f"{name} double" for name in _SUM_COLUMNS)
-            sums = engine.on_parts(None, partial(_sums, self.top), sums_schema)
-            totals = sums.agg(*(F.sum(name).alias(name) for name in _SUM_COLUMNS)).collect()[0]
+            totals = self._totals(engine)
         if begin != k:
             raise AssertionError(f"{begin} points are selected, not {k}")
         config = self.config
@@ -232,6 +231,21 @@ class SparkStages:
         with plain_errors():
             write_frame(ranked, report, output, overwrite=overwrite)
 
+    def score_ids(self, subset: Any) -> Score:
+        """Return f of a subset: a Parquet path or DataFrame with an id column.
+
+        Raises:
+            InputError: it cannot be read, or its ids are null, repeated, unknown or of another type.
+        """
+        with plain_errors():
+            ids, k = open_subset(self.spark, subset, self.config.id_column)
+            if k > self.input.points:
+                raise InputError(f"the subset has {k:,} ids, the input {self.input.points:,}: some are unknown.")
+            engine, _ = self.engine(k)
+            engine.adopt(membership(self.assembled.where(F.col("kind") == assemble.POINTS), ids, k))
+            totals = self._totals(engine)
+        return Score(totals["utility"] - totals["similarity"], totals["utility"], totals["similarity"])
+
     def close(self) -> None:
         """Unpersist all that was persisted."""
         if self.spark_engine is not None:
@@ -239,6 +253,10 @@ class SparkStages:
         for frame in self._persisted:
             frame.unpersist()
         self._persisted = []
+
+    def _totals(self, engine: SparkEngine) -> Row:
+        sums = engine.on_parts(None, partial(_sums, self.top), ", ".join(f"{name} double" for name in _SUM_COLUMNS))
+        return sums.agg(*(F.sum(name).alias(name) for name in _SUM_COLUMNS)).collect()[0]
 
     def _load(self) -> None:
         """Take the graph and its points from the run directory."""

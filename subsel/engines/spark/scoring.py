@@ -1,0 +1,88 @@
+"""Scoring any subset on Spark: tell every part which of its points are members, then sum up (paper §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from subsel import schema
+from subsel.codes import id_storage_type
+from subsel.engines.spark.parcels import BOARD_SCHEMA, COUNTS, from_table, of_group, task, to_table
+from subsel.engines.spark.points import open_frame
+from subsel.errors import InputError
+from subsel.parts import superstep
+from subsel.parts.pack import Parcel, pack, unpack
+from subsel.schema import Status
+
+
+def open_subset(spark: SparkSession, subset: Any, id_column: str) -> tuple[DataFrame, int]:
+    """Return a subset's ids as a DataFrame of one column ``id``, and their number.
+
+    Raises:
+        InputError: it cannot be read, has no id column, is empty, or has null or repeated ids.
+    """
+    frame, name = open_frame(spark, subset, "subset")
+    if id_column not in frame.columns:
+        raise InputError(f"{name} has no column {id_column!r}; it has {', '.join(frame.columns)}.")
+    ids = frame.select(F.col(id_column).alias(schema.ID))
+    kind = "bigint" if pa.types.is_int64(id_storage_type(to_arrow_schema(ids.schema).field(0).type)) else "string"
+    ids = ids.select(F.col(schema.ID).cast(kind))
+    row = ids.agg(F.count("*"), F.count(schema.ID), F.countDistinct(schema.ID)).collect()[0]
+    rows, known, distinct = (int(value) for value in row)
+    if rows == 0:
+        raise InputError("the subset is empty: there is nothing to score.")
+    if known < rows:
+        raise InputError(f"{rows - known:,} of {rows:,} ids of the subset are null.")
+    if distinct < rows:
+        raise InputError(f"{rows - distinct:,} of {rows:,} ids of the subset repeat another: make them unique.")
+    return ids, rows
+
+
+def membership(points: DataFrame, ids: DataFrame, n_ids: int) -> DataFrame:
+    """Return a parcel to each part that has members of a subset, which makes them selected.
+
+    Args:
+        points: parcels of kind points.
+        ids: one column, ``id``.
+        n_ids: how many.
+
+    Raises:
+        InputError: an id is no point's, or of another type.
+    """
+    kind = ids.schema[schema.ID].dataType.simpleString()
+    places = points.groupBy("part").applyInArrow(of_group(_places, kind), f"id {kind}, part int, slot int")
+    members = places.join(ids, schema.ID)
+    found = members.count()
+    if found < n_ids:
+        example = ids.join(places, schema.ID, "left_anti").head()
+        named = "" if example is None else f", such as {example[0]!r}"
+        raise InputError(f"{n_ids - found:,} of {n_ids:,} ids of the subset are unknown{named}.")
+    return members.groupBy("part").applyInArrow(of_group(_members), BOARD_SCHEMA)
+
+
+def _places(kind: str, table: pa.Table) -> pa.Table:
+    """Return where the points of one part are: id, part, slot."""
+    with task():
+        (parcel,) = from_table(table)
+        ids = unpack(parcel.payload)[schema.ID]
+        if isinstance(ids, np.ndarray) != (kind == "bigint"):
+            raise InputError(f"ids of the subset are {kind}, those of the points are not: use one type.")
+        column = pa.array(ids) if isinstance(ids, np.ndarray) else ids.cast(pa.string())
+        slots = pa.array(np.arange(len(ids), dtype=np.int32))
+        return pa.table({"id": column, "part": pa.array(np.full(len(ids), parcel.part, np.int32)), "slot": slots})
+
+
+def _members(table: pa.Table) -> pa.Table:
+    with task():
+        slot = np.sort(table.column("slot").to_numpy())
+        status = np.full(len(slot), Status.SELECTED, np.int8)
+        parcels: Iterable[Parcel] = [
+            Parcel(table.column("part")[0].as_py(), 0, superstep.FINISHED, pack(slot=slot, status=status))
+        ]
+        return to_table(parcels, (0,) * len(COUNTS))
