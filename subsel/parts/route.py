@@ -29,7 +29,7 @@ from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 VECTORS, LISTS, EXACT, FOUND = "vectors", "lists", "exact", "found"
 
 #: Coarse cells per part: enough to pack parts of equal size that are compact.
-CELLS_PER_PART = 32
+CELLS_PER_PART = 16
 
 
 def coarse_probes(config: SelectConfig) -> int:
