@@ -14,6 +14,7 @@ import pyarrow.dataset as pads
 
 from subsel import schema
 from subsel.config import MISSING_SIZE, SelectConfig
+from subsel.constraints import Wishes
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.readers import Points, read_points, subset_ids
 from subsel.engines.choose import choose_engine
@@ -25,7 +26,7 @@ from subsel.output import check_new
 from subsel.pipeline import run_pipeline
 from subsel.report import Report
 from subsel.run import Run
-from subsel.rundir import RunDirectory, source_name
+from subsel.rundir import RunDirectory, source_name, wishes_name
 
 __all__ = ["Selection", "neighbors", "score", "select", "validate"]
 
@@ -71,7 +72,7 @@ class Selection:
         return self.report.objective.total
 
 
-def select(
+def select(  # noqa: PLR0913  (everything that is not a field of the config)
     data: Any = None,
     *,
     size: int | float | str | None = None,
@@ -82,6 +83,8 @@ def select(
     config: SelectConfig | str | Path | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
+    include: Any = None,
+    exclude: Any = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
     progress: bool | None = None,
@@ -105,6 +108,9 @@ def select(
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         output: folder to write (or a single file, if it ends in .parquet); it must not exist.
         overwrite: replace ``output`` if subsel wrote it.
+        include: points that are in the subset whatever their gain, which counts from there: ids, anything with an id
+            column (such as last time's subset), or the name of a boolean column of ``data``.
+        exclude: points that are not, likewise.
         run_dir: on Spark, a folder that driver and executors share, in which finished stages and boards are kept.
         resume: go on from what ``run_dir`` has; another config or input is refused.
         progress: show progress on stderr; None: if that is a terminal.
@@ -124,6 +130,7 @@ def select(
         raise ConfigError("there is nothing to select from: give data, or a graph.")
     if settings.size is None:
         raise ConfigError(MISSING_SIZE)
+    wishes = Wishes(include, exclude)
     path = None if output is None else Path(output)
     if path is not None:
         check_new(path, overwrite=overwrite, inputs=[data, graph])
@@ -134,15 +141,20 @@ def select(
     if where == "local":
         if run_dir is not None:
             raise ConfigError("run_dir is for Spark, where runs are long: leave it out, or give engine='spark'.")
-        stages = LocalStages(data, graph, given, settings)
+        stages = LocalStages(data, graph, given, settings, wishes)
         report = run_pipeline(stages, settings, run, path, overwrite=overwrite)
         return Selection(report, path, stages.graph, stages.table)
     if given is not None:
         raise ConfigError(_ARRAY_ON_SPARK)
     from subsel.engines.spark.select import select_on_spark  # noqa: PLC0415  (needs pyspark)
 
-    rundir = None if run_dir is None else RunDirectory(run_dir, settings, source_name(data, graph), resume=resume)
-    report = select_on_spark(where, master, data, graph, settings, run, path, overwrite=overwrite, rundir=rundir)
+    rundir = None
+    if run_dir is not None:
+        source = source_name(data, graph)
+        rundir = RunDirectory(run_dir, settings, source, resume=resume, wishes=wishes_name(wishes))
+    report = select_on_spark(
+        where, master, data, graph, settings, run, path, overwrite=overwrite, rundir=rundir, wishes=wishes
+    )
     return Selection(report, path)
 
 

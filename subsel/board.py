@@ -11,10 +11,13 @@ import numpy.typing as npt
 
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, PartGraph
-from subsel.schema import Status
+from subsel.schema import FIRST_MEMBER, Status
 
 _UNDECIDED = int(Status.UNDECIDED)
-_DISCARDED = int(Status.DISCARDED)
+_FIRST_MEMBER = int(FIRST_MEMBER)
+
+
+NO_SUMS = (0, 0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -31,6 +34,7 @@ class Board:
             forgets statuses.
         news: int32, (n_news,): ghosts (numbered from n_own) that were decided since the last step and are
             not yet accounted for.
+        sums: what a kernel wants summed over all parts: integers of any size, gone with the next step.
     """
 
     key: Int64Array
@@ -38,6 +42,7 @@ class Board:
     lower: Int64Array
     decided_by: npt.NDArray[np.int8]
     news: Int32Array
+    sums: tuple[int, int, int, int] = NO_SUMS
 
     @classmethod
     def start(cls, graph: PartGraph) -> Board:
@@ -93,14 +98,32 @@ class Board:
                 decided,
             )
 
+    def recount(self, graph: PartGraph) -> None:
+        """Compute keys and lower bounds of own points afresh: what each adds to the members, whoever decided these."""
+        self.news = np.empty(0, np.int32)
+        self.key[: graph.n_own] = graph.fixed_point.keys(graph.utility[: graph.n_own], graph.code[: graph.n_own])
+        _subtract_members(graph.indptr, graph.indices, graph.weight, graph.fixed_point.tie_bits, self.key, self.status)
+        self.reset_lower(graph)
+
+    def note_decided(self, graph: PartGraph) -> None:
+        """Remember how each member joined the subset, where that is not known yet."""
+        own = self.status[: graph.n_own]
+        fresh = (own >= FIRST_MEMBER) & (self.decided_by == 0)
+        self.decided_by[fresh] = own[fresh]
+
     def restart(self, graph: PartGraph) -> None:
         """Begin anew on the present subset: its points become undecided at α·u, all others are discarded."""
-        members = self.status >= Status.ACCEPTED
-        self.decided_by[:] = self.status[: graph.n_own]
+        members = self.status >= FIRST_MEMBER
+        self.note_decided(graph)
         self.status[:] = np.where(members, Status.UNDECIDED, Status.DISCARDED)
         self.key[:] = graph.fixed_point.keys(graph.utility, graph.code)
         self.news = np.empty(0, np.int32)
         self.reset_lower(graph)
+
+
+def hear_wishes(graph: PartGraph, board: Board, /) -> None:
+    """The kernel after points were included or excluded: gains and bounds of the others follow."""
+    board.recount(graph)
 
 
 @numba.njit(cache=True, parallel=True)
@@ -115,6 +138,17 @@ def _lower_bounds(indptr: Any, indices: Any, weight: Any, tie_bits: int, key: An
             if status[indices[e]] == _UNDECIDED:
                 penalty += weight[e]
         lower[v] = key[v] - (penalty << tie_bits)
+
+
+@numba.njit(cache=True, parallel=True)
+def _subtract_members(indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any) -> None:
+    """Subtract from every own point's key the weights of its neighbours that are members."""
+    for v in numba.prange(len(indptr) - 1):
+        penalty = np.int64(0)
+        for e in range(indptr[v], indptr[v + 1]):
+            if status[indices[e]] >= _FIRST_MEMBER:
+                penalty += weight[e]
+        key[v] -= penalty << tie_bits
 
 
 @numba.njit(cache=True)
@@ -136,7 +170,7 @@ def _absorb(
         for e in range(indptr[v], indptr[v + 1]):
             j = indices[e]
             if j >= n_own and is_news[j - n_own]:
-                if status[j] == _DISCARDED:
+                if status[j] < _FIRST_MEMBER:
                     lower[v] += np.int64(weight[e]) << tie_bits
                 else:
                     key[v] -= np.int64(weight[e]) << tie_bits
@@ -149,7 +183,7 @@ def _spread(
     """Account for own points that were just decided, in the rows of their own undecided neighbours."""
     n_own = len(indptr) - 1
     for v in decided:
-        out = status[v] == _DISCARDED
+        out = status[v] < _FIRST_MEMBER
         for e in range(indptr[v], indptr[v + 1]):
             j = indices[e]
             if j < n_own and status[j] == _UNDECIDED:

@@ -64,6 +64,9 @@ class SelectConfig(BaseModel):
 
     greedy: Literal["exact", "partitioned"] = "exact"
     """Centralised greedy's subset, or that of the paper's Algorithm 6."""
+    greedy_direction: Literal["auto", "forward", "reverse", "best"] = "auto"
+    """Add the best point k times, or remove the least missed until k are left; auto goes by k/n, best takes the better
+    of both. Partitioned greedy is forward."""
     partitions: int | None = Field(default=None, ge=1)
     """Partitions of partitioned greedy's first round."""
     rounds: int = Field(default=8, ge=1)
@@ -72,6 +75,8 @@ class SelectConfig(BaseModel):
     """Whether partitions keep their size over the rounds (True) or their number."""
     gamma: float = Field(default=0.75, gt=0, le=1)
     """γ: how much of the way from n to k partitioned greedy leaves for later rounds."""
+    refine: int = Field(default=8, ge=0)
+    """Passes of swap refinement after greedy, which end sooner if nothing is gained; 0: none."""
 
     part_points: int | None = Field(default=None, ge=100)
     """Points per part on Spark; None: as many as make 24 MiB of vectors, between 10,000 and 200,000."""
@@ -108,6 +113,8 @@ class SelectConfig(BaseModel):
             raise ValueError("utility and probabilities are two sources of one value: give one of them")
         if self.greedy == "partitioned" and self.partitions is None:
             raise ValueError("greedy is 'partitioned', but partitions is not given: say how many")
+        if self.greedy == "partitioned" and self.greedy_direction not in ("auto", "forward"):
+            raise ValueError(f"partitioned greedy has no direction {self.greedy_direction!r}: leave it out")
         reserved = {schema.ID, schema.RANK, schema.GAIN, schema.DECIDED_BY} & set(self.keep_columns)
         if reserved:
             raise ValueError(f"keep_columns may not name {', '.join(sorted(reserved))}: the subset has it already")

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from subsel import objective, output, schema
+from subsel.board import hear_wishes
 from subsel.config import SelectConfig
+from subsel.constraints import Constraints, Wishes
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
-from subsel.embeddings.readers import Points, kept_columns, read_points
+from subsel.embeddings.readers import Points, boolean_column, kept_columns, read_points, subset_ids
 from subsel.embeddings.user_graph import as_neighbor_graph, in_memory, open_graph
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
@@ -32,8 +34,16 @@ class LocalStages:
 
     name = "local"
 
-    def __init__(self, data: Any, graph: Any, utility: npt.ArrayLike | None, config: SelectConfig) -> None:
+    def __init__(
+        self,
+        data: Any,
+        graph: Any,
+        utility: npt.ArrayLike | None,
+        config: SelectConfig,
+        wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
+    ) -> None:
         self.data, self.user_graph, self.utility, self.config = in_memory(data), in_memory(graph), utility, config
+        self.wishes = wishes
         self.points: Points
         self.graph: NeighborGraph
         self.ranked_rows: Int64Array
@@ -86,7 +96,35 @@ class LocalStages:
         scale = self.part.fixed_point
         return self.local, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
 
-    def once(self, stage: str, kind: type[T], drive: Callable[[], T]) -> T:
+    def constrain(self, k: int) -> Constraints:
+        """Decide the points that the user wants in or out."""
+        if not self.wishes:
+            return Constraints()
+        inside, outside = (self._nodes(what) for what in (self.wishes.include, self.wishes.exclude))
+        found = Constraints(len(inside), len(outside))
+        both = np.intersect1d(inside, outside)
+        found.check(self.points.n, k, len(both), self.graph.ids[int(both[0])].as_py() if len(both) else None)
+        for nodes, status in ((inside, Status.INCLUDED), (outside, Status.EXCLUDED)):
+            self.local.board.status[nodes] = self.local.board.decided_by[nodes] = status
+        self.local.step(hear_wishes)
+        return found
+
+    def _nodes(self, wish: Any) -> Int64Array:
+        """Return the nodes that a wish names, by a boolean column or by ids.
+
+        Raises:
+            InputError: the column is not boolean, or ids are unknown or repeated.
+        """
+        if wish is None:
+            return np.empty(0, np.int64)
+        if isinstance(wish, str) and self.data is not None and not Path(wish).exists():
+            chosen = boolean_column(self.data, self.config, wish)
+            return np.flatnonzero(chosen[self._input_rows(np.arange(self.graph.n))])
+        if hasattr(wish, "__len__") and not isinstance(wish, str) and len(wish) == 0:
+            return np.empty(0, np.int64)
+        return self._find(subset_ids(wish, self.config), "include or exclude")
+
+    def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver: on one machine stages take seconds, and none is kept."""
         return drive()
 
@@ -151,17 +189,16 @@ class LocalStages:
         Raises:
             InputError: an id is unknown.
         """
+        return self._score_of(self._find(ids, "the subset"))
+
+    def _find(self, ids: pa.Array, what: str) -> Int64Array:
         if ids.type != self.graph.ids.type:
-            raise InputError(
-                f"ids of the subset are {ids.type}, those of the graph {self.graph.ids.type}: use one type."
-            )
+            raise InputError(f"ids of {what} are {ids.type}, those of the graph {self.graph.ids.type}: use one type.")
         nodes = pc.index_in(ids, value_set=self.graph.ids)
         if nodes.null_count:
             example = ids.filter(nodes.is_null())[0].as_py()
-            raise InputError(
-                f"{nodes.null_count:,} of {len(ids):,} ids of the subset are unknown, such as {example!r}."
-            )
-        return self._score_of(nodes.to_numpy().astype(np.int64))
+            raise InputError(f"{nodes.null_count:,} of {len(ids):,} ids of {what} are unknown, such as {example!r}.")
+        return np.asarray(nodes.to_numpy(), np.int64)
 
     def _input_rows(self, nodes: Int64Array) -> Int64Array:
         return self.points.rows[self.graph.rows[nodes]]

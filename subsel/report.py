@@ -45,6 +45,13 @@ class FixedPointReport(_Section):
     tie_bits: int
 
 
+class ConstraintsReport(_Section):
+    """How many points are in the subset, and out of it, by the user's wish."""
+
+    included: int = 0
+    excluded: int = 0
+
+
 class BoundingReport(_Section):
     """What bounding decided."""
 
@@ -63,6 +70,15 @@ class GreedyReport(_Section):
     selected: int
     supersteps: int
     rounded_after: int | None = None
+    direction: str = "forward"
+
+
+class RefineReport(_Section):
+    """What swap refinement did: passes, pairs exchanged, and how much the objective rose by them."""
+
+    passes: int
+    exchanged: int
+    gained: float
 
 
 class ObjectiveReport(_Section):
@@ -87,7 +103,9 @@ class Report(_Section):
     input: InputReport
     graph: GraphReport
     fixed_point: FixedPointReport
+    constraints: ConstraintsReport = ConstraintsReport()
     bounding: BoundingReport
     greedy: GreedyReport
+    refine: RefineReport
     objective: ObjectiveReport
     seconds: dict[str, float]

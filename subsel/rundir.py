@@ -1,7 +1,7 @@
 """The run directory: what a long run has finished, so that it can go on after a crash or with other sizes.
 
     graph/ points/          the assembled graph and the ids of its points, by part
-    bounding/ greedy/       the last boards of each stage
+    bounding/ greedy/ refine/       the last boards of each stage
     manifest.json           one entry per finished stage, written last, with fingerprints
 
 A stage is done when its entry is there. Entries carry the fingerprint of all options that the stage depends on, and the
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from subsel.config import SelectConfig
+from subsel.constraints import Wishes
 from subsel.errors import InputError
 from subsel.output import remove
 
@@ -42,8 +43,25 @@ _BOUNDING_OPTIONS = (
     *_GRAPH_OPTIONS,
     *("size", "alpha", "beta", "bounding", "bounding_rank", "sampling", "sample_share"),
 )
-_GREEDY_OPTIONS = (*_BOUNDING_OPTIONS, "greedy", "partitions", "rounds", "adaptive", "gamma")
-STAGES = {"graph": _GRAPH_OPTIONS, "bounding": _BOUNDING_OPTIONS, "greedy": _GREEDY_OPTIONS}
+_GREEDY_OPTIONS = (*_BOUNDING_OPTIONS, "greedy", "greedy_direction", "partitions", "rounds", "adaptive", "gamma")
+STAGES = {
+    "graph": _GRAPH_OPTIONS,
+    "bounding": _BOUNDING_OPTIONS,
+    "greedy": _GREEDY_OPTIONS,
+    "refine": (*_GREEDY_OPTIONS, "refine"),
+}
+_FOLDERS = ("points", *STAGES)
+
+
+def wishes_name(wishes: Wishes) -> str:
+    """Say what is included and excluded: paths and columns by name, ids by what they hash to."""
+    names = []
+    for what, value in (("include", wishes.include), ("exclude", wishes.exclude)):
+        if isinstance(value, str | Path):
+            names.append(f"{what} {Path(value).absolute() if Path(value).exists() else value}")
+        elif value is not None:
+            names.append(f"{what} {hashlib.sha256(repr(list(value)).encode()).hexdigest()[:16]}")
+    return ", ".join(names)
 
 
 def source_name(data: Any, graph: Any) -> str:
@@ -60,6 +78,7 @@ class RunDirectory:
         path: the folder; made if it does not exist.
         config: of this run.
         source: the input's name, and the graph's if one is given.
+        wishes: what is included and excluded, in words; the graph does not depend on it.
         resume: whether finished stages are taken over; if not, the folder must be new or empty.
         stages: those that this run is about; others in the folder are left alone.
 
@@ -74,9 +93,11 @@ class RunDirectory:
         source: str,
         *,
         resume: bool,
+        wishes: str = "",
         stages: Iterable[str] = tuple(STAGES),
     ) -> None:
         self.path, self.config, self.source, self.stages = Path(path), config, source, tuple(stages)
+        self.wishes = wishes
         self.entries: dict[str, Any] = {}
         if (self.path / NAME).is_file():
             if not resume:
@@ -84,12 +105,12 @@ class RunDirectory:
             self.entries = json.loads((self.path / NAME).read_text(encoding="utf-8"))["stages"]
             self._check()
         elif self.path.is_dir() and any(self.path.iterdir()):
-            for left in ("graph", "points", "bounding", "greedy"):  # of a run that finished no stage
+            for left in _FOLDERS:  # of a run that finished no stage
                 if not resume and (self.path / left).exists():
                     raise InputError(
                         f"run directory {self.path} holds an unfinished run: resume it, or choose another."
                     )
-            strange = [p.name for p in self.path.iterdir() if p.name not in ("graph", "points", "bounding", "greedy")]
+            strange = [p.name for p in self.path.iterdir() if p.name not in _FOLDERS]
             if strange:
                 raise InputError(
                     f"run directory {self.path} has other things in it, such as {strange[0]}: choose another."
@@ -98,7 +119,7 @@ class RunDirectory:
 
     def finished(self, stage: str) -> dict[str, Any] | None:
         """Return what a finished stage recorded, or None."""
-        entry = self.entries.get(stage)
+        entry = self.entries.get(stage) if stage in self.stages else None
         return None if entry is None else dict(entry["result"])
 
     def begin(self, stage: str, *names: str) -> list[Path]:
@@ -142,4 +163,6 @@ class RunDirectory:
 
     def _fingerprint(self, stage: str) -> str:
         chosen = self.config.model_dump(include=set(STAGES[stage]))
+        if self.wishes and stage != "graph":
+            chosen["wishes"] = self.wishes
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]

@@ -26,13 +26,25 @@ class Status(IntEnum):
     """What is known of a point. Stored as int8."""
 
     UNDECIDED = 0
-    DISCARDED = 1  #: in no result
-    ACCEPTED = 2  #: in every optimum, by bounding
-    SELECTED = 3  #: picked by greedy
+    DISCARDED = 1  #: not in the subset
+    EXCLUDED = 2  #: not in the subset, by the user's wish
+    ACCEPTED = 3  #: in every optimum, by bounding
+    SELECTED = 4  #: picked by greedy
+    INCLUDED = 5  #: in the subset, by the user's wish
+    JOINING = 6  #: about to come into the subset, by refinement
+    LEAVING = 7  #: about to leave it
 
 
-#: What each final status is called in the output column `decided_by`.
-DECIDED_BY_NAMES = {Status.ACCEPTED: "bounding", Status.SELECTED: "greedy"}
+#: Who has one of these, or one above, is in the subset; who has one of those below, but for `UNDECIDED`, is not.
+FIRST_MEMBER = Status.ACCEPTED
+
+#: What each way into the subset is called in the output column `decided_by`.
+DECIDED_BY_NAMES = {
+    Status.ACCEPTED: "bounding",
+    Status.SELECTED: "greedy",
+    Status.INCLUDED: "include",
+    Status.JOINING: "refine",
+}
 
 
 def edge_schema(id_type: pa.DataType, similarity_type: pa.DataType) -> pa.Schema:

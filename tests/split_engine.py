@@ -72,8 +72,10 @@ class SplitEngine:
     def _take(self, states):
         states = list(states)
         self.boards = deliver(parcel for state in states for parcel in state.parcels)
-        totals = [sum(getattr(s.counts, name) for s in states) for name in Counts.__dataclass_fields__]
-        self._counts = Counts(*totals)
+        totals = {
+            name: sum(getattr(s.counts, name) for s in states) for name in Counts.__dataclass_fields__ if name != "sums"
+        }
+        self._counts = Counts(**totals, sums=tuple(map(sum, zip(*(s.counts.sums for s in states), strict=True))))
         self.steps += 1
 
     def step(self, kernel, /, *args, **params):
@@ -97,13 +99,13 @@ class SplitEngine:
         values = sorted((v for _, b in self._boards() for v in superstep.values_of(b, column, among)), reverse=True)
         return BELOW_ALL if k > len(values) else int(values[k - 1])
 
-    def kth_place(self, k, status):
+    def kth_place(self, k, among):
         places = sorted(
             (int(board.key[v]), int(graph.code[v]))
             for graph, board in self._boards()
-            for v in np.flatnonzero(board.status[: graph.n_own] == status)
+            for v in np.flatnonzero(np.isin(board.status[: graph.n_own], among))
         )
-        return places[-k]
+        return places[-k] if k else (ABOVE_ALL, ABOVE_ALL)
 
     def finish(self, kernel, /, *args, **params):
         if self._counts.undecided > self.finish_points:
@@ -121,6 +123,14 @@ class SplitEngine:
             for parcel in superstep.run_group(parcels, kernel, self.scale):
                 self.boards[parcel.part].append(parcel)
         return self.step(superstep.nothing)
+
+    def keep(self):
+        return self.boards
+
+    def back(self, state):
+        self.boards = {part: list(parcels) for part, parcels in state.items()}
+        self.reopen()
+        return self._counts
 
     def reopen(self):
         self.graphs = dict(self.whole)

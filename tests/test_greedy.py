@@ -108,7 +108,9 @@ def test_objective_equals_a_float_priority_queue_on_100k_points(alpha, share):
     graph = as_neighbor_graph(matrix, None, None, subsel.SelectConfig()).graph
     utility = rng.random(n)
     k = int(share * n)
-    selection = subsel.select(graph=graph, utility=utility, size=k, alpha=alpha, bounding="off")
+    selection = subsel.select(
+        graph=graph, utility=utility, size=k, alpha=alpha, bounding="off", greedy_direction="forward", refine=0
+    )
     rows = float_greedy(graph, utility, k, alpha, 1 - alpha)
     member = np.zeros(n, bool)
     member[rows] = True

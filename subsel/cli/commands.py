@@ -68,6 +68,7 @@ def main(verbose: bool) -> None:
 @click.option("--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity in ids of INPUT.")
 @click.option("--keep-columns", help="Columns of INPUT to carry along, separated by commas.")
 @opt.overwrite_option
+@opt.wish_options
 @opt.objective_options
 @opt.method_options
 @opt.neighbor_options

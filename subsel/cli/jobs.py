@@ -11,8 +11,9 @@ from subsel import api
 from subsel.cli import options as opt
 from subsel.cli.commands import close_report, show_errors, show_score
 from subsel.cli.tables import graph_line, pairs_table
+from subsel.constraints import Wishes
 from subsel.run import Run
-from subsel.rundir import RunDirectory, source_name
+from subsel.rundir import RunDirectory, source_name, wishes_name
 
 _size = click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
 _graph = click.option("--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity.")
@@ -52,6 +53,7 @@ def _split(names: str | None) -> tuple[str, ...] | None:
 @_graph
 @_keep
 @opt.overwrite_option
+@opt.wish_options
 @opt.objective_options
 @opt.method_options
 @opt.neighbor_options
@@ -74,7 +76,7 @@ def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) ->
     from subsel.engines.spark import select  # noqa: PLC0415
 
     config = api.load_config(options.pop("config"), **options)
-    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True)
+    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True, stages=["graph"])
     found = select.build_graph(_session(), input_, graph, config, Run(), rundir)
     line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
     Console().print(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))
@@ -83,14 +85,16 @@ def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) ->
 @click.command()
 @click.argument("input_", metavar="INPUT")
 @click.argument("run_dir")
+@opt.wish_options
 @_stage_options
 def bound_points(input_: str, run_dir: str, graph: str | None, **options: Any) -> None:
     """Accept and discard points of INPUT by bounds, from RUN_DIR's graph (made if it is not there)."""
     from subsel.engines.spark import select  # noqa: PLC0415
 
+    wishes = Wishes(options.pop("include"), options.pop("exclude"))
     config = api.load_config(options.pop("config"), **options)
-    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True)
-    found = select.bound_points(_session(), input_, graph, config, Run(), rundir)
+    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True, wishes=wishes_name(wishes))
+    found = select.bound_points(_session(), input_, graph, config, Run(), rundir, wishes)
     decided = f"accepted {found.accepted:,}, discarded {found.discarded:,} in {found.rounds} rounds"
     Console().print(pairs_table({"bounding": decided, "run directory": run_dir}))
 
@@ -103,6 +107,7 @@ def bound_points(input_: str, run_dir: str, graph: str | None, **options: Any) -
 @_graph
 @_keep
 @opt.overwrite_option
+@opt.wish_options
 @opt.objective_options
 @opt.method_options
 @opt.neighbor_options

@@ -96,6 +96,15 @@ method_options = _group(
         default=None,
         help="Keep partitions' size over the rounds, or their number.  [default: adaptive]",
     ),
+    _choice(
+        "--greedy-direction",
+        ["auto", "forward", "reverse", "best"],
+        "greedy_direction",
+        "Add the best points, or remove the least missed.",
+    ),
+    click.option(
+        "--refine", type=int, help=f"Passes of swap refinement at most, 0 for none.  [default: {_default('refine')}]"
+    ),
     click.option("--gamma", type=float, help=f"Factor of the rounds' targets.  [default: {_default('gamma')}]"),
 )
 
@@ -128,6 +137,11 @@ part_options = _group(
 score_options = _group(
     click.option("--reference", help="What counts as 100: a number, or a subset to score (centralised greedy's)."),
     click.option("--worst", help="What counts as 0: a number, or a subset to score."),
+)
+
+wish_options = _group(
+    click.option("--include", help="Ids that are in whatever their gain: Parquet, such as an old subset; or a column."),
+    click.option("--exclude", help="Ids that are not: Parquet, or a boolean column of INPUT."),
 )
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if subsel wrote it.")

@@ -32,6 +32,9 @@ def report_table(report: Report) -> Table:
         table.add_row("engine", f"{report.engine}, {graph.parts:,} parts")
     if graph.recall is not None:
         table.add_row(f"recall@{graph.neighbors}", f"{graph.recall:.3f} of exact neighbours (sampled)")
+    wishes = report.constraints
+    if wishes.included or wishes.excluded:
+        table.add_row("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
     bounding = report.bounding
     rounds = f"{bounding.rounds} rounds"
     if bounding.grow_rounds or bounding.shrink_rounds:
@@ -42,11 +45,15 @@ def report_table(report: Report) -> Table:
     steps = f"{greedy.supersteps} superstep{'s' if greedy.supersteps != 1 else ''}"
     if greedy.method == "partitioned":
         steps = f"{greedy.supersteps} round{'s' if greedy.supersteps != 1 else ''}"
-    table.add_row("greedy", f"{greedy_method(report.config)}: selected {greedy.selected:,} in {steps}")
+    table.add_row("greedy", f"{greedy_method(report)}: selected {greedy.selected:,} in {steps}")
     if greedy.rounded_after is not None:
         table.add_row(
             "", f"[red]not exact[/red]: gains rounded after {greedy.rounded_after} supersteps (max_supersteps)"
         )
+    refined = report.refine
+    if report.config.refine:
+        passes = f"{refined.passes} pass{'es' if refined.passes != 1 else ''}"
+        table.add_row("refined", f"{refined.gained:+,.4f}: {refined.exchanged:,} points exchanged in {passes}")
     table.add_row(
         "objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}"
     )
@@ -65,12 +72,13 @@ def bounding_method(config: SelectConfig) -> str:
     return config.bounding + rank
 
 
-def greedy_method(config: SelectConfig) -> str:
+def greedy_method(report: Report) -> str:
     """Name the method of greedy with its parameters."""
+    config = report.config
     if config.greedy == "partitioned":
         kind = "adaptive" if config.adaptive else "fixed"
         return f"partitioned ({config.partitions:,} partitions, {kind}, gamma {config.gamma:g}), not centralised greedy"
-    return config.greedy
+    return "exact, by removing" if report.greedy.direction == "reverse" else "exact"
 
 
 def graph_line(edges: int, mean_degree: float, max_degree: int, source: str) -> str:

@@ -434,6 +434,20 @@ def subset_ids(subset: Any, config: SelectConfig) -> pa.Array:
     return stored_ids(ids.combine_chunks())
 
 
+def boolean_column(data: Any, config: SelectConfig, column: str) -> npt.NDArray[np.bool_]:
+    """Return a boolean column of an input: bool, (rows,); null is False.
+
+    Raises:
+        InputError: there is no such column, or it is not boolean.
+    """
+    pieces = []
+    for batch in iterate_columns(data, config, [column]):
+        if not pa.types.is_boolean(batch.column(0).type):
+            raise InputError(f"column {column!r} is {batch.column(0).type}, but must be boolean to say who is in or out.")
+        pieces.append(batch.column(0).fill_null(False).to_numpy(zero_copy_only=False))
+    return np.concatenate(pieces) if pieces else np.empty(0, np.bool_)
+
+
 def iterate_columns(data: Any, config: SelectConfig, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Yield the named columns of an input in batches."""
     dataset, name = open_dataset(data, config)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Concatenate, Literal, ParamSpec, Protocol
+
+import numpy as np
 
 from subsel.board import Board
 from subsel.graph import PartGraph
@@ -24,13 +26,27 @@ Kernel = Callable[Concatenate[PartGraph, Board, P], None]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many points of the whole graph have each status, and how much news the last step delivered."""
+    """How many points of the whole graph have each status, how much news the last step delivered, and its sums.
+
+    ``sums`` are the totals over all parts of what the kernel left in `Board.sums`: exact, of any size.
+    """
 
     undecided: int
     discarded: int
+    excluded: int
     accepted: int
     selected: int
+    included: int
+    joining: int
+    leaving: int
     news: int = 0
+    sums: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @classmethod
+    def of(cls, board: Board, n_own: int, news: int = 0) -> Counts:
+        """Return the counts of one part."""
+        counts = np.bincount(board.status[:n_own], minlength=len(Status)).tolist()
+        return replace(cls(*counts), news=news, sums=board.sums)
 
 
 class Engine(Protocol):
@@ -48,10 +64,11 @@ class Engine(Protocol):
         `ABOVE_ALL` for k <= 0, `BELOW_ALL` where there are fewer than k.
         """
 
-    def kth_place(self, k: int, status: Status) -> tuple[int, int]:
-        """Return (key, code) such that exactly k own points of that status are at or above it in the total order.
+    def kth_place(self, k: int, among: Sequence[Status]) -> tuple[int, int]:
+        """Return (key, code) such that exactly k own points of these statuses are at or above it in the total order.
 
-        k is at least 1 and at most their number; the code is `BELOW_ALL` where no other point has the k-th key.
+        k is at most their number; the code is `BELOW_ALL` where no other point has the k-th key. For k = 0 both are
+        `ABOVE_ALL`.
         """
 
     def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
@@ -65,6 +82,12 @@ class Engine(Protocol):
 
         Edges between groups are ignored. Who is in which group follows from codes and ``salt`` alone.
         """
+
+    def keep(self) -> object:
+        """Return the present state of all boards, to go `back` to."""
+
+    def back(self, state: object) -> Counts:
+        """Go back to a state that `keep` returned, on the whole graph."""
 
     def reopen(self) -> None:
         """Bring decided points back in: the next steps see all of the graph, and every ghost as it now is."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from subsel.board import Board
+from subsel.board import NO_SUMS, Board
 from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Kernel, P
 from subsel.graph import PartGraph
 from subsel.parts import regroup
@@ -24,12 +25,13 @@ class LocalEngine:
 
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run the kernel; there are no other parts to post to."""
+        self.board.sums = NO_SUMS
         kernel(self.graph, self.board, *args, **params)
         return self.counts()
 
     def counts(self) -> Counts:
         """Return how many points have each status."""
-        return Counts(*np.bincount(self.board.status, minlength=len(Status)).tolist())
+        return Counts.of(self.board, self.graph.n_own)
 
     def kth_largest(self, column: Literal["key", "lower"], k: int, among: Sequence[Status]) -> int:
         """Return the k-th largest value by selection on a copy of the rows that count: O(n)."""
@@ -40,10 +42,12 @@ class LocalEngine:
             return BELOW_ALL
         return int(np.partition(values, len(values) - k)[len(values) - k])
 
-    def kth_place(self, k: int, status: Status) -> tuple[int, int]:
-        """Return the place of the k-th point of a status in the total order."""
-        key = self.kth_largest("key", k, (status,))
-        rows = self.board.status == status
+    def kth_place(self, k: int, among: Sequence[Status]) -> tuple[int, int]:
+        """Return the place of the k-th point in the total order."""
+        if k == 0:
+            return ABOVE_ALL, ABOVE_ALL
+        key = self.kth_largest("key", k, among)
+        rows = np.isin(self.board.status, np.array(among, np.int8))
         needed = k - int(np.count_nonzero(rows & (self.board.key > key)))
         codes = np.sort(self.graph.code[rows & (self.board.key == key)])[::-1]
         return key, BELOW_ALL if needed == len(codes) else int(codes[needed - 1])
@@ -58,6 +62,16 @@ class LocalEngine:
         for _, rows in regroup.split(self.graph, self.board, groups, salt):
             for _, decisions in regroup.run(rows, bound, self.graph.fixed_point):
                 regroup.adopt(self.board, decisions)
+        return self.counts()
+
+    def keep(self) -> object:
+        """Return a copy of the board."""
+        return deepcopy(self.board)
+
+    def back(self, state: object) -> Counts:
+        """Take a copy of a kept board."""
+        assert isinstance(state, Board)
+        self.board = deepcopy(state)
         return self.counts()
 
     def reopen(self) -> None:

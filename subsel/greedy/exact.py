@@ -21,12 +21,13 @@ class GreedyResult:
     """How many points greedy selected, in how many supersteps.
 
     ``rounded_after`` is the superstep after which gains were rounded (see `exact_greedy`); None: they never were, and
-    the result is centralised greedy's.
+    the result is centralised greedy's. ``direction`` says whether it added points or removed them.
     """
 
     selected: int
     supersteps: int
     rounded_after: int | None = None
+    direction: str = "forward"
 
 
 def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResult:
@@ -66,7 +67,7 @@ def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResu
         counts = finished
         supersteps += 1
     if counts.selected > k:  # each part may have picked up to k
-        key, code = engine.kth_place(k, Status.SELECTED)
+        key, code = engine.kth_place(k, (Status.SELECTED,))
         counts = engine.step(cut, key=key, code=code)
     log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
     return GreedyResult(counts.selected, supersteps, rounded_after)
@@ -134,4 +135,4 @@ def start_over(graph: PartGraph, board: Board, /) -> None:
 
 def keep_decisions(graph: PartGraph, board: Board, /) -> None:
     """Remember what selected each point; statuses stay."""
-    board.decided_by[:] = board.status[: graph.n_own]
+    board.note_decided(graph)

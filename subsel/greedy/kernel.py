@@ -15,6 +15,8 @@ from subsel.schema import Status
 _UNDECIDED = int(Status.UNDECIDED)
 _DISCARDED = int(Status.DISCARDED)
 _SELECTED = int(Status.SELECTED)
+_JOINING = int(Status.JOINING)
+_LEAVING = int(Status.LEAVING)
 
 
 @numba.njit(cache=True, inline="always")
@@ -163,3 +165,48 @@ def realised_gains(
             total += earlier[i]
         gain[v] = alpha * utility[v] - beta * total
     return gain
+
+
+@numba.njit(cache=True)
+def mark_movers(
+    indptr: Any, indices: Any, weight: Any, tie_bits: int, code: Any, key: Any, status: Any, at_key: int, at_code: int
+) -> Any:
+    """Mark own movers that no mover next to them outdoes: JOINING or LEAVING.
+
+    A mover is a member below the place (at_key, at_code), or an outsider at it or above. How far its gain is from that of
+    the place says who outdoes whom, equal ones by code.
+
+    Args:
+        key: what each point adds to the members; of ghosts, too, exactly.
+        status: SELECTED and DISCARDED may move, others stay. Changed in place.
+
+    Returns:
+        int, int: how many marked JOINING and LEAVING have a gain other than that of the place.
+    """
+    n_own = len(indptr) - 1
+    n = len(status)
+    threshold = at_key >> tie_bits
+    distance = np.full(n, -1, np.int64)  # of movers
+    for v in range(n):
+        above = not _beats(at_key, at_code, key[v], code[v])
+        if (status[v] == _DISCARDED and above) or (status[v] == _SELECTED and not above):
+            distance[v] = abs((key[v] >> tie_bits) - threshold)
+    better_in = better_out = 0
+    for v in range(n_own):
+        if distance[v] < 0:
+            continue
+        first = True
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if weight[e] > 0 and distance[j] >= 0 and _beats(distance[j], code[j], distance[v], code[v]):
+                first = False
+                break
+        if not first:
+            continue
+        if status[v] == _DISCARDED:
+            status[v] = _JOINING
+            better_in += distance[v] > 0
+        else:
+            status[v] = _LEAVING
+            better_out += distance[v] > 0
+    return better_in, better_out

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from subsel.board import Board
 from subsel.codes import rehash
-from subsel.engines.base import ABOVE_ALL, Engine
+from subsel.engines.base import Engine
 from subsel.graph import PartGraph
 from subsel.greedy import kernel
 from subsel.greedy.exact import GreedyResult, cut_below
@@ -94,7 +94,7 @@ def partitioned_greedy(
     if counts.undecided:
         # ⌈⌉ may have kept a few too many: a uniform sample of them.
         engine.step(draw, salt=_salt(seed, 0))
-        key, code = engine.kth_place(k, Status.UNDECIDED) if k else (ABOVE_ALL, ABOVE_ALL)
+        key, code = engine.kth_place(k, (Status.UNDECIDED,))
         counts = engine.step(select_from, key=key, code=code)
     return GreedyResult(counts.selected, rounds)
 

@@ -105,7 +105,8 @@ def deliver(graph: PartGraph, parcels: Sequence[Parcel]) -> tuple[Board, int]:
         one["is_news"] = np.full(len(one["vid"]), parcel.kind == POST)
     post = concatenate(arrays)
     ghost = graph.n_own + np.searchsorted(graph.ghost_vid, post["vid"])
-    decided = (board.status[ghost] != post["status"]) & post["is_news"]
+    open_before = board.status[ghost] == Status.UNDECIDED
+    decided = open_before & (post["status"] != Status.UNDECIDED) & post["is_news"]
     board.key[ghost] = post["key"]
     board.status[ghost] = post["status"]
     board.news = ghost[decided].astype(np.int32)
@@ -180,9 +181,8 @@ def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_], kind:
 
 
 def _state(graph: PartGraph, board: Board, posts: list[Parcel], news: int) -> PartState:
-    undecided, discarded, accepted, selected = np.bincount(board.status[: graph.n_own], minlength=len(Status)).tolist()
     state = Parcel(graph.part, graph.part, BOARD, pack_board(board))
-    return PartState([state, *posts], Counts(undecided, discarded, accepted, selected, news))
+    return PartState([state, *posts], Counts.of(board, graph.n_own, news))
 
 
 def nothing(graph: PartGraph, board: Board, /) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -23,12 +24,14 @@ from subsel.engines.spark.parcels import (
     BOARD_SCHEMA,
     COUNTS,
     PARCEL_SCHEMA,
+    SUMS,
     from_table,
     of_cogroup,
     of_group,
     place,
     plain_errors,
     task,
+    to_board,
     to_table,
 )
 from subsel.fixedpoint import FixedPoint, Int64Array
@@ -55,6 +58,19 @@ PartWork = Callable[[PartGraph, list[Parcel]], pa.Table]
 def local_checkpoint(frame: DataFrame, number: int) -> DataFrame:
     """Keep a board on the executors' disks (fast; lost with its executor)."""
     return frame.localCheckpoint(eager=True, storageLevel=StorageLevel.DISK_ONLY)
+
+
+def release_checkpoint(frame: DataFrame) -> None:
+    """Free what `local_checkpoint` keeps on the executors' disks, now.
+
+    No DataFrame call does: Spark frees it when the driver's JVM happens to collect the frame as garbage, on a long run
+    perhaps after the disks are full. A classic session gives access to the checkpoint's own `unpersist`; on Connect
+    the server's collector must do. Frames that were read from files have nothing to free.
+    """
+    if hasattr(frame, "_jdf"):
+        plan = frame._jdf.queryExecution().logical()
+        if plan.getClass().getSimpleName() == "LogicalRDD":
+            plan.rdd().unpersist(False)
 
 
 class SparkEngine:
@@ -85,6 +101,9 @@ class SparkEngine:
         self._counts: Counts
         self._steps = 0
         self._persisted: list[DataFrame] = []
+        self._last: DataFrame | None = None
+        self._kept: list[DataFrame] = []
+        self._stale = False  # whether some ghosts have not heard what became of them, their edges being dropped
         with plain_errors():
             self._whole = self._keep(graph)
             self._graph = self._whole
@@ -114,16 +133,18 @@ class SparkEngine:
             0
         ]
 
-    def kth_place(self, k: int, status: Status) -> tuple[int, int]:
-        """Return the place of the k-th point of a status in the total order; codes are looked at only if keys tie."""
+    def kth_place(self, k: int, among: Sequence[Status]) -> tuple[int, int]:
+        """Return the place of the k-th point in the total order; codes are looked at only if keys tie."""
+        if k == 0:
+            return ABOVE_ALL, ABOVE_ALL
         states = self.board.where(F.col("kind") == superstep.BOARD)
         key, needed, equal = self._kth(
-            lambda task: states.mapInArrow(partial(_on_states, task, "key", (status,)), _BUCKETS), k
+            lambda task: states.mapInArrow(partial(_on_states, task, "key", tuple(among)), _BUCKETS), k
         )
         if needed == equal:
             return key, BELOW_ALL
         codes = partial(self._on_parts, self.board)
-        return key, self._kth(lambda task: codes(partial(_on_codes, task, status, key), _BUCKETS), needed)[0]
+        return key, self._kth(lambda task: codes(partial(_on_codes, task, tuple(among), key), _BUCKETS), needed)[0]
 
     def _kth(self, run: Callable[[Callable[[Int64Array], pa.Table]], DataFrame], k: int) -> tuple[int, int, int]:
         """Return the k-th largest value, how many of its equals belong to the top k, and how many there are.
@@ -184,7 +205,7 @@ class SparkEngine:
 
     def resume(self, board: DataFrame, number: int) -> None:
         """Go on from a board that was written down as the ``number``-th."""
-        self._steps = number
+        self._steps, self._stale = number, True
         with plain_errors():
             self._take(board)
 
@@ -193,24 +214,45 @@ class SparkEngine:
         with plain_errors():
             self._take(self.board)
 
+    def keep(self) -> object:
+        """Return the board; it stays written down."""
+        self._kept.append(self.board)
+        return self.board
+
+    def back(self, state: object) -> Counts:
+        """Start again from a kept board."""
+        self.board, self._counts = cast(DataFrame, state), replace(self._counts, undecided=0)
+        self._whole_again()
+        self._graph_points = self._counts.undecided
+        return self._counts
+
     def reopen(self) -> None:
-        """Go back to the whole graph, and have every border point posted anew."""
+        """Go back to the whole graph, and have every border point posted anew, if edges were dropped since."""
+        if self._stale:
+            self._whole_again()
+        self._graph_points = 0  # nothing is dropped from here on
+
+    def _whole_again(self) -> None:
         self._release(self._graph)
-        self._graph, self._graph_points = self._whole, 0
+        self._graph, self._graph_points, self._stale = self._whole, 0, False
         with plain_errors():
             self._take(self.superstep_frame(superstep.nothing, repost=True))
 
     def on_parts(self, parcels: DataFrame | None, work: PartWork, schema: str) -> DataFrame:
         """Run work on every part's whole graph, its board with what was posted, and ``parcels`` addressed to it."""
+        assert not self._stale, "edges were dropped: reopen first"
         board = self.board.select("part", "source", "kind", "number", "chunk", "payload")
         right = board if parcels is None else board.unionByName(parcels)
         return self._on_parts(right, work, schema)
 
     def close(self) -> None:
-        """Unpersist all that this engine persisted."""
+        """Let go of all that this engine persisted and wrote down."""
         for frame in self._persisted:
             frame.unpersist()
-        self._persisted = []
+        for board in [self._last, *self._kept]:
+            if board is not None:
+                release_checkpoint(board)
+        self._persisted, self._last, self._kept = [], None, []
 
     def _on_parts(self, right: DataFrame, work: PartWork, schema: str) -> DataFrame:
         function = of_cogroup(_cogrouped, work, self.scale)
@@ -221,9 +263,14 @@ class SparkEngine:
         """Write the new board down, then let go of the last one, and count."""
         begin = time.perf_counter()
         self._steps += 1
-        self.board = self.checkpoint(board, self._steps)
-        totals = self.board.agg(*(F.sum(name).alias(name) for name in COUNTS)).collect()[0]
-        self._counts = Counts(*(int(totals[name] or 0) for name in COUNTS))
+        last, self._last = self._last, self.checkpoint(board, self._steps)
+        self.board = self._last
+        if last is not None and all(last is not kept for kept in self._kept):
+            release_checkpoint(last)
+        row = self.board.agg(*(F.sum(name).alias(name) for name in (*COUNTS, *SUMS))).collect()[0]
+        totals = {name: int(row[name] or 0) for name in (*COUNTS, *SUMS)}
+        zero, one, two, three = (totals.pop(name) for name in SUMS)
+        self._counts = Counts(**totals, sums=(zero, one, two, three))
         log.info(
             "[%s] board %d: accepted %d, selected %d, discarded %d, undecided %d, news %d, %.1f s",
             self.run_id,
@@ -248,7 +295,7 @@ class SparkEngine:
         last, self._graph = self._graph, self._whole
         smaller = self._keep(self._on_parts(self.board, _compact, PARCEL_SCHEMA))
         self._release(last)
-        self._graph, self._graph_points = smaller, self._counts.undecided
+        self._graph, self._graph_points, self._stale = smaller, self._counts.undecided, True
         log.info("[%s] compacted the graph to %d undecided points", self.run_id, self._graph_points)
 
     def _keep(self, graph: DataFrame) -> DataFrame:
@@ -271,7 +318,7 @@ def _cogrouped(work: PartWork, scale: FixedPoint, left: pa.Table, right: pa.Tabl
 
 
 def _board_table(state: superstep.PartState) -> pa.Table:
-    return to_table(state.parcels, tuple(getattr(state.counts, name) for name in COUNTS))
+    return to_board(state.parcels, state.counts)
 
 
 def _start_parts(scale: FixedPoint, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -297,15 +344,20 @@ def _grouped_rows(groups: int, salt: int, graph: PartGraph, parcels: list[Parcel
 
 def _run_group(kernel: superstep.BoundKernel, scale: FixedPoint, table: pa.Table) -> pa.Table:
     with task():
-        return to_table(superstep.run_group(from_table(table), kernel, scale), (0,) * len(COUNTS))
+        return to_board(superstep.run_group(from_table(table), kernel, scale))
 
 
 def _on_codes(
-    function: Callable[[Int64Array], pa.Table], status: Status, key: int, graph: PartGraph, parcels: list[Parcel]
+    function: Callable[[Int64Array], pa.Table],
+    among: tuple[Status, ...],
+    key: int,
+    graph: PartGraph,
+    parcels: list[Parcel],
 ) -> pa.Table:
     board = superstep.unpack_board(of_kind(parcels, superstep.BOARD)[0].payload)
     own = slice(0, graph.n_own)
-    return function(graph.code[own][(board.status[own] == status) & (board.key[own] == key)])
+    mine = np.isin(board.status[own], np.array(among, np.int8)) & (board.key[own] == key)
+    return function(graph.code[own][mine])
 
 
 def _on_states(

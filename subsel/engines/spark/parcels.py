@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from operator import itemgetter
 from typing import Any
 
@@ -18,17 +19,25 @@ from pyspark import TaskContext
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
+from subsel.board import NO_SUMS
+from subsel.engines.base import Counts
 from subsel.errors import InputError, SubselError
 from subsel.parts.pack import Parcel, chunks
+from subsel.schema import Status
 
 log = logging.getLogger(__name__)
 
 #: Columns of `subsel.engines.base.Counts`, set on a part's board and 0 elsewhere.
-COUNTS = ("undecided", "discarded", "accepted", "selected", "news")
+COUNTS = (*(status.name.lower() for status in Status), "news")
+#: Columns of its sums.
+SUMS = ("sum_0", "sum_1", "sum_2", "sum_3")
+_SUM = pa.decimal128(38, 0)
 
 #: `number` tells parcels of one source and kind apart, `chunk` orders a parcel's pieces.
 PARCEL_SCHEMA = "part int, source int, kind string, number int, chunk int, payload binary"
-BOARD_SCHEMA = PARCEL_SCHEMA + "".join(f", {name} bigint" for name in COUNTS)
+BOARD_SCHEMA = PARCEL_SCHEMA + "".join(
+    [*(f", {name} bigint" for name in COUNTS), *(f", {name} decimal(38,0)" for name in SUMS)]
+)
 
 _ARROW_PARCELS = pa.schema(
     [
@@ -46,19 +55,27 @@ PartFunction = Callable[[int, list[Parcel]], Iterable[Parcel]]
 _MARK = "@@subsel@@"
 
 
-def to_table(parcels: Iterable[Parcel], counts: tuple[int, ...] | None = None) -> pa.Table:
-    """Return parcels as rows; with ``counts``, of the board schema, the counts on the first row."""
+def to_board(parcels: Iterable[Parcel], counts: Counts | None = None) -> pa.Table:
+    """Return parcels as rows of the board schema, the counts on the first of them."""
+    table = to_table(parcels)
+    rows = len(table)
+    for name in COUNTS:
+        value = 0 if counts is None else getattr(counts, name)
+        table = table.append_column(name, pa.array([value] + [0] * (rows - 1), pa.int64()))
+    for name, value in zip(SUMS, NO_SUMS if counts is None else counts.sums, strict=True):
+        table = table.append_column(name, pa.array([Decimal(value)] + [Decimal(0)] * (rows - 1), _SUM))
+    return table
+
+
+def to_table(parcels: Iterable[Parcel]) -> pa.Table:
+    """Return parcels as rows."""
     columns: list[list[Any]] = [[], [], [], [], [], []]
     for number, parcel in enumerate(parcels):
         for chunk, piece in enumerate(chunks(parcel.payload)):
             row = (parcel.part, parcel.source, parcel.kind, number, chunk, piece)
             for column, value in zip(columns, row, strict=True):
                 column.append(value)
-    table = pa.table(columns, schema=_ARROW_PARCELS)
-    if counts is not None:
-        for name, value in zip(COUNTS, counts, strict=True):
-            table = table.append_column(name, pa.array([value] + [0] * (len(table) - 1), pa.int64()))
-    return table
+    return pa.table(columns, schema=_ARROW_PARCELS)
 
 
 def from_table(table: pa.Table) -> list[Parcel]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from subsel import schema
 from subsel.codes import id_storage_type
-from subsel.engines.spark.parcels import BOARD_SCHEMA, COUNTS, from_table, of_group, task, to_table
+from subsel.config import SelectConfig
+from subsel.engines.spark.parcels import BOARD_SCHEMA, from_table, of_group, task, to_board
 from subsel.engines.spark.points import open_frame
 from subsel.errors import InputError
 from subsel.parts import superstep
@@ -44,13 +45,41 @@ def open_subset(spark: SparkSession, subset: Any, id_column: str) -> tuple[DataF
     return ids, rows
 
 
-def membership(points: DataFrame, ids: DataFrame, n_ids: int) -> DataFrame:
-    """Return a parcel to each part that has members of a subset, which makes them selected.
+def wished(spark: SparkSession, wish: Any, data: Any, config: SelectConfig) -> tuple[DataFrame, int]:
+    """Return the ids that a wish names, by a boolean column of the data or by ids, and their number.
+
+    Raises:
+        InputError: the column is not boolean, or ids are null or repeated.
+    """
+    if isinstance(wish, str) and "/" not in wish:
+        source, name = open_frame(spark, data)
+        if wish in source.columns:
+            kind = source.schema[wish].dataType.simpleString()
+            if kind != "boolean":
+                raise InputError(f"column {wish!r} is {kind}, but must be boolean to say who is in or out.")
+            return _count_ids(source.where(F.col(wish)).select(F.col(config.id_column).alias(schema.ID)))
+        if not Path(wish).exists():
+            raise InputError(f"{name} has no column {wish!r}; it has {', '.join(source.columns)}.")
+    if not isinstance(wish, str | Path) and not hasattr(wish, "mapInArrow"):
+        ids = pa.array(np.asarray(wish))
+        kind = "string" if len(ids) and pa.types.is_string(ids.type) else "bigint"
+        return _count_ids(spark.createDataFrame([(one,) for one in ids.to_pylist()], f"{schema.ID} {kind}"))
+    return open_subset(spark, wish, config.id_column)
+
+
+def _count_ids(ids: DataFrame) -> tuple[DataFrame, int]:
+    distinct = ids.distinct()
+    return distinct, distinct.count()
+
+
+def membership(points: DataFrame, ids: DataFrame, n_ids: int, status: Status = Status.SELECTED) -> DataFrame:
+    """Return a parcel to each part that has points among some ids, which gives them a status.
 
     Args:
         points: parcels of kind points.
         ids: one column, ``id``.
         n_ids: how many.
+        status: of the points; what decided them, too, if it is a wish of the user's.
 
     Raises:
         InputError: an id is no point's, or of another type.
@@ -63,7 +92,7 @@ def membership(points: DataFrame, ids: DataFrame, n_ids: int) -> DataFrame:
         example = ids.join(places, schema.ID, "left_anti").head()
         named = "" if example is None else f", such as {example[0]!r}"
         raise InputError(f"{n_ids - found:,} of {n_ids:,} ids of the subset are unknown{named}.")
-    return members.groupBy("part").applyInArrow(of_group(_members), BOARD_SCHEMA)
+    return members.groupBy("part").applyInArrow(of_group(_members, status), BOARD_SCHEMA)
 
 
 def _places(kind: str, table: pa.Table) -> pa.Table:
@@ -78,11 +107,10 @@ def _places(kind: str, table: pa.Table) -> pa.Table:
         return pa.table({"id": column, "part": pa.array(np.full(len(ids), parcel.part, np.int32)), "slot": slots})
 
 
-def _members(table: pa.Table) -> pa.Table:
+def _members(status: Status, table: pa.Table) -> pa.Table:
     with task():
         slot = np.sort(table.column("slot").to_numpy())
-        status = np.full(len(slot), Status.SELECTED, np.int8)
-        parcels: Iterable[Parcel] = [
-            Parcel(table.column("part")[0].as_py(), 0, superstep.FINISHED, pack(slot=slot, status=status))
-        ]
-        return to_table(parcels, (0,) * len(COUNTS))
+        column = np.full(len(slot), status, np.int8)
+        names = ("status", "decided_by") if status in (Status.INCLUDED, Status.EXCLUDED) else ("status",)
+        payload = pack(slot=slot, **dict.fromkeys(names, column))
+        return to_board([Parcel(table.column("part")[0].as_py(), int(status), superstep.FINISHED, payload)])

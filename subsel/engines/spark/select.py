@@ -10,6 +10,7 @@ from typing import Any
 
 from subsel.bounding.driver import BoundingResult
 from subsel.config import SelectConfig, resolve_size
+from subsel.constraints import Wishes
 from subsel.engines.spark.session import session_for
 from subsel.engines.spark.stages import SparkStages
 from subsel.errors import ConfigError
@@ -22,11 +23,18 @@ from subsel.rundir import RunDirectory
 
 @contextmanager
 def spark_stages(
-    engine: Any, master: str | None, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory | None
+    engine: Any,
+    master: str | None,
+    data: Any,
+    graph: Any,
+    config: SelectConfig,
+    run: Run,
+    rundir: RunDirectory | None,
+    wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
 ) -> Iterator[SparkStages]:
     """Yield stages in a session, and leave nothing of theirs in it."""
     with session_for(engine, master) as spark:
-        stages = SparkStages(spark, data, graph, config, run.id, rundir)
+        stages = SparkStages(spark, data, graph, config, run.id, rundir, wishes)
         try:
             yield stages
         finally:
@@ -44,6 +52,7 @@ def select_on_spark(
     *,
     overwrite: bool,
     rundir: RunDirectory | None,
+    wishes: Wishes,
 ) -> Report:
     """Run the pipeline in a Spark session and leave the session as it was.
 
@@ -54,7 +63,7 @@ def select_on_spark(
     """
     if output is None:
         raise ConfigError("on Spark the subset is written, never collected: give an output.")
-    with spark_stages(engine, master, data, graph, config, run, rundir) as stages:
+    with spark_stages(engine, master, data, graph, config, run, rundir, wishes) as stages:
         return run_pipeline(stages, config, run, output, overwrite=overwrite)
 
 
@@ -70,18 +79,21 @@ def build_graph(
 
 
 def bound_points(
-    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory
+    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory, wishes: Wishes
 ) -> BoundingResult:
     """Run the pipeline up to bounding into a run directory; finished stages are taken over."""
-    with spark_stages(engine, None, data, graph, config, run, rundir) as stages:
+    with spark_stages(engine, None, data, graph, config, run, rundir, wishes) as stages:
         with run.stage("read") as tell:
             points = stages.read(tell)
             k = resolve_size(config.size, points.points, points.name)
         with run.stage("neighbors") as tell:
             stages.neighbors(tell)
             spark_engine, _ = stages.engine(k)
+            needed = k - stages.constrain(k).included
         with run.stage("bounding"):
-            return stages.once("bounding", BoundingResult, partial(run_bounding, spark_engine, k, config))
+            resumable = config.bounding == "exact"
+            drive = partial(run_bounding, spark_engine, needed, config)
+            return stages.once("bounding", BoundingResult, drive, resumable=resumable)
 
 
 def score_on_spark(

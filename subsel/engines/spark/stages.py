@@ -16,13 +16,15 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from subsel import schema
+from subsel.board import hear_wishes
 from subsel.config import SelectConfig
+from subsel.constraints import Constraints, Wishes
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.engine import SparkEngine, local_checkpoint, scale_of
 from subsel.engines.spark.output import write_frame
 from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, from_table, plain_errors, task
 from subsel.engines.spark.points import SparkPoints, check_points, open_frame
-from subsel.engines.spark.scoring import membership, open_subset
+from subsel.engines.spark.scoring import membership, open_subset, wished
 from subsel.errors import ConfigError, InputError
 from subsel.greedy import kernel as greedy_kernel
 from subsel.objective import Score, expected_random, score_subset
@@ -56,11 +58,12 @@ class SparkStages:
         config: SelectConfig,
         run_id: str,
         rundir: RunDirectory | None = None,
+        wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
     ) -> None:
         if data is None:
             raise ConfigError("on Spark data is needed, with a graph too: its ids say which points there are.")
         self.spark, self.data, self.user_graph, self.config, self.run_id = spark, data, graph, config, run_id
-        self.rundir = rundir
+        self.rundir, self.wishes = rundir, wishes
         self.points: SparkPoints
         self.input: InputReport
         self.parts = 1
@@ -148,16 +151,39 @@ class SparkStages:
             finish_points=self.config.finish_points,
             run_id=self.run_id,
         )
-        self.top = self.spark_engine.kth_place(k, Status.UNDECIDED)
-        if self.rundir is not None:
-            boards = self.rundir.boards("greedy") or self.rundir.boards("bounding")
-            if boards:
-                board = self.spark.read.schema(BOARD_SCHEMA).parquet(str(boards[-1]))
-                self.spark_engine.resume(board, int(boards[-1].name.removeprefix("board-")))
-                log.info("[%s] going on from %s", self.run_id, boards[-1])
+        self.top = self.spark_engine.kth_place(k, (Status.UNDECIDED,))
+        done = [stage for stage in ("bounding", "greedy", "refine") if self.rundir and self.rundir.finished(stage)]
+        self._resumed = bool(done)
+        if done:
+            self._go_on(done[-1])
         return self.spark_engine, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
 
-    def once(self, stage: str, kind: type[T], drive: Callable[[], T]) -> T:
+    def constrain(self, k: int) -> Constraints:
+        """Decide the points that the user wants in or out."""
+        engine, wishes = self.spark_engine, self.wishes
+        assert engine is not None
+        if not wishes:
+            return Constraints()
+        points = self.assembled.where(F.col("kind") == assemble.POINTS)
+        frames, counts = {}, {}
+        with plain_errors():
+            for wish, status in ((wishes.include, Status.INCLUDED), (wishes.exclude, Status.EXCLUDED)):
+                if wish is not None:
+                    frames[status], counts[status] = wished(self.spark, wish, self.data, self.config)
+            both, example = 0, None
+            if len(frames) == 2:
+                shared = frames[Status.INCLUDED].join(frames[Status.EXCLUDED], schema.ID)
+                both = shared.count()
+                example = shared.limit(1).collect()[0][0] if both else None
+            found = Constraints(counts.get(Status.INCLUDED, 0), counts.get(Status.EXCLUDED, 0))
+            found.check(self.input.points, k, both, example)
+            if not self._resumed:
+                for status, ids in frames.items():
+                    engine.adopt(membership(points, ids, counts[status], status))
+                engine.step(hear_wishes)
+        return found
+
+    def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver with its boards in the run directory, or return what it recorded."""
         engine = self.spark_engine
         assert engine is not None
@@ -165,6 +191,11 @@ class SparkStages:
             return drive()
         done = self.rundir.finished(stage)
         if done is None:
+            if self.rundir.boards(stage):
+                if resumable:
+                    self._go_on(stage)
+                else:
+                    remove(self.rundir.path / stage)
             engine.checkpoint = partial(_write_board, self.spark, self.rundir, stage)
             result = drive()
             # Whoever resumes after this stage starts from its last board, also if it took no superstep.
@@ -174,6 +205,14 @@ class SparkStages:
             self.rundir.finish(stage, done)
             engine.checkpoint = local_checkpoint
         return kind(**done)
+
+    def _go_on(self, stage: str) -> None:
+        """Take the last board of a stage from the run directory."""
+        assert self.rundir is not None and self.spark_engine is not None
+        last = self.rundir.boards(stage)[-1]
+        board = self.spark.read.schema(BOARD_SCHEMA).parquet(str(last))
+        self.spark_engine.resume(board, int(last.name.removeprefix("board-")))
+        log.info("[%s] going on from %s", self.run_id, last)
 
     def score(self, k: int) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
