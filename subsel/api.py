@@ -67,6 +67,11 @@ class Selection:
         return np.asarray(self.table[schema.ID].to_numpy())
 
     @property
+    def upper_bound(self) -> float:
+        """What no subset of as many points can exceed, see `subsel.report.CertificateReport`."""
+        return self.report.certificate.upper_bound
+
+    @property
     def objective(self) -> float:
         """f of the subset, from the original utilities and similarities, in float64."""
         return self.report.objective.total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numba
@@ -35,6 +35,7 @@ class Board:
         news: int32, (n_news,): ghosts (numbered from n_own) that were decided since the last step and are
             not yet accounted for.
         sums: what a kernel wants summed over all parts: integers of any size, gone with the next step.
+        extra: flat arrays that only one algorithm knows, kept from step to step, such as dual variables.
     """
 
     key: Int64Array
@@ -43,6 +44,7 @@ class Board:
     decided_by: npt.NDArray[np.int8]
     news: Int32Array
     sums: tuple[int, int, int, int] = NO_SUMS
+    extra: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     @classmethod
     def start(cls, graph: PartGraph) -> Board:

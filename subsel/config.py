@@ -77,6 +77,10 @@ class SelectConfig(BaseModel):
     """γ: how much of the way from n to k partitioned greedy leaves for later rounds."""
     refine: int = Field(default=8, ge=0)
     """Passes of swap refinement after greedy, which end sooner if nothing is gained; 0: none."""
+    certify: int = Field(default=0, ge=0)
+    """Iterations that lower the upper bound on the best possible f; 0: only what bounding proves for free."""
+    certify_gap: float = Field(default=0.0, ge=0, lt=1)
+    """Stop certifying once so much of what could be gained over a random subset, or less, is left open."""
 
     part_points: int | None = Field(default=None, ge=100)
     """Points per part on Spark; None: as many as make 24 MiB of vectors, between 10,000 and 200,000."""

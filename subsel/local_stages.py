@@ -128,6 +128,12 @@ class LocalStages:
         """Run a stage's driver: on one machine stages take seconds, and none is kept."""
         return drive()
 
+    def expected_random(self, k: int) -> float:
+        """Return the expectation of f over all subsets of k points."""
+        part, scale = self.part, self.part.fixed_point
+        utility, edges = float(part.utility.sum()), float(part.similarity.sum(dtype=np.float64)) / 2
+        return objective.expected_random(self.points.n, k, utility, edges, scale.alpha, scale.beta)
+
     def score(self, k: int) -> ObjectiveReport:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
         part, board = self.part, self.local.board
@@ -163,14 +169,7 @@ class LocalStages:
             total=own.total,
             utility=own.utility,
             similarity=own.similarity,
-            random=objective.expected_random(
-                self.points.n,
-                k,
-                float(part.utility.sum()),
-                float(part.similarity.sum(dtype=np.float64)) / 2,
-                alpha,
-                beta,
-            ),
+            random=self.expected_random(k),
             top_utility=self._score_of(by_utility).total,
         )
 

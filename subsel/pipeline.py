@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from subsel.bounding.approximate import bound_approximately
+from subsel.bounding.certificate import CertificateResult, certify, free_bound
 from subsel.bounding.driver import BoundingResult, bound
 from subsel.config import SelectConfig, resolve_size
 from subsel.constraints import Constraints
@@ -20,6 +21,7 @@ from subsel.greedy.refine import RefineResult, refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction
 from subsel.report import (
     BoundingReport,
+    CertificateReport,
     ConstraintsReport,
     FixedPointReport,
     GraphReport,
@@ -66,6 +68,9 @@ class Stages(Protocol):
             resumable: whether the driver gives the same result if it starts from a board in the midst of a run.
         """
 
+    def expected_random(self, k: int) -> float:
+        """Return the expectation of f over all subsets of k points."""
+
     def score(self, k: int) -> ObjectiveReport:
         """Rank the subset that the engine's boards hold, compute its gains and what it is compared with."""
 
@@ -96,7 +101,7 @@ def run_pipeline(
         wishes = stages.constrain(k)
     with run.stage("bounding") as tell:
         tell("rounds", 0)
-        drive_bounding = partial(run_bounding, engine, k - wishes.included, config)
+        drive_bounding = partial(run_bounding, engine, k - wishes.included, config, fixed_point.tie_bits)
         resumable = config.bounding == "exact"
         bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
     with run.stage("greedy") as tell:
@@ -109,10 +114,19 @@ def run_pipeline(
         picked = stages.once("greedy", GreedyResult, drive_greedy, resumable=resumable)
     with run.stage("refine") as tell:
         tell("passes", 0)
-        refined = stages.once("refine", RefineResult, partial(run_refine, engine, config), resumable=False)
+        refined = RefineResult(0, 0, 0)
+        if config.refine:
+            refined = stages.once("refine", RefineResult, partial(run_refine, engine, config), resumable=False)
+    random = stages.expected_random(k)
+    with run.stage("certify") as tell:
+        tell("iterations", 0)
+        certified = CertificateResult(None, 0)
+        if config.certify:
+            drive_certify = partial(run_certify, engine, config, fixed_point, random)
+            certified = stages.once("certify", CertificateResult, drive_certify, resumable=False)
     with run.stage("rank"):
         as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
-        restart = not as_picked or refined.exchanged > 0 or config.greedy != "exact"
+        restart = not as_picked or refined.exchanged > 0 or config.greedy != "exact" or config.certify > 0
         order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
     with run.stage("score"):
         scores = stages.score(k)
@@ -126,7 +140,7 @@ def run_pipeline(
         graph=graph,
         fixed_point=fixed_point,
         constraints=ConstraintsReport(**asdict(wishes)),
-        bounding=BoundingReport(method=config.bounding, **asdict(bounds)),
+        bounding=BoundingReport(method=config.bounding, **_without(asdict(bounds), "upper_bound")),
         greedy=GreedyReport(method=config.greedy, **asdict(picked)),
         refine=RefineReport(
             passes=refined.passes,
@@ -134,6 +148,7 @@ def run_pipeline(
             gained=math.ldexp(refined.gained, -fixed_point.fraction_bits),
         ),
         objective=scores,
+        certificate=_certificate(scores, bounds, certified, graph, k, fixed_point),
         seconds=dict(run.seconds),
     )
     with run.stage("write"):
@@ -141,23 +156,20 @@ def run_pipeline(
     return report.model_copy(update={"seconds": dict(run.seconds)})
 
 
-def run_bounding(engine: Engine, k: int, config: SelectConfig) -> BoundingResult:
-    """Bound by the method of the config."""
+def run_bounding(engine: Engine, k: int, config: SelectConfig, tie_bits: int) -> BoundingResult:
+    """Bound by the method of the config, and note what is proved about the best f by that alone."""
     tight = config.bounding_rank == "tight"
-    match config.bounding:
-        case "exact":
-            return bound(engine, k, tight=tight)
-        case "approximate":
-            return bound_approximately(
-                engine,
-                k,
-                share=config.sample_share,
-                weighted=config.sampling == "weighted",
-                seed=config.seed,
-                tight=tight,
-            )
-        case "off":
-            return BoundingResult(0, 0, 0)
+    if config.bounding == "exact":
+        found = bound(engine, k, tight=tight)
+        return replace(found, upper_bound=free_bound(engine, k - found.accepted, tie_bits))
+    upper_bound = free_bound(engine, k, tie_bits)  # what is not certain comes after
+    found = BoundingResult(0, 0, 0)
+    if config.bounding == "approximate":
+        weighted = config.sampling == "weighted"
+        found = bound_approximately(
+            engine, k, share=config.sample_share, weighted=weighted, seed=config.seed, tight=tight
+        )
+    return replace(found, upper_bound=upper_bound)
 
 
 def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str) -> GreedyResult:
@@ -177,7 +189,38 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str) -> 
 
 
 def run_refine(engine: Engine, config: SelectConfig) -> RefineResult:
-    """Refine the subset by swaps, if the config says so."""
-    if config.refine:
-        engine.reopen()
+    """Refine the subset by swaps."""
+    engine.reopen()
     return refine(engine, config.refine)
+
+
+def run_certify(
+    engine: Engine, config: SelectConfig, fixed_point: FixedPointReport, random: float
+) -> CertificateResult:
+    """Lower the upper bound by dual variables."""
+    engine.reopen()
+    units = round(math.ldexp(random, fixed_point.fraction_bits))
+    return certify(engine, config.certify, fixed_point.tie_bits, gap=config.certify_gap, random=units)
+
+
+def _certificate(
+    scores: ObjectiveReport,
+    bounds: BoundingResult,
+    certified: CertificateResult,
+    graph: GraphReport,
+    k: int,
+    fixed_point: FixedPointReport,
+) -> CertificateReport:
+    """Return the least upper bound that is proved, in the units of f, with what rounding to fixed point may hide."""
+    found = bounds.upper_bound if certified.bound is None else min(bounds.upper_bound, certified.bound)
+    rounding = math.ldexp(k + graph.edges, -fixed_point.fraction_bits - 1)
+    upper = math.ldexp(found, -fixed_point.fraction_bits) + rounding
+    span = upper - scores.random
+    share = (scores.total - scores.random) / span if span > 0 else 1.0
+    return CertificateReport(
+        upper_bound=upper, gap=upper - scores.total, share=min(share, 1.0), iterations=certified.iterations
+    )
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}

@@ -91,6 +91,19 @@ class ObjectiveReport(_Section):
     top_utility: float
 
 
+class CertificateReport(_Section):
+    """What is proved about the best possible f: it is at most ``upper_bound``.
+
+    ``gap`` is upper_bound - f; ``share`` (f - random) / (upper_bound - random), at most the true share of what could be
+    gained over a random subset. Without iterations the bound is what bounding alone proves.
+    """
+
+    upper_bound: float
+    gap: float
+    share: float
+    iterations: int
+
+
 class Report(_Section):
     """One selection. Serialised it is the manifest."""
 
@@ -108,4 +121,5 @@ class Report(_Section):
     greedy: GreedyReport
     refine: RefineReport
     objective: ObjectiveReport
+    certificate: CertificateReport
     seconds: dict[str, float]

@@ -1,7 +1,7 @@
 """The run directory: what a long run has finished, so that it can go on after a crash or with other sizes.
 
     graph/ points/          the assembled graph and the ids of its points, by part
-    bounding/ greedy/ refine/       the last boards of each stage
+    bounding/ greedy/ refine/ certify/      the last boards of each stage
     manifest.json           one entry per finished stage, written last, with fingerprints
 
 A stage is done when its entry is there. Entries carry the fingerprint of all options that the stage depends on, and the
@@ -49,6 +49,7 @@ STAGES = {
     "bounding": _BOUNDING_OPTIONS,
     "greedy": _GREEDY_OPTIONS,
     "refine": (*_GREEDY_OPTIONS, "refine"),
+    "certify": (*_GREEDY_OPTIONS, "refine", "certify", "certify_gap"),
 }
 _FOLDERS = ("points", *STAGES)
 

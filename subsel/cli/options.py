@@ -105,6 +105,10 @@ method_options = _group(
     click.option(
         "--refine", type=int, help=f"Passes of swap refinement at most, 0 for none.  [default: {_default('refine')}]"
     ),
+    click.option(
+        "--certify", type=int, help="Iterations that lower the upper bound on the best objective.  [default: 0]"
+    ),
+    click.option("--certify-gap", type=float, help="Stop certifying at this gap, such as 0.05.  [default: 0]"),
     click.option("--gamma", type=float, help=f"Factor of the rounds' targets.  [default: {_default('gamma')}]"),
 )
 

@@ -57,6 +57,10 @@ def report_table(report: Report) -> Table:
     table.add_row(
         "objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}"
     )
+    proof = report.certificate
+    how = f"{proof.iterations} iterations" if proof.iterations else "by bounding alone; --certify 100 lowers it"
+    table.add_row("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset of {report.k:,} points scores more")
+    table.add_row("  certified", f"{proof.share:.1%} of what the best could gain over random, gap {proof.gap:,.4f}")
     table.add_row("  top utility", f"{score.top_utility:,.4f} {_compared(score.total, score.top_utility)}")
     table.add_row("  random", f"{score.random:,.4f} {_compared(score.total, score.random)} (expectation)")
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())

@@ -22,6 +22,8 @@ from subsel.schema import Status
 #: (`subsel.parts.regroup`); and news of those, accounted for there as far as they count.
 BOARD, POST, FINISHED, SETTLED, UNDECIDED = "board", "post", "finished", "settled", "undecided"
 
+_EXTRA = "extra_"
+
 #: A kernel with its parameters bound.
 BoundKernel = Callable[[PartGraph, Board], None]
 
@@ -58,12 +60,15 @@ def unpack_graph(part: int, payload: bytes, fixed_point: FixedPoint) -> PartGrap
 
 def pack_board(board: Board) -> bytes:
     """Return a board without its news, which are delivered anew."""
-    return pack(key=board.key, status=board.status, lower=board.lower, decided_by=board.decided_by)
+    extra = {_EXTRA + name: column for name, column in board.extra.items()}
+    return pack(key=board.key, status=board.status, lower=board.lower, decided_by=board.decided_by, **extra)
 
 
 def unpack_board(payload: bytes) -> Board:
     """Return a board with no news."""
-    return Board(news=np.empty(0, np.int32), **unpack(payload))
+    arrays = unpack(payload)
+    extra = {name.removeprefix(_EXTRA): arrays.pop(name) for name in list(arrays) if name.startswith(_EXTRA)}
+    return Board(news=np.empty(0, np.int32), **arrays, extra=extra)
 
 
 def start(graph: PartGraph) -> PartState:

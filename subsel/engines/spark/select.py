@@ -88,11 +88,11 @@ def bound_points(
             k = resolve_size(config.size, points.points, points.name)
         with run.stage("neighbors") as tell:
             stages.neighbors(tell)
-            spark_engine, _ = stages.engine(k)
+            spark_engine, scale = stages.engine(k)
             needed = k - stages.constrain(k).included
         with run.stage("bounding"):
             resumable = config.bounding == "exact"
-            drive = partial(run_bounding, spark_engine, needed, config)
+            drive = partial(run_bounding, spark_engine, needed, config, scale.tie_bits)
             return stages.once("bounding", BoundingResult, drive, resumable=resumable)
 
 

@@ -152,7 +152,11 @@ class SparkStages:
             run_id=self.run_id,
         )
         self.top = self.spark_engine.kth_place(k, (Status.UNDECIDED,))
-        done = [stage for stage in ("bounding", "greedy", "refine") if self.rundir and self.rundir.finished(stage)]
+        done = [
+            stage
+            for stage in ("bounding", "greedy", "refine", "certify")
+            if self.rundir and self.rundir.finished(stage)
+        ]
         self._resumed = bool(done)
         if done:
             self._go_on(done[-1])
@@ -214,6 +218,12 @@ class SparkStages:
         self.spark_engine.resume(board, int(last.name.removeprefix("board-")))
         log.info("[%s] going on from %s", self.run_id, last)
 
+    def expected_random(self, k: int) -> float:
+        """Return the expectation of f over all subsets of k points."""
+        utility, edges = (sum(shape[name] for shape in self.shapes) for name in ("utility_sum", "similarity_sum"))
+        config = self.config
+        return expected_random(self.input.points, k, utility, edges / 2, config.alpha, config.similarity_weight)
+
     def score(self, k: int) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
         engine = self.spark_engine
@@ -236,19 +246,11 @@ class SparkStages:
             totals = self._totals(engine)
         if begin != k:
             raise AssertionError(f"{begin} points are selected, not {k}")
-        config = self.config
         return ObjectiveReport(
             total=totals["utility"] - totals["similarity"],
             utility=totals["utility"],
             similarity=totals["similarity"],
-            random=expected_random(
-                self.input.points,
-                k,
-                sum(shape["utility_sum"] for shape in self.shapes),
-                sum(shape["similarity_sum"] for shape in self.shapes) / 2,
-                config.alpha,
-                config.similarity_weight,
-            ),
+            random=self.expected_random(k),
             top_utility=totals["top_utility"],
         )
 

@@ -1,0 +1,118 @@
+"""What refinement and reverse greedy add to centralised greedy, and how much of the best possible is certified.
+
+python -m benchmarks.beyond_greedy [--points 20000] [--iterations 100] [--graphs clusters ring]
+
+Scores are normalised as in the paper: centralised greedy is 100, partitioned greedy with 32 partitions and one round 0.
+`certified` is (f - random) / (upper bound - random) of the refined subset, at most the share of what any subset could
+gain over a random one. `edges` is the same with variables on edges only. Graphs: `clusters` has the ten nearest
+neighbours of demo points (clusters, near duplicates: many cliques); `ring` has ten random near neighbours per point.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+
+import numpy as np
+
+from benchmarks.common import local_graph, machine
+from benchmarks.paper_tables import Problem, partitioned, selected
+from subsel import SelectConfig, demo
+from subsel.bounding.certificate import certify
+from subsel.engines.local import LocalEngine
+from subsel.greedy.exact import exact_greedy
+from subsel.greedy.refine import refine
+from subsel.greedy.reverse import directed_greedy, reverse_greedy
+from subsel.local_stages import LocalStages
+
+ALPHAS = (0.9, 0.5, 0.1)
+SHARES = (0.1, 0.5, 0.8)
+
+
+def timed(work, *arguments, **options):  # type: ignore[no-untyped-def]
+    """Return a call's result and seconds."""
+    begin = time.perf_counter()
+    result = work(*arguments, **options)
+    return result, time.perf_counter() - begin
+
+
+def certified(
+    problem: Problem, engine: LocalEngine, iterations: int, score: float, random: float, *, cliques: bool = True
+) -> float:
+    """Return the certified share of the engine's subset."""
+    scale = problem.part.fixed_point
+    bound = certify(engine, iterations, scale.tie_bits, cliques=cliques).bound
+    assert bound is not None
+    upper = math.ldexp(bound, -scale.fraction_bits)
+    assert upper >= score - 1e-6 * abs(score)
+    return (score - random) / (upper - random)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=20_000)
+    parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--graphs", nargs="+", default=["clusters", "ring"])
+    arguments = parser.parse_args()
+    n = arguments.points
+    print(machine())
+    print(
+        f"{n:,} points; greedy 100, partitioned 32 x 1 round 0; refine: up to 8 passes; {arguments.iterations} iterations\n"
+    )
+    print("graph     alpha  share  reverse  refined  fwd+ref     gained   passes  refine s  certified  edges  seconds")
+    for kind in arguments.graphs:
+        data = demo.demo_table(n) if kind == "clusters" else None
+        graph = None if kind == "clusters" else local_graph(n)
+        utility = None if kind == "clusters" else np.random.default_rng(1).random(n)
+        for alpha in ALPHAS:
+            stages = LocalStages(data, graph, utility, SelectConfig(alpha=alpha))
+            stages.read(lambda what, share: None)
+            stages.neighbors(lambda what, share: None)
+            stages.engine(1)
+            graph = stages.graph
+            problem = Problem(graph, stages.part)
+            for share in SHARES:
+                row(kind, problem, stages, share, arguments.iterations)
+
+
+def row(kind: str, problem: Problem, stages: LocalStages, share: float, iterations: int) -> None:
+    """Print one row of the table."""
+    n, alpha = problem.graph.n, problem.part.fixed_point.alpha
+    k = round(share * n)
+    random = stages.expected_random(k)
+    engine = problem.engine()
+    exact_greedy(engine, k)
+    forward = problem.score(selected(engine))
+    refine(engine, 8)
+    forward_refined = problem.score(selected(engine))
+    worst = partitioned(problem, k, 32, 1, adaptive=False)
+
+    def normal(score: float) -> float:
+        return 100 * (score - worst) / (forward - worst)
+
+    engine = problem.engine()
+    reverse_greedy(engine, k)
+    reverse = problem.score(selected(engine))
+
+    engine = problem.engine()
+    directed_greedy(engine, k, "reverse" if share > 0.4 else "forward")
+    before = problem.score(selected(engine))
+    result, refining = timed(refine, engine, 8)
+    after = problem.score(selected(engine))
+    gained = math.ldexp(result.gained, -problem.part.fixed_point.fraction_bits)
+    assert abs(after - before - gained) < 1e-6 * max(1.0, abs(after))
+    copy = engine.keep()
+    with_cliques, seconds = timed(certified, problem, engine, iterations, after, random)
+    engine.back(copy)
+    edges_only = certified(problem, engine, iterations, after, random, cliques=False)
+    scores = f"{normal(reverse):7.2f}  {normal(after):7.2f}  {normal(forward_refined):7.2f}"
+    print(
+        f"{kind:8s}  {alpha:5.1f}  {share:5.0%}  {scores}"
+        f"  {gained:9.3f}  {result.passes:7d}  {refining:8.3f}  {with_cliques:9.4f}  {edges_only:5.3f}  {seconds:7.2f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""An upper bound on the best possible f, by dual variables on edges and small cliques (docs/certificate.md).
+
+For 0 <= μ_e <= w_e on every edge, w_e x_i x_j >= μ_e (x_i + x_j - 1), so for every S of k points
+
+    f(S) <= Σ_e μ_e + Σ of the k largest (a_i - Σ over edges e of i of μ_e).
+
+In a clique whose edges all weigh at least w, s chosen points cost w s(s-1)/2 >= w (t s - t(t+1)/2) for any integer t: tighter
+than edge by edge where about half of the points are chosen, because s is whole. All variables are integers in the units
+of the keys, so the bound does not depend on the order of sums, nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from subsel.board import Board
+from subsel.bounding import certificate_kernel as kernel
+from subsel.engines.base import Counts, Engine
+from subsel.graph import PartGraph
+from subsel.greedy.refine import exact_sum
+from subsel.schema import FIRST_MEMBER, Status
+
+log = logging.getLogger(__name__)
+
+_FREE = (Status.SELECTED, Status.DISCARDED)
+#: Largest clique that gets variables of its own.
+CLIQUE_POINTS = 5
+#: The width of the smoothed "is among the k largest" falls to this share of what it is at first.
+_LAST_WIDTH = 1e-3
+#: Share of the iterations before cliques come in, and the width at which it starts to fall anew then.
+_EDGES_ONLY = 0.3
+_CLIQUE_WIDTH = 0.5
+#: Points within so many widths of the threshold are open: neither clearly in nor clearly out.
+_OPEN = 10.0
+_CLIQUE_ROWS = {"members": CLIQUE_POINTS, "turn": 2, "clique_mu": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateResult:
+    """An upper bound on f, in units of 2^-fraction_bits, and the iterations that it took; None if none was asked for."""
+
+    bound: int | None
+    iterations: int
+
+
+def free_bound(engine: Engine, k: int, tie_bits: int) -> int:
+    """Return Σ over members of what they add, and of the k largest U_max over undecided points.
+
+    A bound on f of every subset that has the present members and k undecided points: with exact bounding, or only
+    the user's wishes, that includes every optimum.
+
+    Args:
+        engine: holds the graph.
+        k: points still needed, 0 <= k <= number undecided.
+        tie_bits: of the keys.
+    """
+    threshold = engine.kth_largest("key", k, (Status.UNDECIDED,))
+    counts = engine.step(measure_upper, threshold=threshold)
+    return _bound(counts, k, threshold, tie_bits)
+
+
+def certify(
+    engine: Engine, iterations: int, tie_bits: int, *, gap: float = 0.0, random: int = 0, cliques: bool = True) -> CertificateResult:
+    """Lower the bound by projected subgradient steps, beginning with μ = w inside the present subset.
+
+    Every μ is valid, so it may stop at any time. The subgradient is smoothed: a point counts as among the k largest by
+    degrees, by its distance from the k-th largest value, over a width that falls from iteration to iteration. Each of
+    these is one superstep and one order statistic. Cliques are found inside parts; the user's included
+    points are in every subset that is bounded, the excluded ones in none.
+
+    Args:
+        engine: holds the whole graph (`Engine.reopen`); nothing is undecided. Keys are lost.
+        iterations: upper limit.
+        tie_bits: of the keys.
+        gap: end once (bound - f) / (bound - random) is this or less.
+        random: f of a random subset, in units of 2^-fraction_bits.
+        cliques: False for variables on edges only.
+    """
+    engine.step(tell_degree)
+    counts = engine.step(arm)
+    k, free = counts.selected, counts.selected + counts.discarded
+    twice_f, twice_included = counts.sums[:2]
+    if k == 0:
+        engine.step(forget)
+        return CertificateResult(twice_included // 2, 0)
+    threshold = engine.kth_largest("key", k, _FREE)
+    reach = max(engine.kth_largest("key", 1, _FREE) - threshold, threshold - engine.kth_largest("key", free, _FREE))
+    widths = _widths(max(reach >> tie_bits, 1), iterations, cliques=cliques)
+    best, number = None, 0
+    for number, (width, begins) in enumerate([*widths, (0, False)]):
+        if number:
+            threshold = engine.kth_largest("key", k, _FREE)
+        if begins:
+            engine.step(add_cliques, threshold=threshold, width=round(_OPEN * widths[number - 1][0]))
+            threshold = engine.kth_largest("key", k, _FREE)
+        counts = engine.step(descend, threshold=threshold, width=width)
+        bound = _bound(counts, k, threshold, tie_bits) + -(-twice_included // 2)
+        best = bound if best is None else min(best, bound)
+        if number % 10 == 0:
+            log.info("certificate, iteration %d of %d: upper bound %d (fixed point)", number, iterations, best)
+        if best - twice_f / 2 <= gap * (best - random):
+            break
+    engine.step(forget)
+    return CertificateResult(best, number)
+
+
+def _widths(reach: int, iterations: int, *, cliques: bool) -> list[tuple[int, bool]]:
+    """Return each iteration's width, and whether cliques come in before it, where it starts to fall anew."""
+    first = max(1, round(_EDGES_ONLY * iterations)) if cliques else iterations
+    falls = [_LAST_WIDTH ** ((i + 1) / first) for i in range(first)]
+    second = iterations - first
+    falls += [_CLIQUE_WIDTH * (_LAST_WIDTH / _CLIQUE_WIDTH) ** ((i + 1) / second) for i in range(second)]
+    return [(max(1, round(reach * fall)), i == first) for i, fall in enumerate(falls)]
+
+
+def _bound(counts: Counts, k: int, threshold: int, tie_bits: int) -> int:
+    """Return k · threshold + what the k largest have above it + half of the second sum + the third."""
+    above, twice, constant, _ = counts.sums
+    return (k * (threshold >> tie_bits) if k else 0) + above + -(-twice // 2) + constant
+
+
+def measure_upper(graph: PartGraph, board: Board, /, *, threshold: int) -> None:
+    """Leave sums for `free_bound`: of undecided points above the threshold, and of the members, twice."""
+    board.absorb_news(graph)
+    own, bits = slice(0, graph.n_own), graph.fixed_point.tie_bits
+    status, gain = board.status[own], board.key[own] >> bits
+    over = (status == Status.UNDECIDED) & (gain > threshold >> bits)
+    decided = (board.status == Status.INCLUDED) | (board.status == Status.ACCEPTED)
+    board.sums = (exact_sum(gain[over] - (threshold >> bits)), _twice(graph, decided), 0, 0)
+
+
+def tell_degree(graph: PartGraph, board: Board, /) -> None:
+    """Post every own point's degree, as its key."""
+    board.news = np.empty(0, np.int32)
+    board.key[: graph.n_own] = np.diff(graph.indptr)
+
+
+def arm(graph: PartGraph, board: Board, /) -> None:
+    """Start the edges' variables at what the present subset pays, and compute every own point's value."""
+    board.news = np.empty(0, np.int32)
+    own, bits = slice(0, graph.n_own), graph.fixed_point.tie_bits
+    rows = (graph.indptr, graph.indices)
+    first = graph.fixed_point.keys(graph.utility[own], graph.code[own]) >> bits
+    cap = kernel.free_capacity(*rows, graph.weight, board.status)
+    board.extra = {
+        "degree": board.key[graph.n_own :].copy(),
+        "base": kernel.base_values(*rows, graph.weight, first, board.status),
+        "cap": cap,
+        "mu": kernel.start(*rows, cap, board.status),
+        **{name: np.empty(0, np.int64) for name in ("size", "least", "turn", "clique_mu")},
+        "members": np.empty(0, np.int32),
+    }
+    _value(graph, board)
+    board.sums = (_twice(graph, board.status >= FIRST_MEMBER), _twice(graph, board.status == Status.INCLUDED), 0, 0)
+
+
+def add_cliques(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
+    """Find cliques among own points that are still near the threshold, and give them their share of the edges' weights.
+
+    Edges do well where a point is clearly in or out; only among the others is their bound loose.
+    """
+    board.news = np.empty(0, np.int32)
+    bits, extra = graph.fixed_point.tie_bits, board.extra
+    free = (board.status == Status.SELECTED) | (board.status == Status.DISCARDED)
+    near = free & (np.abs((board.key >> bits) - (threshold >> bits)) <= width)
+    rows = (graph.indptr, graph.indices)
+    members, size, least = kernel.find_cliques(*rows, graph.weight, near, CLIQUE_POINTS)
+    kernel.take_capacity(*rows, extra["cap"], members, size, least)
+    np.minimum(extra["mu"], extra["cap"], out=extra["mu"])
+    turn = kernel.clique_turns(members, size, board.status)
+    extra |= {"members": members.reshape(-1), "size": size, "least": least, "turn": turn.reshape(-1)}
+    extra["clique_mu"] = kernel.clique_start(turn, least).reshape(-1)
+    _value(graph, board)
+
+
+def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
+    """Leave sums that give the present bound, then move the variables against the smoothed subgradient.
+
+    Args:
+        graph: the whole of this part.
+        board: with `arm`'s variables.
+        threshold: the k-th largest key of all free points.
+        width: of the smoothing, in units of gains; 0 only measures.
+    """
+    board.news = np.empty(0, np.int32)
+    own, bits = slice(0, graph.n_own), graph.fixed_point.tie_bits
+    extra, level = board.extra, threshold >> bits
+    value = board.key >> bits
+    free = (board.status == Status.SELECTED) | (board.status == Status.DISCARDED)
+    over = free[own] & (value[own] > level)
+    members, size, turn, clique_mu = _cliques(board)
+    constant = kernel.clique_constant(turn, clique_mu)
+    board.sums = (exact_sum(value[own][over] - level), exact_sum(extra["mu"]), constant, 0)
+    if width == 0:
+        return
+    # By degrees, in 1024ths: 0 below the width around the threshold, 1024 above it.
+    x = np.clip(512 + (np.clip(value - level, -width, width) * 512) // width, 0, 1024)
+    x[~free] = 0
+    degree = np.concatenate([np.diff(graph.indptr), extra["degree"]])
+    kernel.move_edges(graph.indptr, graph.indices, extra["cap"], extra["mu"], x, degree, width)
+    kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, degree, width)
+    _value(graph, board)
+
+
+def forget(graph: PartGraph, board: Board, /) -> None:
+    """Drop the variables."""
+    board.news = np.empty(0, np.int32)
+    board.extra = {}
+
+
+def _value(graph: PartGraph, board: Board) -> None:
+    """Set own keys to a_i less the variables of i's edges and cliques."""
+    bits, extra = graph.fixed_point.tie_bits, board.extra
+    load = kernel.loads(graph.indptr, extra["mu"], *_cliques(board))
+    tie = graph.code[: graph.n_own] & ((1 << bits) - 1)
+    board.key[: graph.n_own] = ((extra["base"] - load) << bits) | tie
+
+
+def _cliques(board: Board) -> tuple[Any, Any, Any, Any]:
+    """Return members, size, turn and variables of the cliques, in rows."""
+    extra = board.extra
+    rows = len(extra["size"])
+    members, turn, mu = (extra[name].reshape(rows, w) for name, w in _CLIQUE_ROWS.items())
+    return members, extra["size"], turn, mu
+
+
+def _twice(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:
+    """Return this part's share of twice f of some points (own and ghosts)."""
+    own, bits = slice(0, graph.n_own), graph.fixed_point.tie_bits
+    first = graph.fixed_point.keys(graph.utility[own], graph.code[own]) >> bits
+    inside = kernel.weight_to(graph.indptr, graph.indices, graph.weight, members)
+    return exact_sum((2 * first - inside)[members[own]])

@@ -1,0 +1,195 @@
+"""Upper bounds hold: against brute force, for any variables, on any parts, with wishes."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import subsel
+from subsel.board import hear_wishes
+from subsel.bounding import certificate_kernel
+from subsel.bounding.certificate import CLIQUE_POINTS, certify, descend, free_bound
+from subsel.bounding.driver import bound
+from subsel.engines.local import LocalEngine
+from subsel.schema import Status
+from tests.reference import all_optima, fixed_objective, make_graph, make_part
+from tests.split_engine import SplitEngine, parts_of
+from tests.strategies import problems
+
+
+def optimum(part, k, included=(), excluded=()):
+    free = [v for v in range(part.n_own) if v not in included and v not in excluded]
+    subsets = itertools.combinations(free, k - len(included))
+    return max(fixed_objective(part, {*subset, *included}) for subset in subsets)
+
+
+def with_subset(engine, subset):
+    status = engine.board.status
+    status[:] = [Status.SELECTED if v in subset else Status.DISCARDED for v in range(len(status))]
+    return engine
+
+
+@given(problems(max_n=12), st.integers(0, 30), st.data())
+def test_the_bound_is_above_the_optimum(problem, iterations, data):
+    n, edges, utility, alpha, beta, k = problem
+    part = make_part(make_graph(n, edges), utility, alpha, beta)
+    subset = set(data.draw(st.permutations(range(n)))[:k])
+    engine = with_subset(LocalEngine(part), subset)
+    result = certify(engine, iterations, part.fixed_point.tie_bits)
+    best = optimum(part, k)
+    assert result.bound >= best
+    assert engine.board.extra == {}
+    start = with_subset(LocalEngine(part), subset)
+    assert result.bound <= certify(start, 0, part.fixed_point.tie_bits).bound
+
+
+@given(problems(max_n=12), st.integers(0, 2**32 - 1))
+def test_any_variables_are_valid(problem, seed):
+    """Random variables within their limits, not ones that an iteration would choose."""
+    n, edges, utility, alpha, beta, k = problem
+    part = make_part(make_graph(n, edges), utility, alpha, beta)
+    rng = np.random.default_rng(seed)
+    rows = (part.indptr, part.indices)
+    usable = np.ones(n, np.bool_)
+    members, size, weight = certificate_kernel.find_cliques(*rows, part.weight, usable, CLIQUE_POINTS)
+    cap = certificate_kernel.free_capacity(*rows, part.weight, np.full(n, Status.SELECTED, np.int8))
+    certificate_kernel.take_capacity(*rows, cap, members, size, weight)
+    assert (cap >= 0).all()
+    mu = np.floor(rng.random(len(cap)) * (cap + 1)).astype(np.int64)
+    for v in range(n):  # the same in both directions
+        for e in range(part.indptr[v], part.indptr[v + 1]):
+            back = certificate_kernel._edge(*rows, part.indices[e], v)
+            mu[back] = mu[e] if part.indices[e] > v else mu[back]
+    turn = rng.integers(0, 6, (len(size), 2))
+    clique_mu = np.zeros((len(size), 2), np.int64)
+    clique_mu[:, 0] = np.floor(rng.random(len(size)) * (weight + 1))
+    clique_mu[:, 1] = np.floor(rng.random(len(size)) * (weight - clique_mu[:, 0] + 1))
+    bits = part.fixed_point.tie_bits
+    first = part.fixed_point.keys(part.utility, part.code) >> bits
+    value = first - certificate_kernel.loads(part.indptr, mu, members, size, turn, clique_mu)
+    constant = certificate_kernel.clique_constant(turn, clique_mu)
+    found = int(mu.sum()) // 2 + constant + int(np.sort(value)[::-1][:k].sum())
+    assert found >= optimum(part, k)
+
+
+def test_cliques_share_no_edge_and_are_cliques(rng):
+    n = 300
+    edges = {(int(a), int(b)): 1 + float(rng.random()) for a, b in rng.integers(0, 40, (2 * n, 2)) if a != b}
+    part = make_part(make_graph(n, edges), rng.random(n), 0.5, 0.5)
+    rows = (part.indptr, part.indices)
+    usable = np.ones(n, np.bool_)
+    members, size, weight = certificate_kernel.find_cliques(*rows, part.weight, usable, CLIQUE_POINTS)
+    assert len(size) > 30
+    assert set(size.tolist()) >= {3, 4, 5}
+    seen = set()
+    for clique, points, low in zip(members, size, weight, strict=True):
+        found = [certificate_kernel._edge(*rows, a, b) for a, b in itertools.combinations(clique[:points], 2)]
+        assert min(found) >= 0
+        assert not seen & set(found)
+        seen |= set(found)
+        assert low == min(part.weight[e] for e in found)
+
+
+@given(problems(max_n=11), st.data())
+def test_wishes_are_part_of_the_problem(problem, data):
+    n, edges, utility, alpha, beta, k = problem
+    part = make_part(make_graph(n, edges), utility, alpha, beta)
+    order = data.draw(st.permutations(range(n)))
+    n_in = data.draw(st.integers(0, k))
+    n_out = data.draw(st.integers(0, n - k))
+    included, excluded = set(order[:n_in]), set(order[n - n_out :])
+    best = optimum(part, k, included, excluded)
+
+    engine = LocalEngine(part)
+    engine.board.status[list(included)] = Status.INCLUDED
+    engine.board.status[list(excluded)] = Status.EXCLUDED
+    engine.step(hear_wishes)
+    bits = part.fixed_point.tie_bits
+    assert free_bound(engine, k - n_in, bits) >= best
+    accepted = bound(engine, k - n_in).accepted
+    assert free_bound(engine, k - n_in - accepted, bits) >= best
+    found = set(np.flatnonzero(engine.board.status == Status.ACCEPTED).tolist())
+    out = set(np.flatnonzero(engine.board.status == Status.DISCARDED).tolist())
+    for subset in itertools.combinations([v for v in range(n) if v not in included | excluded], k - n_in):
+        if fixed_objective(part, {*subset, *included}) == best:  # bounding agrees with every constrained optimum
+            assert found <= set(subset)
+            assert not out & set(subset)
+
+    whole = set(order[:k])
+    engine = with_subset(LocalEngine(part), whole)
+    engine.board.status[list(included)] = Status.INCLUDED
+    engine.board.status[list(excluded)] = Status.EXCLUDED
+    assert certify(engine, 12, bits).bound >= best
+
+
+@given(problems(max_n=16), st.data())
+def test_parts_bound_alike_but_for_cliques(problem, data):
+    """Where there are no triangles every part sees all that matters; with them, bounds hold on any parts."""
+    n, edges, utility, alpha, beta, k = problem
+    graph = make_graph(n, edges)
+    part = make_part(graph, utility, alpha, beta)
+    part_of_node = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
+    split = SplitEngine(parts_of(graph, utility, 0, part_of_node), alpha, beta)
+    local = LocalEngine(part)
+    results = []
+    for engine in (local, split):
+        subsel_greedy(engine, k)
+        results.append(certify(engine, 9, part.fixed_point.tie_bits))
+    triangles = any({(a, b), (a, c), (b, c)} <= set(edges) for a, b, c in itertools.combinations(range(n), 3))
+    if not triangles:
+        assert results[0] == results[1]
+    best = optimum(part, k) if n <= 11 else fixed_objective(part, set(np.flatnonzero(local.board.status >= 3).tolist()))
+    assert min(result.bound for result in results) >= best
+
+
+def subsel_greedy(engine, k):
+    from subsel.greedy.exact import exact_greedy
+
+    exact_greedy(engine, k)
+    engine.reopen()
+
+
+@given(problems(max_n=11))
+def test_what_bounding_proves(problem):
+    n, edges, utility, alpha, beta, k = problem
+    part = make_part(make_graph(n, edges), utility, alpha, beta)
+    engine = LocalEngine(part)
+    bits = part.fixed_point.tie_bits
+    before = free_bound(engine, k, bits)
+    accepted = bound(engine, k).accepted
+    after = free_bound(engine, k - accepted, bits)
+    best = fixed_objective(part, all_optima(part, k)[0])
+    assert before >= after >= best
+
+
+def test_select_reports_the_certificate(demo_table):
+    plain = subsel.select(demo_table, size="10%")
+    proved = subsel.select(demo_table, size="10%", certify=100)
+    loose = subsel.select(demo_table, size="10%", certify=100, certify_gap=0.12)
+    assert proved.ids.tolist() == plain.ids.tolist()
+    assert plain.objective < proved.upper_bound < plain.upper_bound
+    found = proved.report.certificate
+    assert found.iterations == 100
+    assert found.gap == pytest.approx(proved.upper_bound - proved.objective)
+    random = proved.report.objective.random
+    assert found.share == pytest.approx((proved.objective - random) / (proved.upper_bound - random))
+    assert found.share > 0.9
+    assert 0 < loose.report.certificate.iterations < 100
+    assert 0.88 <= loose.report.certificate.share < found.share
+
+
+def test_measuring_does_not_move():
+    part = make_part(make_graph(3, {(0, 1): 1.0, (1, 2): 0.5, (0, 2): 0.7}), [1.0, 2.0, 3.0], 0.5, 0.5)
+    engine = with_subset(LocalEngine(part), {2})
+    from subsel.bounding.certificate import arm, tell_degree
+
+    engine.step(tell_degree)
+    engine.step(arm)
+    before = engine.board.key.copy()
+    threshold = engine.kth_largest("key", 1, (Status.SELECTED, Status.DISCARDED))
+    engine.step(descend, threshold=threshold, width=0)
+    np.testing.assert_array_equal(engine.board.key, before)
