@@ -57,9 +57,7 @@ def main() -> None:
     arguments = parser.parse_args()
     n = arguments.points
     print(machine())
-    print(
-        f"{n:,} points; greedy 100, partitioned 32 x 1 round 0; refine: up to 8 passes; {arguments.iterations} iterations\n"
-    )
+    print(f"{n:,} points; greedy 100, partitioned 32 x 1 round 0; up to 8 passes, {arguments.iterations} iterations\n")
     print("graph     alpha  share  reverse  refined  fwd+ref     gained   passes  refine s  certified  edges  seconds")
     for kind in arguments.graphs:
         data = demo.demo_table(n) if kind == "clusters" else None

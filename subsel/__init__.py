@@ -1,6 +1,6 @@
 """subsel: select the best k of n data points by submodular optimisation, larger than memory."""
 
-from subsel.api import Selection, neighbors, score, select, validate
+from subsel.api import Selection, neighbors, score, select, select_sizes, validate
 from subsel.config import SelectConfig
 from subsel.errors import ConfigError, InputError, MissingPackageError, OutputError, SubselError
 from subsel.graph import NeighborGraph
@@ -21,5 +21,6 @@ __all__ = [
     "neighbors",
     "score",
     "select",
+    "select_sizes",
     "validate",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,13 +23,13 @@ from subsel.errors import ConfigError
 from subsel.graph import NeighborGraph
 from subsel.local_stages import LocalStages
 from subsel.objective import Score
-from subsel.output import check_new
+from subsel.output import check_new, make_folder
 from subsel.pipeline import run_pipeline
 from subsel.report import Report
 from subsel.run import Run
-from subsel.rundir import RunDirectory, source_name, wishes_name
+from subsel.rundir import STAGES, RunDirectory, source_name, wishes_name
 
-__all__ = ["Selection", "neighbors", "score", "select", "validate"]
+__all__ = ["Selection", "neighbors", "score", "select", "select_sizes", "validate"]
 
 _ARRAY_ON_SPARK = "on Spark utility is a column's name: arrays have no place there."
 
@@ -128,17 +129,99 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         InputError: the data, the graph or an option is wrong; nothing was written.
         OutputError: the subset could not be written; nothing was left behind.
     """
+    path = None if output is None else Path(output)
+    return _select(
+        data,
+        [(size, path)],
+        graph=graph,
+        utility=utility,
+        engine=engine,
+        master=master,
+        config=config,
+        overwrite=overwrite,
+        wishes=Wishes(include, exclude),
+        run_dir=run_dir,
+        resume=resume,
+        progress=progress,
+        options=options,
+    )[0]
+
+
+def select_sizes(
+    data: Any = None,
+    *,
+    sizes: Sequence[int | float | str],
+    output: str | Path | None = None,
+    include: Any = None,
+    exclude: Any = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> list[Selection]:
+    """Select a subset of each of several sizes, on one graph.
+
+    Args:
+        data: see `select`.
+        sizes: see ``size`` of `select`; all different.
+        output: folder; each size has a folder of its name in it, ``10pct`` for "10%".
+        include: see `select`.
+        exclude: see `select`.
+        run_dir: on Spark, keeps the graph only.
+        resume: takes the graph over.
+        **options: all else that `select` takes.
+
+    Raises:
+        InputError: see `select`; sizes repeat.
+        OutputError: see `select`.
+    """
+    names = [str(size).strip().replace("%", "pct") for size in sizes]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"sizes {', '.join(map(str, sizes))}: give one or more, all different.")
+    places = [None if output is None else Path(output) / name for name in names]
+    if output is not None:
+        make_folder(output)
+    named = {name: options.pop(name, None) for name in ("graph", "utility", "master", "config", "progress")}
+    return _select(
+        data,
+        list(zip(sizes, places, strict=True)),
+        engine=options.pop("engine", "auto"),
+        overwrite=options.pop("overwrite", False),
+        wishes=Wishes(include, exclude),
+        run_dir=run_dir,
+        resume=resume,
+        options=options,
+        **named,
+    )
+
+
+def _select(
+    data: Any,
+    sizes: list[tuple[int | float | str | None, Path | None]],
+    *,
+    graph: Any,
+    utility: str | npt.ArrayLike | None,
+    engine: Any,
+    master: str | None,
+    config: SelectConfig | str | Path | None,
+    overwrite: bool,
+    wishes: Wishes,
+    run_dir: str | Path | None,
+    resume: bool,
+    progress: bool | None,
+    options: dict[str, Any],
+) -> list[Selection]:
+    """Check the request, choose the engine, and run the pipeline."""
     column = utility if isinstance(utility, str) else None
     given = None if isinstance(utility, str) else utility
-    settings = load_config(config, size=size, utility=column, **options)
+    wanted = [(load_config(config, size=size, utility=column, **options), path) for size, path in sizes]
+    settings = wanted[0][0]
     if data is None and graph is None:
         raise ConfigError("there is nothing to select from: give data, or a graph.")
     if settings.size is None:
         raise ConfigError(MISSING_SIZE)
-    wishes = Wishes(include, exclude)
-    path = None if output is None else Path(output)
-    if path is not None:
-        check_new(path, overwrite=overwrite, inputs=[data, graph])
+    for _, path in wanted:
+        if path is not None:
+            check_new(path, overwrite=overwrite, inputs=[data, graph])
     run = Run(progress)
     where = choose_engine(engine, data, graph, settings)
     if resume and run_dir is None:
@@ -147,20 +230,23 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         if run_dir is not None:
             raise ConfigError("run_dir is for Spark, where runs are long: leave it out, or give engine='spark'.")
         stages = LocalStages(data, graph, given, settings, wishes)
-        report = run_pipeline(stages, settings, run, path, overwrite=overwrite)
-        return Selection(report, path, stages.graph, stages.table)
+        tables: list[pa.Table] = []
+        stages.written = tables.append
+        reports = run_pipeline(stages, wanted, run, overwrite=overwrite)
+        found = zip(reports, wanted, tables, strict=True)
+        return [Selection(report, path, stages.graph, table) for report, (_, path), table in found]
     if given is not None:
         raise ConfigError(_ARRAY_ON_SPARK)
     from subsel.engines.spark.select import select_on_spark  # noqa: PLC0415  (needs pyspark)
 
     rundir = None
     if run_dir is not None:
-        source = source_name(data, graph)
-        rundir = RunDirectory(run_dir, settings, source, resume=resume, wishes=wishes_name(wishes))
-    report = select_on_spark(
-        where, master, data, graph, settings, run, path, overwrite=overwrite, rundir=rundir, wishes=wishes
+        source, kept = source_name(data, graph), STAGES if len(wanted) == 1 else ["graph"]
+        rundir = RunDirectory(run_dir, settings, source, resume=resume, wishes=wishes_name(wishes), stages=kept)
+    reports = select_on_spark(
+        where, master, data, graph, wanted, run, overwrite=overwrite, rundir=rundir, wishes=wishes
     )
-    return Selection(report, path)
+    return [Selection(report, path) for report, (_, path) in zip(reports, wanted, strict=True)]
 
 
 def neighbors(

@@ -51,6 +51,7 @@ class LocalStages:
         self.part: PartGraph
         self.local: LocalEngine
         self.table: pa.Table
+        self.written: Callable[[pa.Table], None] = lambda table: None
 
     def read(self, tell: Tell) -> InputReport:
         """Read points; with a graph, only ids and utilities."""
@@ -181,6 +182,7 @@ class LocalStages:
                 self.table = self.table.append_column(kept.schema.field(name), kept[name])
         if path is not None:
             output.write_subset(self.table, report, path, overwrite=overwrite)
+        self.written(self.table)
 
     def score_ids(self, ids: pa.Array) -> objective.Score:
         """Return f of the points with these ids.

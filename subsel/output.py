@@ -19,6 +19,18 @@ from subsel.report import Report
 MANIFEST = "_manifest.json"
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder if it is not there yet.
+
+    Raises:
+        InputError: its parent does not exist, or it is a file.
+    """
+    try:
+        Path(path).mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"folder {path} cannot be made: {error.strerror}. Choose another.") from error
+
+
 def check_new(path: str | Path, *, overwrite: bool, inputs: Iterable[object] = ()) -> None:
     """Raise early if ``path`` could not be written at the end.
 

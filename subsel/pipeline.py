@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -80,23 +80,47 @@ class Stages(Protocol):
 
 def run_pipeline(
     stages: Stages,
+    sizes: Sequence[tuple[SelectConfig, Path | None]],
+    run: Run,
+    *,
+    overwrite: bool,
+) -> list[Report]:
+    """Select subsets and write them: one graph, then for each size all that comes after it.
+
+    Args:
+        stages: of an engine.
+        sizes: a config, of which only the size may differ, and an output for each.
+        run: times the stages and shows them.
+        overwrite: whether outputs that subsel wrote are replaced.
+
+    Raises:
+        InputError: the input or the request is wrong; nothing was written.
+        OutputError: a subset could not be written; nothing of it was left behind.
+    """
+    with run.stage("read") as tell:
+        points = stages.read(tell)
+        counts = [resolve_size(config.size, points.points, points.name) for config, _ in sizes]
+    with run.stage("neighbors") as tell:
+        graph = stages.neighbors(tell)
+    return [
+        _select(stages, config, run, points, graph, k, output, overwrite=overwrite)
+        for (config, output), k in zip(sizes, counts, strict=True)
+    ]
+
+
+def _select(
+    stages: Stages,
     config: SelectConfig,
     run: Run,
+    points: InputReport,
+    graph: GraphReport,
+    k: int,
     output: Path | None,
     *,
     overwrite: bool,
 ) -> Report:
-    """Select a subset and write it.
-
-    Raises:
-        InputError: the input or the request is wrong; nothing was written.
-        OutputError: the subset could not be written; nothing was left behind.
-    """
-    with run.stage("read") as tell:
-        points = stages.read(tell)
-        k = resolve_size(config.size, points.points, points.name)
-    with run.stage("neighbors") as tell:
-        graph = stages.neighbors(tell)
+    """Select k points, and write them."""
+    with run.stage("engine"):
         engine, fixed_point = stages.engine(k)
         wishes = stages.constrain(k)
     with run.stage("bounding") as tell:

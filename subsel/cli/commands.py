@@ -65,6 +65,7 @@ def main(verbose: bool) -> None:
 @click.argument("input_", metavar="INPUT", type=click.Path())
 @click.argument("output", type=click.Path())
 @click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
+@click.option("--sizes", help="Several, separated by commas, such as 1%,5%,10%: OUTPUT gets a folder for each.")
 @click.option("--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity in ids of INPUT.")
 @click.option("--keep-columns", help="Columns of INPUT to carry along, separated by commas.")
 @opt.overwrite_option
@@ -75,15 +76,22 @@ def main(verbose: bool) -> None:
 @opt.engine_options
 @opt.part_options
 @opt.config_options
-def select(input_: str, output: str, keep_columns: str | None, **options: Any) -> None:
+def select(input_: str, output: str, keep_columns: str | None, sizes: str | None, **options: Any) -> None:
     """Select a subset of INPUT, a Parquet file or folder, and write it to OUTPUT.
 
     OUTPUT becomes a folder of Parquet (a single file if it ends in .parquet) with the columns id, rank, gain
     and decided_by.
     """
     names = tuple(name.strip() for name in keep_columns.split(",")) if keep_columns else None
-    selection = api.select(input_, output=output, keep_columns=names, **options)
-    close_report(selection.report, output)
+    if sizes is None:
+        selection = api.select(input_, output=output, keep_columns=names, **options)
+        close_report(selection.report, output)
+        return
+    if options.pop("size") is not None:
+        raise ConfigError("give --size or --sizes, not both.")
+    for selection in api.select_sizes(input_, sizes=sizes.split(","), output=output, keep_columns=names, **options):
+        assert selection.path is not None
+        close_report(selection.report, selection.path)
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,14 +46,13 @@ def select_on_spark(
     master: str | None,
     data: Any,
     graph: Any,
-    config: SelectConfig,
+    sizes: Sequence[tuple[SelectConfig, Path | None]],
     run: Run,
-    output: Path | None,
     *,
     overwrite: bool,
     rundir: RunDirectory | None,
     wishes: Wishes,
-) -> Report:
+) -> list[Report]:
     """Run the pipeline in a Spark session and leave the session as it was.
 
     Raises:
@@ -61,10 +60,10 @@ def select_on_spark(
         InputError: the input is wrong; the message is the local engine's.
         OutputError: the subset could not be written.
     """
-    if output is None:
+    if any(output is None for _, output in sizes):
         raise ConfigError("on Spark the subset is written, never collected: give an output.")
-    with spark_stages(engine, master, data, graph, config, run, rundir, wishes) as stages:
-        return run_pipeline(stages, config, run, output, overwrite=overwrite)
+    with spark_stages(engine, master, data, graph, sizes[0][0], run, rundir, wishes) as stages:
+        return run_pipeline(stages, sizes, run, overwrite=overwrite)
 
 
 def build_graph(

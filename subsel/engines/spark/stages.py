@@ -143,6 +143,8 @@ class SparkStages:
 
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
+        if self.spark_engine is not None:
+            self.spark_engine.close()
         scale = scale_of(self.shapes, self.config.alpha, self.config.similarity_weight)
         self.spark_engine = SparkEngine(
             self.assembled.where(F.col("kind") == assemble.GRAPH),
