@@ -194,7 +194,7 @@ def select_sizes(
     )
 
 
-def _select(
+def _select(  # noqa: PLR0913  (what select was given)
     data: Any,
     sizes: list[tuple[int | float | str | None, Path | None]],
     *,

@@ -32,6 +32,8 @@ class Board:
             (U_min of the paper, Def. 4.1). A stale one is too low, so still a lower bound.
         decided_by: int8, (n_own,): the status at which a point joined the subset, kept when `restart`
             forgets statuses.
+        decided_at: int32, (n_own,): the step at which a point's fate was last decided, where steps are counted; else 0.
+        steps: steps so far, on engines of many parts.
         news: int32, (n_news,): ghosts (numbered from n_own) that were decided since the last step and are
             not yet accounted for.
         sums: what a kernel wants summed over all parts: integers of any size, gone with the next step.
@@ -42,9 +44,11 @@ class Board:
     status: npt.NDArray[np.int8]
     lower: Int64Array
     decided_by: npt.NDArray[np.int8]
+    decided_at: Int32Array
     news: Int32Array
     sums: tuple[int, int, int, int] = NO_SUMS
     extra: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    steps: int = 0
 
     @classmethod
     def start(cls, graph: PartGraph) -> Board:
@@ -54,6 +58,7 @@ class Board:
             status=np.zeros(len(graph.code), np.int8),
             lower=np.empty(graph.n_own, np.int64),
             decided_by=np.zeros(graph.n_own, np.int8),
+            decided_at=np.zeros(graph.n_own, np.int32),
             news=np.empty(0, np.int32),
         )
         board.reset_lower(graph)

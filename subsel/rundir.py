@@ -130,9 +130,11 @@ class RunDirectory:
             remove(place)
         return places
 
-    def finish(self, stage: str, result: dict[str, Any]) -> None:
-        """Record that a stage is done."""
+    def finish(self, stage: str, result: dict[str, Any], scale: dict[str, Any] | None = None) -> None:
+        """Record that a stage is done, and the scale of its boards' keys."""
         self.entries[stage] = {"fingerprint": self._fingerprint(stage), "source": self.source, "result": result}
+        if scale is not None:
+            self.entries[stage]["scale"] = scale
         temporary = self.path / f".{NAME}.tmp"
         temporary.write_text(json.dumps({"stages": self.entries}, indent=2) + "\n", encoding="utf-8")
         temporary.rename(self.path / NAME)

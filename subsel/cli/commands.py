@@ -19,6 +19,7 @@ from subsel.cli import options as opt
 from subsel.cli.tables import graph_line, pairs_table, report_table
 from subsel.config import resolve_size
 from subsel.errors import ConfigError, SubselError
+from subsel.explain import explain
 from subsel.output import MANIFEST, check_new
 from subsel.report import Report
 from subsel.version import __version__
@@ -161,6 +162,26 @@ def plan_command(input_: str, executor_cores: int, **options: Any) -> None:
 def score(subset: str, points: str | None, **options: Any) -> None:
     """Compute the objective of SUBSET, whose id column names points of a graph."""
     show_score(subset, data=points, **options)
+
+
+@main.command("explain")
+@click.argument("point", metavar="ID")
+@click.argument("run_dir", type=click.Path())
+@click.option("--neighbors", "shown", default=10, show_default=True, help="Neighbours to show.")
+def explain_command(point: str, run_dir: str, shown: int) -> None:
+    """Say why the point ID is in the subset of a run, or why not. RUN_DIR is the --run-dir of a run on Spark."""
+    found = explain(run_dir, point)
+    rows = {"point": f"{found.id}, {'selected' if found.selected else 'not selected'}"}
+    for fate, step in found.fates:
+        rows[f"superstep {step}"] = fate
+    rows["utility"] = f"{found.utility:.6g}"
+    rows["gain"] = f"{found.gain:.6g}: what it adds to the other members of the subset"
+    if found.least_gain is not None:
+        rows["least gain"] = f"{found.least_gain:.6g} of a member"
+    rows["neighbours"] = f"{len(found.neighbors):,}, {sum(one.selected for one in found.neighbors):,} of them selected"
+    for one in found.neighbors[:shown]:
+        rows[f"  {one.id}"] = f"similarity {one.similarity:.4f}{', selected' if one.selected else ''}"
+    Console().print(pairs_table(rows))
 
 
 @main.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,26 @@ def concatenate(packs: Iterable[dict[str, Any]]) -> dict[str, Any]:
         join = np.concatenate if isinstance(first, np.ndarray) else pa.concat_arrays
         out[name] = join([one[name] for one in packs])
     return out
+
+
+def from_rows(table: pa.Table) -> list[Parcel]:
+    """Return the parcels that rows ``part, source, kind, number, chunk, payload`` hold, in any order of rows."""
+    pieces: dict[tuple[int, int, str, int], list[tuple[int, pa.Buffer]]] = {}
+    names = ("part", "source", "kind", "number", "chunk")
+    payloads = (value.as_buffer() for value in table.column("payload"))  # no copies
+    for part, source, kind, number, chunk, payload in zip(
+        *(table.column(name).to_pylist() for name in names), payloads, strict=True
+    ):
+        pieces.setdefault((part, source, kind, number), []).append((chunk, payload))
+    return [
+        Parcel(
+            part,
+            source,
+            kind,
+            found[0][1] if len(found) == 1 else b"".join(p for _, p in sorted(found, key=itemgetter(0))),
+        )
+        for (part, source, kind, _), found in sorted(pieces.items())
+    ]
 
 
 def chunks(payload: bytes | pa.Buffer) -> list[bytes]:

@@ -113,6 +113,7 @@ def _as_part(rows: Rows, fixed_point: FixedPoint) -> tuple[Int64Array, PartGraph
         status=np.zeros(n, np.int8),
         lower=rows["lower"][order],
         decided_by=np.zeros(n, np.int8),
+        decided_at=np.zeros(n, np.int32),
         news=np.empty(0, np.int32),
     )
     return vid, graph, board

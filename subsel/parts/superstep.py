@@ -23,6 +23,8 @@ from subsel.schema import Status
 BOARD, POST, FINISHED, SETTLED, UNDECIDED = "board", "post", "finished", "settled", "undecided"
 
 _EXTRA = "extra_"
+#: Statuses of points whose fate is not decided.
+_OPEN = (Status.UNDECIDED, Status.JOINING, Status.LEAVING)
 
 #: A kernel with its parameters bound.
 BoundKernel = Callable[[PartGraph, Board], None]
@@ -61,14 +63,15 @@ def unpack_graph(part: int, payload: bytes, fixed_point: FixedPoint) -> PartGrap
 def pack_board(board: Board) -> bytes:
     """Return a board without its news, which are delivered anew."""
     extra = {_EXTRA + name: column for name, column in board.extra.items()}
-    return pack(key=board.key, status=board.status, lower=board.lower, decided_by=board.decided_by, **extra)
+    names = ("key", "status", "lower", "decided_by", "decided_at")
+    return pack(**{name: getattr(board, name) for name in names}, steps=np.array([board.steps]), **extra)
 
 
 def unpack_board(payload: bytes) -> Board:
     """Return a board with no news."""
     arrays = unpack(payload)
     extra = {name.removeprefix(_EXTRA): arrays.pop(name) for name in list(arrays) if name.startswith(_EXTRA)}
-    return Board(news=np.empty(0, np.int32), **arrays, extra=extra)
+    return Board(news=np.empty(0, np.int32), steps=int(arrays.pop("steps")[0]), **arrays, extra=extra)
 
 
 def start(graph: PartGraph) -> PartState:
@@ -94,6 +97,9 @@ def superstep(graph: PartGraph, parcels: Sequence[Parcel], kernel: BoundKernel, 
     for parcel in finished:
         regroup.adopt(board, unpack(parcel.payload))
     kernel(graph, board)
+    board.steps += 1
+    after = board.status[own]
+    board.decided_at[(after != status) & np.isin(status, _OPEN) & ~np.isin(after, _OPEN)] = board.steps
     changed = (board.key[own] != key) | (board.status[own] != status) | repost
     return _state(graph, board, _posts(graph, board, changed, SETTLED if finished else POST), news)
 

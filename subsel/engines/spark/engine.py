@@ -25,7 +25,6 @@ from subsel.engines.spark.parcels import (
     COUNTS,
     PARCEL_SCHEMA,
     SUMS,
-    from_table,
     of_cogroup,
     of_group,
     place,
@@ -38,7 +37,7 @@ from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import PartGraph
 from subsel.parts import superstep
 from subsel.parts.assemble import GRAPH
-from subsel.parts.pack import Parcel, of_kind
+from subsel.parts.pack import Parcel, from_rows, of_kind
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
@@ -313,8 +312,8 @@ class SparkEngine:
 
 def _cogrouped(work: PartWork, scale: FixedPoint, left: pa.Table, right: pa.Table) -> pa.Table:
     with task():
-        graph = next(parcel for parcel in from_table(left) if parcel.kind == GRAPH)
-        return work(superstep.unpack_graph(graph.part, graph.payload, scale), from_table(right))
+        graph = next(parcel for parcel in from_rows(left) if parcel.kind == GRAPH)
+        return work(superstep.unpack_graph(graph.part, graph.payload, scale), from_rows(right))
 
 
 def _board_table(state: superstep.PartState) -> pa.Table:
@@ -324,7 +323,7 @@ def _board_table(state: superstep.PartState) -> pa.Table:
 def _start_parts(scale: FixedPoint, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
         rows = list(batches)
-        for parcel in from_table(pa.Table.from_batches(rows)) if rows else []:
+        for parcel in from_rows(pa.Table.from_batches(rows)) if rows else []:
             graph = superstep.unpack_graph(parcel.part, parcel.payload, scale)
             yield from _board_table(superstep.start(graph)).to_batches()
 
@@ -344,7 +343,7 @@ def _grouped_rows(groups: int, salt: int, graph: PartGraph, parcels: list[Parcel
 
 def _run_group(kernel: superstep.BoundKernel, scale: FixedPoint, table: pa.Table) -> pa.Table:
     with task():
-        return to_board(superstep.run_group(from_table(table), kernel, scale))
+        return to_board(superstep.run_group(from_rows(table), kernel, scale))
 
 
 def _on_codes(
@@ -368,7 +367,7 @@ def _on_states(
 ) -> Iterator[pa.RecordBatch]:
     with task():
         rows = list(batches)
-        for parcel in from_table(pa.Table.from_batches(rows)) if rows else []:
+        for parcel in from_rows(pa.Table.from_batches(rows)) if rows else []:
             board = superstep.unpack_board(parcel.payload)
             yield from function(superstep.values_of(board, column, among)).to_batches()
 

@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +21,7 @@ from pyspark.sql import DataFrame
 from subsel.board import NO_SUMS
 from subsel.engines.base import Counts
 from subsel.errors import InputError, SubselError
-from subsel.parts.pack import Parcel, chunks
+from subsel.parts.pack import Parcel, chunks, from_rows
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
@@ -78,26 +77,6 @@ def to_table(parcels: Iterable[Parcel]) -> pa.Table:
     return pa.table(columns, schema=_ARROW_PARCELS)
 
 
-def from_table(table: pa.Table) -> list[Parcel]:
-    """Return the parcels that rows hold, in any order of rows."""
-    pieces: dict[tuple[int, int, str, int], list[tuple[int, pa.Buffer]]] = {}
-    names = ("part", "source", "kind", "number", "chunk")
-    payloads = (value.as_buffer() for value in table.column("payload"))  # no copies
-    for part, source, kind, number, chunk, payload in zip(
-        *(table.column(name).to_pylist() for name in names), payloads, strict=True
-    ):
-        pieces.setdefault((part, source, kind, number), []).append((chunk, payload))
-    return [
-        Parcel(
-            part,
-            source,
-            kind,
-            found[0][1] if len(found) == 1 else b"".join(p for _, p in sorted(found, key=itemgetter(0))),
-        )
-        for (part, source, kind, _), found in sorted(pieces.items())
-    ]
-
-
 def place(frame: DataFrame, parts: int) -> DataFrame:
     """Put every part into a partition of its own, or, before Spark 4.1, where its hash leads (parts may share one)."""
     if hasattr(frame, "repartitionById"):
@@ -124,7 +103,7 @@ def of_cogroup(function: Callable[..., pa.Table], *first: Any) -> Callable[[pa.T
 
 def _run_part(function: PartFunction, table: pa.Table) -> pa.Table:
     with task():
-        return to_table(function(table.column("part")[0].as_py(), from_table(table)))
+        return to_table(function(table.column("part")[0].as_py(), from_rows(table)))
 
 
 class task:  # noqa: N801  (a context manager that reads as a word)

@@ -14,11 +14,11 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from subsel import schema
 from subsel.codes import id_storage_type
 from subsel.config import SelectConfig
-from subsel.engines.spark.parcels import BOARD_SCHEMA, from_table, of_group, task, to_board
+from subsel.engines.spark.parcels import BOARD_SCHEMA, of_group, task, to_board
 from subsel.engines.spark.points import open_frame
 from subsel.errors import InputError
 from subsel.parts import superstep
-from subsel.parts.pack import Parcel, pack, unpack
+from subsel.parts.pack import Parcel, from_rows, pack, unpack
 from subsel.schema import Status
 
 
@@ -98,7 +98,7 @@ def membership(points: DataFrame, ids: DataFrame, n_ids: int, status: Status = S
 def _places(kind: str, table: pa.Table) -> pa.Table:
     """Return where the points of one part are: id, part, slot."""
     with task():
-        (parcel,) = from_table(table)
+        (parcel,) = from_rows(table)
         ids = unpack(parcel.payload)[schema.ID]
         if isinstance(ids, np.ndarray) != (kind == "bigint"):
             raise InputError(f"ids of the subset are {kind}, those of the points are not: use one type.")

@@ -22,7 +22,7 @@ from subsel.constraints import Constraints, Wishes
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.engine import SparkEngine, local_checkpoint, scale_of
 from subsel.engines.spark.output import write_frame
-from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, from_table, plain_errors, task
+from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, plain_errors, task
 from subsel.engines.spark.points import SparkPoints, check_points, open_frame
 from subsel.engines.spark.scoring import membership, open_subset, wished
 from subsel.errors import ConfigError, InputError
@@ -30,7 +30,7 @@ from subsel.greedy import kernel as greedy_kernel
 from subsel.objective import Score, expected_random, score_subset
 from subsel.output import remove
 from subsel.parts import assemble, route, superstep
-from subsel.parts.pack import Parcel, of_kind, unpack
+from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
 from subsel.pipeline import T
 from subsel.plan import part_points
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
@@ -208,7 +208,7 @@ class SparkStages:
             if not self.rundir.boards(stage):
                 engine.restate()
             done = asdict(result)  # type: ignore[call-overload]
-            self.rundir.finish(stage, done)
+            self.rundir.finish(stage, done, asdict(engine.scale))
             engine.checkpoint = local_checkpoint
         return kind(**done)
 
@@ -319,7 +319,7 @@ class SparkStages:
 
     def _collect(self, kind: str) -> list[Parcel]:
         """Bring the parcels of a kind that has little per part to the driver."""
-        return from_table(self.assembled.where(F.col("kind") == kind).toArrow())
+        return from_rows(self.assembled.where(F.col("kind") == kind).toArrow())
 
     def _recall(self) -> float:
         parcels = self._collect(route.EXACT) + self._collect(route.FOUND)

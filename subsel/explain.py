@@ -1,0 +1,181 @@
+"""Why a point is in the subset or not, from a run directory: its gain, its neighbours, what decided it and when."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from subsel.errors import InputError
+from subsel.fixedpoint import FixedPoint
+from subsel.graph import PartGraph
+from subsel.parts import assemble, superstep
+from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
+from subsel.parts.regroup import SLOT_BITS, SLOT_MASK
+from subsel.rundir import NAME
+from subsel.schema import FIRST_MEMBER, Status
+
+#: Stages whose last boards tell of a point, in their order.
+_STAGES = ("bounding", "greedy", "refine")
+
+_FATE = {
+    ("bounding", Status.ACCEPTED): "accepted by bounding: it is in every optimum",
+    ("bounding", Status.DISCARDED): "discarded by bounding: it is in no optimum",
+    ("bounding", Status.INCLUDED): "included by your wish",
+    ("bounding", Status.EXCLUDED): "excluded by your wish",
+    ("greedy", Status.SELECTED): "selected by greedy",
+    ("greedy", Status.DISCARDED): "not selected by greedy: others gained more",
+    ("refine", Status.SELECTED): "brought in by refinement, for a point that added less",
+    ("refine", Status.DISCARDED): "taken out by refinement, for a point that adds more",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A neighbour of the point: its id, its similarity, and whether it is in the subset."""
+
+    id: Any
+    similarity: float
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a run directory tells of one point.
+
+    Attributes:
+        id: of the point.
+        selected: whether it is in the subset.
+        fates: what happened to it, in order: in words, and at which superstep.
+        utility: u.
+        gain: what it adds to the other members of the subset: α u - β Σ s over its selected neighbours.
+        least_gain: the least that a member adds; None before refinement, which compares them.
+        neighbors: all of them, most similar first.
+    """
+
+    id: Any
+    selected: bool
+    fates: list[tuple[str, int]]
+    utility: float
+    gain: float
+    least_gain: float | None
+    neighbors: list[Neighbor]
+
+
+def explain(run_dir: str | Path, point: Any) -> Explanation:
+    """Explain one point's fate in a run.
+
+    Reads the ids of the run's points until the point is found, then a part or two of everything else.
+
+    Args:
+        run_dir: of a run on Spark.
+        point: its id.
+
+    Raises:
+        InputError: that is no run directory, greedy is not done in it, or no point has that id.
+    """
+    folder = Path(run_dir)
+    if not (folder / NAME).is_file():
+        raise InputError(f"{folder} is no run directory: it has no {NAME}. Give the run_dir of a run on Spark.")
+    stages = json.loads((folder / NAME).read_text(encoding="utf-8"))["stages"]
+    if "greedy" not in stages:
+        raise InputError(f"the run in {folder} has not finished greedy: nothing can be explained yet.")
+    scale = FixedPoint(**stages["greedy"]["scale"])
+    part, slot, identity = _find(folder, point)
+    (parcel,) = of_kind(_parcels(folder / "graph", part), assemble.GRAPH)
+    graph = superstep.unpack_graph(part, parcel.payload, scale)
+
+    fates: list[tuple[str, int]] = []
+    before, status = Status.UNDECIDED, np.zeros(0, np.int8)
+    least = None
+    for stage in _STAGES:
+        boards = sorted((folder / stage).glob("board-*/_SUCCESS"))
+        if stage not in stages or not boards:
+            continue
+        board, _ = superstep.deliver(graph, _parcels(boards[-1].parent, part))
+        status, now = board.status, Status(board.status[slot])
+        again = stage == "refine" and board.decided_by[slot] == Status.JOINING  # in, out and in again
+        kept = now in (before, Status.UNDECIDED) or (now == Status.SELECTED and before == Status.ACCEPTED)
+        if again or not kept:
+            fates.append((_FATE[stage, now], int(board.decided_at[slot])))
+        before = now
+        if stage == "refine" and stages["refine"]["result"]["passes"]:
+            least = _least_gain(boards[-1].parent, scale)
+    row = slice(graph.indptr[slot], graph.indptr[slot + 1])
+    near, similarity = graph.indices[row], graph.similarity[row]
+    inside = status[near] >= FIRST_MEMBER
+    names = _names(folder, graph, near)
+    neighbors = [
+        Neighbor(name, float(s), bool(member)) for name, s, member in zip(names, similarity, inside, strict=True)
+    ]
+    return Explanation(
+        id=identity,
+        selected=before >= FIRST_MEMBER,
+        fates=fates,
+        utility=float(graph.utility[slot]),
+        gain=scale.alpha * float(graph.utility[slot]) - scale.beta * float(similarity[inside].sum(dtype=np.float64)),
+        least_gain=least,
+        neighbors=sorted(neighbors, key=lambda one: -one.similarity),
+    )
+
+
+def _parcels(folder: Path, part: int) -> list[Parcel]:
+    """Return a part's parcels."""
+    return from_rows(pads.dataset(folder).to_table(filter=pads.field("part") == part))
+
+
+def _ids(folder: Path, part: int) -> Any:
+    (parcel,) = of_kind(_parcels(folder / "points", part), assemble.POINTS)
+    return unpack(parcel.payload)["id"]
+
+
+def _find(folder: Path, point: Any) -> tuple[int, int, Any]:
+    """Return the part and slot of the point with an id, and the id in the type that the run has."""
+    parts = pads.dataset(folder / "points").to_table(columns=["part"]).column("part").unique().to_pylist()
+    for part in sorted(parts):
+        ids = _ids(folder, part)
+        if isinstance(ids, np.ndarray):
+            try:
+                wanted: Any = int(point)
+            except ValueError:
+                raise InputError(f"ids of this run are integers, {point!r} is none.") from None
+            found = np.flatnonzero(ids == wanted)
+        else:
+            wanted = str(point)
+            found = np.flatnonzero(pa.compute.equal(ids, wanted).to_numpy(zero_copy_only=False))
+        if len(found):
+            return part, int(found[0]), wanted
+    raise InputError(f"no point of this run has the id {point!r}.")
+
+
+def _names(folder: Path, graph: PartGraph, near: Any) -> list[Any]:
+    """Return the ids of neighbours, own points and ghosts."""
+    everyone = np.concatenate([(graph.part << SLOT_BITS) | np.arange(graph.n_own), graph.ghost_vid])
+    vid = everyone[near]
+    names: list[Any] = [None] * len(vid)
+    for part in np.unique(vid >> SLOT_BITS).tolist():
+        ids = _ids(folder, part)
+        for place in np.flatnonzero(vid >> SLOT_BITS == part).tolist():
+            one = ids[int(vid[place] & SLOT_MASK)]
+            names[place] = one.item() if isinstance(one, np.generic) else one.as_py()
+    return names
+
+
+def _least_gain(folder: Path, scale: FixedPoint) -> float:
+    """Return the least that a member of the subset adds, over all parts."""
+    dataset = pads.dataset(folder)
+    least = None
+    kinds = dataset.to_table(columns=["part"], filter=pads.field("kind") == superstep.BOARD)
+    for part in kinds.column("part").unique().to_pylist():
+        board = superstep.unpack_board(of_kind(_parcels(folder, part), superstep.BOARD)[0].payload)
+        own = slice(0, len(board.lower))
+        keys = board.key[own][board.status[own] >= FIRST_MEMBER]
+        if len(keys) and (least is None or keys.min() < least):
+            least = int(keys.min())
+    assert least is not None
+    return (least >> scale.tie_bits) / scale.scale
