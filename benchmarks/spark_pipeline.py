@@ -1,6 +1,6 @@
 """The whole pipeline on Spark, Parquet to Parquet: seconds per stage, supersteps, shuffled bytes, peak memory.
 
-python -m benchmarks.spark_pipeline [--points 1000000] [--dimension 128] [--master local[2]]
+python -m benchmarks.spark_pipeline [--points 1000000] [--dimension 128] [--master local[2]] [--refine 0]
 
 The driver's heap is 2 GiB. Memory is resident memory, sampled twice a second from /proc: of the JVM, and of the
 largest Python worker.
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--size", default="10%")
     parser.add_argument("--master", default="local[2]")
     parser.add_argument("--part-points", type=int)
+    parser.add_argument("--refine", type=int, default=0, help="passes of swap refinement")
     arguments = parser.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
     boards = Boards()
@@ -120,6 +121,7 @@ def main() -> None:
             engine=spark,
             output=Path(folder) / "subset",
             part_points=arguments.part_points,
+            refine=arguments.refine,
         )
         report = selection.report
         rows = pq.read_table(Path(folder) / "subset", columns=["id", "rank", "gain"])

@@ -96,10 +96,10 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
     progress: bool | None = None,
     **options: Any,
 ) -> Selection:
-    """Select the k points that greedily maximise f(S) = α Σ u(v) - β Σ s(a,b).
+    """Select k points that maximise f(S) = α Σ u(v) - β Σ s(a,b): by bounding, greedy and swaps.
 
-    The result is that of bounding followed by centralised greedy, exactly; it does not depend on the order
-    of rows, the layout of files, or the number of threads.
+    Greedy is centralised greedy, exactly; alone with ``bounding="off", greedy_direction="forward", refine=0``. The
+    result does not depend on the order of rows, the layout of files, nor on the number of threads or parts.
 
     Args:
         data: points: a Parquet path, Arrow, pandas, polars, a Hugging Face dataset, or a numpy (n, d) array of

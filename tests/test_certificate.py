@@ -70,7 +70,9 @@ def test_any_variables_are_valid(problem, seed):
     clique_mu[:, 1] = np.floor(rng.random(len(size)) * (weight - clique_mu[:, 0] + 1))
     bits = part.fixed_point.tie_bits
     first = part.fixed_point.keys(part.utility, part.code) >> bits
-    value = first - certificate_kernel.loads(part.indptr, mu, members, size, turn, clique_mu)
+    loads = certificate_kernel.edge_loads(part.indptr, mu)
+    certificate_kernel.add_clique_loads(loads, members, size, turn, clique_mu)
+    value = first - loads
     constant = certificate_kernel.clique_constant(turn, clique_mu)
     found = int(mu.sum()) // 2 + constant + int(np.sort(value)[::-1][:k].sum())
     assert found >= optimum(part, k)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +78,37 @@ def test_bounding_decides_alike(spark, problem, tmp_path):
     assert ours.report.bounding.discarded == local.report.bounding.discarded
     assert ours.table.equals(local.table)
     assert set(ours.table["decided_by"].to_pylist()) == {"bounding", "greedy"}
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_certificate(spark, problem, tmp_path, parts):
+    options = {"size": 0.5, "alpha": 0.5, "utility": "uniform", "certify": 6}
+    local, ours = both(spark, problem, tmp_path / "out", part_points=-(-2000 // parts), **options)
+    assert ours.table.equals(local.table)
+    found = ours.report.certificate
+    assert found.iterations == 6
+    assert ours.objective < ours.upper_bound
+    if parts == 1:
+        assert ours.upper_bound == pytest.approx(local.upper_bound)
+    else:  # fewer cliques lie inside a part
+        assert local.upper_bound <= ours.upper_bound < ours.objective + 1.2 * local.report.certificate.gap
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"bounding": "approximate", "sampling": "weighted"},
+        {"greedy": "partitioned", "partitions": 5, "rounds": 3},
+        {"config": Path(__file__).parent.parent / "configs" / "paper.toml", "rounds": 2},
+    ],
+    ids=["approximate", "partitioned", "paper"],
+)
+def test_the_papers_methods_give_the_local_result(spark, problem, tmp_path, method):
+    options = {"size": 0.4, "alpha": 0.9, "utility": "uniform", "part_points": 700} | method
+    local, ours = both(spark, problem, tmp_path / "out", **options)
+    assert ours.table.equals(local.table)
+    assert ours.report.bounding == local.report.bounding
+    assert ours.report.greedy == local.report.greedy
 
 
 def test_end_to_end_from_embeddings(spark, tmp_path, demo_table):

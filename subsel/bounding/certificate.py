@@ -35,6 +35,8 @@ _LAST_WIDTH = 1e-3
 #: Share of the iterations before cliques come in, and the width at which it starts to fall anew then.
 _EDGES_ONLY = 0.3
 _CLIQUE_WIDTH = 0.5
+#: How far one iteration moves a point's value at most, in widths.
+_STEP = 3.0
 #: Points within so many widths of the threshold are open: neither clearly in nor clearly out.
 _OPEN = 10.0
 _CLIQUE_ROWS = {"members": CLIQUE_POINTS, "turn": 2, "clique_mu": 2}
@@ -195,15 +197,18 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     over = free[own] & (value[own] > level)
     members, size, turn, clique_mu = _cliques(board)
     constant = kernel.clique_constant(turn, clique_mu)
-    board.sums = (exact_sum(value[own][over] - level), exact_sum(extra["mu"]), constant, 0)
+    # Every edge's variable is in the load of both its ends.
+    edges = exact_sum(kernel.edge_loads(graph.indptr, extra["mu"]))
+    board.sums = (exact_sum(value[own][over] - level), edges, constant, 0)
     if width == 0:
         return
     # By degrees, in 1024ths: 0 below the width around the threshold, 1024 above it.
     x = np.clip(512 + (np.clip(value - level, -width, width) * 512) // width, 0, 1024)
     x[~free] = 0
     degree = np.concatenate([np.diff(graph.indptr), extra["degree"]])
-    kernel.move_edges(graph.indptr, graph.indices, extra["cap"], extra["mu"], x, degree, width)
-    kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, degree, width)
+    rate = _STEP * width / 1024 / np.maximum(degree, 1)
+    kernel.move_edges(graph.indptr, graph.indices, extra["cap"], extra["mu"], x, rate)
+    kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, rate)
     _value(graph, board)
 
 
@@ -216,7 +221,8 @@ def forget(graph: PartGraph, board: Board, /) -> None:
 def _value(graph: PartGraph, board: Board) -> None:
     """Set own keys to a_i less the variables of i's edges and cliques."""
     bits, extra = graph.fixed_point.tie_bits, board.extra
-    load = kernel.loads(graph.indptr, extra["mu"], *_cliques(board))
+    load = kernel.edge_loads(graph.indptr, extra["mu"])
+    kernel.add_clique_loads(load, *_cliques(board))
     tie = graph.code[: graph.n_own] & ((1 << bits) - 1)
     board.key[: graph.n_own] = ((extra["base"] - load) << bits) | tie
 

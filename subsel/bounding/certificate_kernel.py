@@ -20,8 +20,6 @@ _DISCARDED = int(Status.DISCARDED)
 _INCLUDED = int(Status.INCLUDED)
 #: Neighbours of a point that are looked at for cliques, its heaviest.
 _CANDIDATES = 64
-#: How far one iteration moves a point's value at most, in widths of the smoothing.
-_STEP = 3
 
 
 @numba.njit(cache=True, inline="always")
@@ -188,28 +186,31 @@ def weight_to(indptr: Any, indices: Any, weight: Any, chosen: Any) -> Any:
 
 
 @numba.njit(cache=True, parallel=True)
-def move_edges(indptr: Any, indices: Any, cap: Any, mu: Any, x: Any, degree: Any, width: int) -> None:
-    """Move every half-edge's variable by the smoothed x_i + x_j - 1; the same for both of its directions."""
+def move_edges(indptr: Any, indices: Any, cap: Any, mu: Any, x: Any, rate: Any) -> None:
+    """Move every half-edge's variable by the smoothed x_i + x_j - 1, by the same for both of its directions.
+
+    ``rate``: float64, (n_own + n_ghost,): the step of a point; that of an edge is the less of its ends'.
+    """
     for v in numba.prange(len(indptr) - 1):
         for e in range(indptr[v], indptr[v + 1]):
             j = indices[e]
-            step = (_STEP * (x[v] + x[j] - 1024) * width) // (1024 * max(degree[v], degree[j]))
+            step = np.int64(np.floor((x[v] + x[j] - 1024) * min(rate[v], rate[j])))
             mu[e] = min(max(mu[e] + step, 0), cap[e])
 
 
 @numba.njit(cache=True)
-def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, degree: Any, width: int) -> None:
+def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, rate: Any) -> None:
     """Move the cliques' variables by the smoothed t s - t(t+1)/2, then back to where their sum is allowed."""
     for c in range(len(size)):
-        s, most = 0, 1
+        s, slowest = 0, rate[members[c, 0]]
         for i in range(size[c]):
             s += x[members[c, i]]
-            most = max(most, degree[members[c, i]])
+            slowest = min(slowest, rate[members[c, i]])
         for q in range(2):
             t = turn[c, q]
             if t:
                 slope = s - 512 * (t + 1)  # (t s - t(t+1)/2) / t
-                mu[c, q] = max(0, mu[c, q] + (_STEP * slope * width) // (1024 * most))
+                mu[c, q] = max(0, mu[c, q] + np.int64(np.floor(slope * slowest)))
         over = mu[c, 0] + mu[c, 1] - least[c]
         if over > 0:
             if turn[c, 0] == 0 or mu[c, 1] - (over - over // 2) > least[c]:
@@ -231,15 +232,20 @@ def clique_constant(turn: Any, mu: Any) -> int:
     return int(total)
 
 
-@numba.njit(cache=True)
-def loads(indptr: Any, mu: Any, members: Any, size: Any, turn: Any, clique_mu: Any) -> Any:
-    """Return what the variables of its edges and cliques take from each own point: int64, (n_own,)."""
+@numba.njit(cache=True, parallel=True)
+def edge_loads(indptr: Any, mu: Any) -> Any:
+    """Return the sum of the variables of each own point's edges: int64, (n_own,)."""
     out = np.zeros(len(indptr) - 1, np.int64)
-    for v in range(len(out)):
+    for v in numba.prange(len(out)):
         for e in range(indptr[v], indptr[v + 1]):
             out[v] += mu[e]
+    return out
+
+
+@numba.njit(cache=True)
+def add_clique_loads(loads: Any, members: Any, size: Any, turn: Any, clique_mu: Any) -> None:
+    """Add what its cliques' variables take from each own point, in place."""
     for c in range(len(size)):
         load = clique_mu[c, 0] * turn[c, 0] + clique_mu[c, 1] * turn[c, 1]
         for i in range(size[c]):
-            out[members[c, i]] += load
-    return out
+            loads[members[c, i]] += load

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from subsel.board import NO_SUMS, Board
 from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Kernel, P
@@ -37,7 +38,7 @@ class LocalEngine:
         """Return the k-th largest value by selection on a copy of the rows that count: O(n)."""
         if k <= 0:
             return ABOVE_ALL
-        values = getattr(self.board, column)[np.isin(self.board.status, np.array(among, np.int8))]
+        values = getattr(self.board, column)[_among(self.board.status, among)]
         if k > len(values):
             return BELOW_ALL
         return int(np.partition(values, len(values) - k)[len(values) - k])
@@ -47,7 +48,7 @@ class LocalEngine:
         if k == 0:
             return ABOVE_ALL, ABOVE_ALL
         key = self.kth_largest("key", k, among)
-        rows = np.isin(self.board.status, np.array(among, np.int8))
+        rows = _among(self.board.status, among)
         needed = k - int(np.count_nonzero(rows & (self.board.key > key)))
         codes = np.sort(self.graph.code[rows & (self.board.key == key)])[::-1]
         return key, BELOW_ALL if needed == len(codes) else int(codes[needed - 1])
@@ -76,3 +77,10 @@ class LocalEngine:
 
     def reopen(self) -> None:
         """Do nothing: the whole graph is always there."""
+
+
+def _among(status: npt.NDArray[np.int8], among: Sequence[Status]) -> npt.NDArray[np.bool_]:
+    """Return who has one of some statuses: a table lookup, several times faster than `numpy.isin`."""
+    table = np.zeros(len(Status), np.bool_)
+    table[list(among)] = True
+    return table[status]
