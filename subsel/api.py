@@ -19,7 +19,7 @@ from subsel.constraints import Wishes
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.readers import Points, read_points, subset_ids
 from subsel.engines.choose import choose_engine
-from subsel.errors import ConfigError
+from subsel.errors import ConfigError, InputError
 from subsel.graph import NeighborGraph
 from subsel.local_stages import LocalStages
 from subsel.objective import Score
@@ -318,7 +318,10 @@ def score(
         stages.read(lambda what, share: None)
         stages.neighbors(lambda what, share: None)
         stages.engine(1)
-        return stages.score_ids(subset_ids(subset, settings))
+        ids = subset_ids(subset, settings)
+        if len(ids) == 0:
+            raise InputError("the subset is empty: there is nothing to score.")
+        return stages.score_ids(ids)
     if given is not None:
         raise ConfigError(_ARRAY_ON_SPARK)
     from subsel.engines.spark.select import score_on_spark  # noqa: PLC0415  (needs pyspark)

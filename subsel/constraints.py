@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,16 @@ class Wishes:
     def __bool__(self) -> bool:
         """Whether there is any."""
         return self.include is not None or self.exclude is not None
+
+
+def no_such_wish(wish: str, what: str, name: str, columns: Iterable[str]) -> str:
+    """Return what is wrong with a wish that is a string and neither a path nor a column."""
+    return f"{what} {wish!r}: no such path, and {name} has no column {wish!r}; it has {', '.join(columns)}."
+
+
+def not_boolean(wish: str, kind: str) -> str:
+    """Return what is wrong with a wish by a column of another type."""
+    return f"column {wish!r} is {kind}, but must be boolean to say who is in or out."
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,28 +91,32 @@ def explain(run_dir: str | Path, point: Any) -> Explanation:
     graph = superstep.unpack_graph(part, parcel.payload, scale)
 
     fates: list[tuple[str, int]] = []
-    before, status = Status.UNDECIDED, np.zeros(0, np.int8)
-    least = None
+    before, least, last = Status.UNDECIDED, None, folder
+    certain = stages["greedy"]["options"]["bounding"] == "exact"
     for stage in _STAGES:
         boards = sorted((folder / stage).glob("board-*/_SUCCESS"))
         if stage not in stages or not boards:
             continue
-        board, _ = superstep.deliver(graph, _parcels(boards[-1].parent, part))
-        status, now = board.status, Status(board.status[slot])
+        last = boards[-1].parent
+        board = superstep.unpack_board(of_kind(_parcels(last, part), superstep.BOARD)[0].payload)
+        now = Status(board.status[slot])
         again = stage == "refine" and board.decided_by[slot] == Status.JOINING  # in, out and in again
         kept = now in (before, Status.UNDECIDED) or (now == Status.SELECTED and before == Status.ACCEPTED)
         if again or not kept:
-            fates.append((_FATE[stage, now], int(board.decided_at[slot])))
+            fate = _FATE[stage, now]
+            if stage == "bounding" and not certain:
+                fate = fate.replace("it is in", "by sampled bounds it would be in")
+            fates.append((fate, int(board.decided_at[slot])))
         before = now
         if stage == "refine" and stages["refine"]["result"]["passes"]:
-            least = _least_gain(boards[-1].parent, scale)
+            least = _least_gain(last, scale)
     row = slice(graph.indptr[slot], graph.indptr[slot + 1])
     near, similarity = graph.indices[row], graph.similarity[row]
-    inside = status[near] >= FIRST_MEMBER
-    names = _names(folder, graph, near)
     neighbors = [
-        Neighbor(name, float(s), bool(member)) for name, s, member in zip(names, similarity, inside, strict=True)
+        Neighbor(name, float(s), member)
+        for (name, member), s in zip(_at_home(folder, last, graph, near), similarity, strict=True)
     ]
+    inside = np.array([one.selected for one in neighbors], np.bool_)
     return Explanation(
         id=identity,
         selected=before >= FIRST_MEMBER,
@@ -153,17 +157,20 @@ def _find(folder: Path, point: Any) -> tuple[int, int, Any]:
     raise InputError(f"no point of this run has the id {point!r}.")
 
 
-def _names(folder: Path, graph: PartGraph, near: Any) -> list[Any]:
-    """Return the ids of neighbours, own points and ghosts."""
+def _at_home(folder: Path, last: Path, graph: PartGraph, near: Any) -> list[tuple[Any, bool]]:
+    """Return the ids of neighbours, own points and ghosts, and whether their home parts have them in the subset."""
     everyone = np.concatenate([(graph.part << SLOT_BITS) | np.arange(graph.n_own), graph.ghost_vid])
     vid = everyone[near]
-    names: list[Any] = [None] * len(vid)
+    found: list[tuple[Any, bool]] = [(None, False)] * len(vid)
     for part in np.unique(vid >> SLOT_BITS).tolist():
         ids = _ids(folder, part)
+        status = superstep.unpack_board(of_kind(_parcels(last, part), superstep.BOARD)[0].payload).status
         for place in np.flatnonzero(vid >> SLOT_BITS == part).tolist():
-            one = ids[int(vid[place] & SLOT_MASK)]
-            names[place] = one.item() if isinstance(one, np.generic) else one.as_py()
-    return names
+            slot = int(vid[place] & SLOT_MASK)
+            one = ids[slot]
+            name = one.item() if isinstance(one, np.generic) else one.as_py()
+            found[place] = name, bool(status[slot] >= FIRST_MEMBER)
+    return found
 
 
 def _least_gain(folder: Path, scale: FixedPoint) -> float:

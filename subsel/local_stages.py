@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,20 +97,22 @@ class LocalStages:
         scale = self.part.fixed_point
         return self.local, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
 
-    def constrain(self, k: int) -> Constraints:
+    def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
         if not self.wishes:
             return Constraints()
-        inside, outside = (self._nodes(what) for what in (self.wishes.include, self.wishes.exclude))
+        inside, outside = (self._nodes(getattr(self.wishes, what), what) for what in ("include", "exclude"))
         found = Constraints(len(inside), len(outside))
         both = np.intersect1d(inside, outside)
-        found.check(self.points.n, k, len(both), self.graph.ids[int(both[0])].as_py() if len(both) else None)
+        example = self.graph.ids[int(both[0])].as_py() if len(both) else None
+        for k in sizes:
+            found.check(self.points.n, k, len(both), example)
         for nodes, status in ((inside, Status.INCLUDED), (outside, Status.EXCLUDED)):
             self.local.board.status[nodes] = self.local.board.decided_by[nodes] = status
         self.local.step(hear_wishes)
         return found
 
-    def _nodes(self, wish: Any) -> Int64Array:
+    def _nodes(self, wish: Any, what: str) -> Int64Array:
         """Return the nodes that a wish names, by a boolean column or by ids.
 
         Raises:
@@ -119,11 +121,10 @@ class LocalStages:
         if wish is None:
             return np.empty(0, np.int64)
         if isinstance(wish, str) and self.data is not None and not Path(wish).exists():
-            chosen = boolean_column(self.data, self.config, wish)
+            chosen = boolean_column(self.data, self.config, wish, what)
             return np.flatnonzero(chosen[self._input_rows(np.arange(self.graph.n))])
-        if hasattr(wish, "__len__") and not isinstance(wish, str) and len(wish) == 0:
-            return np.empty(0, np.int64)
-        return self._find(subset_ids(wish, self.config), "include or exclude")
+        ids = subset_ids(wish, self.config, what)
+        return self._find(ids, what) if len(ids) else np.empty(0, np.int64)
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver: on one machine stages take seconds, and none is kept."""

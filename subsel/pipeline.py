@@ -51,8 +51,11 @@ class Stages(Protocol):
     def engine(self, k: int) -> tuple[Engine, FixedPointReport]:
         """Put the graph into parts with boards that have nothing decided; k is what will be selected."""
 
-    def constrain(self, k: int) -> Constraints:
+    def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Put the user's wishes on the boards, unless a finished stage has: include and exclude.
+
+        Args:
+            sizes: all that will be selected, each of which the wishes must allow.
 
         Raises:
             InputError: ids are unknown, or wishes contradict each other or the size.
@@ -103,7 +106,7 @@ def run_pipeline(
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell)
     return [
-        _select(stages, config, run, points, graph, k, output, overwrite=overwrite)
+        _select(stages, config, run, points, graph, k, counts, output, overwrite=overwrite)
         for (config, output), k in zip(sizes, counts, strict=True)
     ]
 
@@ -115,14 +118,15 @@ def _select(
     points: InputReport,
     graph: GraphReport,
     k: int,
+    counts: Sequence[int],
     output: Path | None,
     *,
     overwrite: bool,
 ) -> Report:
-    """Select k points, and write them."""
+    """Select k points, and write them; ``counts`` are all sizes of the run."""
     with run.stage("engine"):
         engine, fixed_point = stages.engine(k)
-        wishes = stages.constrain(k)
+        wishes = stages.constrain(counts)
     with run.stage("bounding") as tell:
         tell("rounds", 0)
         drive_bounding = partial(run_bounding, engine, k - wishes.included, config, fixed_point.tie_bits)
@@ -240,10 +244,8 @@ def _certificate(
     rounding = math.ldexp(k + graph.edges, -fixed_point.fraction_bits - 1)
     upper = math.ldexp(found, -fixed_point.fraction_bits) + rounding
     span = upper - scores.random
-    share = (scores.total - scores.random) / span if span > 0 else 1.0
-    return CertificateReport(
-        upper_bound=upper, gap=upper - scores.total, share=min(share, 1.0), iterations=certified.iterations
-    )
+    share = min(1.0, (scores.total - scores.random) / span) if span > 0 else None
+    return CertificateReport(upper_bound=upper, gap=upper - scores.total, share=share, iterations=certified.iterations)
 
 
 def _without(values: dict[str, Any], name: str) -> dict[str, Any]:

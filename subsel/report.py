@@ -92,15 +92,16 @@ class ObjectiveReport(_Section):
 
 
 class CertificateReport(_Section):
-    """What is proved about the best possible f: it is at most ``upper_bound``.
+    """What is proved about the best possible f of subsets that meet the user's wishes: it is at most ``upper_bound``.
 
     ``gap`` is upper_bound - f; ``share`` (f - random) / (upper_bound - random), at most the true share of what could be
-    gained over a random subset. Without iterations the bound is what bounding alone proves.
+    gained over a random subset; None where the wishes leave less than a random subset has. Without iterations the bound
+    is what bounding alone proves.
     """
 
     upper_bound: float
     gap: float
-    share: float
+    share: float | None
     iterations: int
 
 

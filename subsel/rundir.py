@@ -5,7 +5,7 @@
     manifest.json           one entry per finished stage, written last, with fingerprints
 
 A stage is done when its entry is there. Entries carry the fingerprint of all options that the stage depends on, and the
-input's name and number of rows; a run with others is refused.
+input's name; a run with others is refused. Boards of an unfinished stage carry the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from subsel.config import SelectConfig
 from subsel.constraints import Wishes
-from subsel.errors import InputError
+from subsel.errors import ConfigError, InputError
 from subsel.output import remove
 
 NAME = "manifest.json"
@@ -52,12 +52,17 @@ STAGES = {
     "certify": (*_GREEDY_OPTIONS, "refine", "certify", "certify_gap"),
 }
 _FOLDERS = ("points", *STAGES)
+_BEGUN = "begun.json"
 
 
 def wishes_name(wishes: Wishes) -> str:
     """Say what is included and excluded: paths and columns by name, ids by what they hash to."""
     names = []
     for what, value in (("include", wishes.include), ("exclude", wishes.exclude)):
+        if hasattr(value, "columns"):
+            raise ConfigError(
+                f"with run_dir, {what} must be a path, a column or a list of ids, to be told from others."
+            )
         if isinstance(value, str | Path):
             names.append(f"{what} {Path(value).absolute() if Path(value).exists() else value}")
         elif value is not None:
@@ -130,9 +135,25 @@ class RunDirectory:
             remove(place)
         return places
 
+    def mark_begun(self, stage: str) -> None:
+        """Note in a stage's folder what its boards are made with, before the first of them."""
+        place = self.path / stage
+        place.mkdir(exist_ok=True)
+        (place / _BEGUN).write_text(json.dumps([self._fingerprint(stage), self.source]), encoding="utf-8")
+
+    def begun_alike(self, stage: str) -> bool:
+        """Return whether the boards of an unfinished stage were made with this config, input and wishes."""
+        note = self.path / stage / _BEGUN
+        return note.is_file() and json.loads(note.read_text(encoding="utf-8")) == [
+            self._fingerprint(stage),
+            self.source,
+        ]
+
     def finish(self, stage: str, result: dict[str, Any], scale: dict[str, Any] | None = None) -> None:
         """Record that a stage is done, and the scale of its boards' keys."""
+        assert stage in self.stages, f"this run is not about {stage}"
         self.entries[stage] = {"fingerprint": self._fingerprint(stage), "source": self.source, "result": result}
+        self.entries[stage]["options"] = self._options(stage)
         if scale is not None:
             self.entries[stage]["scale"] = scale
         temporary = self.path / f".{NAME}.tmp"
@@ -164,8 +185,11 @@ class RunDirectory:
                     "its graph/, points/ and manifest.json without the later stages' entries."
                 )
 
+    def _options(self, stage: str) -> dict[str, Any]:
+        return self.config.model_dump(include=set(STAGES[stage]))
+
     def _fingerprint(self, stage: str) -> str:
-        chosen = self.config.model_dump(include=set(STAGES[stage]))
+        chosen = self._options(stage)
         if self.wishes and stage != "graph":
             chosen["wishes"] = self.wishes
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]

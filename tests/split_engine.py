@@ -132,6 +132,9 @@ class SplitEngine:
         self.reopen()
         return self._counts
 
+    def whole(self):
+        self.reopen()
+
     def reopen(self):
         self.graphs = dict(self.whole)
         self._take(

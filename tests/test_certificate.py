@@ -15,6 +15,7 @@ from subsel.bounding import certificate_kernel
 from subsel.bounding.certificate import CLIQUE_POINTS, certify, descend, free_bound
 from subsel.bounding.driver import bound
 from subsel.engines.local import LocalEngine
+from subsel.greedy.exact import exact_greedy
 from subsel.schema import Status
 from tests.reference import all_optima, fixed_objective, make_graph, make_part
 from tests.split_engine import SplitEngine, parts_of
@@ -73,7 +74,7 @@ def test_any_variables_are_valid(problem, seed):
     loads = certificate_kernel.edge_loads(part.indptr, mu)
     certificate_kernel.add_clique_loads(loads, members, size, turn, clique_mu)
     value = first - loads
-    constant = certificate_kernel.clique_constant(turn, clique_mu)
+    constant = int((clique_mu * (turn * (turn + 1) // 2)).sum())
     found = int(mu.sum()) // 2 + constant + int(np.sort(value)[::-1][:k].sum())
     assert found >= optimum(part, k)
 
@@ -139,20 +140,14 @@ def test_parts_bound_alike_but_for_cliques(problem, data):
     local = LocalEngine(part)
     results = []
     for engine in (local, split):
-        subsel_greedy(engine, k)
+        exact_greedy(engine, k)
+        engine.reopen()
         results.append(certify(engine, 9, part.fixed_point.tie_bits))
     triangles = any({(a, b), (a, c), (b, c)} <= set(edges) for a, b, c in itertools.combinations(range(n), 3))
     if not triangles:
         assert results[0] == results[1]
     best = optimum(part, k) if n <= 11 else fixed_objective(part, set(np.flatnonzero(local.board.status >= 3).tolist()))
     assert min(result.bound for result in results) >= best
-
-
-def subsel_greedy(engine, k):
-    from subsel.greedy.exact import exact_greedy
-
-    exact_greedy(engine, k)
-    engine.reopen()
 
 
 @given(problems(max_n=11))
@@ -166,6 +161,18 @@ def test_what_bounding_proves(problem):
     after = free_bound(engine, k - accepted, bits)
     best = fixed_objective(part, all_optima(part, k)[0])
     assert before >= after >= best
+
+
+@given(problems(max_n=11), st.integers(0, 12))
+def test_after_bounding_without_refinement(problem, iterations):
+    n, edges, utility, alpha, beta, k = problem
+    part = make_part(make_graph(n, edges), utility, alpha, beta)
+    engine = LocalEngine(part)
+    accepted = bound(engine, k).accepted
+    exact_greedy(engine, k - accepted)
+    engine.reopen()
+    assert certify(engine, iterations, part.fixed_point.tie_bits).bound >= optimum(part, k)
+    assert (engine.board.status >= Status.ACCEPTED).sum() == k
 
 
 def test_select_reports_the_certificate(demo_table):

@@ -85,7 +85,8 @@ def test_last_times_subset_grows(spark, problem, tmp_path):
         ({"exclude": "banned", "size": 901}, ConfigError, "exclude leaves 900 of 1,000 points, fewer than the 901"),
         ({"include": [3]}, InputError, "1 of 1 ids .* unknown, such as 3"),
         ({"include": "utility"}, InputError, "column 'utility' is double, but must be boolean"),
-        ({"exclude": "nothing"}, InputError, "has no column 'nothing'"),
+        ({"exclude": "nothing"}, InputError, "exclude 'nothing': no such path, and .* has no column 'nothing'"),
+        ({"include": [7, 7]}, InputError, "1 of 2 ids of include repeat another"),
     ],
 )
 def test_wishes_that_cannot_be_met(spark, problem, tmp_path, engine, wishes, error, message):
@@ -97,10 +98,63 @@ def test_wishes_that_cannot_be_met(spark, problem, tmp_path, engine, wishes, err
     assert not (tmp_path / "out").exists()
 
 
-def test_empty_wishes_change_nothing(problem):
+def test_empty_wishes_change_nothing(spark, problem, tmp_path):
     plain = subsel.select(points(problem), size=50, engine="local", **options(problem))
-    empty = subsel.select(points(problem), size=50, engine="local", include=[], exclude=[], **options(problem))
-    assert empty.table.equals(plain.table)
+    pq.write_table(pa.table({"id": pa.array([], pa.int64())}), tmp_path / "nobody.parquet")
+    wishes = {"include": [], "exclude": tmp_path / "nobody.parquet"}
+    for number, engine in enumerate(("local", spark)):
+        output = tmp_path / str(number)
+        empty = subsel.select(points(problem), size=50, engine=engine, output=output, **wishes, **options(problem))
+        assert empty.table.equals(plain.table)
+
+
+def test_flagged_rows_that_were_dropped_do_not_count(spark, tmp_path, rng):
+    """With ids of 32 bits, which Spark keeps as such."""
+    table = pa.table(
+        {
+            "id": pa.array(range(60), pa.int32()),
+            "embedding": [[float("nan"), 1.0] if i == 3 else [float(a) for a in rng.random(2)] for i in range(60)],
+            "keep": [i in (3, 4, 5) for i in range(60)],
+        }
+    )
+    pq.write_table(table, tmp_path / "points.parquet")
+    for engine in ("local", spark):
+        found = subsel.select(
+            tmp_path / "points.parquet",
+            size=10,
+            include="keep",
+            engine=engine,
+            output=tmp_path / ("out" if engine == "local" else "spark"),
+            on_bad_rows="drop",
+        )
+        assert found.report.constraints.included == 2
+        assert {4, 5} <= set(found.ids.tolist())
+
+
+def test_best_direction_and_several_sizes_with_a_run_directory(spark, problem, tmp_path):
+    more = {"part_points": 300, "finish_points": 0, **options(problem)}
+    for number, size in enumerate((0.1, 0.6)):
+        local = subsel.select(points(problem), size=size, engine="local", greedy_direction="best", **more)
+        run_dir = tmp_path / f"run{number}"
+        ours = subsel.select(
+            points(problem),
+            size=size,
+            engine=spark,
+            output=tmp_path / f"out{number}",
+            run_dir=run_dir,
+            greedy_direction="best",
+            **more,
+        )
+        assert ours.table.equals(local.table)
+    run_dir = tmp_path / "sizes"
+    subsel.select_sizes(
+        points(problem), sizes=[50, 60], engine=spark, output=tmp_path / "both", run_dir=run_dir, **more
+    )
+    assert sorted(p.name for p in run_dir.iterdir()) == ["graph", "manifest.json", "points"]
+    one = subsel.select(
+        points(problem), size=50, engine=spark, output=tmp_path / "one", run_dir=run_dir, resume=True, **more
+    )
+    assert one.table.equals(subsel.select(points(problem), size=50, engine="local", **more).table)
 
 
 def test_several_sizes_share_a_graph(spark, problem, tmp_path):

@@ -61,6 +61,7 @@ def free_bound(engine: Engine, k: int, tie_bits: int) -> int:
         k: points still needed, 0 <= k <= number undecided.
         tie_bits: of the keys.
     """
+    engine.whole()
     threshold = engine.kth_largest("key", k, (Status.UNDECIDED,))
     counts = engine.step(measure_upper, threshold=threshold)
     return _bound(counts, k, threshold, tie_bits)
@@ -137,8 +138,10 @@ def measure_upper(graph: PartGraph, board: Board, /, *, threshold: int) -> None:
 
 
 def tell_degree(graph: PartGraph, board: Board, /) -> None:
-    """Post every own point's degree, as its key."""
+    """Post every own point's degree, as its key. What bounding accepted is a member like others from here on."""
     board.news = np.empty(0, np.int32)
+    board.note_decided(graph)
+    board.status[board.status == Status.ACCEPTED] = Status.SELECTED
     board.key[: graph.n_own] = np.diff(graph.indptr)
 
 
@@ -196,7 +199,7 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     free = (board.status == Status.SELECTED) | (board.status == Status.DISCARDED)
     over = free[own] & (value[own] > level)
     members, size, turn, clique_mu = _cliques(board)
-    constant = kernel.clique_constant(turn, clique_mu)
+    constant = exact_sum((clique_mu * (turn * (turn + 1) // 2)).reshape(-1))
     # Every edge's variable is in the load of both its ends.
     edges = exact_sum(kernel.edge_loads(graph.indptr, extra["mu"]))
     board.sums = (exact_sum(value[own][over] - level), edges, constant, 0)

@@ -222,16 +222,6 @@ def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any
                 mu[c, 1] = least[c] - mu[c, 0]
 
 
-@numba.njit(cache=True)
-def clique_constant(turn: Any, mu: Any) -> int:
-    """Return Σ μ t(t+1)/2."""
-    total = np.int64(0)
-    for c in range(len(turn)):
-        for q in range(2):
-            total += mu[c, q] * (turn[c, q] * (turn[c, q] + 1) // 2)
-    return int(total)
-
-
 @numba.njit(cache=True, parallel=True)
 def edge_loads(indptr: Any, mu: Any) -> Any:
     """Return the sum of the variables of each own point's edges: int64, (n_own,)."""

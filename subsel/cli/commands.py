@@ -154,6 +154,7 @@ def plan_command(input_: str, executor_cores: int, **options: Any) -> None:
 )
 @click.option("--engine", type=click.Choice(["auto", "local", "spark"]), default="auto", show_default=True)
 @click.option("--master", help="Spark master of a session of its own, such as local[4].  [default: local[*]]")
+@click.option("--run-dir", type=click.Path(), help="On Spark: a run directory that has a graph of POINTS.")
 @opt.score_options
 @opt.objective_options
 @opt.neighbor_options

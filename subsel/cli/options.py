@@ -132,6 +132,11 @@ part_points_option = click.option(
 part_options = _group(
     part_points_option,
     click.option(
+        "--max-supersteps",
+        type=int,
+        help=f"Supersteps of greedy on Spark before gains are rounded.  [default: {_default('max_supersteps')}]",
+    ),
+    click.option(
         "--finish-points",
         type=int,
         help=f"Undecided points that one task may finish on Spark.  [default: {_default('finish_points')}]",

@@ -59,8 +59,13 @@ def report_table(report: Report) -> Table:
     )
     proof = report.certificate
     how = f"{proof.iterations} iterations" if proof.iterations else "by bounding alone; --certify 100 lowers it"
-    table.add_row("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset of {report.k:,} points scores more")
-    table.add_row("  certified", f"{proof.share:.1%} of what the best could gain over random, gap {proof.gap:,.4f}")
+    meets = " that meets your wishes" if wishes.included or wishes.excluded else ""
+    table.add_row(
+        "upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset of {report.k:,} points{meets} scores more"
+    )
+    if proof.share is not None:
+        share = f"{proof.share:.1%} of what the best could gain over random, gap {proof.gap:,.4f}"
+        table.add_row("  certified", share)
     table.add_row("  top utility", f"{score.top_utility:,.4f} {_compared(score.total, score.top_utility)}")
     table.add_row("  random", f"{score.random:,.4f} {_compared(score.total, score.random)} (expectation)")
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())

@@ -17,6 +17,7 @@ import pyarrow.dataset as pads
 from subsel import schema
 from subsel.codes import codes_of, id_storage_type, repeated_rows
 from subsel.config import SelectConfig
+from subsel.constraints import no_such_wish, not_boolean
 from subsel.embeddings.metrics import LARGEST_SQUARE, rows_per_block
 from subsel.embeddings.utility import utility_of_probabilities, valid_probabilities
 from subsel.errors import InputError
@@ -413,7 +414,7 @@ def kept_columns(data: Any, config: SelectConfig, rows: Int64Array) -> pa.Table:
     return pa.Table.from_batches(parts).take(pa.array(place))
 
 
-def subset_ids(subset: Any, config: SelectConfig) -> pa.Array:
+def subset_ids(subset: Any, config: SelectConfig, what: str = "the subset") -> pa.Array:
     """Return a subset's ids, int64 or large_string: from an array or list of ids, or an input's id column.
 
     Raises:
@@ -429,21 +430,28 @@ def subset_ids(subset: Any, config: SelectConfig) -> pa.Array:
         batches = list(iterate_columns(subset, config, [config.id_column]))
         ids = pa.chunked_array([batch.column(0) for batch in batches]) if batches else pa.chunked_array([], pa.int64())
     if len(ids) == 0:
-        raise InputError("the subset is empty: there is nothing to score.")
-    codes_of(ids, config.seed)
+        return pa.array([], pa.int64())
+    if ids.null_count:
+        raise InputError(f"{ids.null_count:,} of {len(ids):,} ids of {what} are null.")
+    repeats = len(repeated_rows(ids))
+    if repeats:
+        raise InputError(f"{repeats:,} of {len(ids):,} ids of {what} repeat another: make them unique.")
     return stored_ids(ids.combine_chunks())
 
 
-def boolean_column(data: Any, config: SelectConfig, column: str) -> npt.NDArray[np.bool_]:
-    """Return a boolean column of an input: bool, (rows,); null is False.
+def boolean_column(data: Any, config: SelectConfig, column: str, what: str) -> npt.NDArray[np.bool_]:
+    """Return a boolean column of an input, which says what to ``what``: bool, (rows,); null is False.
 
     Raises:
         InputError: there is no such column, or it is not boolean.
     """
+    dataset, name = open_dataset(data, config)
+    if column not in dataset.schema.names:
+        raise InputError(no_such_wish(column, what, name, dataset.schema.names))
     pieces = []
     for batch in iterate_columns(data, config, [column]):
         if not pa.types.is_boolean(batch.column(0).type):
-            raise InputError(f"column {column!r} is {batch.column(0).type}, but must be boolean to say who is in or out.")
+            raise InputError(not_boolean(column, str(batch.column(0).type)))
         pieces.append(batch.column(0).fill_null(False).to_numpy(zero_copy_only=False))
     return np.concatenate(pieces) if pieces else np.empty(0, np.bool_)
 

@@ -89,5 +89,8 @@ class Engine(Protocol):
     def back(self, state: object) -> Counts:
         """Go back to a state that `keep` returned, on the whole graph."""
 
+    def whole(self) -> None:
+        """Have the next step see all of the graph; edges of decided points may be dropped again after it."""
+
     def reopen(self) -> None:
         """Bring decided points back in: the next steps see all of the graph, and every ghost as it now is."""

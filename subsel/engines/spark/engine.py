@@ -214,9 +214,9 @@ class SparkEngine:
             self._take(self.board)
 
     def keep(self) -> object:
-        """Return the board; it stays written down."""
-        self._kept.append(self.board)
-        return self.board
+        """Return the board, written down once more: a run directory keeps the last ones only."""
+        self._kept.append(local_checkpoint(self.board, self._steps))
+        return self._kept[-1]
 
     def back(self, state: object) -> Counts:
         """Start again from a kept board."""
@@ -224,6 +224,12 @@ class SparkEngine:
         self._whole_again()
         self._graph_points = self._counts.undecided
         return self._counts
+
+    def whole(self) -> None:
+        """Go back to the whole graph, if edges were dropped."""
+        if self._stale:
+            self._whole_again()
+            self._graph_points = self._counts.undecided
 
     def reopen(self) -> None:
         """Go back to the whole graph, and have every border point posted anew, if edges were dropped since."""
@@ -264,7 +270,7 @@ class SparkEngine:
         self._steps += 1
         last, self._last = self._last, self.checkpoint(board, self._steps)
         self.board = self._last
-        if last is not None and all(last is not kept for kept in self._kept):
+        if last is not None:
             release_checkpoint(last)
         row = self.board.agg(*(F.sum(name).alias(name) for name in (*COUNTS, *SUMS))).collect()[0]
         totals = {name: int(row[name] or 0) for name in (*COUNTS, *SUMS)}

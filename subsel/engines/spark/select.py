@@ -88,7 +88,7 @@ def bound_points(
         with run.stage("neighbors") as tell:
             stages.neighbors(tell)
             spark_engine, scale = stages.engine(k)
-            needed = k - stages.constrain(k).included
+            needed = k - stages.constrain([k]).included
         with run.stage("bounding"):
             resumable = config.bounding == "exact"
             drive = partial(run_bounding, spark_engine, needed, config, scale.tie_bits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from subsel.engines.spark.engine import SparkEngine, local_checkpoint, scale_of
 from subsel.engines.spark.output import write_frame
 from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, plain_errors, task
 from subsel.engines.spark.points import SparkPoints, check_points, open_frame
-from subsel.engines.spark.scoring import membership, open_subset, wished
+from subsel.engines.spark.scoring import decided, open_subset, places_of, wished
 from subsel.errors import ConfigError, InputError
 from subsel.greedy import kernel as greedy_kernel
 from subsel.objective import Score, expected_random, score_subset
@@ -69,6 +69,7 @@ class SparkStages:
         self.parts = 1
         self.spark_engine: SparkEngine | None = None
         self._persisted: list[DataFrame] = []
+        self._of_size: list[DataFrame] = []
 
     def read(self, tell: Tell) -> InputReport:
         """Check every row in one scan, and draw the samples that parts and recall need."""
@@ -143,8 +144,12 @@ class SparkStages:
 
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
-        if self.spark_engine is not None:
+        if self.spark_engine is not None:  # of another size
             self.spark_engine.close()
+            for frame in self._of_size:
+                frame.unpersist()
+                self._persisted.remove(frame)
+            self._of_size = []
         scale = scale_of(self.shapes, self.config.alpha, self.config.similarity_weight)
         self.spark_engine = SparkEngine(
             self.assembled.where(F.col("kind") == assemble.GRAPH),
@@ -164,28 +169,32 @@ class SparkStages:
             self._go_on(done[-1])
         return self.spark_engine, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
 
-    def constrain(self, k: int) -> Constraints:
+    def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
         engine, wishes = self.spark_engine, self.wishes
         assert engine is not None
         if not wishes:
             return Constraints()
         points = self.assembled.where(F.col("kind") == assemble.POINTS)
-        frames, counts = {}, {}
+        members = {}
         with plain_errors():
-            for wish, status in ((wishes.include, Status.INCLUDED), (wishes.exclude, Status.EXCLUDED)):
+            for what, status in (("include", Status.INCLUDED), ("exclude", Status.EXCLUDED)):
+                wish = getattr(wishes, what)
                 if wish is not None:
-                    frames[status], counts[status] = wished(self.spark, wish, self.data, self.config)
+                    ids, n_ids = wished(self.spark, wish, self.data, self.config, what)
+                    members[status] = places_of(points, ids, n_ids, what)
             both, example = 0, None
-            if len(frames) == 2:
-                shared = frames[Status.INCLUDED].join(frames[Status.EXCLUDED], schema.ID)
+            if len(members) == 2:
+                shared = members[Status.INCLUDED][0].join(members[Status.EXCLUDED][0], schema.ID)
                 both = shared.count()
                 example = shared.limit(1).collect()[0][0] if both else None
-            found = Constraints(counts.get(Status.INCLUDED, 0), counts.get(Status.EXCLUDED, 0))
-            found.check(self.input.points, k, both, example)
+            counts = [members[status][1] if status in members else 0 for status in (Status.INCLUDED, Status.EXCLUDED)]
+            found = Constraints(*counts)
+            for k in sizes:
+                found.check(self.input.points, k, both, example)
             if not self._resumed:
-                for status, ids in frames.items():
-                    engine.adopt(membership(points, ids, counts[status], status))
+                for status, (places, _) in members.items():
+                    engine.adopt(decided(places, status))
                 engine.step(hear_wishes)
         return found
 
@@ -193,15 +202,15 @@ class SparkStages:
         """Run a stage's driver with its boards in the run directory, or return what it recorded."""
         engine = self.spark_engine
         assert engine is not None
-        if self.rundir is None:
+        if self.rundir is None or stage not in self.rundir.stages:
             return drive()
         done = self.rundir.finished(stage)
         if done is None:
-            if self.rundir.boards(stage):
-                if resumable:
-                    self._go_on(stage)
-                else:
-                    remove(self.rundir.path / stage)
+            if resumable and self.rundir.boards(stage) and self.rundir.begun_alike(stage):
+                self._go_on(stage)
+            else:
+                remove(self.rundir.path / stage)
+                self.rundir.mark_begun(stage)
             engine.checkpoint = partial(_write_board, self.spark, self.rundir, stage)
             result = drive()
             # Whoever resumes after this stage starts from its last board, also if it took no superstep.
@@ -238,6 +247,7 @@ class SparkStages:
             picked = self._keep(engine.on_parts(ids, _picked, rows))
             order = F.desc("key"), F.desc("code")
             picked = self._keep(picked.repartitionByRange(-(-k // _ROWS_PER_FILE), *order).sortWithinPartitions(*order))
+            self._of_size = self._persisted[-2:]
             per_partition = picked.groupBy(F.spark_partition_id().alias("p")).count().toArrow()
             counts = dict(zip(*(per_partition.column(i).to_pylist() for i in (0, 1)), strict=True))
             first, begin = {}, 0
@@ -282,17 +292,24 @@ class SparkStages:
         """
         with plain_errors():
             ids, k = open_subset(self.spark, subset, self.config.id_column)
+            if k == 0:
+                raise InputError("the subset is empty: there is nothing to score.")
             if k > self.input.points:
                 raise InputError(f"the subset has {k:,} ids, the input {self.input.points:,}: some are unknown.")
             engine, _ = self.engine(k)
-            engine.adopt(membership(self.assembled.where(F.col("kind") == assemble.POINTS), ids, k))
+            points = self.assembled.where(F.col("kind") == assemble.POINTS)
+            engine.adopt(decided(places_of(points, ids, k, "the subset")[0], Status.SELECTED))
             totals = self._totals(engine)
         return Score(totals["utility"] - totals["similarity"], totals["utility"], totals["similarity"])
 
     def close(self) -> None:
         """Unpersist all that was persisted."""
-        if self.spark_engine is not None:
+        if self.spark_engine is not None:  # of another size
             self.spark_engine.close()
+            for frame in self._of_size:
+                frame.unpersist()
+                self._persisted.remove(frame)
+            self._of_size = []
         for frame in self._persisted:
             frame.unpersist()
         self._persisted = []
