@@ -83,7 +83,7 @@ def main() -> None:
             for method, config in methods.items():
                 engine, _ = stages.engine(k)
                 begin = time.perf_counter()
-                result = run_greedy(engine, k, config)
+                result = run_greedy(engine, k, config, "forward")
                 middle = time.perf_counter()
                 order_subset(engine, k, restart=config.greedy != "exact")
                 end = time.perf_counter()
