@@ -178,7 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = arguments.data or demo.demo_table(arguments.points)
     options = {"utility": arguments.utility} if arguments.utility else {}
-    console = Console(width=150)
+    console = Console(width=170)
     console.print(machine())
     for problem in problems(data, arguments.graph, **options):
         n, alpha = problem.graph.n, problem.part.fixed_point.alpha

@@ -16,8 +16,9 @@ from subsel.greedy.exact import GreedyResult, exact_greedy
 from subsel.greedy.refine import settle
 from subsel.schema import Status
 
-#: Share of points above which removing is better than adding (benchmarks/beyond_greedy.py).
-REVERSE_ABOVE = 0.4
+#: Share of points above which removing and swapping is better than adding and swapping, or nearly as good where utility
+#: dominates (benchmarks/beyond_greedy.py).
+REVERSE_ABOVE = 0.25
 
 
 def reverse_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResult:
