@@ -2,12 +2,12 @@
 
 python -m benchmarks.beyond_greedy [--points 20000] [--iterations 100] [--shares 0.1 0.5 0.8] [--graphs …]
 
-Scores are normalised as in the paper: centralised greedy is 100, partitioned greedy with 32 partitions and one round 0.
-`refined` is centralised greedy after swaps, `reverse` removing instead of adding, `rev+ref` removing, then swaps. What
-follows is of the direction that is the default for the share: what swaps gained, passes, seconds; `certified` is
-(f - random) / (upper bound - random), at most the share of what any subset could gain over a random one, `edges` the same
-with variables on edges only, then the seconds of certifying. Graphs: `clusters` has the ten nearest neighbours of demo
-points (clusters, near duplicates: many cliques); `ring` has ten random near neighbours per point.
+Scores are normalised as in the paper: centralised greedy is 100, partitioned greedy with 32 partitions and one round
+0. `refined` is centralised greedy after swaps, `reverse` removing instead of adding, `rev+ref` removing, then swaps.
+The rest is of the direction that is the default for the share: what swaps gained, passes, seconds; `certified` is (f
+- random) / (upper bound - random), at most the share of what any subset could gain over a random one, `edges` the
+same with variables on edges only, then the seconds of certifying. Graphs: `clusters` has the ten nearest neighbours
+of demo points (clusters, near duplicates: many cliques); `ring` has ten random near neighbours per point.
 """
 
 from __future__ import annotations
