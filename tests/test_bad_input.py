@@ -226,5 +226,5 @@ def test_score_refuses_unknown_and_repeated_ids():
     graph = edges([1], [2], [0.5])
     with pytest.raises(InputError, match="1 of 2 ids of the subset are unknown, such as 77"):
         subsel.score([1, 77], graph=graph)
-    with pytest.raises(InputError, match="repeat the id"):
+    with pytest.raises(InputError, match="1 of 2 ids of the subset repeat another"):
         subsel.score([1, 1], graph=graph)

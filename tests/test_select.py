@@ -39,8 +39,8 @@ def test_result_is_ordered_complete_and_adds_up(demo_table):
 def test_every_prefix_of_plain_greedy_is_a_greedy_subset(demo_table):
     graph = subsel.neighbors(demo_table).graph
     points = demo_table.drop_columns(["embedding"])
-    large = subsel.select(points, graph=graph, size=900, bounding="off", refine=0)
-    small = subsel.select(points, graph=graph, size=300, bounding="off", refine=0)
+    large = subsel.select(points, graph=graph, size=900, bounding="off", refine=0, greedy_direction="forward")
+    small = subsel.select(points, graph=graph, size=300, bounding="off", refine=0, greedy_direction="forward")
     assert (large.ids[:300] == small.ids).all()
     assert (np.diff(large.table["gain"].to_numpy()) <= 1e-6).all()
 
