@@ -1,6 +1,7 @@
 """Spark's subset is the local engine's, bit for bit, on a graph of 500,000 points: ids, ranks and gains.
 
 python -m benchmarks.spark_identity [--points 500000] [--parts 1 3 7 32] [--masters local[1] local[2] ...]
+    [--refine 8]
 """
 
 from __future__ import annotations
@@ -38,13 +39,16 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=500_000)
     parser.add_argument("--parts", type=int, nargs="+", default=[1, 3, 7, 32])
     parser.add_argument("--masters", nargs="+", default=["local[2]", "local[1]", "local-cluster[2,1,1024]"])
+    parser.add_argument("--refine", type=int, default=8, help="passes of swap refinement")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.9])
     arguments = parser.parse_args()
     n = arguments.points
     rng = np.random.default_rng(1)
     utilities = {"uniform": rng.random(n), "constant": np.ones(n), "levels": rng.integers(0, 10, n) / 10}
     print(machine())
-    print(f"{n:,} points, parts by hash of the id (nearly every edge is cut), finish_points 0\n")
+    print(
+        f"{n:,} points, parts by hash of the id (nearly every edge is cut), finish_points 0, refine {arguments.refine}\n"
+    )
     print("master                   parts  share  alpha  utility   supersteps  spark s  local s  same")
     with tempfile.TemporaryDirectory() as folder:
         points, edges = Path(folder) / "points.parquet", Path(folder) / "graph.parquet"
@@ -57,6 +61,7 @@ def main() -> None:
                 grid = zip(arguments.shares, (0.9, 0.5, 0.1), utilities, strict=False)
                 for share, alpha, utility in grid:
                     options = {"size": round(share * n), "alpha": alpha, "utility": utility, "graph": str(edges)}
+                    options["refine"] = arguments.refine
                     found: list[subsel.Selection] = []
                     local = seconds(lambda o=options, f=found: f.append(subsel.select(points, engine="local", **o)))
                     output = Path(folder) / "subset"
