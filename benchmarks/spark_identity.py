@@ -2,6 +2,8 @@
 
 python -m benchmarks.spark_identity [--points 500000] [--parts 1 3 7 32] [--masters local[1] local[2] ...]
     [--refine 8]
+
+No task finishes the rest (finish_points 0).
 """
 
 from __future__ import annotations
@@ -46,9 +48,7 @@ def main() -> None:
     rng = np.random.default_rng(1)
     utilities = {"uniform": rng.random(n), "constant": np.ones(n), "levels": rng.integers(0, 10, n) / 10}
     print(machine())
-    print(
-        f"{n:,} points, parts by hash of the id (nearly every edge is cut), finish_points 0, refine {arguments.refine}\n"
-    )
+    print(f"{n:,} points, parts by hash of the id (nearly every edge is cut), refine {arguments.refine}\n")
     print("master                   parts  share  alpha  utility   supersteps  spark s  local s  same")
     with tempfile.TemporaryDirectory() as folder:
         points, edges = Path(folder) / "points.parquet", Path(folder) / "graph.parquet"
