@@ -82,7 +82,7 @@ class SelectConfig(BaseModel):
     certify_gap: float = Field(default=0.0, ge=0, lt=1)
     """Stop certifying once so much of what could be gained over a random subset, or less, is left open."""
 
-    part_points: int | None = Field(default=None, ge=100)
+    part_points: int | None = Field(default=None, ge=10)
     """Points per part on Spark; None: as many as make 24 MiB of vectors, between 10,000 and 200,000."""
     finish_points: int = Field(default=200_000, ge=0)
     """At most so many undecided points are finished in one task; 0: never."""

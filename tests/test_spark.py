@@ -50,7 +50,7 @@ def both(spark, problem, output, **options):
         (3, 0.5, 0.5, "constant", 300),
         (7, 0.9, 0.1, "levels", 300),
         (7, 0.05, 0.5, "uniform", 0),
-        (20, 0.1, 0.9, "levels", 300),
+        (32, 0.1, 0.9, "levels", 300),
     ],
 )
 def test_any_number_of_parts_gives_the_local_result(spark, problem, tmp_path, parts, size, alpha, utility, finish):

@@ -166,6 +166,11 @@ def test_spark_submit_of_the_whole_pipeline_and_of_its_stages(expected, points, 
     submit(package, "greedy_subset.py", *options, points, run, tmp_path / "staged")
     assert pq.read_table(tmp_path / "staged").equals(expected)
 
+    config = ["--config", package / "configs" / "cluster.toml", "--part-points", "700"]
+    scored = submit(package, "score_subset.py", *config, tmp_path / "staged", points, "--run-dir", run)
+    reported = json.loads((tmp_path / "staged" / "_manifest.json").read_text())["objective"]["total"]
+    assert f"{reported:,.6f}" in scored.stdout
+
     wrong = submit(package, "greedy_subset.py", *options, "--neighbors", "3", points, run, tmp_path / "no", exit_code=2)
     # spark-submit prints what the program writes to stderr on its own stdout
     said = [line for line in (wrong.stdout + wrong.stderr).splitlines() if line.startswith("subsel: ")]
