@@ -59,9 +59,7 @@ def bound_approximately(
         quiet = 0 if decided else quiet + 1
         phase = "grow" if phase == "shrink" else "shrink"
     counts = engine.step(restore)
-    return BoundingResult(
-        counts.accepted, counts.discarded, sum(rounds.values()), rounds["grow"], rounds["shrink"]
-    )
+    return BoundingResult(counts.accepted, counts.discarded, sum(rounds.values()), rounds["grow"], rounds["shrink"])
 
 
 def refresh(graph: PartGraph, board: Board, /, *, share: float, weighted: bool, seed: int) -> None:

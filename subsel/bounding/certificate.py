@@ -4,9 +4,9 @@ For 0 <= μ_e <= w_e on every edge, w_e x_i x_j >= μ_e (x_i + x_j - 1), so for 
 
     f(S) <= Σ_e μ_e + Σ of the k largest (a_i - Σ over edges e of i of μ_e).
 
-In a clique whose edges all weigh at least w, s chosen points cost w s(s-1)/2 >= w (t s - t(t+1)/2) for any integer t: tighter
-than edge by edge where about half of the points are chosen, because s is whole. All variables are integers in the units
-of the keys, so the bound does not depend on the order of sums, nor on the number of threads.
+In a clique whose edges all weigh at least w, s chosen points cost w s(s-1)/2 >= w (t s - t(t+1)/2) for any integer t:
+tighter than edge by edge where about half of the points are chosen, because s is whole. All variables are integers in
+the units of the keys, so the bound does not depend on the order of sums, nor on the number of threads.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CLIQUE_ROWS = {"members": CLIQUE_POINTS, "turn": 2, "clique_mu": 2}
 
 @dataclass(frozen=True, slots=True)
 class CertificateResult:
-    """An upper bound on f, in units of 2^-fraction_bits, and the iterations that it took; None if none was asked for."""
+    """An upper bound on f, in units of 2^-fraction_bits, None if none was asked for; and the iterations it took."""
 
     bound: int | None
     iterations: int
@@ -68,7 +68,8 @@ def free_bound(engine: Engine, k: int, tie_bits: int) -> int:
 
 
 def certify(
-    engine: Engine, iterations: int, tie_bits: int, *, gap: float = 0.0, random: int = 0, cliques: bool = True) -> CertificateResult:
+    engine: Engine, iterations: int, tie_bits: int, *, gap: float = 0.0, random: int = 0, cliques: bool = True
+) -> CertificateResult:
     """Lower the bound by projected subgradient steps, beginning with μ = w inside the present subset.
 
     Every μ is valid, so it may stop at any time. The subgradient is smoothed: a point counts as among the k largest by

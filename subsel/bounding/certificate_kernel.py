@@ -1,8 +1,8 @@
 """Dual variables on one part of a graph. Pure functions on arrays; compiled by numba.
 
 Cliques are rows of ``members`` (int32, (c, CLIQUE_POINTS), -1 beyond ``size``), no two of which share an edge. Each has
-two variables, ``clique_mu`` (int64, (c, 2)), for the inequalities s(s-1)/2 >= t s - t(t+1)/2 with the two values of t in
-``turn`` (int64, (c, 2), 0 for none), whose sum is at most the clique's ``weight``, the least of its edges. What an edge
+two variables, ``clique_mu`` (int64, (c, 2)), for the inequalities s(s-1)/2 >= t s - t(t+1)/2 with the two values of t
+in ``turn`` (int64, (c, 2), 0 for none), whose sum is at most ``least``, the weight of its lightest edge. What an edge
 weighs beyond that is ``cap``, the limit of its own variable ``mu``.
 """
 
@@ -24,7 +24,7 @@ _CANDIDATES = 64
 
 @numba.njit(cache=True, inline="always")
 def _is_free(status: int) -> bool:
-    return status == _SELECTED or status == _DISCARDED
+    return status in (_SELECTED, _DISCARDED)
 
 
 @numba.njit(cache=True, inline="always")
@@ -132,7 +132,7 @@ def start(indptr: Any, indices: Any, cap: Any, status: Any) -> Any:
 
 @numba.njit(cache=True)
 def clique_turns(members: Any, size: Any, status: Any) -> Any:
-    """Return the t of each clique's inequalities: s - 1 and s, with s members in the subset, as far as they say something.
+    """Return the t of each clique's inequalities: s - 1 and s, with s members in the subset, where they say something.
 
     Both are tight at s; those with t < 1 or t >= the clique's size say nothing and are 0.
     """

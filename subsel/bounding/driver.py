@@ -20,8 +20,8 @@ class BoundingResult:
     """What bounding decided: points accepted and discarded, rounds until nothing changed.
 
     Rounds in one task, after `Engine.finish`, count as one. Where rounds either grow or shrink, those that decided
-    something are counted apart; 0 where a round does both. ``upper_bound`` is what follows from this for the best f, in units
-    of 2^-fraction_bits (`subsel.bounding.certificate.free_bound`).
+    something are counted apart; 0 where a round does both. ``upper_bound`` is what follows from this for the best f, in
+    units of 2^-fraction_bits (`subsel.bounding.certificate.free_bound`).
     """
 
     accepted: int

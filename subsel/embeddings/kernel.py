@@ -111,7 +111,18 @@ def reverse_lists(best: Any, width: int) -> Any:
 
 
 @numba.njit(cache=True, parallel=True)
-def descend(X: Any, best: Any, score: Any, reverse: Any, fresh: Any, l2: bool, slots: int, new_best: Any, new_score: Any, new_fresh: Any) -> Any:
+def descend(
+    X: Any,
+    best: Any,
+    score: Any,
+    reverse: Any,
+    fresh: Any,
+    l2: bool,
+    slots: int,
+    new_best: Any,
+    new_score: Any,
+    new_fresh: Any,
+) -> Any:
     """One pass of neighbour-of-neighbour refinement (NN-descent, Dong et al. 2011), reading old, writing new.
 
     Candidates of v are the neighbours of its neighbours and of its reverse neighbours. Pairs of edges that

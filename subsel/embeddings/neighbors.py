@@ -33,7 +33,9 @@ class NeighborResult:
     dimension: int
 
 
-def neighbor_graph(points: Points, config: SelectConfig, progress: StepProgress = lambda what, share: None) -> NeighborResult:
+def neighbor_graph(
+    points: Points, config: SelectConfig, progress: StepProgress = lambda what, share: None
+) -> NeighborResult:
     """Return the symmetrised k-nearest-neighbour graph of points; takes the points' embeddings away.
 
     Everything works on the points in the order of their codes, so permuting the input's rows changes nothing.
@@ -56,7 +58,11 @@ def neighbor_graph(points: Points, config: SelectConfig, progress: StepProgress 
     del sample
     progress("cells", 0.0)
     assigned = cells.assign_cells(
-        lambda begin, end: prepare.rows(embeddings[by_code[begin:end]]), n, centroids, config.probes, metric
+        lambda begin, end: prepare.rows(embeddings[by_code[begin:end]]),  # noqa: F821  (deleted only later)
+        n,
+        centroids,
+        config.probes,
+        metric,
     )
     rows = by_code[assigned.order]
     X = np.empty((n, dimension), np.float32)

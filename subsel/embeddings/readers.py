@@ -88,7 +88,9 @@ def open_dataset(data: Any, config: SelectConfig) -> tuple[pads.Dataset, str]:
         return pads.dataset(_table_of_matrix(data, config)), "the array"
     if hasattr(data, "with_format") and hasattr(data, "features"):  # a Hugging Face dataset
         if not hasattr(data, "select_columns") or not hasattr(data, "__len__"):
-            raise InputError("a Hugging Face IterableDataset cannot be read twice: save it to Parquet and give the path.")
+            raise InputError(
+                "a Hugging Face IterableDataset cannot be read twice: save it to Parquet and give the path."
+            )
         data = data.select_columns(_wanted(data.column_names, config)).with_format("arrow")[:]
     elif type(data).__module__.split(".")[0] == "pandas":
         data = pa.Table.from_pandas(data[_wanted(list(data.columns), config)], preserve_index=False)
@@ -259,7 +261,9 @@ class RowChecker:
                 self._reject(good, np.asarray(~values.any(axis=1)), ids, "zero vector, which has no cosine")
             else:
                 squares = np.einsum("ij,ij->i", values, values, dtype=np.float64)
-                self._reject(good, squares > LARGEST_SQUARE, ids, f"vector longer than 1e17, too long for {self.config.metric}")
+                self._reject(
+                    good, squares > LARGEST_SQUARE, ids, f"vector longer than 1e17, too long for {self.config.metric}"
+                )
         if good.all():
             return CheckedBatch(np.arange(len(batch)), stored_ids(ids), utility, values)
         kept = np.flatnonzero(good)
@@ -397,6 +401,7 @@ class _Reader:
             embeddings=matrix,
             dropped=dict(checker.bad_count),
         )
+
 
 def kept_columns(data: Any, config: SelectConfig, rows: Int64Array) -> pa.Table:
     """Return ``config.keep_columns`` of some input rows, in the order of ``rows`` (int64, any order)."""

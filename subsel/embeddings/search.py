@@ -32,9 +32,9 @@ def search_cells(
 ) -> tuple[Int32Array, npt.NDArray[np.float32]]:
     """Return each point's k nearest among the points of the cells that it probes.
 
-    All points of a block that probe a cell meet all of the cell's points in one matrix product, merged into
-    a running top-k. Never one query at a time, as an inverted-file index does. Blocks run on as many threads as numba is given, each with
-    single-threaded BLAS; the result does not depend on their number.
+    All points of a block that probe a cell meet all of the cell's points in one matrix product, merged into a
+    running top-k. Never one query at a time, as an inverted-file index does. Blocks run on as many threads as numba
+    is given, each with single-threaded BLAS; the result does not depend on their number.
 
     Args:
         X: float32, (n, d), prepared rows sorted by cell.

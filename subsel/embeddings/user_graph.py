@@ -91,7 +91,9 @@ def _from_neighbors(
     config: SelectConfig,
 ) -> UserGraph:
     if indices.ndim != 2 or indices.shape != similarity.shape:
-        raise InputError(f"neighbour arrays have shapes {indices.shape} and {similarity.shape}, but must both be (n, k).")
+        raise InputError(
+            f"neighbour arrays have shapes {indices.shape} and {similarity.shape}, but must both be (n, k)."
+        )
     n = len(indices)
     src = np.repeat(np.arange(n), indices.shape[1])
     dst = indices.ravel()

@@ -1,4 +1,4 @@
-"""Exact greedy over an engine's parts: the subset of centralised greedy, whatever the parts (design: local dominance)."""
+"""Exact greedy over an engine's parts: the subset of centralised greedy, whatever the parts, by local dominance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from subsel.board import Board
 from subsel.engines.base import BELOW_ALL, Engine
-from subsel.graph import PartGraph
+from subsel.graph import Int32Array, PartGraph
 from subsel.greedy import kernel
 from subsel.schema import Status
 
@@ -40,7 +40,7 @@ def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResu
 
     Utilities that rise along a chain of points in ever other parts let one point through per superstep. So after
     ``max_supersteps`` gains are rounded down to a few dozen levels, within which the order is random and chains are
-    short. The result is then greedy on rounded gains for what was left; the log, the report and the closing table say so.
+    short. The result is then greedy on rounded gains for what was left; log, report and closing table say so.
 
     Args:
         engine: holds the graph and what bounding left undecided; on return nothing is undecided.
@@ -59,8 +59,8 @@ def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResu
             if supersteps == max_supersteps:
                 shift, rounded_after = _rounding(engine, floor), supersteps
                 log.warning(
-                    "greedy is not done after %d supersteps: gains are rounded from here on, so the subset is no longer "
-                    "centralised greedy's (raise max_supersteps or finish_points for that)",
+                    "greedy is not done after %d supersteps: gains are rounded from here on, so the subset is no "
+                    "longer centralised greedy's (raise max_supersteps or finish_points for that)",
                     supersteps,
                 )
             finished = engine.step(pick, limit=k, prune_below=floor, shift=shift)
@@ -101,7 +101,13 @@ def pick(graph: PartGraph, board: Board, /, *, limit: int, prune_below: int, shi
     pruned = np.flatnonzero(hopeless).astype(np.int32)
     board.status[pruned] = Status.DISCARDED
     board.spread(graph, pruned)
-    decided = kernel.pick_dominant(
+    decided = pick_dominant(graph, board, limit, shift)
+    board.spread(graph, decided[board.status[decided] == Status.DISCARDED])
+
+
+def pick_dominant(graph: PartGraph, board: Board, limit: int, shift: int = 0) -> Int32Array:
+    """Run `kernel.pick_dominant` on a part; return the own points decided."""
+    decided: Int32Array = kernel.pick_dominant(
         graph.indptr,
         graph.indices,
         graph.weight,
@@ -113,7 +119,7 @@ def pick(graph: PartGraph, board: Board, /, *, limit: int, prune_below: int, shi
         limit,
         shift,
     )
-    board.spread(graph, decided[board.status[decided] == Status.DISCARDED])
+    return decided
 
 
 def cut(graph: PartGraph, board: Board, /, *, key: int, code: int) -> None:

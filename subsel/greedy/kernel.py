@@ -34,9 +34,7 @@ def _sift_down(heap_key: Any, heap_slot: Any, size: int, code: Any, at: int) -> 
         if child >= size:
             break
         right = child + 1
-        if right < size and _beats(
-            heap_key[right], code[heap_slot[right]], heap_key[child], code[heap_slot[child]]
-        ):
+        if right < size and _beats(heap_key[right], code[heap_slot[right]], heap_key[child], code[heap_slot[child]]):
             child = right
         if not _beats(heap_key[child], code[heap_slot[child]], key, code[slot]):
             break
@@ -110,10 +108,8 @@ def pick_dominant(
             j = indices[e]
             if status[j] != _UNDECIDED:
                 continue
-            if j < n_own:
-                blocked = held_back[j]  # popped before v, so it beats v; its key has not changed since
-            else:
-                blocked = _beats(key[j] >> shift, code[j], key[v] >> shift, code[v])  # a stale ghost key is an upper bound
+            # An own point held back was popped before v, so it beats v; a ghost's stale key is an upper bound.
+            blocked = held_back[j] if j < n_own else _beats(key[j] >> shift, code[j], key[v] >> shift, code[v])
             if blocked:
                 final = False
                 break
@@ -139,7 +135,15 @@ def pick_dominant(
 
 @numba.njit(cache=True, parallel=True)
 def realised_gains(
-    indptr: Any, indices: Any, similarity: Any, utility: Any, alpha: float, beta: float, code: Any, key: Any, status: Any
+    indptr: Any,
+    indices: Any,
+    similarity: Any,
+    utility: Any,
+    alpha: float,
+    beta: float,
+    code: Any,
+    key: Any,
+    status: Any,
 ) -> Any:
     """Return each selected own point's gain when it was picked, in float64; 0 for the others.
 
@@ -173,8 +177,8 @@ def mark_movers(
 ) -> Any:
     """Mark own movers that no mover next to them outdoes: JOINING or LEAVING.
 
-    A mover is a member below the place (at_key, at_code), or an outsider at it or above. How far its gain is from that of
-    the place says who outdoes whom, equal ones by code.
+    A mover is a member below the place (at_key, at_code), or an outsider at it or above. How far its gain is from that
+    of the place says who outdoes whom, equal ones by code.
 
     Args:
         key: what each point adds to the members; of ghosts, too, exactly.

@@ -14,8 +14,7 @@ from subsel.board import Board
 from subsel.codes import rehash
 from subsel.engines.base import Engine
 from subsel.graph import PartGraph
-from subsel.greedy import kernel
-from subsel.greedy.exact import GreedyResult, cut_below
+from subsel.greedy.exact import GreedyResult, cut_below, pick_dominant
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
@@ -107,18 +106,7 @@ def _salt(seed: int, round_: int) -> int:
 def keep_best(graph: PartGraph, board: Board, /, *, left: int, target: int) -> None:
     """Run greedy in one partition; what it picks stays undecided, at its old gain."""
     before = board.key.copy()
-    kernel.pick_dominant(
-        graph.indptr,
-        graph.indices,
-        graph.weight,
-        graph.fixed_point.tie_bits,
-        graph.code,
-        board.key,
-        board.status,
-        board.lower,
-        partition_target(graph.n_own, left, target),
-        0,
-    )
+    pick_dominant(graph, board, partition_target(graph.n_own, left, target))
     board.key[:] = before
     board.status[board.status == Status.SELECTED] = Status.UNDECIDED
 

@@ -31,13 +31,14 @@ class RefineResult:
 def refine(engine: Engine, passes: int) -> RefineResult:
     """Exchange members of the subset for outsiders until nothing is gained any more, or ``passes`` times.
 
-    m(v) is what v adds to the other members, whether it is one of them or not. If the top |S| by m are not S, some members
-    are below the threshold at which S ends and as many outsiders above it: movers. A mover moves only if it is farther
-    from the threshold than all movers next to it, so no two that move touch, and exchanging equal numbers changes f
-    by exactly Σ m(in) - Σ m(out) > 0. Each pass is two supersteps. What the user included or excluded stays.
+    m(v) is what v adds to the other members, whether it is one of them or not. If the top |S| by m are not S, some
+    members are below the threshold at which S ends and as many outsiders above it: movers. A mover moves only if it
+    is farther from the threshold than all movers next to it, so no two that move touch, and exchanging equal
+    numbers changes f by exactly Σ m(in) - Σ m(out) > 0. Each pass is two supersteps. What the user included or
+    excluded stays.
 
     Args:
-        engine: holds the whole graph (`Engine.reopen`); nothing is undecided. On return its boards carry the new subset.
+        engine: holds the whole graph (`Engine.reopen`); nothing is undecided. On return its boards have the new subset.
         passes: upper limit, 0 for none.
     """
     if passes == 0:

@@ -1,8 +1,8 @@
 """Reverse greedy: start from everything and remove what is missed least. The same greedy, on what removing gains.
 
-Removing v from the set R of those that are left changes f by -m(v), m(v) = a(v) - Σ over neighbours in R of w, and raises its
-neighbours' m. So removing the point of least m is picking the point of largest a'(v) = -m(v), and a pick lowers its
-neighbours' gain by w: greedy on a' with the same weights (docs/greedy.md).
+Removing v from the set R of those that are left changes f by -m(v), m(v) = a(v) - Σ over neighbours in R of w, and
+raises its neighbours' m. So removing the point of least m is picking the point of largest a'(v) = -m(v), and a pick
+lowers its neighbours' gain by w: greedy on a' with the same weights (docs/greedy.md).
 """
 
 from __future__ import annotations
