@@ -24,6 +24,9 @@ from pyspark.sql import SparkSession
 import subsel
 from benchmarks.common import local_graph, machine, seconds
 
+#: Share to select, alpha, utility.
+GRID = [(0.1, 0.9, "uniform"), (0.5, 0.5, "constant"), (0.9, 0.1, "levels")]
+
 
 def session(master: str) -> SparkSession:
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -58,8 +61,7 @@ def main() -> None:
             spark = session(master)
             spark.sparkContext.setLogLevel("ERROR")
             for parts in arguments.parts:
-                grid = zip(arguments.shares, (0.9, 0.5, 0.1), utilities, strict=False)
-                for share, alpha, utility in grid:
+                for share, alpha, utility in [row for row in GRID if row[0] in arguments.shares]:
                     options = {"size": round(share * n), "alpha": alpha, "utility": utility, "graph": str(edges)}
                     options["refine"] = arguments.refine
                     found: list[subsel.Selection] = []

@@ -37,6 +37,8 @@ class Board:
         news: int32, (n_news,): ghosts (numbered from n_own) that were decided since the last step and are
             not yet accounted for.
         sums: what a kernel wants summed over all parts: integers of any size, gone with the next step.
+        outbox: flat arrays of one length that go to other parts, or this one, row by row; ``to`` (int64) says to which.
+        inbox: what kernels of the last step wrote to this part, in the order of the parts that wrote.
         extra: flat arrays that only one algorithm knows, kept from step to step, such as dual variables.
     """
 
@@ -47,6 +49,8 @@ class Board:
     decided_at: Int32Array
     news: Int32Array
     sums: tuple[int, int, int, int] = NO_SUMS
+    outbox: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    inbox: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     extra: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     steps: int = 0
 

@@ -13,10 +13,9 @@ import pyarrow.dataset as pads
 
 from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint
-from subsel.graph import PartGraph
+from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
-from subsel.parts.regroup import SLOT_BITS, SLOT_MASK
 from subsel.rundir import NAME
 from subsel.schema import FIRST_MEMBER, Status
 
@@ -159,7 +158,7 @@ def _find(folder: Path, point: Any) -> tuple[int, int, Any]:
 
 def _at_home(folder: Path, last: Path, graph: PartGraph, near: Any) -> list[tuple[Any, bool]]:
     """Return the ids of neighbours, own points and ghosts, and whether their home parts have them in the subset."""
-    everyone = np.concatenate([(graph.part << SLOT_BITS) | np.arange(graph.n_own), graph.ghost_vid])
+    everyone = graph.vid
     vid = everyone[near]
     found: list[tuple[Any, bool]] = [(None, False)] * len(vid)
     for part in np.unique(vid >> SLOT_BITS).tolist():

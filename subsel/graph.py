@@ -23,6 +23,10 @@ SimilarityArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 _EDGES_PER_BATCH = 1 << 20
 
+#: A point's address (vid): its part << SLOT_BITS | its slot in that part.
+SLOT_BITS = 32
+SLOT_MASK = (1 << SLOT_BITS) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class NeighborGraph:
@@ -132,6 +136,32 @@ class PartGraph:
     def n_own(self) -> int:
         """Number of this part's own points."""
         return len(self.indptr) - 1
+
+    @property
+    def vid(self) -> Int64Array:
+        """Addresses of own points and ghosts: int64, (n_own + n_ghost,)."""
+        return np.concatenate([(self.part << SLOT_BITS) | np.arange(self.n_own), self.ghost_vid])
+
+    def local(self, vid: Int64Array) -> Int32Array:
+        """Return the numbers, among own points and ghosts, of addresses that are known here; -1 for others."""
+        ghost = np.minimum(np.searchsorted(self.ghost_vid, vid), max(len(self.ghost_vid) - 1, 0))
+        known = self.ghost_vid[ghost] == vid if len(self.ghost_vid) else np.zeros(len(vid), np.bool_)
+        away = np.where(known, self.n_own + ghost, -1)
+        return np.where(vid >> SLOT_BITS == self.part, vid & SLOT_MASK, away).astype(np.int32)
+
+    def hosts(self, own: npt.NDArray[np.bool_]) -> tuple[Int64Array, Int64Array]:
+        """Return ``(part, slot)`` of every part that has one of these own points as a ghost: by part, then by slot.
+
+        Those are the parts of their ghost neighbours, exactly.
+        """
+        if len(self.ghost_vid) == 0 or not own.any():
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        border = self.indices >= self.n_own
+        row = np.repeat(np.arange(self.n_own), np.diff(self.indptr))[border]
+        heard = own[row]
+        to = self.ghost_vid[self.indices[border][heard] - self.n_own] >> SLOT_BITS
+        pairs = np.unique((to << SLOT_BITS) | row[heard])
+        return pairs >> SLOT_BITS, pairs & SLOT_MASK
 
     @classmethod
     def whole(

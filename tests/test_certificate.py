@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import subsel
 from subsel.board import hear_wishes
-from subsel.bounding import certificate_kernel
-from subsel.bounding.certificate import CLIQUE_POINTS, certify, descend, free_bound
+from subsel.bounding import certificate_kernel, clique_kernel
+from subsel.bounding.certificate import arm, certify, descend, free_bound, tell_degree
+from subsel.bounding.cliques import find_cliques, rows_of
 from subsel.bounding.driver import bound
 from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
@@ -48,6 +49,16 @@ def test_the_bound_is_above_the_optimum(problem, iterations, data):
     assert result.bound <= certify(start, 0, part.fixed_point.tie_bits).bound
 
 
+def with_cliques(engine, k):
+    """Greedy's subset, and all cliques that are found with every point open."""
+    exact_greedy(engine, k)
+    engine.reopen()
+    engine.step(tell_degree)
+    engine.step(arm)
+    find_cliques(engine, 0, 2**62)
+    return engine
+
+
 @given(problems(max_n=12), st.integers(0, 2**32 - 1))
 def test_any_variables_are_valid(problem, seed):
     """Random variables within their limits, not ones that an iteration would choose."""
@@ -55,46 +66,110 @@ def test_any_variables_are_valid(problem, seed):
     part = make_part(make_graph(n, edges), utility, alpha, beta)
     rng = np.random.default_rng(seed)
     rows = (part.indptr, part.indices)
-    usable = np.ones(n, np.bool_)
-    members, size, weight = certificate_kernel.find_cliques(*rows, part.weight, usable, CLIQUE_POINTS)
-    cap = certificate_kernel.free_capacity(*rows, part.weight, np.full(n, Status.SELECTED, np.int8))
-    certificate_kernel.take_capacity(*rows, cap, members, size, weight)
+    engine = with_cliques(LocalEngine(part), k)
+    cap, least = engine.board.extra["cap"], engine.board.extra["least"]
+    members, size, _, _ = rows_of(engine.board)
     assert (cap >= 0).all()
     mu = np.floor(rng.random(len(cap)) * (cap + 1)).astype(np.int64)
     for v in range(n):  # the same in both directions
         for e in range(part.indptr[v], part.indptr[v + 1]):
-            back = certificate_kernel._edge(*rows, part.indices[e], v)
+            back = clique_kernel._edge(*rows, part.indices[e], v)
             mu[back] = mu[e] if part.indices[e] > v else mu[back]
     turn = rng.integers(0, 6, (len(size), 2))
     clique_mu = np.zeros((len(size), 2), np.int64)
-    clique_mu[:, 0] = np.floor(rng.random(len(size)) * (weight + 1))
-    clique_mu[:, 1] = np.floor(rng.random(len(size)) * (weight - clique_mu[:, 0] + 1))
+    clique_mu[:, 0] = np.floor(rng.random(len(size)) * (least + 1))
+    clique_mu[:, 1] = np.floor(rng.random(len(size)) * (least - clique_mu[:, 0] + 1))
     bits = part.fixed_point.tie_bits
     first = part.fixed_point.keys(part.utility, part.code) >> bits
     loads = certificate_kernel.edge_loads(part.indptr, mu)
-    certificate_kernel.add_clique_loads(loads, members, size, turn, clique_mu)
+    clique_kernel.add_clique_loads(loads, members, size, turn, clique_mu)
     value = first - loads
     constant = int((clique_mu * (turn * (turn + 1) // 2)).sum())
     found = int(mu.sum()) // 2 + constant + int(np.sort(value)[::-1][:k].sum())
     assert found >= optimum(part, k)
 
 
-def test_cliques_share_no_edge_and_are_cliques(rng):
+def test_cliques_are_cliques_and_share_their_edges(rng):
     n = 300
     edges = {(int(a), int(b)): 1 + float(rng.random()) for a, b in rng.integers(0, 40, (2 * n, 2)) if a != b}
     part = make_part(make_graph(n, edges), rng.random(n), 0.5, 0.5)
     rows = (part.indptr, part.indices)
-    usable = np.ones(n, np.bool_)
-    members, size, weight = certificate_kernel.find_cliques(*rows, part.weight, usable, CLIQUE_POINTS)
+    engine = with_cliques(LocalEngine(part), 100)
+    members, size, _, _ = rows_of(engine.board)
     assert len(size) > 30
-    assert set(size.tolist()) >= {3, 4, 5}
-    seen = set()
-    for clique, points, low in zip(members, size, weight, strict=True):
-        found = [certificate_kernel._edge(*rows, a, b) for a, b in itertools.combinations(clique[:points], 2)]
-        assert min(found) >= 0
-        assert not seen & set(found)
-        seen |= set(found)
-        assert low == min(part.weight[e] for e in found)
+    assert set(size.tolist()) == {3, 4, 5}
+    assert len({frozenset(clique) for clique in members.tolist()}) < len(members)  # some are proposed by several
+    left = part.weight.astype(np.int64)
+    for clique, points, least in zip(members, size, engine.board.extra["least"], strict=True):
+        assert least > 0
+        assert (clique[points:] == -1).all()
+        for a, b in itertools.permutations(clique[:points], 2):
+            e = clique_kernel._edge(*rows, a, b)
+            assert e >= 0
+            left[e] -= least
+    np.testing.assert_array_equal(left, engine.board.extra["cap"])
+    assert (left >= 0).all()
+
+
+def slow_clique(v, near, known, left, largest):
+    for begin, first in enumerate(near):
+        clique, low = [v, first], left[v, first]
+        for u in near[begin + 1 :]:
+            if len(clique) < largest and all(frozenset((u, member)) in known for member in clique[1:]):
+                lightest = min([low, *(left[u, member] for member in clique)])
+                if 2 * lightest >= low:
+                    clique, low = [*clique, u], lightest
+        if len(clique) >= 3:
+            return clique
+    return None
+
+
+def slow_cliques(part, rounds=4, most=16, largest=5):
+    """The rule of `subsel.bounding.cliques`, with dictionaries: [(codes, the first proposed it; weight taken)]."""
+    n = part.n_own
+    weight = {}
+    for v in range(n):
+        for e in range(part.indptr[v], part.indptr[v + 1]):
+            weight[v, int(part.indices[e])] = int(part.weight[e])
+    left, found = dict(weight), []
+    for _ in range(rounds):
+        picks = {}
+        for v in range(n):
+            near = [j for a, j in left if a == v and left[v, j] > 0 and weight[v, j] <= 5 * left[v, j]]
+            picks[v] = sorted(near, key=lambda j: (left[v, j], part.code[j]), reverse=True)[:most]
+        known = {frozenset((v, j)) for v in picks for j in picks[v]}
+        grown = (slow_clique(v, picks[v], known, left, largest) for v in range(n))
+        asking = [clique for clique in grown if clique]
+        wanted = {}
+        for clique in asking:
+            for pair in itertools.permutations(clique, 2):
+                wanted[pair] = wanted.get(pair, 0) + 1
+        least = [min(left[pair] // wanted[pair] for pair in itertools.permutations(c, 2)) for c in asking]
+        for clique, taken in zip(asking, least, strict=True):
+            if taken > 0:
+                found.append((tuple(int(part.code[v]) for v in clique), taken))
+                for pair in itertools.permutations(clique, 2):
+                    left[pair] -= taken
+    return sorted(found)
+
+
+@given(problems(max_n=16), st.data())
+def test_cliques_are_those_of_the_rule_on_any_parts(problem, data):
+    n, edges, utility, alpha, beta, k = problem
+    part_of_node = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
+    graph = make_graph(n, edges)
+    part = make_part(graph, utility, alpha, beta)
+    expected = slow_cliques(part)
+    split = with_cliques(SplitEngine(parts_of(graph, utility, 0, part_of_node), alpha, beta), k)
+    local = with_cliques(LocalEngine(part), k)
+    for boards in ([(part, local.board)], list(split._boards())):
+        found = []
+        for own, board in boards:
+            members, _, _, _ = rows_of(board)
+            mine = members[:, 0] < own.n_own
+            codes = [tuple(own.code[v] for v in row if v >= 0) for row in members[mine]]
+            found += zip(codes, board.extra["least"][mine].tolist(), strict=True)
+        assert sorted(found) == expected
 
 
 @given(problems(max_n=11), st.data())
@@ -130,24 +205,17 @@ def test_wishes_are_part_of_the_problem(problem, data):
 
 
 @given(problems(max_n=16), st.data())
-def test_parts_bound_alike_but_for_cliques(problem, data):
-    """Where there are no triangles every part sees all that matters; with them, bounds hold on any parts."""
+def test_the_bound_does_not_depend_on_parts(problem, data):
     n, edges, utility, alpha, beta, k = problem
+    part_of_node = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
     graph = make_graph(n, edges)
     part = make_part(graph, utility, alpha, beta)
-    part_of_node = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
-    split = SplitEngine(parts_of(graph, utility, 0, part_of_node), alpha, beta)
-    local = LocalEngine(part)
     results = []
-    for engine in (local, split):
+    for engine in (LocalEngine(part), SplitEngine(parts_of(graph, utility, 0, part_of_node), alpha, beta)):
         exact_greedy(engine, k)
         engine.reopen()
         results.append(certify(engine, 9, part.fixed_point.tie_bits))
-    triangles = any({(a, b), (a, c), (b, c)} <= set(edges) for a, b, c in itertools.combinations(range(n), 3))
-    if not triangles:
-        assert results[0] == results[1]
-    best = optimum(part, k) if n <= 11 else fixed_objective(part, set(np.flatnonzero(local.board.status >= 3).tolist()))
-    assert min(result.bound for result in results) >= best
+    assert results[0] == results[1]
 
 
 @given(problems(max_n=11))
@@ -194,8 +262,6 @@ def test_select_reports_the_certificate(demo_table):
 def test_measuring_does_not_move():
     part = make_part(make_graph(3, {(0, 1): 1.0, (1, 2): 0.5, (0, 2): 0.7}), [1.0, 2.0, 3.0], 0.5, 0.5)
     engine = with_subset(LocalEngine(part), {2})
-    from subsel.bounding.certificate import arm, tell_degree
-
     engine.step(tell_degree)
     engine.step(arm)
     before = engine.board.key.copy()

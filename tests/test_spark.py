@@ -88,10 +88,7 @@ def test_the_certificate(spark, problem, tmp_path, parts):
     found = ours.report.certificate
     assert found.iterations == 6
     assert ours.objective < ours.upper_bound
-    if parts == 1:
-        assert ours.upper_bound == pytest.approx(local.upper_bound)
-    else:  # fewer cliques lie inside a part
-        assert local.upper_bound <= ours.upper_bound < ours.objective + 1.2 * local.report.certificate.gap
+    assert ours.upper_bound == local.upper_bound
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from subsel.board import Board
 from subsel.bounding import certificate_kernel as kernel
+from subsel.bounding import clique_kernel
+from subsel.bounding.cliques import find_cliques, no_cliques, rows_of
 from subsel.engines.base import Counts, Engine
 from subsel.graph import PartGraph
 from subsel.greedy.refine import exact_sum
@@ -28,8 +29,6 @@ from subsel.schema import FIRST_MEMBER, Status
 log = logging.getLogger(__name__)
 
 _FREE = (Status.SELECTED, Status.DISCARDED)
-#: Largest clique that gets variables of its own.
-CLIQUE_POINTS = 5
 #: The width of the smoothed "is among the k largest" falls to this share of what it is at first.
 _LAST_WIDTH = 1e-3
 #: Share of the iterations before cliques come in, and the width at which it starts to fall anew then.
@@ -39,7 +38,6 @@ _CLIQUE_WIDTH = 0.5
 _STEP = 3.0
 #: Points within so many widths of the threshold are open: neither clearly in nor clearly out.
 _OPEN = 10.0
-_CLIQUE_ROWS = {"members": CLIQUE_POINTS, "turn": 2, "clique_mu": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +72,8 @@ def certify(
 
     Every μ is valid, so it may stop at any time. The subgradient is smoothed: a point counts as among the k largest by
     degrees, by its distance from the k-th largest value, over a width that falls from iteration to iteration. Each of
-    these is one superstep and one order statistic. Cliques are found inside parts; the user's included
-    points are in every subset that is bounded, the excluded ones in none.
+    these is one superstep and one order statistic. Neither does anything depend on parts. The user's included points
+    are in every subset that is bounded, the excluded ones in none.
 
     Args:
         engine: holds the whole graph (`Engine.reopen`); nothing is undecided. Keys are lost.
@@ -100,7 +98,8 @@ def certify(
         if number:
             threshold = engine.kth_largest("key", k, _FREE)
         if begins:
-            engine.step(add_cliques, threshold=threshold, width=round(_OPEN * widths[number - 1][0]))
+            find_cliques(engine, threshold, round(_OPEN * widths[number - 1][0]))
+            engine.step(make_room)
             threshold = engine.kth_largest("key", k, _FREE)
         counts = engine.step(descend, threshold=threshold, width=width)
         bound = _bound(counts, k, threshold, tie_bits) + -(-twice_included // 2)
@@ -158,29 +157,19 @@ def arm(graph: PartGraph, board: Board, /) -> None:
         "base": kernel.base_values(*rows, graph.weight, first, board.status),
         "cap": cap,
         "mu": kernel.start(*rows, cap, board.status),
-        **{name: np.empty(0, np.int64) for name in ("size", "least", "turn", "clique_mu")},
-        "members": np.empty(0, np.int32),
+        **no_cliques(),
     }
     _value(graph, board)
     board.sums = (_twice(graph, board.status >= FIRST_MEMBER), _twice(graph, board.status == Status.INCLUDED), 0, 0)
 
 
-def add_cliques(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
-    """Find cliques among own points that are still near the threshold, and give them their share of the edges' weights.
+def make_room(graph: PartGraph, board: Board, /) -> None:
+    """Lower the edges' variables to their limits, now that cliques have taken their share of the weights.
 
     Edges do well where a point is clearly in or out; only among the others is their bound loose.
     """
     board.news = np.empty(0, np.int32)
-    bits, extra = graph.fixed_point.tie_bits, board.extra
-    free = (board.status == Status.SELECTED) | (board.status == Status.DISCARDED)
-    near = free & (np.abs((board.key >> bits) - (threshold >> bits)) <= width)
-    rows = (graph.indptr, graph.indices)
-    members, size, least = kernel.find_cliques(*rows, graph.weight, near, CLIQUE_POINTS)
-    kernel.take_capacity(*rows, extra["cap"], members, size, least)
-    np.minimum(extra["mu"], extra["cap"], out=extra["mu"])
-    turn = kernel.clique_turns(members, size, board.status)
-    extra |= {"members": members.reshape(-1), "size": size, "least": least, "turn": turn.reshape(-1)}
-    extra["clique_mu"] = kernel.clique_start(turn, least).reshape(-1)
+    np.minimum(board.extra["mu"], board.extra["cap"], out=board.extra["mu"])
     _value(graph, board)
 
 
@@ -199,8 +188,9 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     value = board.key >> bits
     free = (board.status == Status.SELECTED) | (board.status == Status.DISCARDED)
     over = free[own] & (value[own] > level)
-    members, size, turn, clique_mu = _cliques(board)
-    constant = exact_sum((clique_mu * (turn * (turn + 1) // 2)).reshape(-1))
+    members, size, turn, clique_mu = rows_of(board)
+    mine = members[:, 0] < graph.n_own  # a clique is counted where its first member is at home
+    constant = exact_sum((clique_mu * (turn * (turn + 1) // 2))[mine].reshape(-1))
     # Every edge's variable is in the load of both its ends.
     edges = exact_sum(kernel.edge_loads(graph.indptr, extra["mu"]))
     board.sums = (exact_sum(value[own][over] - level), edges, constant, 0)
@@ -212,7 +202,7 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     degree = np.concatenate([np.diff(graph.indptr), extra["degree"]])
     rate = _STEP * width / 1024 / np.maximum(degree, 1)
     kernel.move_edges(graph.indptr, graph.indices, extra["cap"], extra["mu"], x, rate)
-    kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, rate)
+    clique_kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, rate)
     _value(graph, board)
 
 
@@ -226,17 +216,9 @@ def _value(graph: PartGraph, board: Board) -> None:
     """Set own keys to a_i less the variables of i's edges and cliques."""
     bits, extra = graph.fixed_point.tie_bits, board.extra
     load = kernel.edge_loads(graph.indptr, extra["mu"])
-    kernel.add_clique_loads(load, *_cliques(board))
+    clique_kernel.add_clique_loads(load, *rows_of(board))
     tie = graph.code[: graph.n_own] & ((1 << bits) - 1)
     board.key[: graph.n_own] = ((extra["base"] - load) << bits) | tie
-
-
-def _cliques(board: Board) -> tuple[Any, Any, Any, Any]:
-    """Return members, size, turn and variables of the cliques, in rows."""
-    extra = board.extra
-    rows = len(extra["size"])
-    members, turn, mu = (extra[name].reshape(rows, w) for name, w in _CLIQUE_ROWS.items())
-    return members, extra["size"], turn, mu
 
 
 def _twice(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:

@@ -25,8 +25,11 @@ class LocalEngine:
         self.board = Board.start(graph) if board is None else board
 
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
-        """Run the kernel; there are no other parts to post to."""
-        self.board.sums = NO_SUMS
+        """Run the kernel; there are no other parts to post to, only this one."""
+        board = self.board
+        board.sums = NO_SUMS
+        board.inbox = {name: column for name, column in board.outbox.items() if name != "to"}
+        board.outbox = {}
         kernel(self.graph, self.board, *args, **params)
         return self.counts()
 

@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.graph import PartGraph
+from subsel.graph import SLOT_BITS, PartGraph
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
-from subsel.parts.regroup import SLOT_BITS
 
 #: Kinds of parcels: a part's points; half-edges of its points; a part's own edges while ghosts are looked up; what
 #: a part needs to know of its ghosts; the finished graph; its extremes.

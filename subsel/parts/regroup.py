@@ -13,11 +13,8 @@ import numpy as np
 from subsel.board import Board
 from subsel.codes import groups_of
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import PartGraph
+from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
 from subsel.schema import Status
-
-SLOT_BITS = 32
-SLOT_MASK = (1 << SLOT_BITS) - 1
 
 Rows = dict[str, Any]
 
@@ -43,7 +40,7 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
     other = graph.indices[edge]
     keep = (board.status[other] == Status.UNDECIDED) & (group[other] == group[slots][row])
     row, edge, other = row[keep], edge[keep], other[keep]
-    vid = np.concatenate([(graph.part << SLOT_BITS) | np.arange(graph.n_own), graph.ghost_vid])
+    vid = graph.vid
     degree = np.bincount(row, minlength=len(slots))
     for number in np.unique(group[slots]).tolist():
         lo, hi = np.searchsorted(group[slots], [number, number + 1])

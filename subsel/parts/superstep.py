@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +11,14 @@ import numpy.typing as npt
 from subsel.board import Board
 from subsel.engines.base import Counts
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import PartGraph, mean_weights
+from subsel.graph import SLOT_BITS, PartGraph, mean_weights
 from subsel.parts import regroup
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
-from subsel.parts.regroup import SLOT_BITS, SLOT_MASK
 from subsel.schema import Status
 
 #: Kinds of parcels: a part's board; news for its ghosts; decisions on its own points that were made elsewhere
-#: (`subsel.parts.regroup`); and news of those, accounted for there as far as they count.
-BOARD, POST, FINISHED, SETTLED, UNDECIDED = "board", "post", "finished", "settled", "undecided"
+#: (`subsel.parts.regroup`); news of those, accounted for there as far as they count; and what kernels write each other.
+BOARD, POST, FINISHED, SETTLED, UNDECIDED, LETTER = "board", "post", "finished", "settled", "undecided", "letter"
 
 _EXTRA = "extra_"
 #: Statuses of points whose fate is not decided.
@@ -101,12 +99,16 @@ def superstep(graph: PartGraph, parcels: Sequence[Parcel], kernel: BoundKernel, 
     after = board.status[own]
     board.decided_at[(after != status) & np.isin(status, _OPEN) & ~np.isin(after, _OPEN)] = board.steps
     changed = (board.key[own] != key) | (board.status[own] != status) | repost
-    return _state(graph, board, _posts(graph, board, changed, SETTLED if finished else POST), news)
+    posts = _posts(graph, board, changed, SETTLED if finished else POST)
+    return _state(graph, board, posts + _letters(graph, board), news)
 
 
 def deliver(graph: PartGraph, parcels: Sequence[Parcel]) -> tuple[Board, int]:
     """Return the board with what was posted on it, and how many ghosts were posted."""
     board = unpack_board(of_kind(parcels, BOARD)[0].payload)
+    letters = of_kind(parcels, LETTER)
+    if letters:
+        board.inbox = concatenate(unpack(parcel.payload) for parcel in letters)
     posted = of_kind(parcels, POST) + of_kind(parcels, SETTLED)
     if not posted:
         return board, 0
@@ -173,22 +175,34 @@ def values_of(board: Board, column: str, among: Sequence[Status]) -> Int64Array:
 
 def _posts(graph: PartGraph, board: Board, changed: npt.NDArray[np.bool_], kind: str) -> list[Parcel]:
     """Post changed own points to the parts of their ghost neighbours: exactly those have them as ghosts."""
-    if len(graph.ghost_vid) == 0 or not changed.any():
-        return []
-    border = graph.indices >= graph.n_own
-    row = np.repeat(np.arange(graph.n_own), np.diff(graph.indptr))[border]
-    heard = changed[row]
-    row = row[heard]
-    to = graph.ghost_vid[graph.indices[border][heard] - graph.n_own] >> SLOT_BITS
-    pairs = np.unique((to << SLOT_BITS) | row)
-    to, slot = pairs >> SLOT_BITS, pairs & SLOT_MASK
+    to, slot = graph.hosts(changed)
     parcels = []
-    bounds = np.flatnonzero(np.concatenate([[True], to[1:] != to[:-1], [True]])) if len(to) else np.zeros(1, int)
-    for begin, end in pairwise(bounds):
-        mine = slot[begin:end]
-        payload = pack(slot=mine.astype(np.int32), key=board.key[mine], status=board.status[mine])
-        parcels.append(Parcel(int(to[begin]), graph.part, kind, payload))
+    for part, mine in _by_part(to):
+        row = slot[mine]
+        payload = pack(slot=row.astype(np.int32), key=board.key[row], status=board.status[row])
+        parcels.append(Parcel(part, graph.part, kind, payload))
     return parcels
+
+
+def _letters(graph: PartGraph, board: Board) -> list[Parcel]:
+    """Return what the kernel put into the outbox: a parcel to each part."""
+    if not board.outbox:
+        return []
+    to = board.outbox.pop("to")
+    order = np.argsort(to, kind="stable")
+    columns = {name: column[order] for name, column in board.outbox.items()}
+    return [
+        Parcel(part, graph.part, LETTER, pack(**{name: column[mine] for name, column in columns.items()}))
+        for part, mine in _by_part(to[order])
+    ]
+
+
+def _by_part(to: Int64Array) -> Iterator[tuple[int, slice]]:
+    """Yield each part and where its rows stand, of rows in the order of parts."""
+    parts, counts = np.unique(to, return_counts=True)
+    ends = np.cumsum(counts)
+    for part, begin, end in zip(parts.tolist(), ends - counts, ends, strict=True):
+        yield part, slice(begin, end)
 
 
 def _state(graph: PartGraph, board: Board, posts: list[Parcel], news: int) -> PartState:

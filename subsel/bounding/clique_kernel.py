@@ -1,0 +1,213 @@
+"""Cliques and their dual variables on one part of a graph. Pure functions on arrays; compiled by numba.
+
+Cliques are rows of ``members`` (int32, (c, CLIQUE_POINTS), own points and ghosts, -1 beyond ``size``); the first is the
+one that proposed it. Each has two variables, ``clique_mu`` (int64, (c, 2)), for the inequalities s(s-1)/2 >=
+t s - t(t+1)/2 with the two values of t in ``turn`` (int64, (c, 2), 0 for none), whose sum is at most ``least``, the
+weight that the clique takes from each of its edges. What these have left is ``cap``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from subsel.schema import Status
+
+_SELECTED = int(Status.SELECTED)
+#: Of an edge's weight, what must be left for it to be looked at, as one over this.
+_WORN = 5
+
+
+@numba.njit(cache=True, inline="always")
+def _edge(indptr: Any, indices: Any, a: int, b: int) -> int:
+    """Return the place of the edge from own point a to b, or -1; neighbours ascend in each row."""
+    lo, hi = indptr[a], indptr[a + 1]
+    at = lo + np.searchsorted(indices[lo:hi], b)
+    return at if at < hi and indices[at] == b else -1
+
+
+@numba.njit(cache=True, parallel=True)
+def pick_edges(indptr: Any, indices: Any, weight: Any, cap: Any, near: Any, code: Any, most: int) -> Any:
+    """Return which half-edges between near points have enough left, at most ``most`` in a row: those with most left.
+
+    Ties go to the larger code of the other end.
+
+    Returns:
+        bool, (m,).
+    """
+    picks = np.zeros(len(indices), np.bool_)
+    for v in numba.prange(len(indptr) - 1):
+        if near[v]:
+            count = 0
+            for e in range(indptr[v], indptr[v + 1]):
+                picks[e] = near[indices[e]] and cap[e] > 0 and cap[e] * _WORN >= weight[e]
+                count += picks[e]
+            while count > most:
+                last = -1
+                for e in range(indptr[v], indptr[v + 1]):
+                    if picks[e] and (last < 0 or _before(cap, code, indices, last, e)):
+                        last = e
+                picks[last] = False
+                count -= 1
+    return picks
+
+
+@numba.njit(cache=True, inline="always")
+def _before(room: Any, code: Any, indices: Any, a: int, b: int) -> Any:
+    """Whether edge a has more left than edge b of the same row, or as much and the larger code."""
+    return room[a] > room[b] or (room[a] == room[b] and code[indices[a]] > code[indices[b]])
+
+
+@numba.njit(cache=True, parallel=True)
+def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest: int) -> Any:
+    """Return a clique of 3 to ``largest`` points for each own point, grown greedily from its edge with most left.
+
+    A next edge is tried where that one is in no triangle. Two points are neighbours if either has picked the other.
+
+    Args:
+        indptr, indices, room: picked edges of own points and ghosts, ascending in each row, and what they have left.
+        code: of own points and ghosts.
+        n_own: number of own points.
+        largest: of points in a clique.
+
+    Returns:
+        int32, (n_own, largest): the point itself first, -1 beyond the clique's size, or throughout.
+    """
+    found = np.full((n_own, largest), -1, np.int32)
+    for v in numba.prange(n_own):
+        lo, hi = indptr[v], indptr[v + 1]
+        edges = np.arange(lo, hi)
+        for i in range(1, len(edges)):  # insertion sort of a few
+            e, at = edges[i], i
+            while at > 0 and _before(room, code, indices, e, edges[at - 1]):
+                edges[at] = edges[at - 1]
+                at -= 1
+            edges[at] = e
+        for begin in range(len(edges) - 1):
+            found[v, 0], found[v, 1] = v, indices[edges[begin]]
+            points, low = 2, room[edges[begin]]
+            for e in edges[begin + 1 :]:
+                u = indices[e]
+                lightest = min(low, room[e])
+                for i in range(1, points):
+                    between = _edge(indptr, indices, u, found[v, i])
+                    if between < 0:
+                        between = _edge(indptr, indices, found[v, i], u)
+                    lightest = min(lightest, room[between]) if between >= 0 else 0
+                    if lightest == 0:
+                        break
+                if lightest > 0 and 2 * lightest >= low:  # one light edge would waste the others' weight
+                    found[v, points] = u
+                    points += 1
+                    low = lightest
+                    if points == largest:
+                        break
+            if points >= 3:
+                break
+            found[v, :2] = -1
+    return found
+
+
+@numba.njit(cache=True)
+def shares(indptr: Any, indices: Any, cap: Any, members: Any, size: Any) -> Any:
+    """Return the least that an edge of an own point leaves to each clique: int64, (c,).
+
+    An edge divides what it has left by the number of these cliques that have it; all that do are among them.
+    """
+    n_own = len(indptr) - 1
+    count = np.zeros(len(indices), np.int64)
+    for c in range(len(size)):
+        for i in range(size[c]):
+            if members[c, i] < n_own:
+                for j in range(size[c]):
+                    if i != j:
+                        count[_edge(indptr, indices, members[c, i], members[c, j])] += 1
+    least = np.full(len(size), np.iinfo(np.int64).max, np.int64)
+    for c in range(len(size)):
+        for i in range(size[c]):
+            if members[c, i] < n_own:
+                for j in range(size[c]):
+                    if i != j:
+                        e = _edge(indptr, indices, members[c, i], members[c, j])
+                        least[c] = min(least[c], cap[e] // count[e])
+    return least
+
+
+@numba.njit(cache=True)
+def take_capacity(indptr: Any, indices: Any, cap: Any, members: Any, size: Any, least: Any) -> None:
+    """Subtract each clique's weight from the limits of its edges in the rows of own points, in place."""
+    for c in range(len(size)):
+        for i in range(size[c]):
+            if members[c, i] < len(indptr) - 1:
+                for j in range(size[c]):
+                    if i != j:
+                        cap[_edge(indptr, indices, members[c, i], members[c, j])] -= least[c]
+
+
+@numba.njit(cache=True)
+def clique_turns(members: Any, size: Any, status: Any) -> Any:
+    """Return the t of each clique's inequalities: s - 1 and s, with s members in the subset, where they say something.
+
+    Both are tight at s; those with t < 1 or t >= the clique's size say nothing and are 0.
+    """
+    turn = np.zeros((len(size), 2), np.int64)
+    for c in range(len(size)):
+        s = 0
+        for i in range(size[c]):
+            s += status[members[c, i]] == _SELECTED
+        if s >= 2:
+            turn[c, 0] = s - 1
+        if 1 <= s < size[c]:
+            turn[c, 1] = s
+        if s == 0:
+            turn[c, 1] = 1
+    return turn
+
+
+@numba.njit(cache=True)
+def clique_start(turn: Any, least: Any) -> Any:
+    """Return the cliques' variables at the start: the weight, shared by the inequalities that are tight."""
+    mu = np.zeros(turn.shape, np.int64)
+    for c in range(len(turn)):
+        if turn[c, 0] and turn[c, 1]:
+            mu[c, 0] = least[c] // 2
+            mu[c, 1] = least[c] - mu[c, 0]
+        elif turn[c, 0]:
+            mu[c, 0] = least[c]
+    return mu
+
+
+@numba.njit(cache=True, parallel=True)
+def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, rate: Any) -> None:
+    """Move the cliques' variables by the smoothed t s - t(t+1)/2, then back to where their sum is allowed."""
+    for c in numba.prange(len(size)):
+        s, slowest = 0, rate[members[c, 0]]
+        for i in range(size[c]):
+            s += x[members[c, i]]
+            slowest = min(slowest, rate[members[c, i]])
+        for q in range(2):
+            t = turn[c, q]
+            if t:
+                slope = s - 512 * (t + 1)  # (t s - t(t+1)/2) / t
+                mu[c, q] = max(0, mu[c, q] + np.int64(np.floor(slope * slowest)))
+        over = mu[c, 0] + mu[c, 1] - least[c]
+        if over > 0:
+            if turn[c, 0] == 0 or mu[c, 1] - (over - over // 2) > least[c]:
+                mu[c, 0], mu[c, 1] = 0, least[c]
+            elif turn[c, 1] == 0 or mu[c, 0] - over // 2 > least[c]:
+                mu[c, 0], mu[c, 1] = least[c], 0
+            else:
+                mu[c, 0] -= over // 2
+                mu[c, 1] = least[c] - mu[c, 0]
+
+
+@numba.njit(cache=True)
+def add_clique_loads(loads: Any, members: Any, size: Any, turn: Any, clique_mu: Any) -> None:
+    """Add what its cliques' variables take from each own point, in place; ghosts are others' own."""
+    for c in range(len(size)):
+        load = clique_mu[c, 0] * turn[c, 0] + clique_mu[c, 1] * turn[c, 1]
+        for i in range(size[c]):
+            if members[c, i] < len(loads):
+                loads[members[c, i]] += load
