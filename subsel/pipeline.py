@@ -155,7 +155,7 @@ def _select(
     with run.stage("rank"):
         as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
         restart = not as_picked or refined.exchanged > 0 or config.greedy != "exact" or config.certify > 0
-        order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
+        ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
     with run.stage("score"):
         scores = stages.score(k)
     report = Report(
@@ -169,7 +169,7 @@ def _select(
         fixed_point=fixed_point,
         constraints=ConstraintsReport(**asdict(wishes)),
         bounding=BoundingReport(method=config.bounding, **_without(asdict(bounds), "upper_bound")),
-        greedy=GreedyReport(method=config.greedy, **asdict(picked)),
+        greedy=GreedyReport(method=config.greedy, **asdict(picked), ranks_rounded_after=ranks_rounded_after),
         refine=RefineReport(
             passes=refined.passes,
             exchanged=refined.exchanged,

@@ -64,12 +64,17 @@ class BoundingReport(_Section):
 
 
 class GreedyReport(_Section):
-    """What greedy selected; supersteps are rounds where it is partitioned."""
+    """What greedy selected; supersteps are rounds where it is partitioned.
+
+    ``rounded_after`` and ``ranks_rounded_after`` are the supersteps after which gains were rounded, in selecting and in
+    ranking what was selected; None: never.
+    """
 
     method: str
     selected: int
     supersteps: int
     rounded_after: int | None = None
+    ranks_rounded_after: int | None = None
     direction: str = "forward"
 
 

@@ -84,7 +84,8 @@ def test_long_chains_end_by_rounding_and_say_so(caplog):
     assert "no longer centralised greedy's" in caplog.text
     assert result.selected == k
     assert result.supersteps < 200
-    order_subset(engine, k, restart=True)
+    assert exact_greedy(engine, k).rounded_after == 8  # boards remember
+    assert order_subset(engine, k, restart=True) == 50
     ours = sum(key for key, _ in engine.result().values())
     exact = sum(key for key, _ in local_result(graph, utility, 0.9, 0.1, k, False, None).values())
     assert 0.9 * exact < ours <= exact

@@ -50,6 +50,9 @@ def report_table(report: Report) -> Table:
         table.add_row(
             "", f"[red]not exact[/red]: gains rounded after {greedy.rounded_after} supersteps (max_supersteps)"
         )
+    if greedy.ranks_rounded_after is not None:
+        after = f"gains rounded after {greedy.ranks_rounded_after} supersteps (max_supersteps)"
+        table.add_row("", f"[red]ranks not exact[/red]: {after}")
     refined = report.refine
     if report.config.refine:
         passes = f"{refined.passes} pass{'es' if refined.passes != 1 else ''}"

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from subsel.board import Board
+from subsel.board import NO_SUMS, Board
 from subsel.engines.base import BELOW_ALL, Engine
 from subsel.graph import Int32Array, PartGraph
 from subsel.greedy import kernel
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
+
+#: The superstep after which gains were rounded, on a board.
+_ROUNDED = "rounded_after"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +51,29 @@ def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResu
         max_supersteps: supersteps before gains are rounded.
     """
     shift, rounded_after = 0, None
-    counts = engine.step(pick, limit=k, prune_below=BELOW_ALL, shift=0)
+    counts = engine.step(pick, limit=k, prune_below=BELOW_ALL)
+    if counts.sums[1]:  # this goes on from boards whose gains were rounded
+        rounded_after = counts.sums[0] // counts.sums[1]
     supersteps = 1
     while counts.undecided:
         log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
         finished = engine.finish(pick, limit=k, prune_below=BELOW_ALL, shift=shift)
         if finished is None:
-            # No final key of the k best is below the k-th largest lower bound: final keys are >= lower bounds.
-            floor = engine.kth_largest("lower", k, (Status.UNDECIDED, Status.SELECTED))
-            if supersteps == max_supersteps:
-                shift, rounded_after = _rounding(engine, floor), supersteps
+            # No final key of the k best is below the k-th largest lower bound: final keys are >= lower bounds. Where
+            # the k best are all that there are it prunes nobody.
+            rounds_now = shift == 0 and (supersteps >= max_supersteps or rounded_after is not None)
+            floor = BELOW_ALL
+            if rounds_now or counts.undecided + counts.selected > k:
+                floor = engine.kth_largest("lower", k, (Status.UNDECIDED, Status.SELECTED))
+            if rounds_now:
+                shift, rounded_after = _rounding(engine, floor), rounded_after or supersteps
                 log.warning(
                     "greedy is not done after %d supersteps: gains are rounded from here on, so the subset is no "
                     "longer centralised greedy's (raise max_supersteps or finish_points for that)",
                     supersteps,
                 )
-            finished = engine.step(pick, limit=k, prune_below=floor, shift=shift)
+            note = rounded_after or 0
+            finished = engine.step(pick, limit=k, prune_below=floor, shift=shift, rounded_after=note)
         counts = finished
         supersteps += 1
     if counts.selected > k:  # each part may have picked up to k
@@ -79,22 +89,33 @@ def _rounding(engine: Engine, floor: int) -> int:
     return max(0, max(largest - floor, 1).bit_length() - 5)
 
 
-def order_subset(engine: Engine, k: int, *, restart: bool, max_supersteps: int = 50) -> None:
+def order_subset(engine: Engine, k: int, *, restart: bool, max_supersteps: int = 50) -> int | None:
     """Bring the subset's keys to those at which greedy, restricted to the subset, picks its points.
 
     Ranks are then the order of the keys, and gains sum to the objective. Where greedy alone made the
     subset its keys are those already, and ``restart`` is False.
+
+    Returns:
+        The superstep after which gains were rounded, so that ranks are no longer greedy's; None: they were not.
     """
     engine.reopen()
-    if restart:
-        engine.step(start_over)
-        exact_greedy(engine, k, max_supersteps)
-    else:
+    if not restart:
         engine.step(keep_decisions)
+        return None
+    engine.step(start_over)
+    return exact_greedy(engine, k, max_supersteps).rounded_after
 
 
-def pick(graph: PartGraph, board: Board, /, *, limit: int, prune_below: int, shift: int) -> None:
-    """One part's share of a superstep: hear the news, prune, pick what is final."""
+def pick(
+    graph: PartGraph, board: Board, /, *, limit: int, prune_below: int, shift: int = 0, rounded_after: int = 0
+) -> None:
+    """One part's share of a superstep: hear the news, prune, pick what is final.
+
+    Boards remember ``rounded_after``, for runs that go on from them; it and how many do are left as sums.
+    """
+    if rounded_after:
+        board.extra[_ROUNDED] = np.array([rounded_after])
+    board.sums = (int(board.extra[_ROUNDED][0]), 1, 0, 0) if _ROUNDED in board.extra else NO_SUMS
     board.absorb_news(graph)
     own = slice(0, graph.n_own)
     hopeless = (board.status[own] == Status.UNDECIDED) & (board.key[own] >> shift < prune_below >> shift)
@@ -136,6 +157,7 @@ def cut_below(graph: PartGraph, board: Board, key: int, code: int) -> None:
 
 def start_over(graph: PartGraph, board: Board, /) -> None:
     """Begin anew on the subset, see `Board.restart`."""
+    board.extra.pop(_ROUNDED, None)
     board.restart(graph)
 
 

@@ -27,6 +27,7 @@ from subsel.engines.spark.parcels import (
     SUMS,
     of_cogroup,
     of_group,
+    parcels_in,
     place,
     plain_errors,
     task,
@@ -43,9 +44,11 @@ from subsel.schema import Status
 log = logging.getLogger(__name__)
 
 _RADIX_BITS = 16
-_BUCKETS = "bucket bigint, count bigint"
-#: Values that are collected to end a radix search; their number does not grow with the data.
-_FEW = 1 << 16
+_VALUES = "value bigint, count bigint"
+#: So many values, 8 MiB, are collected to end a radix search; their number does not grow with the data.
+_FEW = 1 << 20
+#: Parts whose values one task looks at.
+_PARTS_PER_TASK = 8
 
 #: Writes a board down so that its history is forgotten: gets the frame and the superstep's number.
 Checkpoint = Callable[[DataFrame, int], DataFrame]
@@ -126,52 +129,60 @@ class SparkEngine:
         return self._counts
 
     def kth_largest(self, column: Literal["key", "lower"], k: int, among: Sequence[Status]) -> int:
-        """Return the exact k-th largest value by radix passes of 16 bits, until few are left to collect."""
-        states = self.board.where(F.col("kind") == superstep.BOARD)
-        return self._kth(lambda task: states.mapInArrow(partial(_on_states, task, column, tuple(among)), _BUCKETS), k)[
-            0
-        ]
+        """Return the exact k-th largest value: in one job if there are few, else by radix passes of 16 bits."""
+        return self._kth(partial(self._on_states, column, among), k, self._number(among))[0]
 
     def kth_place(self, k: int, among: Sequence[Status]) -> tuple[int, int]:
         """Return the place of the k-th point in the total order; codes are looked at only if keys tie."""
         if k == 0:
             return ABOVE_ALL, ABOVE_ALL
-        states = self.board.where(F.col("kind") == superstep.BOARD)
-        key, needed, equal = self._kth(
-            lambda task: states.mapInArrow(partial(_on_states, task, "key", tuple(among)), _BUCKETS), k
-        )
+        key, needed, equal = self._kth(partial(self._on_states, "key", among), k, self._number(among))
         if needed == equal:
             return key, BELOW_ALL
         codes = partial(self._on_parts, self.board)
-        return key, self._kth(lambda task: codes(partial(_on_codes, task, tuple(among), key), _BUCKETS), needed)[0]
+        return key, self._kth(lambda task: codes(partial(_on_codes, task, tuple(among), key), _VALUES), needed, equal)[
+            0
+        ]
 
-    def _kth(self, run: Callable[[Callable[[Int64Array], pa.Table]], DataFrame], k: int) -> tuple[int, int, int]:
+    def _number(self, among: Sequence[Status]) -> int:
+        return sum(getattr(self._counts, status.name.lower()) for status in among)
+
+    def _on_states(self, column: str, among: Sequence[Status], task: Callable[[Int64Array], pa.Table]) -> DataFrame:
+        """Run a function on the values of every part; several parts share a task, which costs more than the work."""
+        states = self.board.where(F.col("kind") == superstep.BOARD).coalesce(max(1, self.parts // _PARTS_PER_TASK))
+        return states.mapInArrow(partial(_on_states, task, column, tuple(among)), _VALUES)
+
+    def _kth(
+        self, run: Callable[[Callable[[Int64Array], pa.Table]], DataFrame], k: int, number: int
+    ) -> tuple[int, int, int]:
         """Return the k-th largest value, how many of its equals belong to the top k, and how many there are.
 
         Args:
-            run: runs a function of values on every part and returns its rows ``bucket, count``.
+            run: runs a function of values on every part and returns its rows ``value, count``.
             k: from 1.
+            number: of values.
         """
         if k <= 0:
             return ABOVE_ALL, 0, 0
-        high, shift = None, 64
+        if k > number:
+            return BELOW_ALL, 0, 0
+        high, shift = 0, 64
         with plain_errors():
-            while True:
+            while number > _FEW and shift > 0:
+                above = None if shift == 64 else high
                 shift -= _RADIX_BITS
-                counted = run(partial(_histogram, high, shift)).groupBy("bucket").agg(F.sum("count").alias("count"))
-                found = counted.toArrow().sort_by([("bucket", "descending")])
-                bucket, count = (found.column(name).to_numpy() for name in ("bucket", "count"))
-                if k > count.sum():
-                    return BELOW_ALL, 0, 0
+                counted = run(partial(_histogram, above, shift)).groupBy("value").agg(F.sum("count").alias("count"))
+                found = counted.toArrow().sort_by([("value", "descending")])
+                bucket, count = (found.column(name).to_numpy() for name in ("value", "count"))
                 at = int(np.searchsorted(np.cumsum(count), k))
                 k -= int(count[:at].sum())
-                high, inside = int(bucket[at]), int(count[at])
-                if shift == 0:
-                    return high, k, inside
-                if inside <= _FEW:
-                    left = run(partial(_matching, high, shift)).toArrow().column("bucket").to_numpy()
-                    value = int(np.sort(left)[::-1][k - 1])
-                    return value, k - int((left > value).sum()), int((left == value).sum())
+                high, number = int(bucket[at]), int(count[at])
+            if shift == 0:
+                return high, k, number
+            inside = None if shift == 64 else high
+            left = run(partial(_matching, inside, shift)).select("value").toArrow().column("value").to_numpy()
+        value = int(np.partition(left, number - k)[number - k])
+        return value, k - int((left > value).sum()), int((left == value).sum())
 
     def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
         """Run the kernel on the undecided points of all parts in one task, if they are at most ``finish_points``."""
@@ -272,8 +283,9 @@ class SparkEngine:
         self.board = self._last
         if last is not None:
             release_checkpoint(last)
-        row = self.board.agg(*(F.sum(name).alias(name) for name in (*COUNTS, *SUMS))).collect()[0]
-        totals = {name: int(row[name] or 0) for name in (*COUNTS, *SUMS)}
+        first = (F.col("kind") == superstep.BOARD) & (F.col("chunk") == 0)  # the row that has a part's counts
+        rows = self.board.where(first).select(*COUNTS, *SUMS).toArrow()
+        totals = {name: sum(map(int, rows.column(name).to_pylist())) for name in (*COUNTS, *SUMS)}
         zero, one, two, three = (totals.pop(name) for name in SUMS)
         self._counts = Counts(**totals, sums=(zero, one, two, three))
         log.info(
@@ -328,8 +340,7 @@ def _board_table(state: superstep.PartState) -> pa.Table:
 
 def _start_parts(scale: FixedPoint, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
-        rows = list(batches)
-        for parcel in from_rows(pa.Table.from_batches(rows)) if rows else []:
+        for parcel in parcels_in(batches):
             graph = superstep.unpack_graph(parcel.part, parcel.payload, scale)
             yield from _board_table(superstep.start(graph)).to_batches()
 
@@ -372,8 +383,7 @@ def _on_states(
     batches: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     with task():
-        rows = list(batches)
-        for parcel in from_rows(pa.Table.from_batches(rows)) if rows else []:
+        for parcel in parcels_in(batches):
             board = superstep.unpack_board(parcel.payload)
             yield from function(superstep.values_of(board, column, among)).to_batches()
 
@@ -383,13 +393,14 @@ def _histogram(high: int | None, shift: int, values: Int64Array) -> pa.Table:
     top = values >> shift
     if high is not None:
         top = top[top >> _RADIX_BITS == high]
-    bucket, count = np.unique(top, return_counts=True)
-    return pa.table({"bucket": bucket, "count": count})
+    value, count = np.unique(top, return_counts=True)
+    return pa.table({"value": value, "count": count})
 
 
-def _matching(high: int, shift: int, values: Int64Array) -> pa.Table:
-    matching = values[values >> shift == high]
-    return pa.table({"bucket": matching, "count": np.ones(len(matching), np.int64)})
+def _matching(high: int | None, shift: int, values: Int64Array) -> pa.Table:
+    """Return the values whose bits from ``shift`` up are ``high``; all, if that is None."""
+    matching = values if high is None else values[values >> shift == high]
+    return pa.table({"value": matching, "count": np.ones(len(matching), np.int64)})
 
 
 def scale_of(shapes: list[dict[str, Any]], alpha: float, beta: float) -> FixedPoint:

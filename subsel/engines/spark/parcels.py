@@ -11,8 +11,10 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.errors import PySparkException
@@ -153,6 +155,20 @@ class plain_errors:  # noqa: N801
                 name, message = json.loads(marked[-1])
                 ours = InputError if name in ("InputError", "ConfigError") else SubselError
                 raise ours(message) from None
+
+
+def parcels_in(batches: Iterable[pa.RecordBatch]) -> Iterator[Parcel]:
+    """Yield the parcels that rows hold, a part at a time; a part's rows follow each other."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        part = batch.column("part").to_numpy()
+        for begin, end in pairwise([0, *(np.flatnonzero(np.diff(part)) + 1), len(part)] if len(part) else [0]):
+            if held and held[0].column("part")[0].as_py() != part[begin]:
+                yield from from_rows(pa.Table.from_batches(held))
+                held = []
+            held.append(batch.slice(begin, end - begin))
+    if held:
+        yield from from_rows(pa.Table.from_batches(held))
 
 
 def batches_of(batches: Iterator[pa.RecordBatch], budget: int) -> Iterator[pa.RecordBatch]:
