@@ -111,7 +111,7 @@ class SparkEngine:
             self._graph = self._whole
             start = self._whole.mapInArrow(partial(_start_parts, scale), BOARD_SCHEMA)
             self._take(start)
-            self._graph_points = self._counts.undecided
+            self._points = self._graph_points = self._counts.undecided
 
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run one superstep. The plan's only exchange is the board's."""
@@ -301,7 +301,8 @@ class SparkEngine:
         )
 
     def _compact_if_halved(self) -> None:
-        if 0 < self._counts.undecided <= self._graph_points // 2:
+        # Making a graph smaller reads the whole one: below an eighth no later superstep earns that back.
+        if 0 < self._counts.undecided <= self._graph_points // 2 and self._graph_points > self._points // 8:
             self._compact()
 
     def _compact(self) -> None:
