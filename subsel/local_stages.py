@@ -46,6 +46,7 @@ class LocalStages:
         self.wishes = wishes
         self.points: Points
         self.graph: NeighborGraph
+        self.wished: dict[Status, Int64Array] = {}
         self.ranked_rows: Int64Array
         self.dropped_edges: dict[str, int] = {}
         self.part: PartGraph
@@ -97,23 +98,27 @@ class LocalStages:
         scale = self.part.fixed_point
         return self.local, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
 
+    def check_wishes(self, sizes: Sequence[int]) -> None:
+        """Find the points that the user wants in or out."""
+        inside, outside = (self._wished(getattr(self.wishes, what), what) for what in ("include", "exclude"))
+        both = np.intersect1d(inside, outside)
+        example = self.points.ids[int(both[0])].as_py() if len(both) else None
+        for k in sizes:
+            Constraints(len(inside), len(outside)).check(self.points.n, k, len(both), example)
+        self.wished = {Status.INCLUDED: inside, Status.EXCLUDED: outside}
+
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
-        if not self.wishes:
-            return Constraints()
-        inside, outside = (self._nodes(getattr(self.wishes, what), what) for what in ("include", "exclude"))
-        found = Constraints(len(inside), len(outside))
-        both = np.intersect1d(inside, outside)
-        example = self.graph.ids[int(both[0])].as_py() if len(both) else None
-        for k in sizes:
-            found.check(self.points.n, k, len(both), example)
-        for nodes, status in ((inside, Status.INCLUDED), (outside, Status.EXCLUDED)):
-            self.local.board.status[nodes] = self.local.board.decided_by[nodes] = status
-        self.local.step(hear_wishes)
-        return found
+        if self.wishes:
+            node = np.empty(self.points.n, np.int64)
+            node[self.graph.rows] = np.arange(self.points.n)
+            for status, points in self.wished.items():
+                self.local.board.status[node[points]] = self.local.board.decided_by[node[points]] = status
+            self.local.step(hear_wishes)
+        return Constraints(*map(len, self.wished.values()))
 
-    def _nodes(self, wish: Any, what: str) -> Int64Array:
-        """Return the nodes that a wish names, by a boolean column or by ids.
+    def _wished(self, wish: Any, what: str) -> Int64Array:
+        """Return the points that a wish names, by a boolean column or by ids.
 
         Raises:
             InputError: the column is not boolean, or ids are unknown or repeated.
@@ -121,10 +126,9 @@ class LocalStages:
         if wish is None:
             return np.empty(0, np.int64)
         if isinstance(wish, str) and self.data is not None and not Path(wish).exists():
-            chosen = boolean_column(self.data, self.config, wish, what)
-            return np.flatnonzero(chosen[self._input_rows(np.arange(self.graph.n))])
+            return np.flatnonzero(boolean_column(self.data, self.config, wish, what)[self.points.rows])
         ids = subset_ids(wish, self.config, what)
-        return self._find(ids, what) if len(ids) else np.empty(0, np.int64)
+        return _find(ids, self.points.ids, what) if len(ids) else np.empty(0, np.int64)
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver: on one machine stages take seconds, and none is kept."""
@@ -191,16 +195,7 @@ class LocalStages:
         Raises:
             InputError: an id is unknown.
         """
-        return self._score_of(self._find(ids, "the subset"))
-
-    def _find(self, ids: pa.Array, what: str) -> Int64Array:
-        if ids.type != self.graph.ids.type:
-            raise InputError(f"ids of {what} are {ids.type}, those of the graph {self.graph.ids.type}: use one type.")
-        nodes = pc.index_in(ids, value_set=self.graph.ids)
-        if nodes.null_count:
-            example = ids.filter(nodes.is_null())[0].as_py()
-            raise InputError(f"{nodes.null_count:,} of {len(ids):,} ids of {what} are unknown, such as {example!r}.")
-        return np.asarray(nodes.to_numpy(), np.int64)
+        return self._score_of(_find(ids, self.graph.ids, "the subset"))
 
     def _input_rows(self, nodes: Int64Array) -> Int64Array:
         return self.points.rows[self.graph.rows[nodes]]
@@ -218,6 +213,17 @@ class LocalStages:
             part.fixed_point.alpha,
             part.fixed_point.beta,
         )
+
+
+def _find(ids: pa.Array, known: pa.Array, what: str) -> Int64Array:
+    """Return where ids stand among those that are known."""
+    if ids.type != known.type:
+        raise InputError(f"ids of {what} are {ids.type}, those of the points {known.type}: use one type.")
+    places = pc.index_in(ids, value_set=known)
+    if places.null_count:
+        example = ids.filter(places.is_null())[0].as_py()
+        raise InputError(f"{places.null_count:,} of {len(ids):,} ids of {what} are unknown, such as {example!r}.")
+    return np.asarray(places.to_numpy(), np.int64)
 
 
 def whole_part(graph: NeighborGraph, points: Points, config: SelectConfig) -> PartGraph:

@@ -45,6 +45,17 @@ class Stages(Protocol):
     def read(self, tell: Tell) -> InputReport:
         """Read and check the points."""
 
+    def check_wishes(self, sizes: Sequence[int]) -> None:
+        """Find what is wrong with the user's wishes before anything that takes long.
+
+        Args:
+            sizes: all that will be selected, each of which the wishes must allow.
+
+        Raises:
+            InputError: ids are unknown or repeated, or a column is not boolean.
+            ConfigError: wishes contradict each other or a size.
+        """
+
     def neighbors(self, tell: Tell) -> GraphReport:
         """Make the neighbour graph, or take the user's."""
 
@@ -54,11 +65,7 @@ class Stages(Protocol):
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Put the user's wishes on the boards, unless a finished stage has: include and exclude.
 
-        Args:
-            sizes: all that will be selected, each of which the wishes must allow.
-
-        Raises:
-            InputError: ids are unknown, or wishes contradict each other or the size.
+        Args and Raises: see `check_wishes`; on Spark rows that were dropped as bad are unknown from here on.
         """
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
@@ -103,6 +110,7 @@ def run_pipeline(
     with run.stage("read") as tell:
         points = stages.read(tell)
         counts = [resolve_size(config.size, points.points, points.name) for config, _ in sizes]
+        stages.check_wishes(counts)
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell)
     return [

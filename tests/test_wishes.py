@@ -89,8 +89,11 @@ def test_last_times_subset_grows(spark, problem, tmp_path):
         ({"include": [7, 7]}, InputError, "1 of 2 ids of include repeat another"),
     ],
 )
-def test_wishes_that_cannot_be_met(spark, problem, tmp_path, engine, wishes, error, message):
+def test_wishes_that_cannot_be_met(spark, problem, tmp_path, monkeypatch, engine, wishes, error, message):
+    """They are refused before the graph is looked at."""
     where = spark if engine == "spark" else "local"
+    for stages in ("subsel.local_stages.LocalStages", "subsel.engines.spark.stages.SparkStages"):
+        monkeypatch.setattr(f"{stages}.neighbors", lambda self, tell: pytest.fail("too late"))
     with pytest.raises(error, match=message):
         subsel.select(
             points(problem), engine=where, output=tmp_path / "out", **({"size": 50} | wishes), **options(problem)

@@ -33,7 +33,7 @@ def open_subset(spark: SparkSession, subset: Any, id_column: str, what: str = "t
     frame, name = open_frame(spark, subset, what)
     if id_column not in frame.columns:
         raise InputError(f"{name} has no column {id_column!r}; it has {', '.join(frame.columns)}.")
-    ids = _stored(frame.select(F.col(id_column).alias(schema.ID)))
+    ids = stored_ids(frame.select(F.col(id_column).alias(schema.ID)))
     row = ids.agg(F.count("*"), F.count(schema.ID), F.countDistinct(schema.ID)).collect()[0]
     rows, known, distinct = (int(value) for value in row)
     if known < rows:
@@ -43,7 +43,7 @@ def open_subset(spark: SparkSession, subset: Any, id_column: str, what: str = "t
     return ids, rows
 
 
-def _stored(ids: DataFrame) -> DataFrame:
+def stored_ids(ids: DataFrame) -> DataFrame:
     """Return a column of ids in the type in which ids are kept."""
     kind = "bigint" if pa.types.is_int64(id_storage_type(to_arrow_schema(ids.schema).field(0).type)) else "string"
     return ids.select(F.col(schema.ID).cast(kind))
@@ -65,7 +65,7 @@ def wished(spark: SparkSession, wish: Any, data: Any, config: SelectConfig, what
         if kind != "boolean":
             raise InputError(not_boolean(wish, kind))
         chosen = source.where(F.col(wish) & F.col(config.id_column).isNotNull())
-        return _stored(chosen.select(F.col(config.id_column).alias(schema.ID))).distinct(), None
+        return stored_ids(chosen.select(F.col(config.id_column).alias(schema.ID))).distinct(), None
     if isinstance(wish, str | Path) or hasattr(wish, "mapInArrow"):
         return open_subset(spark, wish, config.id_column, what)
     ids = subset_ids(wish, config, what)
@@ -89,10 +89,24 @@ def places_of(points: DataFrame, ids: DataFrame, n_ids: int | None, what: str) -
     places = points.groupBy("part").applyInArrow(
         of_group(_places, kind, what, n_ids != 0), f"id {kind}, part int, slot int"
     )
-    members = places.join(ids, schema.ID)
+    return _members_of(places, ids, n_ids, what)
+
+
+def check_wished(known: DataFrame, ids: DataFrame, n_ids: int | None, what: str) -> int:
+    """Return how many of some ids are points', whose ids are ``known``; other arguments and errors as `places_of`."""
+    theirs, ours = (frame.schema[schema.ID].dataType.simpleString() for frame in (ids, known))
+    if n_ids == 0:
+        return 0
+    if theirs != ours:
+        raise InputError(f"ids of {what} are {theirs}, those of the points {ours}: use one type.")
+    return _members_of(known, ids, n_ids, what)[1]
+
+
+def _members_of(known: DataFrame, ids: DataFrame, n_ids: int | None, what: str) -> tuple[DataFrame, int]:
+    members = known.join(ids, schema.ID)
     found = members.count()
     if n_ids is not None and found < n_ids:
-        example = ids.join(places, schema.ID, "left_anti").head()
+        example = ids.join(known, schema.ID, "left_anti").head()
         named = "" if example is None else f", such as {example[0]!r}"
         raise InputError(f"{n_ids - found:,} of {n_ids:,} ids of {what} are unknown{named}.")
     return members, found

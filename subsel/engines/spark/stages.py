@@ -24,7 +24,7 @@ from subsel.engines.spark.engine import SparkEngine, local_checkpoint, scale_of
 from subsel.engines.spark.output import write_frame
 from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, plain_errors, task
 from subsel.engines.spark.points import SparkPoints, check_points, open_frame
-from subsel.engines.spark.scoring import decided, open_subset, places_of, wished
+from subsel.engines.spark.scoring import check_wished, decided, open_subset, places_of, stored_ids, wished
 from subsel.errors import ConfigError, InputError
 from subsel.greedy import kernel as greedy_kernel
 from subsel.objective import Score, expected_random, score_subset
@@ -94,6 +94,39 @@ class SparkStages:
             dropped_rows=self.points.dropped,
         )
         return self.input
+
+    def check_wishes(self, sizes: Sequence[int]) -> None:
+        """Look up the ids that the user wants in or out among the input's.
+
+        Where rows were dropped as bad only `constrain` knows whose.
+        """
+        if not self.wishes or self.input.dropped_rows:
+            return
+        with plain_errors():
+            source, _ = open_frame(self.spark, self.data)
+            known = stored_ids(source.select(F.col(self.config.id_column).alias(schema.ID)))
+            wished = self._wished()
+            numbers = {status: check_wished(known, ids, n_ids, what) for status, what, ids, n_ids in wished}
+            self._check(sizes, numbers, {status: ids for status, _, ids, _ in wished})
+
+    def _wished(self) -> list[tuple[Status, str, DataFrame, int | None]]:
+        """Return what is wished: the status, its name for messages, ids, and their number if that is known."""
+        return [
+            (status, what, *wished(self.spark, getattr(self.wishes, what), self.data, self.config, what))
+            for what, status in (("include", Status.INCLUDED), ("exclude", Status.EXCLUDED))
+            if getattr(self.wishes, what) is not None
+        ]
+
+    def _check(self, sizes: Sequence[int], numbers: dict[Status, int], ids: dict[Status, DataFrame]) -> Constraints:
+        both, example = 0, None
+        if len(ids) == 2:
+            shared = ids[Status.INCLUDED].join(ids[Status.EXCLUDED], schema.ID)
+            both = shared.count()
+            example = shared.limit(1).collect()[0][0] if both else None
+        found = Constraints(numbers.get(Status.INCLUDED, 0), numbers.get(Status.EXCLUDED, 0))
+        for k in sizes:
+            found.check(self.input.points, k, both, example)
+        return found
 
     def neighbors(self, tell: Tell) -> GraphReport:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
@@ -176,25 +209,13 @@ class SparkStages:
         if not wishes:
             return Constraints()
         points = self.assembled.where(F.col("kind") == assemble.POINTS)
-        members = {}
         with plain_errors():
-            for what, status in (("include", Status.INCLUDED), ("exclude", Status.EXCLUDED)):
-                wish = getattr(wishes, what)
-                if wish is not None:
-                    ids, n_ids = wished(self.spark, wish, self.data, self.config, what)
-                    members[status] = places_of(points, ids, n_ids, what)
-            both, example = 0, None
-            if len(members) == 2:
-                shared = members[Status.INCLUDED][0].join(members[Status.EXCLUDED][0], schema.ID)
-                both = shared.count()
-                example = shared.limit(1).collect()[0][0] if both else None
-            counts = [members[status][1] if status in members else 0 for status in (Status.INCLUDED, Status.EXCLUDED)]
-            found = Constraints(*counts)
-            for k in sizes:
-                found.check(self.input.points, k, both, example)
+            members = {status: places_of(points, ids, n_ids, what) for status, what, ids, n_ids in self._wished()}
+            places = {status: found for status, (found, _) in members.items()}
+            found = self._check(sizes, {status: number for status, (_, number) in members.items()}, places)
             if not self._resumed:
-                for status, (places, _) in members.items():
-                    engine.adopt(decided(places, status))
+                for status, place in places.items():
+                    engine.adopt(decided(place, status))
                 engine.step(hear_wishes)
         return found
 
