@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
+from hypothesis import strategies as st
 
 import subsel
 from subsel.board import Board
@@ -22,25 +23,33 @@ def ranked(engine: LocalEngine) -> list[tuple[int, int]]:
     return [(int(v), int(engine.board.key[v])) for v in order]
 
 
-@given(problems(max_n=24))
-def test_kernel_equals_plain_greedy_in_set_order_and_keys(problem):
-    n, edges, utility, alpha, beta, k = problem
-    part = make_part(make_graph(n, edges), utility, alpha, beta)
+BATCHES = st.sampled_from([1, 2, 5, kernel.BATCH])
+
+
+def greedy_in_batches(part, k: int, batch: int) -> LocalEngine:
+    """The engine after exact greedy, whose heap holds about so many points."""
     engine = LocalEngine(part)
-    result = exact_greedy(engine, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "BATCH", batch)
+        result = exact_greedy(engine, k)
     assert result.selected == k
     assert result.supersteps == 1
-    assert ranked(engine) == plain_greedy(part, k)
+    return engine
 
 
-@given(problems(max_n=16))
-def test_three_tie_bits_still_give_a_total_order(problem):
+@given(problems(max_n=24), BATCHES)
+def test_kernel_equals_plain_greedy_in_set_order_and_keys(problem, batch):
+    n, edges, utility, alpha, beta, k = problem
+    part = make_part(make_graph(n, edges), utility, alpha, beta)
+    assert ranked(greedy_in_batches(part, k, batch)) == plain_greedy(part, k)
+
+
+@given(problems(max_n=16), BATCHES)
+def test_three_tie_bits_still_give_a_total_order(problem, batch):
     """With T = 3, equal keys are everywhere, also across edges; the code decides."""
     n, edges, _, alpha, beta, k = problem
     part = make_part(make_graph(n, edges), np.ones(n), alpha, beta, tie_bits=3)
-    engine = LocalEngine(part)
-    exact_greedy(engine, k)
-    assert ranked(engine) == plain_greedy(part, k)
+    assert ranked(greedy_in_batches(part, k, batch)) == plain_greedy(part, k)
 
 
 @given(problems(max_n=16))

@@ -118,12 +118,14 @@ def pick(
     board.sums = (int(board.extra[_ROUNDED][0]), 1, 0, 0) if _ROUNDED in board.extra else NO_SUMS
     board.absorb_news(graph)
     own = slice(0, graph.n_own)
-    hopeless = (board.status[own] == Status.UNDECIDED) & (board.key[own] >> shift < prune_below >> shift)
-    pruned = np.flatnonzero(hopeless).astype(np.int32)
-    board.status[pruned] = Status.DISCARDED
-    board.spread(graph, pruned)
+    if prune_below != BELOW_ALL:
+        hopeless = (board.status[own] == Status.UNDECIDED) & (board.key[own] >> shift < prune_below >> shift)
+        pruned = np.flatnonzero(hopeless).astype(np.int32)
+        board.status[pruned] = Status.DISCARDED
+        board.spread(graph, pruned)
     decided = pick_dominant(graph, board, limit, shift)
-    board.spread(graph, decided[board.status[decided] == Status.DISCARDED])
+    if (board.status[own] == Status.UNDECIDED).any():  # else nobody's bound is of use
+        board.spread(graph, decided[board.status[decided] == Status.DISCARDED])
 
 
 def pick_dominant(graph: PartGraph, board: Board, limit: int, shift: int = 0) -> Int32Array:
@@ -139,6 +141,7 @@ def pick_dominant(graph: PartGraph, board: Board, limit: int, shift: int = 0) ->
         board.lower,
         limit,
         shift,
+        kernel.BATCH,
     )
     return decided
 

@@ -17,6 +17,11 @@ _DISCARDED = int(Status.DISCARDED)
 _SELECTED = int(Status.SELECTED)
 _JOINING = int(Status.JOINING)
 _LEAVING = int(Status.LEAVING)
+#: Points that the heap holds at once, unless that were more batches than these, as filling it looks at all that wait.
+BATCH = 8192
+_MOST_BATCHES = 64
+#: Points by which a batch's floor is judged.
+_SAMPLE = 1024
 
 
 @numba.njit(cache=True, inline="always")
@@ -34,9 +39,12 @@ def _sift_down(heap_key: Any, heap_slot: Any, size: int, code: Any, at: int) -> 
         if child >= size:
             break
         right = child + 1
-        if right < size and _beats(heap_key[right], code[heap_slot[right]], heap_key[child], code[heap_slot[child]]):
+        if right < size and (  # codes are looked at only where keys tie
+            heap_key[right] > heap_key[child]
+            or (heap_key[right] == heap_key[child] and code[heap_slot[right]] > code[heap_slot[child]])
+        ):
             child = right
-        if not _beats(heap_key[child], code[heap_slot[child]], key, code[slot]):
+        if heap_key[child] < key or (heap_key[child] == key and code[heap_slot[child]] < code[slot]):
             break
         heap_key[at], heap_slot[at] = heap_key[child], heap_slot[child]
         at = child
@@ -55,18 +63,21 @@ def pick_dominant(
     lower: Any,
     limit: int,
     shift: int,
+    batch: int,
 ) -> Any:
     """Select every point that greedy picks before all of its undecided neighbours; at most ``limit``.
 
-    Points are taken in falling order of (key, code) from a lazy heap. One is final if none of its undecided
-    neighbours beats it: neither an own point that was itself held back, nor a ghost with its last known
+    Points are taken in falling order of (key, code) from a lazy heap, which is filled batch by batch from the top, so
+    that it stays in cache: whoever falls below a batch's floor waits for a later one. A point is final if none of its
+    undecided neighbours beats it: neither an own point that was itself held back, nor a ghost with its last known
     key. Otherwise it is held back, and holds back the neighbours that it beats. A final point's key is the
     gain at which centralised greedy picks it: gains only fall, and until the first of a neighbourhood is
     picked nothing in it changes. On a part without ghosts nothing is held back and this is plain
     lazy greedy (Minoux 1978), in O((k + m_k) log n) after O(n).
 
     With ``shift`` > 0 keys are compared without so many low bits: greedy on rounded gains, whose many ties break the
-    long chains that rising utilities make (`subsel.greedy.exact`).
+    long chains that rising utilities make (`subsel.greedy.exact`). ``batch`` is about how many points the heap holds; the
+    result does not depend on it.
 
     Final points get ``status`` SELECTED and ``lower`` = key. What is left after ``limit`` final points has a
     smaller key than all of those, so it is in no top ``limit``: DISCARDED.
@@ -76,32 +87,44 @@ def pick_dominant(
         neighbours are up to date; the lower bounds around discarded ones are for `Board.spread`.
     """
     n_own = len(indptr) - 1
+    left = 0
+    for v in range(n_own):
+        left += status[v] == _UNDECIDED
+    pool = np.empty(left, np.int32)  # undecided points that are not in the heap: their keys are below its floor
+    heap_key = np.empty(left, np.int64)
+    heap_slot = np.empty(left, np.int32)
+    decided = np.empty(left, np.int32)
+    left = 0
+    for v in range(n_own):
+        if status[v] == _UNDECIDED:
+            pool[left] = v
+            left += 1
+    batch = max(batch, left // _MOST_BATCHES)
+    floor = np.int64(0)
     size = 0
-    for v in range(n_own):
-        if status[v] == _UNDECIDED:
-            size += 1
-    heap_key = np.empty(size, np.int64)
-    heap_slot = np.empty(size, np.int32)
-    decided = np.empty(size, np.int32)
-    at = 0
-    for v in range(n_own):
-        if status[v] == _UNDECIDED:
-            heap_key[at], heap_slot[at] = key[v] >> shift, v
-            at += 1
-    for at in range(size // 2 - 1, -1, -1):
-        _sift_down(heap_key, heap_slot, size, code, at)
 
     held_back = np.zeros(n_own, np.bool_)
     n_decided = 0
-    while size > 0 and n_decided < limit:
+    while size + left > 0 and n_decided < limit:
+        if size == 0:
+            floor = _floor_of_batch(pool[:left], key, shift, batch)
+            left, size = _fill(pool, left, heap_key, heap_slot, key, shift, floor)
+            for at in range(size // 2 - 1, -1, -1):
+                _sift_down(heap_key, heap_slot, size, code, at)
         v = heap_slot[0]
-        if heap_key[0] != key[v] >> shift:  # stale: a neighbour was picked since; gains only fall
-            heap_key[0] = key[v] >> shift
+        now = key[v] >> shift
+        if heap_key[0] != now and now >= floor:  # stale: a neighbour was picked since; gains only fall
+            heap_key[0] = now
             _sift_down(heap_key, heap_slot, size, code, 0)
             continue
+        fallen = heap_key[0] != now
         size -= 1
         heap_key[0], heap_slot[0] = heap_key[size], heap_slot[size]
         _sift_down(heap_key, heap_slot, size, code, 0)
+        if fallen:
+            pool[left] = v
+            left += 1
+            continue
 
         final = True
         for e in range(indptr[v], indptr[v + 1]):
@@ -126,11 +149,39 @@ def pick_dominant(
             if j < n_own and status[j] == _UNDECIDED:
                 key[j] -= np.int64(weight[e]) << tie_bits
     if n_decided == limit:
-        for at in range(size):
-            status[heap_slot[at]] = _DISCARDED
-            decided[n_decided] = heap_slot[at]
+        pool[left : left + size] = heap_slot[:size]
+        for v in pool[: left + size]:
+            status[v] = _DISCARDED
+            decided[n_decided] = v
             n_decided += 1
     return decided[:n_decided]
+
+
+@numba.njit(cache=True)
+def _floor_of_batch(pool: Any, key: Any, shift: int, batch: int) -> int:
+    """Return a key that about ``batch`` points of the pool reach, at least one; judged by some of them."""
+    if len(pool) <= 2 * batch:
+        return np.int64(-(2**63))
+    sample = np.empty(_SAMPLE, np.int64)
+    for i in range(_SAMPLE):
+        sample[i] = key[pool[i * len(pool) // _SAMPLE]] >> shift
+    sample.sort()
+    return sample[_SAMPLE - 1 - _SAMPLE * batch // len(pool)]
+
+
+@numba.njit(cache=True)
+def _fill(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shift: int, floor: int) -> Any:
+    """Move the points that reach the floor from the pool to the empty heap; return how many are in each."""
+    kept = size = 0
+    for v in pool[:left]:
+        now = key[v] >> shift
+        if now >= floor:
+            heap_key[size], heap_slot[size] = now, v
+            size += 1
+        else:
+            pool[kept] = v
+            kept += 1
+    return kept, size
 
 
 @numba.njit(cache=True, parallel=True)
