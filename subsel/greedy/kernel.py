@@ -76,8 +76,8 @@ def pick_dominant(
     lazy greedy (Minoux 1978), in O((k + m_k) log n) after O(n).
 
     With ``shift`` > 0 keys are compared without so many low bits: greedy on rounded gains, whose many ties break the
-    long chains that rising utilities make (`subsel.greedy.exact`). ``batch`` is about how many points the heap holds; the
-    result does not depend on it.
+    long chains that rising utilities make (`subsel.greedy.exact`). ``batch`` is about how many points the heap holds;
+    the result does not depend on it.
 
     Final points get ``status`` SELECTED and ``lower`` = key. What is left after ``limit`` final points has a
     smaller key than all of those, so it is in no top ``limit``: DISCARDED.
