@@ -1,6 +1,6 @@
 """subsel: select the best k of n data points by submodular optimisation, larger than memory."""
 
-from subsel.api import Selection, neighbors, score, select, select_sizes, validate
+from subsel.api import Selection, neighbors, score, score_subsets, select, select_sizes, validate
 from subsel.config import SelectConfig
 from subsel.errors import ConfigError, InputError, MissingPackageError, OutputError, SubselError
 from subsel.graph import NeighborGraph
@@ -20,6 +20,7 @@ __all__ = [
     "__version__",
     "neighbors",
     "score",
+    "score_subsets",
     "select",
     "select_sizes",
     "validate",

@@ -275,8 +275,21 @@ def neighbors(
         return neighbor_graph(points, settings, tell)
 
 
-def score(
-    subset: Any,
+def score(subset: Any, **options: Any) -> Score:
+    """Compute f of any subset of a graph's points.
+
+    Args:
+        subset: the subset's ids: an array or list, or anything with an id column that `select` reads.
+        **options: see `score_subsets`.
+
+    Raises:
+        InputError: see `score_subsets`.
+    """
+    return score_subsets([subset], **options)[0]
+
+
+def score_subsets(
+    subsets: Sequence[Any],
     *,
     graph: Any = None,
     data: Any = None,
@@ -287,11 +300,11 @@ def score(
     config: SelectConfig | str | Path | None = None,
     progress: bool | None = None,
     **options: Any,
-) -> Score:
-    """Compute f of any subset of a graph's points.
+) -> list[Score]:
+    """Compute f of several subsets on one graph, which is made or read once.
 
     Args:
-        subset: the subset's ids: an array or list, or anything with an id column that `select` reads.
+        subsets: the ids of each, see `score`.
         graph: see `subsel.embeddings.user_graph`; None: the neighbours of ``data``, or what ``run_dir`` has.
         data: the points' ids and utilities; None: ids are the graph's, and utility an array or 1.0.
         utility: see `select`.
@@ -303,7 +316,7 @@ def score(
         **options: fields of `SelectConfig`: alpha, beta, …
 
     Raises:
-        InputError: the subset names unknown or repeated ids, or something else of the input is wrong.
+        InputError: a subset names unknown or repeated ids, or something else of the input is wrong.
     """
     column = utility if isinstance(utility, str) else None
     given = None if isinstance(utility, str) else utility
@@ -318,10 +331,10 @@ def score(
         stages.read(lambda what, share: None)
         stages.neighbors(lambda what, share: None)
         stages.engine(1)
-        ids = subset_ids(subset, settings)
-        if len(ids) == 0:
+        found = [subset_ids(subset, settings) for subset in subsets]
+        if any(len(ids) == 0 for ids in found):
             raise InputError("the subset is empty: there is nothing to score.")
-        return stages.score_ids(ids)
+        return [stages.score_ids(ids) for ids in found]
     if given is not None:
         raise ConfigError(_ARRAY_ON_SPARK)
     from subsel.engines.spark.select import score_on_spark  # noqa: PLC0415  (needs pyspark)
@@ -329,7 +342,7 @@ def score(
     rundir = None
     if run_dir is not None:
         rundir = RunDirectory(run_dir, settings, source_name(data, graph), resume=True, stages=["graph"])
-    return score_on_spark(where, master, subset, data, graph, settings, Run(progress), rundir)
+    return score_on_spark(where, master, subsets, data, graph, settings, Run(progress), rundir)
 
 
 def validate(data: Any, *, config: SelectConfig | str | Path | None = None, **options: Any) -> Points:

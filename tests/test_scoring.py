@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +43,25 @@ def test_spark_scores_like_local(spark, problem, parts):
     for name in ("total", "utility", "similarity"):
         assert getattr(ours, name) == pytest.approx(getattr(local, name), rel=1e-12)
     assert local.similarity > 0
+
+
+@pytest.mark.parametrize("engine", ["local", "spark"])
+def test_several_subsets_on_one_graph(spark, problem, monkeypatch, engine):
+    where = spark if engine == "spark" else "local"
+    made = []
+    for stages in ("subsel.local_stages.LocalStages", "subsel.engines.spark.stages.SparkStages"):
+        module, name = stages.rsplit(".", 1)
+        neighbors = getattr(importlib.import_module(module), name).neighbors
+        monkeypatch.setattr(f"{stages}.neighbors", lambda *a, plain=neighbors: made.append(1) or plain(*a))
+    subset = str(problem / "subset.parquet")
+    ids = pq.read_table(subset)["id"]
+    if engine == "spark":
+        pq.write_table(pa.table({"id": ids[:40]}), problem / "half.parquet")
+    half = str(problem / "half.parquet") if engine == "spark" else ids[:40].to_pylist()
+    both = subsel.score_subsets([subset, half], engine=where, **paths(problem))
+    assert len(made) == 1
+    alone = [subsel.score(one, engine="local", **paths(problem)).total for one in (subset, ids[:40].to_pylist())]
+    assert [one.total for one in both] == pytest.approx(alone)
 
 
 @pytest.mark.parametrize(

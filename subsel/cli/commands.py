@@ -237,24 +237,27 @@ def show_score(subset: str, *, reference: str | None, worst: str | None, **optio
     """Score a subset and print its terms; with a reference and a worst case also the normalised score."""
     if (reference is None) != (worst is None):
         raise ConfigError("a normalised score needs both --reference and --worst.")
-    found = api.score(subset, **options)
+    others = [value for value in (reference, worst) if value is not None and _number(value) is None]
+    found, *scores = api.score_subsets([subset, *others], **options)
     rows = {
         "objective": f"{found.total:,.6f}",
         "utility": f"{found.utility:,.6f}",
         "similarity": f"{found.similarity:,.6f}",
     }
     if reference is not None and worst is not None:
-        best, least = (_score_or_number(value, options) for value in (reference, worst))
+        totals = (one.total for one in scores)
+        best, least = (next(totals) if (known := _number(value)) is None else known for value in (reference, worst))
         rows["reference"], rows["worst"] = f"{best:,.6f}", f"{least:,.6f}"
         rows["normalised"] = f"{found.normalised(best, least):.2f} (reference 100, worst 0)"
     Console().print(pairs_table(rows))
 
 
-def _score_or_number(value: str, options: dict[str, Any]) -> float:
+def _number(value: str) -> float | None:
+    """Return the score that an option gives as such; None if it names a subset."""
     try:
         return float(value)
     except ValueError:
-        return api.score(value, **options).total
+        return None
 
 
 def close_report(report: Report, output: str | Path) -> None:

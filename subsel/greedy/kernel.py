@@ -100,7 +100,7 @@ def pick_dominant(
             pool[left] = v
             left += 1
     batch = max(batch, left // _MOST_BATCHES)
-    floor = np.int64(0)
+    floor = _floor_of_batch(pool[:0], key, shift, batch)
     size = 0
 
     held_back = np.zeros(n_own, np.bool_)
@@ -158,7 +158,7 @@ def pick_dominant(
 
 
 @numba.njit(cache=True)
-def _floor_of_batch(pool: Any, key: Any, shift: int, batch: int) -> int:
+def _floor_of_batch(pool: Any, key: Any, shift: int, batch: int) -> Any:
     """Return a key that about ``batch`` points of the pool reach, at least one; judged by some of them."""
     if len(pool) <= 2 * batch:
         return np.int64(-(2**63))
@@ -170,7 +170,7 @@ def _floor_of_batch(pool: Any, key: Any, shift: int, batch: int) -> int:
 
 
 @numba.njit(cache=True)
-def _fill(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shift: int, floor: int) -> Any:
+def _fill(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shift: int, floor: Any) -> Any:
     """Move the points that reach the floor from the pool to the empty heap; return how many are in each."""
     kept = size = 0
     for v in pool[:left]:

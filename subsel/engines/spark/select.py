@@ -98,18 +98,18 @@ def bound_points(
 def score_on_spark(
     engine: Any,
     master: str | None,
-    subset: Any,
+    subsets: Sequence[Any],
     data: Any,
     graph: Any,
     config: SelectConfig,
     run: Run,
     rundir: RunDirectory | None,
-) -> Score:
-    """Score a subset on a graph, given or in the run directory, in a Spark session."""
+) -> list[Score]:
+    """Score subsets on a graph, given or in the run directory, in a Spark session."""
     with spark_stages(engine, master, data, graph, config, run, rundir) as stages:
         with run.stage("read") as tell:
             stages.read(tell)
         with run.stage("neighbors") as tell:
             stages.neighbors(tell)
         with run.stage("score"):
-            return stages.score_ids(subset)
+            return [stages.score_ids(subset) for subset in subsets]
