@@ -28,11 +28,20 @@ lint: $(READY)
 	$(BIN)/ruff format --check subsel jobs tests benchmarks
 	$(BIN)/mypy
 
-bench: $(READY)
+$(VENV)/.bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.peers_selection
+	$(BIN)/python -m benchmarks.peers_graph
 	$(BIN)/python -m benchmarks.local_pipeline
 	$(BIN)/python -m benchmarks.greedy_kernel
-	$(BIN)/python -m benchmarks.spark_identity
+	$(BIN)/python -m benchmarks.beyond_greedy
+	$(BIN)/python -m benchmarks.paper_tables
+	$(BIN)/python -m benchmarks.spark_greedy
 	$(BIN)/python -m benchmarks.spark_pipeline
+	$(BIN)/python -m benchmarks.spark_identity
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
