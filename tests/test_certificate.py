@@ -13,7 +13,7 @@ import subsel
 from subsel.board import hear_wishes
 from subsel.bounding import certificate_kernel, clique_kernel
 from subsel.bounding.certificate import arm, certify, descend, free_bound, tell_degree
-from subsel.bounding.cliques import find_cliques, rows_of
+from subsel.bounding.cliques import find_cliques, index_members, rows_of
 from subsel.bounding.driver import bound
 from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
@@ -75,16 +75,19 @@ def test_any_variables_are_valid(problem, seed):
         for e in range(part.indptr[v], part.indptr[v + 1]):
             back = clique_kernel._edge(*rows, part.indices[e], v)
             mu[back] = mu[e] if part.indices[e] > v else mu[back]
-    turn = rng.integers(0, 6, (len(size), 2))
+    turn = rng.integers(0, 6, (len(size), 2), np.int8)
     clique_mu = np.zeros((len(size), 2), np.int64)
     clique_mu[:, 0] = np.floor(rng.random(len(size)) * (least + 1))
     clique_mu[:, 1] = np.floor(rng.random(len(size)) * (least - clique_mu[:, 0] + 1))
     bits = part.fixed_point.tie_bits
     first = part.fixed_point.keys(part.utility, part.code) >> bits
-    loads = certificate_kernel.edge_loads(part.indptr, mu)
-    clique_kernel.add_clique_loads(loads, members, size, turn, clique_mu)
-    value = first - loads
-    constant = int((clique_mu * (turn * (turn + 1) // 2)).sum())
+    index_members(part, engine.board)
+    of_point = (engine.board.extra["of_point_ptr"], engine.board.extra["of_point"])
+    value = (
+        first - certificate_kernel.edge_loads(part.indptr, mu) - clique_kernel.clique_loads(turn, clique_mu, *of_point)
+    )
+    constant = int(clique_kernel.constants(members, turn, clique_mu, n).sum())
+    assert constant == int((clique_mu * (turn.astype(np.int64) * (turn + 1) // 2)).sum())
     found = int(mu.sum()) // 2 + constant + int(np.sort(value)[::-1][:k].sum())
     assert found >= optimum(part, k)
 

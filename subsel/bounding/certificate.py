@@ -20,7 +20,7 @@ import numpy.typing as npt
 from subsel.board import Board
 from subsel.bounding import certificate_kernel as kernel
 from subsel.bounding import clique_kernel
-from subsel.bounding.cliques import find_cliques, no_cliques, rows_of
+from subsel.bounding.cliques import find_cliques, index_members, no_cliques, rows_of
 from subsel.engines.base import Counts, Engine
 from subsel.graph import PartGraph
 from subsel.greedy.refine import exact_sum
@@ -152,12 +152,15 @@ def arm(graph: PartGraph, board: Board, /) -> None:
     rows = (graph.indptr, graph.indices)
     first = graph.fixed_point.keys(graph.utility[own], graph.code[own]) >> bits
     cap = kernel.free_capacity(*rows, graph.weight, board.status)
+    mu = kernel.start(*rows, cap, board.status)
+    degree = np.concatenate([np.diff(graph.indptr), board.key[graph.n_own :]])
     board.extra = {
-        "degree": board.key[graph.n_own :].copy(),
+        "pace": 1 / np.maximum(degree, 1),
         "base": kernel.base_values(*rows, graph.weight, first, board.status),
         "cap": cap,
-        "mu": kernel.start(*rows, cap, board.status),
-        **no_cliques(),
+        "mu": mu,
+        "edge_load": kernel.edge_loads(graph.indptr, mu),
+        **no_cliques(graph),
     }
     _value(graph, board)
     board.sums = (_twice(graph, board.status >= FIRST_MEMBER), _twice(graph, board.status == Status.INCLUDED), 0, 0)
@@ -169,7 +172,10 @@ def make_room(graph: PartGraph, board: Board, /) -> None:
     Edges do well where a point is clearly in or out; only among the others is their bound loose.
     """
     board.news = np.empty(0, np.int32)
-    np.minimum(board.extra["mu"], board.extra["cap"], out=board.extra["mu"])
+    extra = board.extra
+    np.minimum(extra["mu"], extra["cap"], out=extra["mu"])
+    extra["edge_load"] = kernel.edge_loads(graph.indptr, extra["mu"])
+    index_members(graph, board)
     _value(graph, board)
 
 
@@ -185,24 +191,19 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     board.news = np.empty(0, np.int32)
     own, bits = slice(0, graph.n_own), graph.fixed_point.tie_bits
     extra, level = board.extra, threshold >> bits
-    value = board.key >> bits
-    free = (board.status == Status.SELECTED) | (board.status == Status.DISCARDED)
-    over = free[own] & (value[own] > level)
+    value, status = board.key[own] >> bits, board.status[own]
+    over = ((status == Status.SELECTED) | (status == Status.DISCARDED)) & (value > level)
     members, size, turn, clique_mu = rows_of(board)
-    mine = members[:, 0] < graph.n_own  # a clique is counted where its first member is at home
-    constant = exact_sum((clique_mu * (turn * (turn + 1) // 2))[mine].reshape(-1))
+    constant = exact_sum(clique_kernel.constants(members, turn, clique_mu, graph.n_own))
     # Every edge's variable is in the load of both its ends.
-    edges = exact_sum(kernel.edge_loads(graph.indptr, extra["mu"]))
-    board.sums = (exact_sum(value[own][over] - level), edges, constant, 0)
+    board.sums = (exact_sum(value[over] - level), exact_sum(extra["edge_load"]), constant, 0)
     if width == 0:
         return
-    # By degrees, in 1024ths: 0 below the width around the threshold, 1024 above it.
-    x = np.clip(512 + (np.clip(value - level, -width, width) * 512) // width, 0, 1024)
-    x[~free] = 0
-    degree = np.concatenate([np.diff(graph.indptr), extra["degree"]])
-    rate = _STEP * width / 1024 / np.maximum(degree, 1)
-    kernel.move_edges(graph.indptr, graph.indices, extra["cap"], extra["mu"], x, rate)
-    clique_kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, rate)
+    x = kernel.degrees_of_membership(board.key, board.status, bits, level, width)
+    pace, step = extra["pace"], _STEP * width / 1024
+    rows = (graph.indptr, graph.indices)
+    extra["edge_load"] = kernel.move_edges(*rows, extra["cap"], extra["mu"], x, pace, step)
+    clique_kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, pace, step)
     _value(graph, board)
 
 
@@ -215,10 +216,10 @@ def forget(graph: PartGraph, board: Board, /) -> None:
 def _value(graph: PartGraph, board: Board) -> None:
     """Set own keys to a_i less the variables of i's edges and cliques."""
     bits, extra = graph.fixed_point.tie_bits, board.extra
-    load = kernel.edge_loads(graph.indptr, extra["mu"])
-    clique_kernel.add_clique_loads(load, *rows_of(board))
+    _, _, turn, clique_mu = rows_of(board)
+    load = clique_kernel.clique_loads(turn, clique_mu, extra["of_point_ptr"], extra["of_point"])
     tie = graph.code[: graph.n_own] & ((1 << bits) - 1)
-    board.key[: graph.n_own] = ((extra["base"] - load) << bits) | tie
+    board.key[: graph.n_own] = ((extra["base"] - extra["edge_load"] - load) << bits) | tie
 
 
 def _twice(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:

@@ -68,16 +68,43 @@ def weight_to(indptr: Any, indices: Any, weight: Any, chosen: Any) -> Any:
 
 
 @numba.njit(cache=True, parallel=True)
-def move_edges(indptr: Any, indices: Any, cap: Any, mu: Any, x: Any, rate: Any) -> None:
+def degrees_of_membership(key: Any, status: Any, tie_bits: int, level: int, width: int) -> Any:
+    """Return how far each free point is among the k largest, in 1024ths: int32, (n,).
+
+    0 below the width around the threshold ``level``, 1024 above it; 0 for points that are not free.
+    """
+    x = np.zeros(len(key), np.int32)
+    for v in numba.prange(len(key)):
+        if _is_free(status[v]):
+            distance = min(max((key[v] >> tie_bits) - level, -width), width)
+            x[v] = min(max(512 + distance * 512 // width, 0), 1024)
+    return x
+
+
+@numba.njit(cache=True, parallel=True)
+def move_edges(indptr: Any, indices: Any, cap: Any, mu: Any, x: Any, pace: Any, step: float) -> Any:
     """Move every half-edge's variable by the smoothed x_i + x_j - 1, by the same for both of its directions.
 
-    ``rate``: float64, (n_own + n_ghost,): the step of a point; that of an edge is the less of its ends'.
+    Args:
+        indptr, indices, cap: of the part's half-edges.
+        mu: changed in place.
+        x: `degrees_of_membership`.
+        pace: float64, (n_own + n_ghost,): of a point; an edge goes at that of the slower end.
+        step: how far a whole 1024th moves a point of pace 1.
+
+    Returns:
+        int64, (n_own,): the sum of the variables of each own point's edges.
     """
-    for v in numba.prange(len(indptr) - 1):
+    load = np.zeros(len(indptr) - 1, np.int64)
+    for v in numba.prange(len(load)):
+        total = np.int64(0)
         for e in range(indptr[v], indptr[v + 1]):
             j = indices[e]
-            step = np.int64(np.floor((x[v] + x[j] - 1024) * min(rate[v], rate[j])))
-            mu[e] = min(max(mu[e] + step, 0), cap[e])
+            move = np.int64(np.floor((x[v] + x[j] - 1024) * (step * min(pace[v], pace[j]))))
+            mu[e] = min(max(mu[e] + move, 0), cap[e])
+            total += mu[e]
+        load[v] = total
+    return load
 
 
 @numba.njit(cache=True, parallel=True)

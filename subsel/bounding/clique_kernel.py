@@ -2,7 +2,7 @@
 
 Cliques are rows of ``members`` (int32, (c, CLIQUE_POINTS), own points and ghosts, -1 beyond ``size``); the first is the
 one that proposed it. Each has two variables, ``clique_mu`` (int64, (c, 2)), for the inequalities s(s-1)/2 >=
-t s - t(t+1)/2 with the two values of t in ``turn`` (int64, (c, 2), 0 for none), whose sum is at most ``least``, the
+t s - t(t+1)/2 with the two values of t in ``turn`` (int8, (c, 2), 0 for none), whose sum is at most ``least``, the
 weight that the clique takes from each of its edges. What these have left is ``cap``.
 """
 
@@ -152,7 +152,7 @@ def clique_turns(members: Any, size: Any, status: Any) -> Any:
 
     Both are tight at s; those with t < 1 or t >= the clique's size say nothing and are 0.
     """
-    turn = np.zeros((len(size), 2), np.int64)
+    turn = np.zeros((len(size), 2), np.int8)
     for c in range(len(size)):
         s = 0
         for i in range(size[c]):
@@ -180,18 +180,21 @@ def clique_start(turn: Any, least: Any) -> Any:
 
 
 @numba.njit(cache=True, parallel=True)
-def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, rate: Any) -> None:
-    """Move the cliques' variables by the smoothed t s - t(t+1)/2, then back to where their sum is allowed."""
+def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any, step: float) -> None:
+    """Move the cliques' variables by the smoothed t s - t(t+1)/2, then back to where their sum is allowed.
+
+    ``x``, ``pace`` and ``step`` as in `subsel.bounding.certificate_kernel.move_edges`; ``mu`` is changed in place.
+    """
     for c in numba.prange(len(size)):
-        s, slowest = 0, rate[members[c, 0]]
+        s, slowest = np.int64(0), pace[members[c, 0]]
         for i in range(size[c]):
             s += x[members[c, i]]
-            slowest = min(slowest, rate[members[c, i]])
+            slowest = min(slowest, pace[members[c, i]])
         for q in range(2):
-            t = turn[c, q]
+            t = np.int64(turn[c, q])
             if t:
                 slope = s - 512 * (t + 1)  # (t s - t(t+1)/2) / t
-                mu[c, q] = max(0, mu[c, q] + np.int64(np.floor(slope * slowest)))
+                mu[c, q] = max(0, mu[c, q] + np.int64(np.floor(slope * (step * slowest))))
         over = mu[c, 0] + mu[c, 1] - least[c]
         if over > 0:
             if turn[c, 0] == 0 or mu[c, 1] - (over - over // 2) > least[c]:
@@ -203,11 +206,30 @@ def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any
                 mu[c, 1] = least[c] - mu[c, 0]
 
 
-@numba.njit(cache=True)
-def add_clique_loads(loads: Any, members: Any, size: Any, turn: Any, clique_mu: Any) -> None:
-    """Add what its cliques' variables take from each own point, in place; ghosts are others' own."""
-    for c in range(len(size)):
-        load = clique_mu[c, 0] * turn[c, 0] + clique_mu[c, 1] * turn[c, 1]
-        for i in range(size[c]):
-            if members[c, i] < len(loads):
-                loads[members[c, i]] += load
+@numba.njit(cache=True, parallel=True)
+def constants(members: Any, turn: Any, mu: Any, n_own: int) -> Any:
+    """Return each clique's share of the bound, where its first member is at home, else 0: int64, (c,)."""
+    out = np.zeros(len(members), np.int64)
+    for c in numba.prange(len(members)):
+        if members[c, 0] < n_own:
+            s, t = np.int64(turn[c, 0]), np.int64(turn[c, 1])
+            out[c] = mu[c, 0] * (s * (s + 1) // 2) + mu[c, 1] * (t * (t + 1) // 2)
+    return out
+
+
+@numba.njit(cache=True, parallel=True)
+def clique_loads(turn: Any, mu: Any, of_point_ptr: Any, of_point: Any) -> Any:
+    """Return what its cliques' variables take from each own point: int64, (n_own,).
+
+    ``of_point_ptr`` (int64, (n_own+1,)) and ``of_point`` (int32): the cliques of each.
+    """
+    load = np.empty(len(mu), np.int64)
+    for c in numba.prange(len(mu)):
+        load[c] = mu[c, 0] * turn[c, 0] + mu[c, 1] * turn[c, 1]
+    out = np.zeros(len(of_point_ptr) - 1, np.int64)
+    for v in numba.prange(len(out)):
+        total = np.int64(0)
+        for at in range(of_point_ptr[v], of_point_ptr[v + 1]):
+            total += load[of_point[at]]
+        out[v] = total
+    return out

@@ -51,16 +51,23 @@ def find_cliques(engine: Engine, threshold: int, width: int) -> None:
         engine.step(settle, threshold=threshold, width=width)
 
 
-def no_cliques() -> dict[str, npt.NDArray[Any]]:
+def no_cliques(graph: PartGraph) -> dict[str, npt.NDArray[Any]]:
     """Return what a board's ``extra`` holds before any are found."""
     return {
-        "members": np.empty(0, np.int32),
-        "asking": np.empty(0, np.int32),
-        **{
-            name: np.empty(0, np.int64)
-            for name in ("size", "least", "turn", "clique_mu", "asking_root", "asking_least")
-        },
+        **{name: np.empty(0, np.int64) for name in ("least", "clique_mu", "asking_root", "asking_least")},
+        **{name: np.empty(0, np.int32) for name in ("members", "asking", "of_point")},
+        **{name: np.empty(0, np.int8) for name in ("size", "turn")},
+        "of_point_ptr": np.zeros(graph.n_own + 1, np.int64),
     }
+
+
+def index_members(graph: PartGraph, board: Board) -> None:
+    """Note each own point's cliques, as rows."""
+    flat = board.extra["members"]
+    places = np.flatnonzero((flat >= 0) & (flat < graph.n_own))
+    places = places[np.argsort(flat[places], kind="stable")]
+    board.extra["of_point"] = (places // CLIQUE_POINTS).astype(np.int32)
+    np.cumsum(np.bincount(flat[places], minlength=graph.n_own), out=board.extra["of_point_ptr"][1:])
 
 
 def rows_of(board: Board) -> tuple[Any, Any, Any, Any]:
@@ -79,14 +86,14 @@ def settle(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> 
         np.minimum.at(least, np.searchsorted(extra["asking_root"], inbox["root"]), inbox["least"])
     if len(members):
         members, least = members[least > 0], least[least > 0]
-        size = np.count_nonzero(members >= 0, axis=1)
+        size = np.count_nonzero(members >= 0, axis=1).astype(np.int8)
         kernel.take_capacity(graph.indptr, graph.indices, extra["cap"], members, size, least)
         turn = kernel.clique_turns(members, size, board.status)
         added = {"members": members, "size": size, "least": least, "turn": turn}
         added["clique_mu"] = kernel.clique_start(turn, least)
         for name, rows in added.items():
             extra[name] = np.concatenate([extra[name], rows.reshape(-1)])
-        extra |= {name: no_cliques()[name] for name in ("asking", "asking_root", "asking_least")}
+        extra |= {name: extra[name][:0] for name in ("asking", "asking_root", "asking_least")}
     if len(graph.ghost_vid):
         board.outbox = _border_edges(graph, board, *_picks(graph, board, threshold, width))
 
