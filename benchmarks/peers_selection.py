@@ -106,10 +106,10 @@ def case(n: int, k: int, peers: tuple[str, ...], repeats: int, *, show: bool = T
     stages.engine(k)
     assert stages.part is not None
     kernel = []
-    for _ in range(max(repeats, 3)):
+    for _ in range(repeats):
         engine = LocalEngine(stages.part)
         kernel.append(seconds(lambda e=engine: exact_greedy(e, k)))
-    ours, call = timed(lambda: library_call(graph, utility, k), max(repeats, 3))
+    ours, call = timed(lambda: library_call(graph, utility, k), repeats)
     rows = [("subsel kernel", float(np.median(kernel)), True), ("subsel.select", call, True)]
     for name in peers:
         found, took = timed(peer(name, graph, utility, k), repeats)

@@ -47,6 +47,8 @@ def main() -> None:
     parser.add_argument("--refine", type=int, default=8, help="passes of swap refinement")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.9])
     arguments = parser.parse_args()
+    if not set(arguments.shares) <= {share for share, _, _ in GRID}:
+        parser.error("shares are 0.1, 0.5 and 0.9")
     n = arguments.points
     rng = np.random.default_rng(1)
     utilities = {"uniform": rng.random(n), "constant": np.ones(n), "levels": rng.integers(0, 10, n) / 10}

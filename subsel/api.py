@@ -29,7 +29,7 @@ from subsel.report import Report
 from subsel.run import Run
 from subsel.rundir import STAGES, RunDirectory, source_name, wishes_name
 
-__all__ = ["Selection", "neighbors", "score", "select", "select_sizes", "validate"]
+__all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
 
 _ARRAY_ON_SPARK = "on Spark utility is a column's name: arrays have no place there."
 
@@ -280,7 +280,8 @@ def score(subset: Any, **options: Any) -> Score:
 
     Args:
         subset: the subset's ids: an array or list, or anything with an id column that `select` reads.
-        **options: see `score_subsets`.
+        **options: graph, data, utility, engine, master, run_dir, config, progress and fields of `SelectConfig`, see
+            `score_subsets`.
 
     Raises:
         InputError: see `score_subsets`.
@@ -301,7 +302,7 @@ def score_subsets(
     progress: bool | None = None,
     **options: Any,
 ) -> list[Score]:
-    """Compute f of several subsets on one graph, which is made or read once.
+    """Compute f of several subsets on one graph, which is made or read once; on Spark its parts are loaded for each.
 
     Args:
         subsets: the ids of each, see `score`.
@@ -318,6 +319,8 @@ def score_subsets(
     Raises:
         InputError: a subset names unknown or repeated ids, or something else of the input is wrong.
     """
+    if isinstance(subsets, str):
+        raise ConfigError(f"subsets is one string, {subsets!r}: give a list of subsets, or use score.")
     column = utility if isinstance(utility, str) else None
     given = None if isinstance(utility, str) else utility
     settings = load_config(config, utility=column, **options)

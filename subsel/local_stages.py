@@ -109,13 +109,15 @@ class LocalStages:
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
+        if not self.wished:
+            self.check_wishes(sizes)
         if self.wishes:
             node = np.empty(self.points.n, np.int64)
             node[self.graph.rows] = np.arange(self.points.n)
             for status, points in self.wished.items():
                 self.local.board.status[node[points]] = self.local.board.decided_by[node[points]] = status
             self.local.step(hear_wishes)
-        return Constraints(*map(len, self.wished.values()))
+        return Constraints(len(self.wished[Status.INCLUDED]), len(self.wished[Status.EXCLUDED]))
 
     def _wished(self, wish: Any, what: str) -> Int64Array:
         """Return the points that a wish names, by a boolean column or by ids.

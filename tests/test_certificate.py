@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import subsel
 from subsel.board import hear_wishes
-from subsel.bounding import certificate_kernel, clique_kernel
+from subsel.bounding import certificate_kernel, clique_kernel, cliques
 from subsel.bounding.certificate import arm, certify, descend, free_bound, tell_degree
 from subsel.bounding.cliques import find_cliques, index_members, rows_of
 from subsel.bounding.driver import bound
@@ -162,9 +162,12 @@ def test_cliques_are_those_of_the_rule_on_any_parts(problem, data):
     part_of_node = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
     graph = make_graph(n, edges)
     part = make_part(graph, utility, alpha, beta)
-    expected = slow_cliques(part)
-    split = with_cliques(SplitEngine(parts_of(graph, utility, 0, part_of_node), alpha, beta), k)
-    local = with_cliques(LocalEngine(part), k)
+    most = data.draw(st.sampled_from([1, 2, 3, 5, 16]))
+    expected = slow_cliques(part, most=most)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cliques, "_EDGES", most)
+        split = with_cliques(SplitEngine(parts_of(graph, utility, 0, part_of_node), alpha, beta), k)
+        local = with_cliques(LocalEngine(part), k)
     for boards in ([(part, local.board)], list(split._boards())):
         found = []
         for own, board in boards:

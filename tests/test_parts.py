@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from subsel.bounding.driver import bound
 from subsel.engines.local import LocalEngine
+from subsel.greedy import kernel
 from subsel.greedy.exact import exact_greedy, order_subset
 from subsel.schema import Status
 from tests.reference import make_graph, make_part
@@ -46,7 +47,9 @@ def test_any_parts_give_the_local_engines_result(problem, data):
         tie_bits=tie_bits,
         compact=data.draw(st.booleans()),
     )
-    run(engine, k, bounding)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "BATCH", data.draw(st.sampled_from([1, 3, kernel.BATCH])))
+        run(engine, k, bounding)
     assert engine.result() == local_result(graph, utility, alpha, beta, k, bounding, tie_bits)
 
 
@@ -82,9 +85,10 @@ def test_long_chains_end_by_rounding_and_say_so(caplog):
     result = exact_greedy(engine, k, max_supersteps=8)
     assert result.rounded_after == 8
     assert "no longer centralised greedy's" in caplog.text
+    resumed = exact_greedy(engine, k)
+    assert resumed.rounded_after == 8  # boards remember
     assert result.selected == k
     assert result.supersteps < 200
-    assert exact_greedy(engine, k).rounded_after == 8  # boards remember
     assert order_subset(engine, k, restart=True) == 50
     ours = sum(key for key, _ in engine.result().values())
     exact = sum(key for key, _ in local_result(graph, utility, 0.9, 0.1, k, False, None).values())

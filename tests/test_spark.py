@@ -238,10 +238,13 @@ def test_a_superstep_shuffles_the_board_and_not_the_graph(spark, problem, tmp_pa
     assert max(lines for _, lines in seen) <= 3 * min(lines for _, lines in seen)  # plans do not grow
 
 
-def test_kth_largest_is_exact(spark, problem):
+@pytest.mark.parametrize("few", [10, 1 << 20])
+def test_kth_largest_is_exact(spark, problem, monkeypatch, few):
     from subsel.config import SelectConfig
+    from subsel.engines.spark import engine as engine_module
     from subsel.engines.spark.stages import SparkStages
 
+    monkeypatch.setattr(engine_module, "_FEW", few)  # collected at once, or after radix passes
     config = SelectConfig(size=10, utility="levels", part_points=400)
     stages = SparkStages(spark, str(problem / "points.parquet"), str(problem / "graph.parquet"), config, "test")
     try:

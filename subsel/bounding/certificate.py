@@ -72,8 +72,8 @@ def certify(
 
     Every μ is valid, so it may stop at any time. The subgradient is smoothed: a point counts as among the k largest by
     degrees, by its distance from the k-th largest value, over a width that falls from iteration to iteration. Each of
-    these is one superstep and one order statistic. Neither does anything depend on parts. The user's included points
-    are in every subset that is bounded, the excluded ones in none.
+    these is one superstep and one order statistic; finding cliques takes a dozen more. Nothing depends on parts. The
+    user's included points are in every subset that is bounded, the excluded ones in none.
 
     Args:
         engine: holds the whole graph (`Engine.reopen`); nothing is undecided. Keys are lost.

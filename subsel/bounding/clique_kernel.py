@@ -22,7 +22,7 @@ _WORN = 5
 
 @numba.njit(cache=True, inline="always")
 def _edge(indptr: Any, indices: Any, a: int, b: int) -> int:
-    """Return the place of the edge from own point a to b, or -1; neighbours ascend in each row."""
+    """Return the place of the edge from a to b in a's row, or -1; neighbours ascend in each row."""
     lo, hi = indptr[a], indptr[a + 1]
     at = lo + np.searchsorted(indices[lo:hi], b)
     return at if at < hi and indices[at] == b else -1
@@ -40,17 +40,23 @@ def pick_edges(indptr: Any, indices: Any, weight: Any, cap: Any, near: Any, code
     picks = np.zeros(len(indices), np.bool_)
     for v in numba.prange(len(indptr) - 1):
         if near[v]:
+            best = np.empty(most, np.int64)
             count = 0
             for e in range(indptr[v], indptr[v + 1]):
-                picks[e] = near[indices[e]] and cap[e] > 0 and cap[e] * _WORN >= weight[e]
-                count += picks[e]
-            while count > most:
-                last = -1
-                for e in range(indptr[v], indptr[v + 1]):
-                    if picks[e] and (last < 0 or _before(cap, code, indices, last, e)):
-                        last = e
-                picks[last] = False
-                count -= 1
+                if not (near[indices[e]] and cap[e] > 0 and cap[e] * _WORN >= weight[e]):
+                    continue
+                if count == most:
+                    if not _before(cap, code, indices, e, best[most - 1]):
+                        continue
+                    count -= 1
+                at = count
+                while at > 0 and _before(cap, code, indices, e, best[at - 1]):
+                    best[at] = best[at - 1]
+                    at -= 1
+                best[at] = e
+                count += 1
+            for at in range(count):
+                picks[best[at]] = True
     return picks
 
 
@@ -110,40 +116,58 @@ def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest
     return found
 
 
+@numba.njit(cache=True, parallel=True)
+def edge_places(indptr: Any, indices: Any, members: Any, size: Any) -> Any:
+    """Return where the edges of cliques stand in the rows of their first ends, own points; -1 for none.
+
+    Returns:
+        int32, (c, most, most): counted from where the row begins.
+    """
+    n_own = len(indptr) - 1
+    most = members.shape[1]
+    places = np.full((len(size), most, most), -1, np.int32)
+    for c in numba.prange(len(size)):
+        for i in range(size[c]):
+            v = members[c, i]
+            if v < n_own:
+                for j in range(size[c]):
+                    if i != j:
+                        places[c, i, j] = _edge(indptr, indices, v, members[c, j]) - indptr[v]
+    return places
+
+
 @numba.njit(cache=True)
-def shares(indptr: Any, indices: Any, cap: Any, members: Any, size: Any) -> Any:
+def shares(indptr: Any, members: Any, places: Any, cap: Any) -> Any:
     """Return the least that an edge of an own point leaves to each clique: int64, (c,).
 
     An edge divides what it has left by the number of these cliques that have it; all that do are among them.
     """
-    n_own = len(indptr) - 1
-    count = np.zeros(len(indices), np.int64)
-    for c in range(len(size)):
-        for i in range(size[c]):
-            if members[c, i] < n_own:
-                for j in range(size[c]):
-                    if i != j:
-                        count[_edge(indptr, indices, members[c, i], members[c, j])] += 1
-    least = np.full(len(size), np.iinfo(np.int64).max, np.int64)
-    for c in range(len(size)):
-        for i in range(size[c]):
-            if members[c, i] < n_own:
-                for j in range(size[c]):
-                    if i != j:
-                        e = _edge(indptr, indices, members[c, i], members[c, j])
-                        least[c] = min(least[c], cap[e] // count[e])
+    count = np.zeros(len(cap), np.int64)
+    most = members.shape[1]
+    for c in range(len(members)):
+        for i in range(most):
+            for j in range(most):
+                if places[c, i, j] >= 0:
+                    count[indptr[members[c, i]] + places[c, i, j]] += 1
+    least = np.full(len(members), np.iinfo(np.int64).max, np.int64)
+    for c in range(len(members)):
+        for i in range(most):
+            for j in range(most):
+                if places[c, i, j] >= 0:
+                    e = indptr[members[c, i]] + places[c, i, j]
+                    least[c] = min(least[c], cap[e] // count[e])
     return least
 
 
 @numba.njit(cache=True)
-def take_capacity(indptr: Any, indices: Any, cap: Any, members: Any, size: Any, least: Any) -> None:
-    """Subtract each clique's weight from the limits of its edges in the rows of own points, in place."""
-    for c in range(len(size)):
-        for i in range(size[c]):
-            if members[c, i] < len(indptr) - 1:
-                for j in range(size[c]):
-                    if i != j:
-                        cap[_edge(indptr, indices, members[c, i], members[c, j])] -= least[c]
+def take_capacity(indptr: Any, members: Any, places: Any, cap: Any, least: Any) -> None:
+    """Subtract each clique's weight from the limits of its edges, in place."""
+    most = members.shape[1]
+    for c in range(len(members)):
+        for i in range(most):
+            for j in range(most):
+                if places[c, i, j] >= 0:
+                    cap[indptr[members[c, i]] + places[c, i, j]] -= least[c]
 
 
 @numba.njit(cache=True)

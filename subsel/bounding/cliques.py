@@ -3,7 +3,7 @@
 In each round every open point proposes the heaviest clique that it finds among its neighbours, and a clique gets the
 least of its edges' fair shares: what an edge has left, over the number of cliques that want some. Later rounds deal
 out what is left. Who proposes what follows from weights and codes alone, wherever points are at home; so it takes
-three supersteps a round: parts tell the edges of their border points (`settle`), propose (`propose`), and tell the
+three supersteps a round: parts tell the edges of their border points (`tell_edges`), propose (`propose`), and tell the
 shares of their own points' edges (`share`). Any two points of a clique are neighbours, so each part that is home to one
 knows all of them from then on, and moves the clique's variables alike.
 """
@@ -44,11 +44,13 @@ def find_cliques(engine: Engine, threshold: int, width: int) -> None:
         threshold: the k-th largest key.
         width: in units of gains; points that are farther from the threshold are not open.
     """
-    engine.step(settle, threshold=threshold, width=width)
-    for _ in range(ROUNDS):
+    engine.step(tell_edges, threshold=threshold, width=width)
+    for number in range(ROUNDS):
         engine.step(propose, threshold=threshold, width=width)
         engine.step(share)
-        engine.step(settle, threshold=threshold, width=width)
+        if number < ROUNDS - 1:
+            engine.step(tell_edges, threshold=threshold, width=width)
+    engine.step(settle)
 
 
 def no_cliques(graph: PartGraph) -> dict[str, npt.NDArray[Any]]:
@@ -77,25 +79,32 @@ def rows_of(board: Board) -> tuple[Any, Any, Any, Any]:
     return members, board.extra["size"], turn, mu
 
 
-def settle(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
-    """Give the cliques of this round the least share that any part told of; then tell the edges of border points."""
+def tell_edges(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
+    """Settle the last round, if there was one; then tell the edges of border points to the parts that know these."""
+    settle(graph, board)
+    if len(graph.ghost_vid):
+        board.outbox = _border_edges(graph, board, *_picks(graph, board, threshold, width))
+
+
+def settle(graph: PartGraph, board: Board, /) -> None:
+    """Give the cliques of this round the least share that any part told of."""
     board.news = np.empty(0, np.int32)
     extra, inbox = board.extra, board.inbox
     members, least = extra["asking"].reshape(-1, CLIQUE_POINTS), extra["asking_least"]
+    if len(members) == 0:
+        return
     if inbox:
         np.minimum.at(least, np.searchsorted(extra["asking_root"], inbox["root"]), inbox["least"])
-    if len(members):
-        members, least = members[least > 0], least[least > 0]
-        size = np.count_nonzero(members >= 0, axis=1).astype(np.int8)
-        kernel.take_capacity(graph.indptr, graph.indices, extra["cap"], members, size, least)
-        turn = kernel.clique_turns(members, size, board.status)
-        added = {"members": members, "size": size, "least": least, "turn": turn}
-        added["clique_mu"] = kernel.clique_start(turn, least)
-        for name, rows in added.items():
-            extra[name] = np.concatenate([extra[name], rows.reshape(-1)])
-        extra |= {name: extra[name][:0] for name in ("asking", "asking_root", "asking_least")}
-    if len(graph.ghost_vid):
-        board.outbox = _border_edges(graph, board, *_picks(graph, board, threshold, width))
+    members, least = members[least > 0], least[least > 0]
+    size = np.count_nonzero(members >= 0, axis=1).astype(np.int8)
+    places = kernel.edge_places(graph.indptr, graph.indices, members, size)
+    kernel.take_capacity(graph.indptr, members, places, extra["cap"], least)
+    turn = kernel.clique_turns(members, size, board.status)
+    added = {"members": members, "size": size, "least": least, "turn": turn}
+    added["clique_mu"] = kernel.clique_start(turn, least)
+    for name, rows in added.items():
+        extra[name] = np.concatenate([extra[name], rows.reshape(-1)])
+    extra |= {name: extra[name][:0].copy() for name in ("asking", "asking_root", "asking_least")}
 
 
 def propose(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
@@ -124,7 +133,8 @@ def share(graph: PartGraph, board: Board, /) -> None:
     address = address[np.argsort(address[:, 0])]  # each point proposes once, so the first member names the clique
     asking = np.where(address >= 0, graph.local(address.reshape(-1)).reshape(address.shape), -1).astype(np.int32)
     size = np.count_nonzero(asking >= 0, axis=1)
-    least = kernel.shares(graph.indptr, graph.indices, board.extra["cap"], asking, size)
+    places = kernel.edge_places(graph.indptr, graph.indices, asking, size)
+    least = kernel.shares(graph.indptr, asking, places, board.extra["cap"])
     board.extra |= {"asking": asking.reshape(-1), "asking_root": address[:, 0].copy(), "asking_least": least}
     home = address >> SLOT_BITS  # -1 stays -1
     row, column = np.nonzero((address >= 0) & (home != graph.part))

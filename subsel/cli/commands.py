@@ -245,8 +245,8 @@ def show_score(subset: str, *, reference: str | None, worst: str | None, **optio
         "similarity": f"{found.similarity:,.6f}",
     }
     if reference is not None and worst is not None:
-        totals = (one.total for one in scores)
-        best, least = (next(totals) if (known := _number(value)) is None else known for value in (reference, worst))
+        totals = {name: one.total for name, one in zip(others, scores, strict=True)}
+        best, least = (totals[value] if value in totals else float(value) for value in (reference, worst))
         rows["reference"], rows["worst"] = f"{best:,.6f}", f"{least:,.6f}"
         rows["normalised"] = f"{found.normalised(best, least):.2f} (reference 100, worst 0)"
     Console().print(pairs_table(rows))

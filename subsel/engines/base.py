@@ -19,7 +19,8 @@ BELOW_ALL = -(2**63)
 
 P = ParamSpec("P")
 
-#: A superstep's work on one part: changes the board in place, and nothing else. It is a module-level function, so
+#: A superstep's work on one part: changes the board in place, and nothing else; what it leaves in `Board.outbox` is in
+#: the inboxes of the parts that it names at the next step. It is a module-level function, so
 #: that it can be sent to another process by name; it accounts for ``board.news`` before anything else.
 Kernel = Callable[Concatenate[PartGraph, Board, P], None]
 
@@ -53,7 +54,7 @@ class Engine(Protocol):
     """Holds a graph in parts; every method is over all of them."""
 
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
-        """Run one superstep: deliver the news, run the kernel on every part, post what changed at borders."""
+        """Run one superstep: deliver news and letters, run the kernel on every part, post what changed at borders."""
 
     def counts(self) -> Counts:
         """Return how many own points have each status."""

@@ -15,7 +15,7 @@ from subsel.schema import Status
 
 log = logging.getLogger(__name__)
 
-#: The superstep after which gains were rounded, on a board.
+#: The superstep after which gains were rounded, and by how many bits, on a board.
 _ROUNDED = "rounded_after"
 
 
@@ -52,8 +52,8 @@ def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResu
     """
     shift, rounded_after = 0, None
     counts = engine.step(pick, limit=k, prune_below=BELOW_ALL)
-    if counts.sums[1]:  # this goes on from boards whose gains were rounded
-        rounded_after = counts.sums[0] // counts.sums[1]
+    if counts.sums[2]:  # this goes on from boards whose gains were rounded
+        rounded_after, shift = counts.sums[0] // counts.sums[2], counts.sums[1] // counts.sums[2]
     supersteps = 1
     while counts.undecided:
         log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
@@ -61,15 +61,15 @@ def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResu
         if finished is None:
             # No final key of the k best is below the k-th largest lower bound: final keys are >= lower bounds. Where
             # the k best are all that there are it prunes nobody.
-            rounds_now = shift == 0 and (supersteps >= max_supersteps or rounded_after is not None)
+            rounds_now = rounded_after is None and supersteps >= max_supersteps
             floor = BELOW_ALL
             if rounds_now or counts.undecided + counts.selected > k:
                 floor = engine.kth_largest("lower", k, (Status.UNDECIDED, Status.SELECTED))
             if rounds_now:
-                shift, rounded_after = _rounding(engine, floor), rounded_after or supersteps
+                shift, rounded_after = _rounding(engine, floor), supersteps
                 log.warning(
-                    "greedy is not done after %d supersteps: gains are rounded from here on, so the subset is no "
-                    "longer centralised greedy's (raise max_supersteps or finish_points for that)",
+                    "greedy is not done after %d supersteps: gains are rounded from here on, so what it picks, or in "
+                    "which order, is no longer centralised greedy's (raise max_supersteps or finish_points for that)",
                     supersteps,
                 )
             note = rounded_after or 0
@@ -86,7 +86,7 @@ def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResu
 def _rounding(engine: Engine, floor: int) -> int:
     """Return how many low bits of keys to drop so that 16 to 32 levels are left from the largest key to ``floor``."""
     largest = engine.kth_largest("key", 1, (Status.UNDECIDED,))
-    return max(0, max(largest - floor, 1).bit_length() - 5)
+    return max(1, max(largest - floor, 1).bit_length() - 5)
 
 
 def order_subset(engine: Engine, k: int, *, restart: bool, max_supersteps: int = 50) -> int | None:
@@ -111,11 +111,14 @@ def pick(
 ) -> None:
     """One part's share of a superstep: hear the news, prune, pick what is final.
 
-    Boards remember ``rounded_after``, for runs that go on from them; it and how many do are left as sums.
+    Boards remember how gains were rounded, for runs that go on from them: it is left as sums, with the number of parts.
     """
     if rounded_after:
-        board.extra[_ROUNDED] = np.array([rounded_after])
-    board.sums = (int(board.extra[_ROUNDED][0]), 1, 0, 0) if _ROUNDED in board.extra else NO_SUMS
+        board.extra[_ROUNDED] = np.array([rounded_after, shift])
+    board.sums = NO_SUMS
+    if _ROUNDED in board.extra:
+        after, shift = board.extra[_ROUNDED].tolist()
+        board.sums = (after, shift, 1, 0)
     board.absorb_news(graph)
     own = slice(0, graph.n_own)
     if prune_below != BELOW_ALL:

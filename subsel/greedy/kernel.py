@@ -17,7 +17,7 @@ _DISCARDED = int(Status.DISCARDED)
 _SELECTED = int(Status.SELECTED)
 _JOINING = int(Status.JOINING)
 _LEAVING = int(Status.LEAVING)
-#: Points that the heap holds at once, unless that were more batches than these, as filling it looks at all that wait.
+#: Points that the heap holds at once, or this share of all if that is more: filling it looks at all that wait.
 BATCH = 8192
 _MOST_BATCHES = 64
 #: Points by which a batch's floor is judged.
@@ -73,7 +73,7 @@ def pick_dominant(
     key. Otherwise it is held back, and holds back the neighbours that it beats. A final point's key is the
     gain at which centralised greedy picks it: gains only fall, and until the first of a neighbourhood is
     picked nothing in it changes. On a part without ghosts nothing is held back and this is plain
-    lazy greedy (Minoux 1978), in O((k + m_k) log n) after O(n).
+    lazy greedy (Minoux 1978), in O((k + m_k) log n) and a look at all that wait per batch.
 
     With ``shift`` > 0 keys are compared without so many low bits: greedy on rounded gains, whose many ties break the
     long chains that rising utilities make (`subsel.greedy.exact`). ``batch`` is about how many points the heap holds;

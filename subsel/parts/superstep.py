@@ -1,4 +1,4 @@
-"""One part's superstep: deliver what other parts posted, run a kernel, post what changed at the borders."""
+"""One part's superstep: deliver what parts posted, run a kernel, post what changed at the borders, and its letters."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ _RADIX_BITS = 16
 _VALUES = "value bigint, count bigint"
 #: So many values, 8 MiB, are collected to end a radix search; their number does not grow with the data.
 _FEW = 1 << 20
-#: Parts whose values one task looks at.
-_PARTS_PER_TASK = 8
+#: Parts whose values one task looks at, one after the other.
+_PARTS_PER_TASK = 4
 
 #: Writes a board down so that its history is forgotten: gets the frame and the superstep's number.
 Checkpoint = Callable[[DataFrame, int], DataFrame]
@@ -130,27 +130,26 @@ class SparkEngine:
 
     def kth_largest(self, column: Literal["key", "lower"], k: int, among: Sequence[Status]) -> int:
         """Return the exact k-th largest value: in one job if there are few, else by radix passes of 16 bits."""
-        return self._kth(partial(self._on_states, column, among), k, self._number(among))[0]
+        return self._kth(partial(self._values, column, among), k, self._number(among))[0]
 
     def kth_place(self, k: int, among: Sequence[Status]) -> tuple[int, int]:
         """Return the place of the k-th point in the total order; codes are looked at only if keys tie."""
         if k == 0:
             return ABOVE_ALL, ABOVE_ALL
-        key, needed, equal = self._kth(partial(self._on_states, "key", among), k, self._number(among))
+        key, needed, equal = self._kth(partial(self._values, "key", among), k, self._number(among))
         if needed == equal:
             return key, BELOW_ALL
-        codes = partial(self._on_parts, self.board)
-        return key, self._kth(lambda task: codes(partial(_on_codes, task, tuple(among), key), _VALUES), needed, equal)[
-            0
-        ]
+        run = partial(self._on_parts, self.board)
+        code, _, _ = self._kth(lambda work: run(partial(_on_codes, work, tuple(among), key), _VALUES), needed, equal)
+        return key, code
 
     def _number(self, among: Sequence[Status]) -> int:
         return sum(getattr(self._counts, status.name.lower()) for status in among)
 
-    def _on_states(self, column: str, among: Sequence[Status], task: Callable[[Int64Array], pa.Table]) -> DataFrame:
+    def _values(self, column: str, among: Sequence[Status], work: Callable[[Int64Array], pa.Table]) -> DataFrame:
         """Run a function on the values of every part; several parts share a task, which costs more than the work."""
         states = self.board.where(F.col("kind") == superstep.BOARD).coalesce(max(1, self.parts // _PARTS_PER_TASK))
-        return states.mapInArrow(partial(_on_states, task, column, tuple(among)), _VALUES)
+        return states.mapInArrow(partial(_on_states, work, column, tuple(among)), _VALUES)
 
     def _kth(
         self, run: Callable[[Callable[[Int64Array], pa.Table]], DataFrame], k: int, number: int
@@ -302,7 +301,8 @@ class SparkEngine:
 
     def _compact_if_halved(self) -> None:
         # Making a graph smaller reads the whole one: below an eighth no later superstep earns that back.
-        if 0 < self._counts.undecided <= self._graph_points // 2 and self._graph_points > self._points // 8:
+        earns = self._graph is self._whole or self._graph_points > self._points // 8
+        if earns and 0 < self._counts.undecided <= self._graph_points // 2:
             self._compact()
 
     def _compact(self) -> None:

@@ -95,6 +95,8 @@ def places_of(points: DataFrame, ids: DataFrame, n_ids: int | None, what: str) -
 def check_wished(known: DataFrame, ids: DataFrame, n_ids: int | None, what: str) -> int:
     """Return how many of some ids are points', whose ids are ``known``; other arguments and errors as `places_of`."""
     theirs, ours = (frame.schema[schema.ID].dataType.simpleString() for frame in (ids, known))
+    if n_ids is None:  # of a column of the same rows
+        return ids.count()
     if n_ids == 0:
         return 0
     if theirs != ours:

@@ -85,6 +85,7 @@ def bound_points(
         with run.stage("read") as tell:
             points = stages.read(tell)
             k = resolve_size(config.size, points.points, points.name)
+            stages.check_wishes([k])
         with run.stage("neighbors") as tell:
             stages.neighbors(tell)
             spark_engine, scale = stages.engine(k)

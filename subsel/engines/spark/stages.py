@@ -98,16 +98,16 @@ class SparkStages:
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Look up the ids that the user wants in or out among the input's.
 
-        Where rows were dropped as bad only `constrain` knows whose.
+        Where rows were dropped as bad only `constrain` knows whose; where the graph is there it comes right after.
         """
-        if not self.wishes or self.input.dropped_rows:
+        if not self.wishes or self.input.dropped_rows or (self.rundir and self.rundir.finished("graph")):
             return
         with plain_errors():
             source, _ = open_frame(self.spark, self.data)
             known = stored_ids(source.select(F.col(self.config.id_column).alias(schema.ID)))
-            wished = self._wished()
-            numbers = {status: check_wished(known, ids, n_ids, what) for status, what, ids, n_ids in wished}
-            self._check(sizes, numbers, {status: ids for status, _, ids, _ in wished})
+            wishes = self._wished()
+            numbers = {status: check_wished(known, ids, n_ids, what) for status, what, ids, n_ids in wishes}
+            self._check(sizes, numbers, {status: ids for status, _, ids, _ in wishes})
 
     def _wished(self) -> list[tuple[Status, str, DataFrame, int | None]]:
         """Return what is wished: the status, its name for messages, ids, and their number if that is known."""
