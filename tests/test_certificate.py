@@ -83,10 +83,9 @@ def test_any_variables_are_valid(problem, seed):
     first = part.fixed_point.keys(part.utility, part.code) >> bits
     index_members(part, engine.board)
     of_point = (engine.board.extra["of_point_ptr"], engine.board.extra["of_point"])
-    value = (
-        first - certificate_kernel.edge_loads(part.indptr, mu) - clique_kernel.clique_loads(turn, clique_mu, *of_point)
-    )
-    constant = int(clique_kernel.constants(members, turn, clique_mu, n).sum())
+    load, constants = clique_kernel.loads_and_constants(members, turn, clique_mu, *of_point)
+    value = first - certificate_kernel.edge_loads(part.indptr, mu) - load
+    constant = int(constants.sum())
     assert constant == int((clique_mu * (turn.astype(np.int64) * (turn + 1) // 2)).sum())
     found = int(mu.sum()) // 2 + constant + int(np.sort(value)[::-1][:k].sum())
     assert found >= optimum(part, k)

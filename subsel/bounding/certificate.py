@@ -194,9 +194,8 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     value, status = board.key[own] >> bits, board.status[own]
     over = ((status == Status.SELECTED) | (status == Status.DISCARDED)) & (value > level)
     members, size, turn, clique_mu = rows_of(board)
-    constant = exact_sum(clique_kernel.constants(members, turn, clique_mu, graph.n_own))
     # Every edge's variable is in the load of both its ends.
-    board.sums = (exact_sum(value[over] - level), exact_sum(extra["edge_load"]), constant, 0)
+    board.sums = (exact_sum(value[over] - level), exact_sum(extra["edge_load"]), exact_sum(extra["constant"]), 0)
     if width == 0:
         return
     x = kernel.degrees_of_membership(board.key, board.status, bits, level, width)
@@ -216,8 +215,10 @@ def forget(graph: PartGraph, board: Board, /) -> None:
 def _value(graph: PartGraph, board: Board) -> None:
     """Set own keys to a_i less the variables of i's edges and cliques."""
     bits, extra = graph.fixed_point.tie_bits, board.extra
-    _, _, turn, clique_mu = rows_of(board)
-    load = clique_kernel.clique_loads(turn, clique_mu, extra["of_point_ptr"], extra["of_point"])
+    members, _, turn, clique_mu = rows_of(board)
+    load, extra["constant"] = clique_kernel.loads_and_constants(
+        members, turn, clique_mu, extra["of_point_ptr"], extra["of_point"]
+    )
     tie = graph.code[: graph.n_own] & ((1 << bits) - 1)
     board.key[: graph.n_own] = ((extra["base"] - extra["edge_load"] - load) << bits) | tie
 

@@ -18,6 +18,8 @@ from subsel.schema import Status
 _SELECTED = int(Status.SELECTED)
 #: Of an edge's weight, what must be left for it to be looked at, as one over this.
 _WORN = 5
+#: Points that one thread takes at a time.
+_CHUNK = 256
 
 
 @numba.njit(cache=True, inline="always")
@@ -67,7 +69,7 @@ def _before(room: Any, code: Any, indices: Any, a: int, b: int) -> Any:
 
 
 @numba.njit(cache=True, parallel=True)
-def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest: int) -> Any:
+def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest: int, most: int) -> Any:
     """Return a clique of 3 to ``largest`` points for each own point, grown greedily from its edge with most left.
 
     A next edge is tried where that one is in no triangle. Two points are neighbours if either has picked the other.
@@ -77,43 +79,63 @@ def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest
         code: of own points and ghosts.
         n_own: number of own points.
         largest: of points in a clique.
+        most: edges in a row.
 
     Returns:
         int32, (n_own, largest): the point itself first, -1 beyond the clique's size, or throughout.
     """
     found = np.full((n_own, largest), -1, np.int32)
-    for v in numba.prange(n_own):
-        lo, hi = indptr[v], indptr[v + 1]
-        edges = np.arange(lo, hi)
-        for i in range(1, len(edges)):  # insertion sort of a few
-            e, at = edges[i], i
-            while at > 0 and _before(room, code, indices, e, edges[at - 1]):
-                edges[at] = edges[at - 1]
-                at -= 1
-            edges[at] = e
-        for begin in range(len(edges) - 1):
-            found[v, 0], found[v, 1] = v, indices[edges[begin]]
-            points, low = 2, room[edges[begin]]
-            for e in edges[begin + 1 :]:
-                u = indices[e]
-                lightest = min(low, room[e])
-                for i in range(1, points):
-                    between = _edge(indptr, indices, u, found[v, i])
-                    if between < 0:
-                        between = _edge(indptr, indices, found[v, i], u)
-                    lightest = min(lightest, room[between]) if between >= 0 else 0
-                    if lightest == 0:
-                        break
-                if lightest > 0 and 2 * lightest >= low:  # one light edge would waste the others' weight
-                    found[v, points] = u
-                    points += 1
-                    low = lightest
-                    if points == largest:
-                        break
-            if points >= 3:
-                break
-            found[v, :2] = -1
+    chunks = -(-n_own // _CHUNK)
+    for chunk in numba.prange(chunks):
+        between = np.empty((most, most), np.int64)
+        order = np.empty(most, np.int64)
+        inside = np.empty(largest, np.int64)
+        for v in range(chunk * _CHUNK, min(n_own, (chunk + 1) * _CHUNK)):
+            lo, m = indptr[v], indptr[v + 1] - indptr[v]
+            _rooms_between(indptr, indices, room, lo, m, between)
+            for i in range(m):  # insertion sort of a few
+                at = i
+                while at > 0 and _before(room, code, indices, lo + i, lo + order[at - 1]):
+                    order[at] = order[at - 1]
+                    at -= 1
+                order[at] = i
+            for begin in range(m - 1):
+                inside[0] = order[begin]
+                others, low = 1, room[lo + inside[0]]  # members beside v
+                for u in order[begin + 1 : m]:
+                    lightest = min(low, room[lo + u])
+                    for i in range(others):
+                        lightest = min(lightest, between[u, inside[i]])
+                    if lightest > 0 and 2 * lightest >= low:  # one light edge would waste the others' weight
+                        inside[others] = u
+                        others += 1
+                        low = lightest
+                        if others == largest - 1:
+                            break
+                if others >= 2:
+                    found[v, 0] = v
+                    for i in range(others):
+                        found[v, i + 1] = indices[lo + inside[i]]
+                    break
     return found
+
+
+@numba.njit(cache=True, inline="always")
+def _rooms_between(indptr: Any, indices: Any, room: Any, lo: int, m: int, between: Any) -> None:
+    """Set what the edges between the points of a row, m from ``lo`` on, have left: 0 where there is none."""
+    between[:m, :m] = 0
+    for a in range(m):
+        e, b = indptr[indices[lo + a]], 0
+        end = indptr[indices[lo + a] + 1]
+        while e < end and b < m:  # both ascend
+            if indices[e] < indices[lo + b]:
+                e += 1
+            elif indices[e] > indices[lo + b]:
+                b += 1
+            else:
+                between[a, b] = between[b, a] = room[e]
+                e += 1
+                b += 1
 
 
 @numba.njit(cache=True, parallel=True)
@@ -231,29 +253,28 @@ def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any
 
 
 @numba.njit(cache=True, parallel=True)
-def constants(members: Any, turn: Any, mu: Any, n_own: int) -> Any:
-    """Return each clique's share of the bound, where its first member is at home, else 0: int64, (c,)."""
-    out = np.zeros(len(members), np.int64)
-    for c in numba.prange(len(members)):
-        if members[c, 0] < n_own:
-            s, t = np.int64(turn[c, 0]), np.int64(turn[c, 1])
-            out[c] = mu[c, 0] * (s * (s + 1) // 2) + mu[c, 1] * (t * (t + 1) // 2)
-    return out
+def loads_and_constants(members: Any, turn: Any, mu: Any, of_point_ptr: Any, of_point: Any) -> Any:
+    """Return what its cliques' variables take from each own point, and each clique's share of the bound.
 
+    Args:
+        members, turn, mu: of the cliques.
+        of_point_ptr, of_point: int64, (n_own+1,), and int32: the cliques of each own point.
 
-@numba.njit(cache=True, parallel=True)
-def clique_loads(turn: Any, mu: Any, of_point_ptr: Any, of_point: Any) -> Any:
-    """Return what its cliques' variables take from each own point: int64, (n_own,).
-
-    ``of_point_ptr`` (int64, (n_own+1,)) and ``of_point`` (int32): the cliques of each.
+    Returns:
+        int64, (n_own,); and int64, (c,): 0 where the clique's first member, who counts it, is a ghost.
     """
+    n_own = len(of_point_ptr) - 1
     load = np.empty(len(mu), np.int64)
+    constant = np.zeros(len(mu), np.int64)
     for c in numba.prange(len(mu)):
-        load[c] = mu[c, 0] * turn[c, 0] + mu[c, 1] * turn[c, 1]
-    out = np.zeros(len(of_point_ptr) - 1, np.int64)
-    for v in numba.prange(len(out)):
+        s, t = np.int64(turn[c, 0]), np.int64(turn[c, 1])
+        load[c] = mu[c, 0] * s + mu[c, 1] * t
+        if members[c, 0] < n_own:
+            constant[c] = mu[c, 0] * (s * (s + 1) // 2) + mu[c, 1] * (t * (t + 1) // 2)
+    out = np.zeros(n_own, np.int64)
+    for v in numba.prange(n_own):
         total = np.int64(0)
         for at in range(of_point_ptr[v], of_point_ptr[v + 1]):
             total += load[of_point[at]]
         out[v] = total
-    return out
+    return out, constant

@@ -111,7 +111,7 @@ def propose(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     """Send the clique that each own open point found to the homes of all its members."""
     board.news = np.empty(0, np.int32)
     indptr, indices, room = _known(graph, board, *_picks(graph, board, threshold, width))
-    found = kernel.propose(indptr, indices, room, graph.code, graph.n_own, CLIQUE_POINTS)
+    found = kernel.propose(indptr, indices, room, graph.code, graph.n_own, CLIQUE_POINTS, _EDGES)
     found = found[found[:, 0] >= 0]
     if len(found) == 0:
         return
