@@ -177,13 +177,13 @@ PEERS: dict[str, Callable[[np.ndarray, Recall], tuple[str, float, np.ndarray]]] 
 }
 
 
-def sgemm_rate(dimension: int, threads: int) -> float:
-    """Return the GFLOP/s of one large float32 product of rows of this length."""
-    A = np.random.default_rng(0).standard_normal((8192, dimension), np.float32)
-    C = np.zeros((len(A), len(A)), np.float32)
+def sgemm_rate(threads: int) -> float:
+    """Return the GFLOP/s of a large square float32 product."""
+    A = np.random.default_rng(0).standard_normal((4096, 4096), np.float32)
+    C = np.zeros_like(A)
     with threadpool_limits(threads, user_api="blas"):
-        took = min(seconds(lambda: np.matmul(A, A.T, out=C)) for _ in range(6))
-    return 2.0 * len(A) ** 2 * dimension / took / 1e9
+        took = min(seconds(lambda: np.matmul(A, A, out=C)) for _ in range(6))
+    return 2.0 * len(A) ** 3 / took / 1e9
 
 
 def main() -> None:
@@ -224,7 +224,7 @@ def main() -> None:
             products = steps.pop("products")
             rate = products / steps["cell search"] / 1e9
             print("           " + ", ".join(f"{name} {took:.1f} s" for name, took in steps.items()))
-            one, every = sgemm_rate(dimension, 1), sgemm_rate(dimension, threads)
+            one, every = sgemm_rate(1), sgemm_rate(threads)
             print(
                 f"           cell search with merging {rate:.0f} GFLOP/s; sgemm {one:.0f} by 1 thread, {every:.0f} by "
                 f"{threads}: {rate / every:.0%}\n",
