@@ -155,7 +155,7 @@ def arm(graph: PartGraph, board: Board, /) -> None:
     mu = kernel.start(*rows, cap, board.status)
     degree = np.concatenate([np.diff(graph.indptr), board.key[graph.n_own :]])
     board.extra = {
-        "pace": 1 / np.maximum(degree, 1),
+        "pace": (1 / np.maximum(degree, 1)).astype(np.float32),
         "base": kernel.base_values(*rows, graph.weight, first, board.status),
         "cap": cap,
         "mu": mu,

@@ -1,6 +1,6 @@
 """Dual variables of the edges of one part. Pure functions on arrays; compiled by numba.
 
-``mu`` (int64, (m,)) has a variable per half-edge, the same for both of its directions; ``cap`` (int64, (m,)) is its
+``mu`` (of the weights' type, (m,)) has a variable per half-edge, the same for both of its directions; ``cap`` is its
 limit, what the edge weighs less what cliques (`subsel.bounding.clique_kernel`) take of it.
 """
 
@@ -25,8 +25,8 @@ def _is_free(status: int) -> bool:
 
 @numba.njit(cache=True)
 def free_capacity(indptr: Any, indices: Any, weight: Any, status: Any) -> Any:
-    """Return each half-edge's weight, 0 where an end is not free: int64, (m,)."""
-    cap = weight.astype(np.int64)
+    """Return each half-edge's weight, 0 where an end is not free."""
+    cap = weight.copy()
     for v in range(len(indptr) - 1):
         for e in range(indptr[v], indptr[v + 1]):
             if not (_is_free(status[v]) and _is_free(status[indices[e]])):
@@ -36,8 +36,8 @@ def free_capacity(indptr: Any, indices: Any, weight: Any, status: Any) -> Any:
 
 @numba.njit(cache=True)
 def start(indptr: Any, indices: Any, cap: Any, status: Any) -> Any:
-    """Return the edges' variables at their limits inside the subset, 0 elsewhere: int64, (m,)."""
-    mu = np.zeros(len(cap), np.int64)
+    """Return the edges' variables at their limits inside the subset, 0 elsewhere."""
+    mu = np.zeros(len(cap), cap.dtype)
     for v in range(len(indptr) - 1):
         for e in range(indptr[v], indptr[v + 1]):
             if status[v] == _SELECTED and status[indices[e]] == _SELECTED:
@@ -69,11 +69,11 @@ def weight_to(indptr: Any, indices: Any, weight: Any, chosen: Any) -> Any:
 
 @numba.njit(cache=True, parallel=True)
 def degrees_of_membership(key: Any, status: Any, tie_bits: int, level: int, width: int) -> Any:
-    """Return how far each free point is among the k largest, in 1024ths: int32, (n,).
+    """Return how far each free point is among the k largest, in 1024ths: int16, (n,).
 
     0 below the width around the threshold ``level``, 1024 above it; 0 for points that are not free.
     """
-    x = np.zeros(len(key), np.int32)
+    x = np.zeros(len(key), np.int16)
     for v in numba.prange(len(key)):
         if _is_free(status[v]):
             distance = min(max((key[v] >> tie_bits) - level, -width), width)
@@ -89,7 +89,7 @@ def move_edges(indptr: Any, indices: Any, cap: Any, mu: Any, x: Any, pace: Any, 
         indptr, indices, cap: of the part's half-edges.
         mu: changed in place.
         x: `degrees_of_membership`.
-        pace: float64, (n_own + n_ghost,): of a point; an edge goes at that of the slower end.
+        pace: float32, (n_own + n_ghost,): of a point; an edge goes at that of the slower end.
         step: how far a whole 1024th moves a point of pace 1.
 
     Returns:
@@ -100,7 +100,7 @@ def move_edges(indptr: Any, indices: Any, cap: Any, mu: Any, x: Any, pace: Any, 
         total = np.int64(0)
         for e in range(indptr[v], indptr[v + 1]):
             j = indices[e]
-            move = np.int64(np.floor((x[v] + x[j] - 1024) * (step * min(pace[v], pace[j]))))
+            move = np.int64(np.floor((np.int64(x[v]) + x[j] - 1024) * (step * min(pace[v], pace[j]))))
             mu[e] = min(max(mu[e] + move, 0), cap[e])
             total += mu[e]
         load[v] = total

@@ -1,9 +1,9 @@
 """Cliques and their dual variables on one part of a graph. Pure functions on arrays; compiled by numba.
 
 Cliques are rows of ``members`` (int32, (c, CLIQUE_POINTS), own points and ghosts, -1 beyond ``size``); the first is the
-one that proposed it. Each has two variables, ``clique_mu`` (int64, (c, 2)), for the inequalities s(s-1)/2 >=
-t s - t(t+1)/2 with the two values of t in ``turn`` (int8, (c, 2), 0 for none), whose sum is at most ``least``, the
-weight that the clique takes from each of its edges. What these have left is ``cap``.
+one that proposed it. Each has two variables, ``clique_mu`` ((c, 2), of the weights' type), for the inequalities
+s(s-1)/2 >= t s - t(t+1)/2 with the two values of t in ``turn`` (int8, (c, 2), 0 for none), whose sum is at most
+``least``, the weight that the clique takes from each of its edges. What these have left is ``cap``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from subsel.schema import Status
 _SELECTED = int(Status.SELECTED)
 #: Of an edge's weight, what must be left for it to be looked at, as one over this.
 _WORN = 5
-#: Points that one thread takes at a time.
-_CHUNK = 256
+#: Threads take the points in so many chunks, each with a table of all points.
+_CHUNKS = 64
 
 
 @numba.njit(cache=True, inline="always")
@@ -85,14 +85,17 @@ def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest
         int32, (n_own, largest): the point itself first, -1 beyond the clique's size, or throughout.
     """
     found = np.full((n_own, largest), -1, np.int32)
-    chunks = -(-n_own // _CHUNK)
+    chunks = min(_CHUNKS, n_own)
     for chunk in numba.prange(chunks):
+        place = np.full(len(indptr) - 1, -1, np.int8)
         between = np.empty((most, most), np.int64)
         order = np.empty(most, np.int64)
         inside = np.empty(largest, np.int64)
-        for v in range(chunk * _CHUNK, min(n_own, (chunk + 1) * _CHUNK)):
+        for v in range(chunk * n_own // chunks, (chunk + 1) * n_own // chunks):
             lo, m = indptr[v], indptr[v + 1] - indptr[v]
-            _rooms_between(indptr, indices, room, lo, m, between)
+            if m < 2:
+                continue
+            _rooms_between(indptr, indices, room, lo, m, place, between)
             for i in range(m):  # insertion sort of a few
                 at = i
                 while at > 0 and _before(room, code, indices, lo + i, lo + order[at - 1]):
@@ -121,21 +124,56 @@ def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest
 
 
 @numba.njit(cache=True, inline="always")
-def _rooms_between(indptr: Any, indices: Any, room: Any, lo: int, m: int, between: Any) -> None:
-    """Set what the edges between the points of a row, m from ``lo`` on, have left: 0 where there is none."""
+def _rooms_between(indptr: Any, indices: Any, room: Any, lo: int, m: int, place: Any, between: Any) -> None:
+    """Set what the edges between the points of a row, m from ``lo`` on, have left: 0 where there is none.
+
+    ``place`` (int8, of every point) is -1 before and after.
+    """
     between[:m, :m] = 0
+    for b in range(m):
+        place[indices[lo + b]] = b
     for a in range(m):
-        e, b = indptr[indices[lo + a]], 0
-        end = indptr[indices[lo + a] + 1]
-        while e < end and b < m:  # both ascend
-            if indices[e] < indices[lo + b]:
-                e += 1
-            elif indices[e] > indices[lo + b]:
-                b += 1
-            else:
+        point = indices[lo + a]
+        for e in range(indptr[point], indptr[point + 1]):
+            b = place[indices[e]]
+            if b >= 0:
                 between[a, b] = between[b, a] = room[e]
-                e += 1
-                b += 1
+    for b in range(m):
+        place[indices[lo + b]] = -1
+
+
+@numba.njit(cache=True, parallel=True)
+def first_proposals(members: Any, n: int) -> Any:
+    """Return which rows are the first of their clique: a point proposes once, but its members may propose the same.
+
+    Args:
+        members: proposals.
+        n: number of points, ghosts included.
+
+    Returns:
+        bool, (c,).
+    """
+    row = np.full(n, len(members), np.int64)
+    for c in range(len(members)):
+        row[members[c, 0]] = c
+    first = np.ones(len(members), np.bool_)
+    for c in numba.prange(len(members)):
+        for u in members[c, 1:]:
+            if u >= 0 and row[u] < c and _same(members[row[u]], members[c]):
+                first[c] = False
+    return first
+
+
+@numba.njit(cache=True, inline="always")
+def _same(a: Any, b: Any) -> bool:
+    """Whether two rows have the same points."""
+    for u in a:
+        found = False
+        for v in b:
+            found |= u == v
+        if not found:
+            return False
+    return bool(np.count_nonzero(a >= 0) == np.count_nonzero(b >= 0))
 
 
 @numba.njit(cache=True, parallel=True)
@@ -215,7 +253,7 @@ def clique_turns(members: Any, size: Any, status: Any) -> Any:
 @numba.njit(cache=True)
 def clique_start(turn: Any, least: Any) -> Any:
     """Return the cliques' variables at the start: the weight, shared by the inequalities that are tight."""
-    mu = np.zeros(turn.shape, np.int64)
+    mu = np.zeros(turn.shape, least.dtype)
     for c in range(len(turn)):
         if turn[c, 0] and turn[c, 1]:
             mu[c, 0] = least[c] // 2
@@ -236,20 +274,22 @@ def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any
         for i in range(size[c]):
             s += x[members[c, i]]
             slowest = min(slowest, pace[members[c, i]])
-        for q in range(2):
-            t = np.int64(turn[c, q])
-            if t:
-                slope = s - 512 * (t + 1)  # (t s - t(t+1)/2) / t
-                mu[c, q] = max(0, mu[c, q] + np.int64(np.floor(slope * (step * slowest))))
-        over = mu[c, 0] + mu[c, 1] - least[c]
+        t, u = np.int64(turn[c, 0]), np.int64(turn[c, 1])
+        a, b, most = np.int64(mu[c, 0]), np.int64(mu[c, 1]), np.int64(least[c])
+        if t:  # the slope is (t s - t(t+1)/2) / t
+            a = max(np.int64(0), a + np.int64(np.floor((s - 512 * (t + 1)) * (step * slowest))))
+        if u:
+            b = max(np.int64(0), b + np.int64(np.floor((s - 512 * (u + 1)) * (step * slowest))))
+        over = a + b - most
         if over > 0:
-            if turn[c, 0] == 0 or mu[c, 1] - (over - over // 2) > least[c]:
-                mu[c, 0], mu[c, 1] = 0, least[c]
-            elif turn[c, 1] == 0 or mu[c, 0] - over // 2 > least[c]:
-                mu[c, 0], mu[c, 1] = least[c], 0
+            if t == 0 or b - (over - over // 2) > most:
+                a, b = np.int64(0), most
+            elif u == 0 or a - over // 2 > most:
+                a, b = most, np.int64(0)
             else:
-                mu[c, 0] -= over // 2
-                mu[c, 1] = least[c] - mu[c, 0]
+                a -= over // 2
+                b = most - a
+        mu[c, 0], mu[c, 1] = a, b
 
 
 @numba.njit(cache=True, parallel=True)

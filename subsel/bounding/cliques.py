@@ -1,11 +1,11 @@
 """Cliques for the certificate, the same ones on any parts.
 
-In each round every open point proposes the heaviest clique that it finds among its neighbours, and a clique gets the
-least of its edges' fair shares: what an edge has left, over the number of cliques that want some. Later rounds deal
-out what is left. Who proposes what follows from weights and codes alone, wherever points are at home; so it takes
-three supersteps a round: parts tell the edges of their border points (`tell_edges`), propose (`propose`), and tell the
-shares of their own points' edges (`share`). Any two points of a clique are neighbours, so each part that is home to one
-knows all of them from then on, and moves the clique's variables alike.
+In each round every open point proposes the heaviest clique that it finds among its neighbours (several points may find
+the same), and a clique gets the least of its edges' fair shares: what an edge has left, over the number of cliques that
+want some. Later rounds deal out what is left. Who proposes what follows from weights and codes alone, wherever points
+are at home; so it takes three supersteps a round: parts tell the edges of their border points (`tell_edges`), propose
+(`propose`), and tell the shares of their own points' edges (`share`). Any two points of a clique are neighbours, so
+each part that is home to one knows all of them from then on, and moves the clique's variables alike.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def find_cliques(engine: Engine, threshold: int, width: int) -> None:
 def no_cliques(graph: PartGraph) -> dict[str, npt.NDArray[Any]]:
     """Return what a board's ``extra`` holds before any are found."""
     return {
-        **{name: np.empty(0, np.int64) for name in ("least", "clique_mu", "asking_root", "asking_least")},
+        **{name: np.empty(0, graph.weight.dtype) for name in ("least", "clique_mu")},
+        **{name: np.empty(0, np.int64) for name in ("asking_root", "asking_least")},
         **{name: np.empty(0, np.int32) for name in ("members", "asking", "of_point")},
         **{name: np.empty(0, np.int8) for name in ("size", "turn")},
         "of_point_ptr": np.zeros(graph.n_own + 1, np.int64),
@@ -95,7 +96,7 @@ def settle(graph: PartGraph, board: Board, /) -> None:
         return
     if inbox:
         np.minimum.at(least, np.searchsorted(extra["asking_root"], inbox["root"]), inbox["least"])
-    members, least = members[least > 0], least[least > 0]
+    members, least = members[least > 0], least[least > 0].astype(graph.weight.dtype)
     size = np.count_nonzero(members >= 0, axis=1).astype(np.int8)
     places = kernel.edge_places(graph.indptr, graph.indices, members, size)
     kernel.take_capacity(graph.indptr, members, places, extra["cap"], least)
@@ -132,6 +133,8 @@ def share(graph: PartGraph, board: Board, /) -> None:
     address = np.stack([board.inbox[name] for name in _MEMBERS], axis=1)
     address = address[np.argsort(address[:, 0])]  # each point proposes once, so the first member names the clique
     asking = np.where(address >= 0, graph.local(address.reshape(-1)).reshape(address.shape), -1).astype(np.int32)
+    first = kernel.first_proposals(asking, len(graph.code))
+    address, asking = address[first], asking[first]
     size = np.count_nonzero(asking >= 0, axis=1)
     places = kernel.edge_places(graph.indptr, graph.indices, asking, size)
     least = kernel.shares(graph.indptr, asking, places, board.extra["cap"])
@@ -165,7 +168,7 @@ def _border_edges(graph: PartGraph, board: Board, picks: npt.NDArray[np.bool_], 
         "to": np.repeat(to, count),
         "vid": vid[np.repeat(slot, count)],
         "other": vid[graph.indices[edge]],
-        "room": board.extra["cap"][edge],
+        "room": board.extra["cap"][edge].astype(np.int64),
     }
 
 
@@ -173,7 +176,7 @@ def _known(
     graph: PartGraph, board: Board, picks: npt.NDArray[np.bool_], row: Int64Array
 ) -> tuple[Int64Array, npt.NDArray[np.int32], Int64Array]:
     """Return the picked edges of own points and ghosts as rows, as far as both ends are known here."""
-    rows, others, room = row[picks], graph.indices[picks], board.extra["cap"][picks]
+    rows, others, room = row[picks], graph.indices[picks], board.extra["cap"][picks].astype(np.int64)
     if board.inbox:
         away, other = graph.local(board.inbox["vid"]), graph.local(board.inbox["other"])
         order = np.lexsort((other, away))
