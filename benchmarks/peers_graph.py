@@ -92,9 +92,9 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, float
     n_cells = cells.cell_count(len(X), probes)
     order = np.random.default_rng(0).permutation(len(X))  # the package orders points by hash
     sample = X[order[: n_cells * cells.SAMPLE_PER_CELL]]
-    centroids = cells.train_cells(sample, n_cells, "cosine", 0)
+    quantizer = cells.Quantizer.train(sample, n_cells, "cosine", 0)
     done("k-means")
-    assigned = cells.assign_cells(lambda lo, hi: X[order[lo:hi]], len(X), centroids, probes, "cosine")
+    assigned = cells.assign_cells(lambda lo, hi: X[order[lo:hi]], len(X), quantizer, probes)
     done("assignment")
     rows = order[assigned.order]
     Y = X[rows]

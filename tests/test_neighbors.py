@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -32,8 +34,8 @@ def edge_set(graph):
 def test_searching_every_cell_is_exact(metric, rng):
     points = rng.standard_normal((700, 9))
     X = Preparation.of_sample(points, metric).rows(points)
-    centroids = cells.train_cells(X, 12, metric, 0)
-    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), centroids, 12, metric)
+    quantizer = cells.Quantizer.train(X, 12, metric, 0)
+    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), quantizer, 12)
     best, score = search.search_cells(X[assigned.order], assigned.bounds, assigned.probes, 7, metric)
     assert (best != np.arange(700)[:, None]).all()
     found = similarity_of_scores(score, metric)
@@ -41,12 +43,50 @@ def test_searching_every_cell_is_exact(metric, rng):
     assert found == pytest.approx(expected, abs=2e-6)
 
 
+@pytest.fixture
+def few_cells_are_grouped(monkeypatch):
+    monkeypatch.setattr(cells, "ONE_LEVEL", 8)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_cells_in_groups_are_the_nearest_of_the_groups_probed(metric, rng, monkeypatch, few_cells_are_grouped):
+    points = rng.standard_normal((3000, 9))
+    X = Preparation.of_sample(points, metric).rows(points)
+    quantizer = cells.Quantizer.train(X, 100, metric, 0)
+    assert len(quantizer.groups) == 10
+    assert len(quantizer.centroids) == 100
+    exact = cells.Quantizer(quantizer.centroids, X[:0], metric).nearest(X, 4)
+    np.testing.assert_array_equal(quantizer.nearest(X, 4), exact)  # all ten groups are probed
+    travelled = pickle.loads(pickle.dumps(quantizer))
+    np.testing.assert_array_equal(travelled.nearest(X, 4), exact)
+    monkeypatch.setattr(cells, "GROUPS_PROBED", 4)
+    some = pickle.loads(pickle.dumps(quantizer)).nearest(X, 4)
+    assert (some[:, 0] == exact[:, 0]).mean() > 0.9
+
+
+def test_a_point_whose_groups_have_no_cells_is_in_the_nearest_cell(monkeypatch):
+    monkeypatch.setattr(cells, "GROUPS_PROBED", 1)
+    groups = np.array([[0, 0], [10, 0]], np.float32)
+    centroids = np.array([[9, 1], [8, 0], [11, 0]], np.float32)
+    quantizer = cells.Quantizer(centroids, groups, "l2")
+    near = np.array([[1, 0], [10.5, 0]], np.float32)
+    assert quantizer.nearest(near, 3).tolist() == [[1, 0, 2], [2, 0, 1]]
+    assert cells.Quantizer(centroids[:1], groups, "l2").nearest(near, 2).tolist() == [[0, -1], [0, -1]]
+
+
+def test_the_graph_by_cells_in_groups_is_as_good_and_the_same_in_any_order(demo_table, rng, few_cells_are_grouped):
+    first = subsel.neighbors(demo_table)
+    assert first.recall >= 0.95
+    second = subsel.neighbors(demo_table.take(rng.permutation(demo_table.num_rows)))
+    assert edge_set(first.graph) == edge_set(second.graph)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_refinement_only_improves_and_reaches_the_exact_neighbours(metric, rng):
     points = rng.standard_normal((600, 6))
     X = Preparation.of_sample(points, metric).rows(points)
-    centroids = cells.train_cells(X, 10, metric, 0)
-    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), centroids, 3, metric)
+    quantizer = cells.Quantizer.train(X, 10, metric, 0)
+    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), quantizer, 3)
     Y = X[assigned.order]
     best, score = search.search_cells(Y, assigned.bounds, assigned.probes, 8, metric)
     better, better_score = search.descend(Y, best, score, 8, metric)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import faiss
 import numpy as np
@@ -16,6 +18,9 @@ from subsel.fixedpoint import Int64Array
 #: Sample rows per cell that k-means sees: enough for stable cells, and the sample stays bounded.
 SAMPLE_PER_CELL = 40
 _ITERATIONS = 8
+#: More cells than this are in groups, of which so many are looked into for a point's nearest cells.
+ONE_LEVEL = 2048
+GROUPS_PROBED = 16
 
 
 def cell_count(n: int, probes: int) -> int:
@@ -28,16 +33,85 @@ def cell_count(n: int, probes: int) -> int:
     return int(max(1, min(0.4 * np.sqrt(probes * n), n // 64)))
 
 
-def train_cells(sample: FloatMatrix, n_cells: int, metric: Metric, seed: int) -> FloatMatrix:
-    """Return k-means centroids of a sample: float32, (n_cells, d).
+@dataclass(frozen=True)
+class Quantizer:
+    """The centroids of cells, and which are nearest to a point.
 
-    Spherical for cosine and inner product. The sample's order decides the start, so give it in an order that
-    does not depend on the input's (subsel sorts by code).
+    Where they are many, they are in groups: a point is compared with the centroids of groups, and then with those of
+    the nearest groups only, so that its cost grows with the root of the number of cells.
+
+    Attributes:
+        centroids: float32, (c, d).
+        groups: float32, (g, d): centroids of groups of cells; none where there is one level.
+        metric: see `subsel.embeddings.metrics`.
     """
-    n_cells = min(n_cells, len(sample))
+
+    centroids: FloatMatrix
+    groups: FloatMatrix
+    metric: Metric
+
+    @classmethod
+    def train(cls, sample: FloatMatrix, n_cells: int, metric: Metric, seed: int) -> Quantizer:
+        """Make cells by k-means of a sample: spherical for cosine and inner product.
+
+        The sample's order decides the start, so give it in an order that does not depend on the input's (subsel sorts
+        by code).
+
+        Args:
+            sample: float32, (m, d), prepared rows.
+            n_cells: wanted; as many as rows at most.
+            metric: see `subsel.embeddings.metrics`.
+            seed: of k-means.
+        """
+        n_cells = min(n_cells, len(sample))
+        if n_cells <= ONE_LEVEL:
+            return cls(_kmeans(sample, n_cells, metric, seed), sample[:0], metric)
+        groups = _kmeans(sample, round(np.sqrt(n_cells)), metric, seed)
+        nearest = _knn(sample, groups, 1, metric).ravel()
+        ends = np.cumsum(np.bincount(nearest, minlength=len(groups)))
+        # Each group's cells by its share of the sample, so that they add up.
+        shares = np.diff(np.rint(ends * (n_cells / len(sample))).astype(np.int64), prepend=0)
+        members = np.split(sample[np.argsort(nearest, kind="stable")], ends[:-1])
+        found = [_kmeans(rows, share, metric, seed) for rows, share in zip(members, shares, strict=True)]
+        return cls(np.concatenate(found), groups, metric)
+
+    def nearest(self, X: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
+        """Return each point's nearest cells, nearest first: int64, (b, count), -1 where fewer than that were met."""
+        if len(self.groups) == 0:
+            return _knn(X, self.centroids, count, self.metric)
+        found = np.asarray(self._index.search(X, count)[1], np.int64)
+        lost = found[:, 0] < 0  # all groups that it looked into are without cells
+        if lost.any():
+            found[lost] = _knn(X[lost], self.centroids, count, self.metric)
+        return found
+
+    @cached_property
+    def _index(self) -> faiss.IndexIVFFlat:
+        dimension = self.centroids.shape[1]
+        groups = faiss.IndexFlat(dimension, faiss_metric(self.metric))
+        groups.add(self.groups)
+        index = faiss.IndexIVFFlat(groups, dimension, len(self.groups), faiss_metric(self.metric))
+        index.nprobe = GROUPS_PROBED
+        index.add(self.centroids)
+        return index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes without the index."""
+        return Quantizer, (self.centroids, self.groups, self.metric)
+
+
+def _knn(X: FloatMatrix, centroids: FloatMatrix, count: int, metric: Metric) -> npt.NDArray[np.int64]:
+    return np.asarray(faiss.knn(X, centroids, count, metric=faiss_metric(metric))[1], np.int64)
+
+
+def _kmeans(sample: FloatMatrix, k: int, metric: Metric, seed: int) -> FloatMatrix:
+    """Return k centroids of a sample, or of as many as it has rows: float32, (k, d)."""
+    k = min(k, len(sample))
+    if k == 0:
+        return sample[:0]
     kmeans = faiss.Kmeans(
         sample.shape[1],
-        n_cells,
+        k,
         niter=_ITERATIONS,
         seed=seed % 2**31,
         spherical=metric != "l2",
@@ -66,27 +140,24 @@ class Cells:
 def assign_cells(
     rows: Callable[[int, int], FloatMatrix],
     n: int,
-    centroids: FloatMatrix,
+    quantizer: Quantizer,
     probes: int,
-    metric: Metric,
 ) -> Cells:
     """Assign every point to its nearest cell, and find the cells that it probes.
 
     Args:
         rows: ``rows(begin, end)`` returns prepared rows, float32, (end-begin, d).
         n: number of points.
-        centroids: float32, (n_cells, d).
+        quantizer: of the cells.
         probes: cells searched per point, its own among them.
-        metric: see `subsel.embeddings.metrics`.
     """
-    n_cells = len(centroids)
+    n_cells, dimension = quantizer.centroids.shape
     probes = min(probes, n_cells)
     nearest = np.empty((n, probes), np.int32)
-    step = rows_per_block(centroids.shape[1])
+    step = rows_per_block(dimension)
     for begin in range(0, n, step):
         end = min(begin + step, n)
-        _, found = faiss.knn(rows(begin, end), centroids, probes, metric=faiss_metric(metric))
-        nearest[begin:end] = found
+        nearest[begin:end] = quantizer.nearest(rows(begin, end), probes)
     return _split_oversized(nearest, n_cells)
 
 

@@ -16,6 +16,8 @@ import numpy as np
 MAX_REVERSE = 20
 #: Slots of the table that remembers which candidates of a point were scored: at least so many, a power of two.
 MIN_SEEN_SLOTS = 2048
+#: Scores that are compared at once while merging.
+_RUN = 32
 
 
 @numba.njit(cache=True, inline="always")
@@ -42,20 +44,23 @@ def merge_block(block: Any, queries: Any, first: int, best: Any, score: Any) -> 
     """
     k = best.shape[1]
     m = block.shape[1]
+    full = m // _RUN * _RUN
     for i in range(block.shape[0]):
-        row = queries[i]
+        row, scores = queries[i], block[i]
         threshold = score[row, k - 1]
-        for begin in range(0, m, 16):
-            end = min(begin + 16, m)
-            top = block[i, begin]
-            for j in range(begin + 1, end):
-                top = max(top, block[i, j])
-            if top <= threshold:  # most runs of 16 end here
-                continue
-            for j in range(begin, end):
-                if block[i, j] > threshold and first + j != row:
-                    _insert(best, score, row, first + j, block[i, j])
-                    threshold = score[row, k - 1]
+        for begin in range(0, full, _RUN):
+            hits = np.int32(0)
+            for j in range(_RUN):  # vector instructions
+                hits += np.int32(scores[begin + j] > threshold)
+            if hits:  # most runs have none
+                for j in range(begin, begin + _RUN):
+                    if scores[j] > threshold and first + j != row:
+                        _insert(best, score, row, first + j, scores[j])
+                        threshold = score[row, k - 1]
+        for j in range(full, m):
+            if scores[j] > threshold and first + j != row:
+                _insert(best, score, row, first + j, scores[j])
+                threshold = score[row, k - 1]
 
 
 @numba.njit(cache=True, inline="always", fastmath={"reassoc", "contract"})

@@ -54,15 +54,14 @@ def neighbor_graph(
     n_cells = cells.cell_count(n, config.probes)
     sample = embeddings[by_code[: n_cells * cells.SAMPLE_PER_CELL]]
     prepare = Preparation.of_sample(sample, metric)
-    centroids = cells.train_cells(prepare.rows(sample), n_cells, metric, config.seed)
+    quantizer = cells.Quantizer.train(prepare.rows(sample), n_cells, metric, config.seed)
     del sample
     progress("cells", 0.0)
     assigned = cells.assign_cells(
         lambda begin, end: prepare.rows(embeddings[by_code[begin:end]]),  # noqa: F821  (deleted only later)
         n,
-        centroids,
+        quantizer,
         config.probes,
-        metric,
     )
     rows = by_code[assigned.order]
     X = np.empty((n, dimension), np.float32)
@@ -88,4 +87,4 @@ def neighbor_graph(
     progress("symmetrise", 0.0)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
     graph = NeighborGraph(points.ids.take(pa.array(rows)), rows, indptr, indices, similarity)
-    return NeighborResult(graph, recall, k, len(centroids), dimension)
+    return NeighborResult(graph, recall, k, len(quantizer.centroids), dimension)

@@ -16,8 +16,10 @@ from subsel.embeddings.metrics import FloatMatrix
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 
-#: Queries of one block: enough for large matrix products, few enough for scores to stay in cache until merged.
-_BLOCK_ROWS = 4096
+#: Queries of one block: enough for large matrix products, few enough for scores to stay in cache until merged; and
+#: at least so many blocks, for threads to share. Both follow from the data alone, so the graph does.
+_BLOCK_ROWS = 16_384
+_BLOCKS = 32
 
 Progress = Callable[[float], None]
 
@@ -52,8 +54,10 @@ def search_cells(
     score = np.full((n, k), -np.inf, np.float32)
     squares = np.einsum("ij,ij->i", X, X) if metric == "l2" else None
 
+    step = max(1, min(_BLOCK_ROWS, -(-n // _BLOCKS)))
+
     def search_block(begin: int) -> None:
-        end = min(begin + _BLOCK_ROWS, n)
+        end = min(begin + step, n)
         asked = probes[begin:end]
         by_cell = np.argsort(asked, axis=None, kind="stable")
         queries = (begin + by_cell // asked.shape[1]).astype(np.int32)
@@ -66,7 +70,7 @@ def search_cells(
             block = scores(X[rows], X[first:last], None if squares is None else squares[rows], metric)
             kernel.merge_block(block, rows, first, best, score)
 
-    blocks = range(0, n, _BLOCK_ROWS)
+    blocks = range(0, n, step)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
         for done, _ in enumerate(pool.map(search_block, blocks), 1):
             progress(done / len(blocks))

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.config import Metric, SelectConfig
 from subsel.embeddings import cells, search
-from subsel.embeddings.metrics import FloatMatrix, faiss_metric, similarity_of_scores
+from subsel.embeddings.metrics import FloatMatrix, similarity_of_scores
 from subsel.fixedpoint import Int64Array
 from subsel.parts.assemble import EDGES, POINTS, pack_edges
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
@@ -42,13 +41,13 @@ class PartMap:
     """Where points belong.
 
     Attributes:
-        centroids: float32, (c, d): coarse cells.
+        quantizer: of the c coarse cells.
         first_part: int32, (c,): the part of each cell, or the first of its shares.
         shares: int32, (c,): parts that share a cell which is too large for one; 1 otherwise.
         parts: number of parts.
     """
 
-    centroids: FloatMatrix
+    quantizer: cells.Quantizer
     first_part: npt.NDArray[np.int32]
     shares: npt.NDArray[np.int32]
     parts: int
@@ -66,15 +65,15 @@ class PartMap:
         """
         wanted = max(1, -(-n // part_points))
         if wanted == 1:
-            centroids = cells.train_cells(sample, 1, metric, seed)
-            return cls(centroids, np.zeros(1, np.int32), np.ones(1, np.int32), 1)
+            quantizer = cells.Quantizer.train(sample, 1, metric, seed)
+            return cls(quantizer, np.zeros(1, np.int32), np.ones(1, np.int32), 1)
         n_cells = max(1, min(CELLS_PER_PART * wanted, len(sample) // 8))
-        centroids = cells.train_cells(sample, n_cells, metric, seed)
-        _, nearest = faiss.knn(sample, centroids, 1, metric=faiss_metric(metric))
-        weight = np.bincount(nearest.ravel(), minlength=n_cells) * (n / len(sample))
+        quantizer = cells.Quantizer.train(sample, n_cells, metric, seed)
+        centroids, nearest = quantizer.centroids, quantizer.nearest(sample, 1)
+        weight = np.bincount(nearest.ravel(), minlength=len(centroids)) * (n / len(sample))
         shares = np.maximum(1, np.rint(weight / part_points)).astype(np.int32)
         shares[weight < 1.5 * part_points] = 1
-        first = np.full(n_cells, -1, np.int32)
+        first = np.full(len(centroids), -1, np.int32)
         whole = np.flatnonzero(shares == 1)
         parts = 0
         if len(whole):
@@ -85,13 +84,13 @@ class PartMap:
         for cell in np.flatnonzero(shares > 1):
             first[cell] = parts
             parts += int(shares[cell])
-        return cls(centroids, first, shares, parts)
+        return cls(quantizer, first, shares, parts)
 
-    def destinations(self, X: FloatMatrix, code: Int64Array, probes: int, metric: Metric) -> npt.NDArray[np.int32]:
+    def destinations(self, X: FloatMatrix, code: Int64Array, probes: int) -> npt.NDArray[np.int32]:
         """Return the parts that each point goes to: int32, (b, probes); home first, no repeats, -1 for none."""
-        _, nearest = faiss.knn(X, self.centroids, min(probes, len(self.centroids)), metric=faiss_metric(metric))
+        nearest = self.quantizer.nearest(X, min(probes, len(self.first_part)))
         share = (code.view(np.uint64)[:, None] % self.shares[nearest].astype(np.uint64)).astype(np.int32)
-        to = self.first_part[nearest] + share
+        to = np.where(nearest < 0, -1, self.first_part[nearest] + share)
         for column in range(1, to.shape[1]):
             seen = (to[:, :column] == to[:, column : column + 1]).any(axis=1)
             to[seen, column] = -1
@@ -127,7 +126,7 @@ def route(
         part_map: where points belong.
         config: probes and metric.
     """
-    to = part_map.destinations(X, points["code"], coarse_probes(config), config.metric)
+    to = part_map.destinations(X, points["code"], coarse_probes(config))
     ids = points["id"]
     for part in np.unique(to).tolist():
         if part < 0:
@@ -179,8 +178,8 @@ def _search(
     metric = config.metric
     n_cells = cells.cell_count(n, config.probes)
     sample = take(np.arange(min(n, n_cells * cells.SAMPLE_PER_CELL)))
-    centroids = cells.train_cells(sample, n_cells, metric, config.seed)
-    assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, centroids, config.probes, metric)
+    quantizer = cells.Quantizer.train(sample, n_cells, metric, config.seed)
+    assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, quantizer, config.probes)
     X = take(assigned.order)  # the only copy of the vectors beside the parcels
     best, score = search.search_cells(X, assigned.bounds, assigned.probes, config.neighbors, metric)
     best, score = search.descend(X, best, score, config.descent_passes, metric)

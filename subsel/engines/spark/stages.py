@@ -141,7 +141,7 @@ class SparkStages:
         if self.user_graph is None:
             tell("k-means", 0)
             part_map = route.PartMap.plan(points.sample, points.n, self.part_points, config.metric, config.seed)
-            self.parts, cells = part_map.parts, len(part_map.centroids)
+            self.parts, cells = part_map.parts, len(part_map.quantizer.centroids)
             assembled = neighbors.assembled_from_embeddings(points, part_map, config)
         else:
             self.parts = max(1, -(-points.n // self.part_points))
