@@ -6,8 +6,10 @@ Scores are normalised as in the paper: centralised greedy is 100, partitioned gr
 0. `refined` is centralised greedy after swaps, `reverse` removing instead of adding, `rev+ref` removing, then swaps.
 The rest is of the direction that is the default for the share: what swaps gained, passes, seconds; `certified` is (f
 - random) / (upper bound - random), at most the share of what any subset could gain over a random one, `edges` the
-same with variables on edges only, then the seconds of certifying. Graphs: `clusters` has the ten nearest neighbours
-of demo points (clusters, near duplicates: many cliques); `ring` has ten random near neighbours per point.
+same with variables on edges only, then the seconds of certifying. Graphs of ten neighbours per point: `mixture`, the
+nearest of Gaussian clusters of about 100 points each in 16 dimensions, with random utilities; `clusters`, the nearest
+of demo points, whose clusters are of very unequal size and overlap, with near duplicates and utilities that differ by
+cluster; `ring`, random near ones, few of which are neighbours of each other.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import math
 import time
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.common import local_graph, machine
 from benchmarks.paper_tables import Problem, partitioned, selected
-from subsel import SelectConfig, demo
+from subsel import NeighborGraph, SelectConfig, demo
 from subsel.bounding.certificate import certify
 from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
@@ -29,6 +32,19 @@ from subsel.greedy.reverse import directed_greedy, resolve_direction, reverse_gr
 from subsel.local_stages import LocalStages
 
 ALPHAS = (0.9, 0.5, 0.1)
+
+
+def inputs(kind: str, n: int) -> tuple[pa.Table | None, NeighborGraph | None, np.ndarray | None]:
+    """Return data, graph and utility of a kind of graph: data, or the other two."""
+    rng = np.random.default_rng(1)
+    if kind == "ring":
+        return None, local_graph(n), rng.random(n)
+    if kind == "clusters":
+        return demo.demo_table(n), None, None
+    clusters = max(1, n // 100)
+    X = rng.standard_normal((clusters, 16))[rng.integers(0, clusters, n)] + 0.3 * rng.standard_normal((n, 16))
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(X.astype(np.float32).reshape(-1)), 16)
+    return pa.table({"id": np.arange(n), "embedding": embedding, "utility": rng.random(n)}), None, None
 
 
 def timed(work, *arguments, **options):  # type: ignore[no-untyped-def]
@@ -55,16 +71,14 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=20_000)
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.8])
-    parser.add_argument("--graphs", nargs="+", default=["clusters", "ring"])
+    parser.add_argument("--graphs", nargs="+", default=["mixture", "clusters", "ring"])
     arguments = parser.parse_args()
     n = arguments.points
     print(machine())
     print(f"{n:,} points; greedy 100, partitioned 32 x 1 round 0; up to 8 passes, {arguments.iterations} iterations\n")
     print("graph     alpha  share  refined  reverse  rev+ref     gained   passes  refine s  certified  edges  seconds")
     for kind in arguments.graphs:
-        data = demo.demo_table(n) if kind == "clusters" else None
-        graph = None if kind == "clusters" else local_graph(n)
-        utility = None if kind == "clusters" else np.random.default_rng(1).random(n)
+        data, graph, utility = inputs(kind, n)
         for alpha in ALPHAS:
             stages = LocalStages(data, graph, utility, SelectConfig(alpha=alpha))
             stages.read(lambda what, share: None)

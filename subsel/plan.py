@@ -1,4 +1,4 @@
-"""Before running: how much memory and disk a selection takes, in how many parts, and on which engine."""
+"""Before running: how much memory, disk and time a selection takes, in how many parts, and on which engine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from subsel import cost
 from subsel.config import SelectConfig, resolve_size
 from subsel.embeddings.readers import open_dataset
 from subsel.errors import InputError
@@ -48,6 +49,7 @@ class Plan:
         worker_bytes: memory of one Python worker on Spark.
         shuffle_bytes: disk that the neighbour exchange takes, over all executors.
         graph_bytes: disk that the persisted graph takes, over all executors.
+        work: core-seconds on Spark.
     """
 
     n: int
@@ -60,6 +62,7 @@ class Plan:
     worker_bytes: int
     shuffle_bytes: int
     graph_bytes: int
+    work: cost.Work
 
     @property
     def fits(self) -> bool:
@@ -81,6 +84,7 @@ def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:
     vectors = 4 * n * dimension
     graph = int(edges * 8 + 32 * n)
     part_share = min(points, n)
+    parts = max(1, -(-n // points))
     search = TRAVEL * part_share * (TASK_COPIES * 4 * dimension + LIST_BYTES * config.neighbors)
     return Plan(
         n=n,
@@ -88,11 +92,12 @@ def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:
         k=k,
         local_bytes=int(LOCAL_BYTES_PER_VALUE * n * dimension + LOCAL_BYTES_PER_EDGE * edges + 64 * n),
         available_bytes=available_memory(),
-        parts=max(1, -(-n // points)),
+        parts=parts,
         part_points=points,
         worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n)),
         shuffle_bytes=int(TRAVEL * (vectors + FOUND_BYTES * config.neighbors * n) + 60 * edges),
         graph_bytes=2 * graph,
+        work=cost.work(n, dimension, parts, config),
     )
 
 

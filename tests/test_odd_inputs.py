@@ -10,8 +10,9 @@ import scipy.sparse as sp
 from click.testing import CliRunner
 
 import subsel
-from subsel import ConfigError, InputError
+from subsel import ConfigError, InputError, plan
 from subsel.cli import main
+from subsel.cli.tables import duration
 from subsel.demo import demo_points
 
 
@@ -189,8 +190,38 @@ def test_plan_prints_numbers_and_a_next_step(tmp_path, demo_table):
     pq.write_table(demo_table, tmp_path / "points.parquet")
     result = CliRunner().invoke(main, ["plan", str(tmp_path / "points.parquet"), "--size", "10%"])
     assert result.exit_code == 0, result.output
-    for expected in ("3,000 x 16, 300 to select", "fits", "1 parts", "spark.executor.memoryOverhead"):
+    for expected in ("3,000 x 16, 300 to select", "fits", "1 parts", "spark.executor.memoryOverhead", "core-hours"):
         assert expected in result.output
+    options = ["plan", "--points", "13000000000", "--dimension", "64", "--size", "10%", "--cores", "1000"]
+    result = CliRunner().invoke(main, options, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    for expected in ("13,000,000,000 x 64, 1,300,000,000 to select", "does not fit", "on 1,000 cores"):
+        assert expected in result.output
+    for wrong in (["plan", "--size", "10%"], [*options, "points.parquet"], [*options[:3], "--size", "10%"]):
+        result = CliRunner().invoke(main, wrong)
+        assert result.exit_code == 2
+        assert "either INPUT or --points and --dimension" in result.output
+
+
+def test_work_grows_with_points_and_dimensions():
+    config = subsel.SelectConfig(size=0.1)
+    one, two, wide, graph = (
+        plan.estimate(n, d, n // 10, config).work for n, d in ((10**9, 128), (2 * 10**9, 128), (10**9, 256), (10**9, 0))
+    )
+    assert two.read == 2 * one.read
+    assert two.selection == 2 * one.selection
+    assert 2 <= two.neighbors / one.neighbors < 2.2  # cells are in groups
+    assert one.neighbors < wide.neighbors < 2.3 * one.neighbors
+    assert graph.neighbors == 0
+    assert graph.selection == one.selection == wide.selection
+    assert one.total == one.read + one.neighbors + one.selection
+    assert [duration(seconds) for seconds in (0.2, 80, 100, 5000, 1e6)] == [
+        "1 seconds",
+        "80 seconds",
+        "1.7 minutes",
+        "83 minutes",
+        "280 hours",
+    ]
 
 
 def test_auto_says_why_it_leaves_the_machine(tmp_path, demo_table, monkeypatch, caplog):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,7 +18,7 @@ from rich.logging import RichHandler
 
 from subsel import api, demo, plan
 from subsel.cli import options as opt
-from subsel.cli.tables import graph_line, pairs_table, report_table
+from subsel.cli.tables import duration, graph_line, pairs_table, report_table
 from subsel.config import resolve_size
 from subsel.errors import ConfigError, SubselError
 from subsel.explain import explain
@@ -116,26 +118,46 @@ def neighbors(input_: str, graph: str, **options: Any) -> None:
 
 
 @main.command("plan")
-@click.argument("input_", metavar="INPUT", type=click.Path())
+@click.argument("input_", metavar="[INPUT]", type=click.Path(), required=False)
+@click.option("--points", type=click.IntRange(min=1), help="Plan for so many points; there is no INPUT then.")
+@click.option("--dimension", type=click.IntRange(min=0), help="Of their embeddings, 0 if a graph is given.")
 @click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
 @click.option("--executor-cores", type=click.IntRange(min=1), default=4, show_default=True, help="Tasks per executor.")
+@click.option("--cores", type=click.IntRange(min=1), help="Of all executors.  [default: those of this machine]")
 @opt.neighbor_options
 @opt.part_points_option
 @opt.config_options
-def plan_command(input_: str, executor_cores: int, **options: Any) -> None:
-    """Say what selecting from INPUT takes, from its metadata only: memory, disk, parts, Spark settings."""
+def plan_command(
+    input_: str | None,
+    points: int | None,
+    dimension: int | None,
+    executor_cores: int,
+    cores: int | None,
+    **options: Any,
+) -> None:
+    """Say what selecting from INPUT takes, from its metadata only: memory, disk, time, parts, Spark settings."""
+    if (input_ is None) == (points is None) or (points is None) != (dimension is None):
+        raise ConfigError("plan needs either INPUT or --points and --dimension.")
     config = api.load_config(options.pop("config"), **options)
-    found = plan.plan_input(input_, config)
+    if points is not None and dimension is not None:
+        found = plan.estimate(points, dimension, resolve_size(config.size, points, "--points"), config)
+    else:
+        found = plan.plan_input(input_, config)
     gib, mib = 2**30, 2**20
     where = "fits" if found.fits else "does not fit"
     overhead = found.worker_bytes * executor_cores
+    cores = cores or os.cpu_count() or 1
+    hours = {name: seconds / 3600 for name, seconds in asdict(found.work).items()}
     rows = {
         "points": f"{found.n:,} x {found.dimension}, {found.k:,} to select",
-        "on one machine": f"{found.local_bytes / gib:.1f} GiB of memory, {found.available_bytes / gib:.1f} GiB are "
+        "on one machine": f"{found.local_bytes / gib:,.1f} GiB of memory, {found.available_bytes / gib:.1f} GiB are "
         f"available: {where}",
         "on Spark": f"{found.parts:,} parts of about {found.part_points:,} points",
+        "time on Spark": f"about {duration(found.work.total / cores)} on {cores:,} cores, if they are like those of "
+        "docs/scaling.md",
+        "work": ", ".join(f"{name} {value:,.2f}" for name, value in hours.items()) + " core-hours",
         "one Python worker": f"{found.worker_bytes / mib:,.0f} MiB while it searches a part",
-        "disk, all executors": f"{found.shuffle_bytes / gib:.1f} GiB shuffled, {found.graph_bytes / gib:.1f} of graph",
+        "disk, all executors": f"{found.shuffle_bytes / gib:,.1f} GiB shuffled, {found.graph_bytes / gib:,.1f} graph",
         "spark.executor.cores": f"{executor_cores}, one task each (spark.task.cpus 1)",
         "spark.executor.memory": "2g or more: the JVM holds only what is on its way",
         "spark.executor.memoryOverhead": f"{overhead / gib:.1f}g: {executor_cores} Python workers",

@@ -108,3 +108,11 @@ def pairs_table(rows: dict[str, str]) -> Table:
     for name, value in rows.items():
         table.add_row(escape(name), escape(value))
     return table
+
+
+def duration(seconds: float) -> str:
+    """Say how long a plan takes: in seconds, minutes or hours, with two digits."""
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * length:
+            return f"{float(f'{seconds / length:.2g}'):,g} {unit}"
+    return f"{max(1, round(seconds))} seconds"

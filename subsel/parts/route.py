@@ -29,11 +29,25 @@ VECTORS, LISTS, EXACT, FOUND = "vectors", "lists", "exact", "found"
 
 #: Coarse cells per part: enough to pack parts of equal size that are compact.
 CELLS_PER_PART = 16
+#: Rows of the k-means sample per cell, at the least; and its bytes, at the most, since the driver holds it.
+_ROWS_PER_CELL = 8
+_SAMPLE_BYTES = 256 << 20
 
 
 def coarse_probes(config: SelectConfig) -> int:
     """Return of how many coarse cells' parts a point is in: half the cells that it probes inside each."""
     return max(2, config.probes // 2)
+
+
+def sample_rows(n: int, dimension: int, part_points: int) -> int:
+    """Return how many rows k-means wants: 40 for each coarse cell, in at most 256 MiB."""
+    wanted = CELLS_PER_PART * max(1, -(-n // part_points)) * cells.SAMPLE_PER_CELL
+    return int(min(max(wanted, 1000), _SAMPLE_BYTES // (4 * dimension)))
+
+
+def coarse_cells(parts: int, sample: int) -> int:
+    """Return how many cells so many parts want, as far as a sample of so many rows has them."""
+    return max(1, min(CELLS_PER_PART * parts, sample // _ROWS_PER_CELL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +81,7 @@ class PartMap:
         if wanted == 1:
             quantizer = cells.Quantizer.train(sample, 1, metric, seed)
             return cls(quantizer, np.zeros(1, np.int32), np.ones(1, np.int32), 1)
-        n_cells = max(1, min(CELLS_PER_PART * wanted, len(sample) // 8))
-        quantizer = cells.Quantizer.train(sample, n_cells, metric, seed)
+        quantizer = cells.Quantizer.train(sample, coarse_cells(wanted, len(sample)), metric, seed)
         centroids, nearest = quantizer.centroids, quantizer.nearest(sample, 1)
         weight = np.bincount(nearest.ravel(), minlength=len(centroids)) * (n / len(sample))
         shares = np.maximum(1, np.rint(weight / part_points)).astype(np.int32)

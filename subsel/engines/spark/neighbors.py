@@ -18,7 +18,6 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from subsel import schema
 from subsel.codes import hash_ids, id_storage_type
 from subsel.config import SelectConfig
-from subsel.embeddings import cells
 from subsel.embeddings.metrics import Preparation
 from subsel.embeddings.readers import Columns, RowChecker
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, task, to_table
@@ -31,12 +30,6 @@ from subsel.parts.superstep import pack_graph
 
 #: Bytes of rows that a routing task holds before it sends them on.
 _ROUTE_BYTES = 32 << 20
-
-
-def sample_rows(n: int, dimension: int, part_points: int) -> int:
-    """Return how many rows k-means wants: 40 for each coarse cell, in at most 256 MiB on the driver."""
-    wanted = route.CELLS_PER_PART * max(1, -(-n // part_points)) * cells.SAMPLE_PER_CELL
-    return int(min(max(wanted, 1000), (256 << 20) // (4 * dimension)))
 
 
 def assembled_from_embeddings(points: SparkPoints, part_map: route.PartMap, config: SelectConfig) -> DataFrame:

@@ -83,7 +83,7 @@ class SparkStages:
             self.data,
             self.config,
             with_embeddings=self.user_graph is None,
-            sample_rows=lambda n, dimension: neighbors.sample_rows(n, dimension, part_points(dimension, self.config)),
+            sample_rows=lambda n, dimension: route.sample_rows(n, dimension, part_points(dimension, self.config)),
         )
         self.part_points = part_points(self.points.dimension, self.config)
         self.input = InputReport(

@@ -1,0 +1,54 @@
+"""How long a selection takes on Spark: core-seconds per stage, from rates that were measured.
+
+Rates are those of the runs in docs/scaling.md, of benchmarks/spark_pipeline.py on two cores of an AMD EPYC, `local[2]`,
+at 64 to 384 dimensions, 10 neighbours and 10 % selected. They hold for cores, disks and networks like those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from subsel.config import SelectConfig
+from subsel.embeddings.cells import GROUPS_PROBED, ONE_LEVEL
+from subsel.parts.route import coarse_cells, sample_rows
+
+#: Core-seconds per million points, and per million points and 100 values of their embeddings.
+READ = (5.0, 4.0)
+NEIGHBORS = (90.0, 50.0)
+#: Core-seconds per million points from the graph to the written subset; dimensions do not matter any more.
+SELECTION = 55.0
+#: Floating point operations per second that one core does while it looks for a point's coarse cells.
+ROUTE_FLOPS = 30e9
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Core-seconds of the stages: ``read`` checks rows, ``neighbors`` makes the graph, ``selection`` is the rest."""
+
+    read: float
+    neighbors: float
+    selection: float
+
+    @property
+    def total(self) -> float:
+        """Core-seconds of all stages."""
+        return self.read + self.neighbors + self.selection
+
+
+def work(n: int, dimension: int, parts: int, config: SelectConfig) -> Work:
+    """Return what selecting from n points of so many dimensions takes; 0 dimensions if a graph is given.
+
+    What follows from the number of neighbours is taken to be in proportion to it, and probes to be 8: a rule of thumb.
+    """
+    millions, hundreds, degree = n / 1e6, dimension / 100, config.neighbors / 10
+    read = millions * (READ[0] + READ[1] * hundreds)
+    selection = millions * SELECTION * degree
+    if dimension == 0:
+        return Work(read, 0.0, selection)
+    cells = coarse_cells(parts, sample_rows(n, dimension, -(-n // parts)))
+    if cells > ONE_LEVEL:
+        cells = round((1 + GROUPS_PROBED) * np.sqrt(cells))
+    routing = n * 2.0 * cells * dimension / ROUTE_FLOPS
+    return Work(read, millions * (NEIGHBORS[0] * degree + NEIGHBORS[1] * hundreds) + routing, selection)
