@@ -41,6 +41,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.spectral_bound
 	$(BIN)/python -m benchmarks.paper_tables
 	$(BIN)/python -m benchmarks.spark_greedy
+	$(BIN)/python -m benchmarks.spark_superstep
 	$(BIN)/python -m benchmarks.spark_pipeline
 	$(BIN)/python -m benchmarks.spark_identity
 
