@@ -35,6 +35,7 @@ $(VENV)/.bench: $(READY)
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.peers_selection
 	$(BIN)/python -m benchmarks.peers_graph
+	$(BIN)/python -m benchmarks.cell_groups
 	$(BIN)/python -m benchmarks.local_pipeline
 	$(BIN)/python -m benchmarks.greedy_kernel
 	$(BIN)/python -m benchmarks.beyond_greedy

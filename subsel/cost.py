@@ -19,36 +19,48 @@ READ = (5.0, 4.0)
 NEIGHBORS = (90.0, 50.0)
 #: Core-seconds per million points from the graph to the written subset; dimensions do not matter any more.
 SELECTION = 55.0
+#: Core-seconds per million points and pass of swaps (benchmarks/spark_greedy.py).
+REFINE = 11.0
 #: Floating point operations per second that one core does while it looks for a point's coarse cells.
 ROUTE_FLOPS = 30e9
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Core-seconds of the stages: ``read`` checks rows, ``neighbors`` makes the graph, ``selection`` is the rest."""
+    """Core-seconds of the stages.
+
+    Attributes:
+        read: checking every row.
+        neighbors: making the graph.
+        selection: from the graph to the written subset.
+        refine: all passes of swaps that are allowed.
+    """
 
     read: float
     neighbors: float
     selection: float
+    refine: float
 
     @property
     def total(self) -> float:
         """Core-seconds of all stages."""
-        return self.read + self.neighbors + self.selection
+        return self.read + self.neighbors + self.selection + self.refine
 
 
 def work(n: int, dimension: int, parts: int, config: SelectConfig) -> Work:
     """Return what selecting from n points of so many dimensions takes; 0 dimensions if a graph is given.
 
-    What follows from the number of neighbours is taken to be in proportion to it, and probes to be 8: a rule of thumb.
+    What follows from the number of neighbours is taken to be in proportion to it; probes are taken to be 8 and the size
+    10 %: a rule of thumb. Not in it: Spark's start, and the iterations of a certificate.
     """
     millions, hundreds, degree = n / 1e6, dimension / 100, config.neighbors / 10
     read = millions * (READ[0] + READ[1] * hundreds)
-    selection = millions * SELECTION * degree
+    selection, refine = millions * SELECTION * degree, millions * REFINE * degree * config.refine
     if dimension == 0:
-        return Work(read, 0.0, selection)
+        return Work(read, 0.0, selection, refine)
     cells = coarse_cells(parts, sample_rows(n, dimension, -(-n // parts)))
     if cells > ONE_LEVEL:
         cells = round((1 + GROUPS_PROBED) * np.sqrt(cells))
     routing = n * 2.0 * cells * dimension / ROUTE_FLOPS
-    return Work(read, millions * (NEIGHBORS[0] * degree + NEIGHBORS[1] * hundreds) + routing, selection)
+    neighbors = millions * (NEIGHBORS[0] * degree + NEIGHBORS[1] * hundreds) + routing
+    return Work(read, neighbors, selection, refine)

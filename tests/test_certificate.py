@@ -35,9 +35,16 @@ def with_subset(engine, subset):
     return engine
 
 
+def some_huge(edges, data):
+    """One similarity far above the others, now and then: weights are int64 then."""
+    if edges and data.draw(st.booleans()):
+        edges[data.draw(st.sampled_from(sorted(edges)))] = 1e9
+
+
 @given(problems(max_n=12), st.integers(0, 30), st.data())
 def test_the_bound_is_above_the_optimum(problem, iterations, data):
     n, edges, utility, alpha, beta, k = problem
+    some_huge(edges, data)
     part = make_part(make_graph(n, edges), utility, alpha, beta)
     subset = set(data.draw(st.permutations(range(n)))[:k])
     engine = with_subset(LocalEngine(part), subset)
@@ -211,6 +218,7 @@ def test_wishes_are_part_of_the_problem(problem, data):
 @given(problems(max_n=16), st.data())
 def test_the_bound_does_not_depend_on_parts(problem, data):
     n, edges, utility, alpha, beta, k = problem
+    some_huge(edges, data)
     part_of_node = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
     graph = make_graph(n, edges)
     part = make_part(graph, utility, alpha, beta)
@@ -220,6 +228,19 @@ def test_the_bound_does_not_depend_on_parts(problem, data):
         engine.reopen()
         results.append(certify(engine, 9, part.fixed_point.tie_bits))
     assert results[0] == results[1]
+
+
+def test_variables_of_wide_weights_are_wide():
+    edges = dict.fromkeys(itertools.combinations(range(5), 2), 1.0) | {(0, 5): 1e9}
+    graph = make_graph(6, edges)
+    part = make_part(graph, np.ones(6), 0.5, 0.5)
+    assert part.fixed_point.wide
+    for engine in (LocalEngine(part), SplitEngine(parts_of(graph, np.ones(6), 0, np.arange(6) % 3), 0.5, 0.5)):
+        with_cliques(engine, 3)
+        assert certify(engine, 20, part.fixed_point.tie_bits).bound >= optimum(part, 3)
+    board = with_cliques(LocalEngine(part), 3).board
+    assert len(board.extra["size"]) > 0
+    assert {board.extra[name].dtype for name in ("cap", "mu", "least", "clique_mu")} == {np.dtype(np.int64)}
 
 
 @given(problems(max_n=11))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -206,22 +208,25 @@ def test_plan_prints_numbers_and_a_next_step(tmp_path, demo_table):
 def test_work_grows_with_points_and_dimensions():
     config = subsel.SelectConfig(size=0.1)
     one, two, wide, graph = (
-        plan.estimate(n, d, n // 10, config).work for n, d in ((10**9, 128), (2 * 10**9, 128), (10**9, 256), (10**9, 0))
+        plan.estimate(n, d, n // 10, config).work for n, d in ((10**8, 128), (2 * 10**8, 128), (10**8, 256), (10**8, 0))
     )
     assert two.read == 2 * one.read
     assert two.selection == 2 * one.selection
-    assert 2 <= two.neighbors / one.neighbors < 2.2  # cells are in groups
+    assert two.refine == 2 * one.refine
+    assert 2 < two.neighbors / one.neighbors < 2.2  # cells are in groups: comparing with all would make it more
     assert one.neighbors < wide.neighbors < 2.3 * one.neighbors
     assert graph.neighbors == 0
     assert graph.selection == one.selection == wide.selection
-    assert one.total == one.read + one.neighbors + one.selection
-    assert [duration(seconds) for seconds in (0.2, 80, 100, 5000, 1e6)] == [
-        "1 seconds",
-        "80 seconds",
-        "1.7 minutes",
-        "83 minutes",
-        "280 hours",
-    ]
+    assert one.total == one.read + one.neighbors + one.selection + one.refine
+    assert plan.estimate(10**8, 128, 10**7, subsel.SelectConfig(size=0.1, refine=0)).work.refine == 0
+    assert [duration(seconds) for seconds in (0.2, 80, 100, 5000, 1e6)] == ["1 s", "80 s", "1.7 min", "83 min", "280 h"]
+
+
+def test_no_more_cores_are_counted_than_there_are_parts():
+    options = ["plan", "--points", "1000000", "--dimension", "128", "--size", "10%", "--cores"]
+    said = [CliRunner().invoke(main, [*options, cores], env={"COLUMNS": "200"}).output for cores in ("7", "21", "1000")]
+    seven, parts, many = (re.search(r"about (.+) on", output)[1] for output in said)
+    assert seven != parts == many
 
 
 def test_auto_says_why_it_leaves_the_machine(tmp_path, demo_table, monkeypatch, caplog):

@@ -1,9 +1,10 @@
 """Cliques and their dual variables on one part of a graph. Pure functions on arrays; compiled by numba.
 
-Cliques are rows of ``members`` (int32, (c, CLIQUE_POINTS), own points and ghosts, -1 beyond ``size``); the first is the
-one that proposed it. Each has two variables, ``clique_mu`` ((c, 2), of the weights' type), for the inequalities
-s(s-1)/2 >= t s - t(t+1)/2 with the two values of t in ``turn`` (int8, (c, 2), 0 for none), whose sum is at most
-``least``, the weight that the clique takes from each of its edges. What these have left is ``cap``.
+Cliques are rows of ``members`` (int32, (c, CLIQUE_POINTS), own points and ghosts, -1 beyond ``size``); the first is one
+that proposed it: which of several depends on parts, so nothing but who counts a clique may follow from the order. Each
+has two variables, ``clique_mu`` ((c, 2), of the weights' type), for the inequalities s(s-1)/2 >= t s - t(t+1)/2 with
+the two values of t in ``turn`` (int8, (c, 2), 0 for none), whose sum is at most ``least``, the weight that the clique
+takes from each of its edges. What these have left is ``cap``.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def first_proposals(members: Any, n: int) -> Any:
     """Return which rows are the first of their clique: a point proposes once, but its members may propose the same.
 
     Args:
-        members: proposals.
+        members: int32, (c, most): proposals, ascending by the address of who proposes, so that all parts keep the same.
         n: number of points, ghosts included.
 
     Returns:

@@ -140,10 +140,11 @@ def plan_command(
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
     config = api.load_config(options.pop("config"), **options)
     if points is not None and dimension is not None:
-        found = plan.estimate(points, dimension, resolve_size(config.size, points, "--points"), config)
+        found = plan.estimate(points, dimension, resolve_size(config.size, points, "the plan"), config)
     else:
         found = plan.plan_input(input_, config)
     gib, mib = 2**30, 2**20
+    shuffled, graph = found.shuffle_bytes / gib, found.graph_bytes / gib
     where = "fits" if found.fits else "does not fit"
     overhead = found.worker_bytes * executor_cores
     cores = cores or os.cpu_count() or 1
@@ -153,11 +154,11 @@ def plan_command(
         "on one machine": f"{found.local_bytes / gib:,.1f} GiB of memory, {found.available_bytes / gib:.1f} GiB are "
         f"available: {where}",
         "on Spark": f"{found.parts:,} parts of about {found.part_points:,} points",
-        "time on Spark": f"about {duration(found.work.total / cores)} on {cores:,} cores, if they are like those of "
-        "docs/scaling.md",
+        "time on Spark": f"about {duration(found.work.total / min(cores, found.parts))} on {cores:,} cores, besides "
+        "Spark's start and a certificate",
         "work": ", ".join(f"{name} {value:,.2f}" for name, value in hours.items()) + " core-hours",
         "one Python worker": f"{found.worker_bytes / mib:,.0f} MiB while it searches a part",
-        "disk, all executors": f"{found.shuffle_bytes / gib:,.1f} GiB shuffled, {found.graph_bytes / gib:,.1f} graph",
+        "disk, all executors": f"{shuffled:,.1f} GiB shuffled, graph {graph:,.1f} GiB",
         "spark.executor.cores": f"{executor_cores}, one task each (spark.task.cpus 1)",
         "spark.executor.memory": "2g or more: the JVM holds only what is on its way",
         "spark.executor.memoryOverhead": f"{overhead / gib:.1f}g: {executor_cores} Python workers",

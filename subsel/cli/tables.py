@@ -111,8 +111,8 @@ def pairs_table(rows: dict[str, str]) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """Say how long a plan takes: in seconds, minutes or hours, with two digits."""
-    for unit, length in (("hours", 3600), ("minutes", 60)):
+    """Say how long a plan takes: in s, min or h, with two digits."""
+    for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 1.5 * length:
             return f"{float(f'{seconds / length:.2g}'):,g} {unit}"
-    return f"{max(1, round(seconds))} seconds"
+    return f"{max(1, round(seconds))} s"

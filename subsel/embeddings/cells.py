@@ -65,7 +65,8 @@ class Quantizer:
         """
         n_cells = min(n_cells, len(sample))
         if n_cells <= ONE_LEVEL:
-            return cls(_kmeans(sample, n_cells, metric, seed), sample[:0], metric)
+            none = np.empty((0, sample.shape[1]), np.float32)
+            return cls(_kmeans(sample, n_cells, metric, seed), none, metric)
         groups = _kmeans(sample, round(np.sqrt(n_cells)), metric, seed)
         nearest = _knn(sample, groups, 1, metric).ravel()
         ends = np.cumsum(np.bincount(nearest, minlength=len(groups)))

@@ -16,10 +16,12 @@ from subsel.embeddings.metrics import FloatMatrix
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 
-#: Queries of one block: enough for large matrix products, few enough for scores to stay in cache until merged; and
-#: at least so many blocks, for threads to share. Both follow from the data alone, so the graph does.
+#: Points of one block, enough for large matrix products; and at least so many blocks, for threads to share. Both follow
+#: from the data alone, so the graph does.
 _BLOCK_ROWS = 16_384
 _BLOCKS = 32
+#: Queries of one matrix product, so that its scores take little memory where all of a block probe one cell.
+_PRODUCT_ROWS = 4096
 
 Progress = Callable[[float], None]
 
@@ -66,9 +68,10 @@ def search_cells(
             if cell < 0:
                 continue
             first, last = int(bounds[cell]), int(bounds[cell + 1])
-            rows = queries[start:stop]
-            block = scores(X[rows], X[first:last], None if squares is None else squares[rows], metric)
-            kernel.merge_block(block, rows, first, best, score)
+            for at in range(start, stop, _PRODUCT_ROWS):
+                rows = queries[at : min(at + _PRODUCT_ROWS, stop)]
+                block = scores(X[rows], X[first:last], None if squares is None else squares[rows], metric)
+                kernel.merge_block(block, rows, first, best, score)
 
     blocks = range(0, n, step)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
@@ -134,8 +137,8 @@ def estimate_recall(
     queries = np.ascontiguousarray(X[sample])
     squares = np.square(queries).sum(axis=1) if metric == "l2" else None
     exact = np.full((len(sample), k), -np.inf, np.float32)
-    for first in range(0, len(X), _BLOCK_ROWS):
-        rows = X[first : first + _BLOCK_ROWS]
+    for first in range(0, len(X), _PRODUCT_ROWS):
+        rows = X[first : first + _PRODUCT_ROWS]
         block = scores(queries, rows, squares, metric)
         inside = np.flatnonzero((sample >= first) & (sample < first + len(rows)))
         block[inside, sample[inside] - first] = -np.inf  # a point is no neighbour of itself
