@@ -148,7 +148,6 @@ def plan_command(
     where = "fits" if found.fits else "does not fit"
     overhead = found.worker_bytes * executor_cores
     cores = cores or os.cpu_count() or 1
-    hours = {name: seconds / 3600 for name, seconds in asdict(found.work).items()}
     rows = {
         "points": f"{found.n:,} x {found.dimension}, {found.k:,} to select",
         "on one machine": f"{found.local_bytes / gib:,.1f} GiB of memory, {found.available_bytes / gib:.1f} GiB are "
@@ -156,7 +155,7 @@ def plan_command(
         "on Spark": f"{found.parts:,} parts of about {found.part_points:,} points",
         "time on Spark": f"about {duration(found.work.total / min(cores, found.parts))} on {cores:,} cores, besides "
         "Spark's start and a certificate",
-        "work": ", ".join(f"{name} {value:,.2f}" for name, value in hours.items()) + " core-hours",
+        "work of one core": ", ".join(f"{name} {duration(value)}" for name, value in asdict(found.work).items()),
         "one Python worker": f"{found.worker_bytes / mib:,.0f} MiB while it searches a part",
         "disk, all executors": f"{shuffled:,.1f} GiB shuffled, graph {graph:,.1f} GiB",
         "spark.executor.cores": f"{executor_cores}, one task each (spark.task.cpus 1)",
