@@ -1,6 +1,10 @@
 """The whole pipeline on Spark, Parquet to Parquet: seconds per stage, supersteps, shuffled bytes, peak memory.
 
 python -m benchmarks.spark_pipeline [--points 1000000] [--dimension 128] [--master local[2]] [--refine 0]
+    [--local]
+
+Beside the seconds of the stages stands what `subsel plan` says of them (subsel/cost.py). With --local the local engine
+selects from the same files afterwards, in this process.
 
 The driver's heap is 2 GiB. Memory is resident memory, sampled twice a second from /proc: of the JVM, and of the
 largest Python worker.
@@ -16,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,23 +29,31 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 import subsel
-from benchmarks.common import machine
+from benchmarks.common import machine, seconds
+from subsel import cost
 from subsel.demo import demo_points
+from subsel.report import Report
 
 _ROWS_PER_FILE = 250_000
 
 
 class ProcessPeaks(threading.Thread):
-    """Samples resident memory of this process' JVM and Python workers, in MiB."""
+    """Samples resident memory of this process' JVM and Python workers, in MiB; ``workers`` is the largest at a time."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.jvm = self.worker = self.driver = 0.0
+        self.workers: list[float] = []
         self.start()
+
+    def quarters(self) -> list[float]:
+        """Return the peak of the largest worker in each quarter of the time so far."""
+        return [float(piece.max()) for piece in np.array_split(self.workers, 4)]
 
     def run(self) -> None:
         """Sample until the program ends."""
         while True:
+            self.workers.append(0.0)
             for status in Path("/proc").glob("[0-9]*/status"):
                 try:
                     text = status.read_text()
@@ -55,6 +68,7 @@ class ProcessPeaks(threading.Thread):
                     self.jvm = max(self.jvm, mib)
                 elif b"pyspark.daemon" in command:
                     self.worker = max(self.worker, mib)
+                    self.workers[-1] = max(self.workers[-1], mib)
             time.sleep(0.5)
 
 
@@ -89,6 +103,19 @@ def shuffled_gib(spark: SparkSession) -> float:
     return float(sum(executors.apply(i).totalShuffleWrite() for i in range(executors.size())) / 2**30)
 
 
+def show_seconds(report: Report, planned: cost.Work, cores: int) -> float:
+    """Print each stage's seconds beside those that the plan says; return those of all."""
+    said = asdict(planned)
+    for stage, taken in report.seconds.items():
+        beside = f"   planned {said[stage] / cores:8.1f}" if stage in said else ""
+        print(f"seconds, {stage:10s} {taken:8.1f}{beside}")
+    everything = sum(report.seconds.values())
+    after = sum(report.seconds.values()) - sum(report.seconds[stage] for stage in ("read", "neighbors", "refine"))
+    print(f"seconds, selection  {after:8.1f}   planned {planned.selection / cores:8.1f}   (all but the planned above)")
+    print(f"seconds, all        {everything:8.1f}   planned {planned.total / cores:8.1f}")
+    return everything
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=1_000_000)
@@ -97,6 +124,7 @@ def main() -> None:
     parser.add_argument("--master", default="local[2]")
     parser.add_argument("--part-points", type=int)
     parser.add_argument("--refine", type=int, default=0, help="passes of swap refinement")
+    parser.add_argument("--local", action="store_true", help="and the local engine, for comparison")
     arguments = parser.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
     boards = Boards()
@@ -134,16 +162,23 @@ def main() -> None:
         print(f"parts               {report.graph.parts}")
         print(f"recall@10           {report.graph.recall:.3f}")
         print(f"objective           {report.objective.total:,.3f} (top utility {report.objective.top_utility:,.3f})")
-        for stage, seconds in report.seconds.items():
-            print(f"seconds, {stage:10s} {seconds:8.1f}")
-        print(f"seconds, all        {sum(report.seconds.values()):8.1f}")
+        planned = cost.work(
+            arguments.points, arguments.dimension, report.graph.parts, subsel.SelectConfig(refine=arguments.refine)
+        )
+        everything = show_seconds(report, planned, spark.sparkContext.defaultParallelism)
         print(f"bounding            {report.bounding.rounds} rounds")
         print(f"greedy              {report.greedy.supersteps} supersteps")
         print(f"undecided           {' '.join(f'{count:,}' for count in boards.undecided)}")
         print(f"shuffled            {shuffled_gib(spark):8.2f} GiB")
         print(f"peak MiB            JVM {peaks.jvm:,.0f}, largest Python worker {peaks.worker:,.0f}")
         print(f"                    driver program (Python) {peaks.driver:,.0f}")
+        print(f"worker by quarter   {', '.join(f'{mib:,.0f}' for mib in peaks.quarters())} MiB")
         spark.stop()
+        if arguments.local:
+            output = Path(folder) / "local"
+            options = {"size": arguments.size, "refine": arguments.refine, "output": output, "progress": False}
+            taken = seconds(lambda: subsel.select(points, engine="local", **options))
+            print(f"local engine        {taken:8.1f} s, Spark {everything / taken:.2f} x")
 
 
 if __name__ == "__main__":
