@@ -90,7 +90,8 @@ def test_any_variables_are_valid(problem, seed):
     first = part.fixed_point.keys(part.utility, part.code) >> bits
     index_members(part, engine.board)
     of_point = (engine.board.extra["of_point_ptr"], engine.board.extra["of_point"])
-    load, constants = clique_kernel.loads_and_constants(members, turn, clique_mu, *of_point)
+    taken, constants = clique_kernel.loads_and_constants(members, turn, clique_mu, n)
+    load = clique_kernel.point_loads(taken, *of_point)
     value = first - certificate_kernel.edge_loads(part.indptr, mu) - load
     constant = int(constants.sum())
     assert constant == int((clique_mu * (turn.astype(np.int64) * (turn + 1) // 2)).sum())

@@ -22,6 +22,7 @@ from subsel.bounding import certificate_kernel as kernel
 from subsel.bounding import clique_kernel
 from subsel.bounding.cliques import find_cliques, index_members, no_cliques, rows_of
 from subsel.engines.base import Counts, Engine
+from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.greedy.refine import exact_sum
 from subsel.schema import FIRST_MEMBER, Status
@@ -162,7 +163,7 @@ def arm(graph: PartGraph, board: Board, /) -> None:
         "edge_load": kernel.edge_loads(graph.indptr, mu),
         **no_cliques(graph),
     }
-    _value(graph, board)
+    _value(graph, board, *_present(graph, board))
     board.sums = (_twice(graph, board.status >= FIRST_MEMBER), _twice(graph, board.status == Status.INCLUDED), 0, 0)
 
 
@@ -176,7 +177,7 @@ def make_room(graph: PartGraph, board: Board, /) -> None:
     np.minimum(extra["mu"], extra["cap"], out=extra["mu"])
     extra["edge_load"] = kernel.edge_loads(graph.indptr, extra["mu"])
     index_members(graph, board)
-    _value(graph, board)
+    _value(graph, board, *_present(graph, board))
 
 
 def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
@@ -202,8 +203,8 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     pace, step = extra["pace"], _STEP * width / 1024
     rows = (graph.indptr, graph.indices)
     extra["edge_load"] = kernel.move_edges(*rows, extra["cap"], extra["mu"], x, pace, step)
-    clique_kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, pace, step)
-    _value(graph, board)
+    moved = clique_kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, pace, step, graph.n_own)
+    _value(graph, board, *moved)
 
 
 def forget(graph: PartGraph, board: Board, /) -> None:
@@ -212,15 +213,20 @@ def forget(graph: PartGraph, board: Board, /) -> None:
     board.extra = {}
 
 
-def _value(graph: PartGraph, board: Board) -> None:
-    """Set own keys to a_i less the variables of i's edges and cliques."""
-    bits, extra = graph.fixed_point.tie_bits, board.extra
+def _present(graph: PartGraph, board: Board) -> tuple[Int64Array, Int64Array]:
+    """Return what cliques take from each of their points, and add to the bound."""
     members, _, turn, clique_mu = rows_of(board)
-    load, extra["constant"] = clique_kernel.loads_and_constants(
-        members, turn, clique_mu, extra["of_point_ptr"], extra["of_point"]
-    )
+    load, constant = clique_kernel.loads_and_constants(members, turn, clique_mu, graph.n_own)
+    return load, constant
+
+
+def _value(graph: PartGraph, board: Board, load: Int64Array, constant: Int64Array) -> None:
+    """Set own keys to a_i less the variables of i's edges and cliques, given what each clique takes and adds."""
+    bits, extra = graph.fixed_point.tie_bits, board.extra
+    extra["constant"] = constant
+    by_cliques = clique_kernel.point_loads(load, extra["of_point_ptr"], extra["of_point"])
     tie = graph.code[: graph.n_own] & ((1 << bits) - 1)
-    board.key[: graph.n_own] = ((extra["base"] - extra["edge_load"] - load) << bits) | tie
+    board.key[: graph.n_own] = ((extra["base"] - extra["edge_load"] - by_cliques) << bits) | tie
 
 
 def _twice(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:

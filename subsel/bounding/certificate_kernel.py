@@ -97,11 +97,11 @@ def move_edges(indptr: Any, indices: Any, cap: Any, mu: Any, x: Any, pace: Any, 
     """
     load = np.zeros(len(indptr) - 1, np.int64)
     for v in numba.prange(len(load)):
-        total = np.int64(0)
+        total, mine, own_pace = np.int64(0), np.int32(x[v]) - np.int32(1024), pace[v]
         for e in range(indptr[v], indptr[v + 1]):
-            j = indices[e]
-            move = np.int64(np.floor((np.int64(x[v]) + x[j] - 1024) * (step * min(pace[v], pace[j]))))
-            mu[e] = min(max(mu[e] + move, 0), cap[e])
+            j = np.uint32(indices[e])  # a signed index costs a test for negative ones
+            move = np.int64(np.floor((mine + np.int32(x[j])) * (step * min(own_pace, pace[j]))))
+            mu[e] = min(max(np.int64(mu[e]) + move, np.int64(0)), np.int64(cap[e]))
             total += mu[e]
         load[v] = total
     return load

@@ -178,8 +178,13 @@ def _same(a: Any, b: Any) -> bool:
 
 
 @numba.njit(cache=True, parallel=True)
-def edge_places(indptr: Any, indices: Any, members: Any, size: Any) -> Any:
+def edge_places(indptr: Any, indices: Any, members: Any, size: Any, both: bool) -> Any:
     """Return where the edges of cliques stand in the rows of their first ends, own points; -1 for none.
+
+    Args:
+        indptr, indices: the part's rows.
+        members, size: of the cliques.
+        both: both directions of an edge, or only that from the smaller number, which is an own point if either is.
 
     Returns:
         int32, (c, most, most): counted from where the row begins.
@@ -192,14 +197,14 @@ def edge_places(indptr: Any, indices: Any, members: Any, size: Any) -> Any:
             v = members[c, i]
             if v < n_own:
                 for j in range(size[c]):
-                    if i != j:
+                    if i != j and (both or v < members[c, j]):
                         places[c, i, j] = _edge(indptr, indices, v, members[c, j]) - indptr[v]
     return places
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, parallel=True)
 def shares(indptr: Any, members: Any, places: Any, cap: Any) -> Any:
-    """Return the least that an edge of an own point leaves to each clique: int64, (c,).
+    """Return the least that an edge of an own point leaves to each clique: int64, (c,); ``places`` of one direction.
 
     An edge divides what it has left by the number of these cliques that have it; all that do are among them.
     """
@@ -211,7 +216,7 @@ def shares(indptr: Any, members: Any, places: Any, cap: Any) -> Any:
                 if places[c, i, j] >= 0:
                     count[indptr[members[c, i]] + places[c, i, j]] += 1
     least = np.full(len(members), np.iinfo(np.int64).max, np.int64)
-    for c in range(len(members)):
+    for c in numba.prange(len(members)):
         for i in range(most):
             for j in range(most):
                 if places[c, i, j] >= 0:
@@ -264,17 +269,46 @@ def clique_start(turn: Any, least: Any) -> Any:
     return mu
 
 
+@numba.njit(cache=True, inline="always")
+def _load_and_constant(a: Any, b: Any, t: Any, u: Any) -> Any:
+    """Return what variables a and b, of the inequalities t and u, take from each point, and add to the bound."""
+    return a * t + b * u, a * (t * (t + 1) // 2) + b * (u * (u + 1) // 2)
+
+
 @numba.njit(cache=True, parallel=True)
-def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any, step: float) -> None:
+def loads_and_constants(members: Any, turn: Any, mu: Any, n_own: int) -> Any:
+    """Return what each clique's variables take from each of its points, and what they add to the bound.
+
+    Returns:
+        int64, (c,) each; the second is 0 where the clique's first member, who counts it, is a ghost.
+    """
+    load, constant = np.empty(len(mu), np.int64), np.zeros(len(mu), np.int64)
+    for c in numba.prange(len(mu)):
+        added = _load_and_constant(np.int64(mu[c, 0]), np.int64(mu[c, 1]), np.int64(turn[c, 0]), np.int64(turn[c, 1]))
+        load[c] = added[0]
+        if members[c, 0] < n_own:
+            constant[c] = added[1]
+    return load, constant
+
+
+@numba.njit(cache=True, parallel=True)
+def move_cliques(
+    members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any, step: float, n_own: int
+) -> Any:
     """Move the cliques' variables by the smoothed t s - t(t+1)/2, then back to where their sum is allowed.
 
     ``x``, ``pace`` and ``step`` as in `subsel.bounding.certificate_kernel.move_edges`; ``mu`` is changed in place.
+
+    Returns:
+        as `loads_and_constants`.
     """
+    load, constant = np.empty(len(mu), np.int64), np.zeros(len(mu), np.int64)
     for c in numba.prange(len(size)):
-        s, slowest = np.int64(0), pace[members[c, 0]]
+        s, slowest = np.int64(0), pace[np.uint32(members[c, 0])]
         for i in range(size[c]):
-            s += x[members[c, i]]
-            slowest = min(slowest, pace[members[c, i]])
+            v = np.uint32(members[c, i])
+            s += x[v]
+            slowest = min(slowest, pace[v])
         t, u = np.int64(turn[c, 0]), np.int64(turn[c, 1])
         a, b, most = np.int64(mu[c, 0]), np.int64(mu[c, 1]), np.int64(least[c])
         if t:  # the slope is (t s - t(t+1)/2) / t
@@ -291,31 +325,43 @@ def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any
                 a -= over // 2
                 b = most - a
         mu[c, 0], mu[c, 1] = a, b
+        added = _load_and_constant(a, b, t, u)
+        load[c] = added[0]
+        if members[c, 0] < n_own:
+            constant[c] = added[1]
+    return load, constant
 
 
 @numba.njit(cache=True, parallel=True)
-def loads_and_constants(members: Any, turn: Any, mu: Any, of_point_ptr: Any, of_point: Any) -> Any:
-    """Return what its cliques' variables take from each own point, and each clique's share of the bound.
+def point_loads(load: Any, of_point_ptr: Any, of_point: Any) -> Any:
+    """Return what its cliques take from each own point: int64, (n_own,).
 
     Args:
-        members, turn, mu: of the cliques.
+        load: int64, (c,): what each takes from each of its points.
         of_point_ptr, of_point: int64, (n_own+1,), and int32: the cliques of each own point.
-
-    Returns:
-        int64, (n_own,); and int64, (c,): 0 where the clique's first member, who counts it, is a ghost.
     """
-    n_own = len(of_point_ptr) - 1
-    load = np.empty(len(mu), np.int64)
-    constant = np.zeros(len(mu), np.int64)
-    for c in numba.prange(len(mu)):
-        s, t = np.int64(turn[c, 0]), np.int64(turn[c, 1])
-        load[c] = mu[c, 0] * s + mu[c, 1] * t
-        if members[c, 0] < n_own:
-            constant[c] = mu[c, 0] * (s * (s + 1) // 2) + mu[c, 1] * (t * (t + 1) // 2)
-    out = np.zeros(n_own, np.int64)
-    for v in numba.prange(n_own):
+    out = np.zeros(len(of_point_ptr) - 1, np.int64)
+    for v in numba.prange(len(out)):
         total = np.int64(0)
         for at in range(of_point_ptr[v], of_point_ptr[v + 1]):
-            total += load[of_point[at]]
+            total += load[np.uint32(of_point[at])]
         out[v] = total
-    return out, constant
+    return out
+
+
+@numba.njit(cache=True)
+def cliques_of_points(members: Any, n_own: int) -> Any:
+    """Return the cliques of each own point, ascending: int64, (n_own+1,), and int32."""
+    ptr = np.zeros(n_own + 1, np.int64)
+    for row in members:
+        for v in row:
+            if 0 <= v < n_own:
+                ptr[v + 1] += 1
+    ptr = np.cumsum(ptr)
+    out, fill = np.empty(ptr[-1], np.int32), ptr[:-1].copy()
+    for c, row in enumerate(members):
+        for v in row:
+            if 0 <= v < n_own:
+                out[fill[v]] = c
+                fill[v] += 1
+    return ptr, out

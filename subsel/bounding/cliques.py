@@ -66,11 +66,8 @@ def no_cliques(graph: PartGraph) -> dict[str, npt.NDArray[Any]]:
 
 def index_members(graph: PartGraph, board: Board) -> None:
     """Note each own point's cliques, as rows."""
-    flat = board.extra["members"]
-    places = np.flatnonzero((flat >= 0) & (flat < graph.n_own))
-    places = places[np.argsort(flat[places], kind="stable")]
-    board.extra["of_point"] = (places // CLIQUE_POINTS).astype(np.int32)
-    np.cumsum(np.bincount(flat[places], minlength=graph.n_own), out=board.extra["of_point_ptr"][1:])
+    members, *_ = rows_of(board)
+    board.extra["of_point_ptr"], board.extra["of_point"] = kernel.cliques_of_points(members, graph.n_own)
 
 
 def rows_of(board: Board) -> tuple[Any, Any, Any, Any]:
@@ -98,7 +95,7 @@ def settle(graph: PartGraph, board: Board, /) -> None:
         np.minimum.at(least, np.searchsorted(extra["asking_root"], inbox["root"]), inbox["least"])
     members, least = members[least > 0], least[least > 0].astype(graph.weight.dtype)
     size = np.count_nonzero(members >= 0, axis=1).astype(np.int8)
-    places = kernel.edge_places(graph.indptr, graph.indices, members, size)
+    places = kernel.edge_places(graph.indptr, graph.indices, members, size, True)
     kernel.take_capacity(graph.indptr, members, places, extra["cap"], least)
     turn = kernel.clique_turns(members, size, board.status)
     added = {"members": members, "size": size, "least": least, "turn": turn}
@@ -136,7 +133,7 @@ def share(graph: PartGraph, board: Board, /) -> None:
     first = kernel.first_proposals(asking, len(graph.code))
     address, asking = address[first], asking[first]
     size = np.count_nonzero(asking >= 0, axis=1)
-    places = kernel.edge_places(graph.indptr, graph.indices, asking, size)
+    places = kernel.edge_places(graph.indptr, graph.indices, asking, size, False)
     least = kernel.shares(graph.indptr, asking, places, board.extra["cap"])
     board.extra |= {"asking": asking.reshape(-1), "asking_root": address[:, 0].copy(), "asking_least": least}
     home = address >> SLOT_BITS  # -1 stays -1
@@ -176,7 +173,8 @@ def _known(
     graph: PartGraph, board: Board, picks: npt.NDArray[np.bool_], row: Int64Array
 ) -> tuple[Int64Array, npt.NDArray[np.int32], Int64Array]:
     """Return the picked edges of own points and ghosts as rows, as far as both ends are known here."""
-    rows, others, room = row[picks], graph.indices[picks], board.extra["cap"][picks].astype(np.int64)
+    picked = np.flatnonzero(picks)
+    rows, others, room = row[picked], graph.indices[picked], board.extra["cap"][picked].astype(np.int64)
     if board.inbox:
         away, other = graph.local(board.inbox["vid"]), graph.local(board.inbox["other"])
         order = np.lexsort((other, away))
