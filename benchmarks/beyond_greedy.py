@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,18 @@ def inputs(kind: str, n: int) -> tuple[pa.Table | None, NeighborGraph | None, np
     X = rng.standard_normal((clusters, 16))[rng.integers(0, clusters, n)] + 0.3 * rng.standard_normal((n, 16))
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(X.astype(np.float32).reshape(-1)), 16)
     return pa.table({"id": np.arange(n), "embedding": embedding, "utility": rng.random(n)}), None, None
+
+
+def problems(kind: str, n: int) -> Iterator[tuple[Problem, LocalStages]]:
+    """Yield the problem of each alpha on a kind of graph, which is made once."""
+    data, graph, utility = inputs(kind, n)
+    for alpha in ALPHAS:
+        stages = LocalStages(data, graph, utility, SelectConfig(alpha=alpha))
+        stages.read(lambda what, share: None)
+        stages.neighbors(lambda what, share: None)
+        stages.engine(1)
+        graph = stages.graph
+        yield Problem(graph, stages.part), stages
 
 
 def timed(work, *arguments, **options):  # type: ignore[no-untyped-def]
@@ -78,14 +91,7 @@ def main() -> None:
     print(f"{n:,} points; greedy 100, partitioned 32 x 1 round 0; up to 8 passes, {arguments.iterations} iterations\n")
     print("graph     alpha  share  refined  reverse  rev+ref     gained   passes  refine s  certified  edges  seconds")
     for kind in arguments.graphs:
-        data, graph, utility = inputs(kind, n)
-        for alpha in ALPHAS:
-            stages = LocalStages(data, graph, utility, SelectConfig(alpha=alpha))
-            stages.read(lambda what, share: None)
-            stages.neighbors(lambda what, share: None)
-            stages.engine(1)
-            graph = stages.graph
-            problem = Problem(graph, stages.part)
+        for problem, stages in problems(kind, n):
             for share in arguments.shares:
                 row(kind, problem, stages, share, arguments.iterations)
 

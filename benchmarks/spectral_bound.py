@@ -19,13 +19,11 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import eigsh
 
-from benchmarks.beyond_greedy import ALPHAS, certified, inputs
+from benchmarks.beyond_greedy import certified, problems
 from benchmarks.common import machine
-from benchmarks.paper_tables import Problem, selected
-from subsel import SelectConfig
+from benchmarks.paper_tables import selected
 from subsel.greedy.refine import refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction
-from subsel.local_stages import LocalStages
 
 #: Powers of the weighted degrees.
 POWERS = (0.5, 0.75, 1.0)
@@ -70,14 +68,8 @@ def main() -> None:
     print("be by a spectral bound whose least eigenvalue were proved\n")
     print("graph     alpha  share  cliques  spectral")
     for kind in ("mixture", "clusters", "ring"):
-        data, graph, utility = inputs(kind, n)
-        for alpha in ALPHAS:
-            stages = LocalStages(data, graph, utility, SelectConfig(alpha=alpha))
-            stages.read(lambda what, share: None)
-            stages.neighbors(lambda what, share: None)
-            stages.engine(1)
-            graph, part = stages.graph, stages.part
-            scale = part.fixed_point
+        for problem, stages in problems(kind, n):
+            part, scale = problem.part, problem.part.fixed_point
             unit = 2.0**-scale.fraction_bits
             W = sp.csr_matrix((part.weight * unit, part.indices, part.indptr), shape=(n, n))
             a = (scale.keys(part.utility, part.code) >> scale.tie_bits) * unit
@@ -89,7 +81,6 @@ def main() -> None:
                 diagonals.append(-1.001 * least * degrees**power)
             for share in arguments.shares:
                 k = round(share * n)
-                problem = Problem(graph, part)
                 engine = problem.engine()
                 directed_greedy(engine, k, resolve_direction("auto", k, n))
                 refine(engine, 8)
@@ -97,7 +88,7 @@ def main() -> None:
                 by_cliques = certified(problem, engine, 100, score, random)
                 upper = min(spectral_bound(a, W, D, k, arguments.iterations) for D in diagonals)
                 spectral = (score - random) / (upper - random)
-                print(f"{kind:8s}  {alpha:5.1f}  {share:5.0%}  {by_cliques:7.3f}  {spectral:8.3f}", flush=True)
+                print(f"{kind:8s}  {scale.alpha:5.1f}  {share:5.0%}  {by_cliques:7.3f}  {spectral:8.3f}", flush=True)
 
 
 if __name__ == "__main__":
