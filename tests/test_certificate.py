@@ -90,10 +90,11 @@ def test_any_variables_are_valid(problem, seed):
     first = part.fixed_point.keys(part.utility, part.code) >> bits
     index_members(part, engine.board)
     of_point = (engine.board.extra["of_point_ptr"], engine.board.extra["of_point"])
-    taken, constants = clique_kernel.loads_and_constants(members, turn, clique_mu, n)
-    load = clique_kernel.point_loads(taken, *of_point)
-    value = first - certificate_kernel.edge_loads(part.indptr, mu) - load
-    constant = int(constants.sum())
+    edge_load, load = certificate_kernel.edge_loads(part.indptr, mu), clique_kernel.clique_loads(turn, clique_mu)
+    key = np.empty(n, np.int64)
+    clique_kernel.set_keys(first, edge_load, load, *of_point, part.code, bits, key)
+    value = key >> bits
+    constant = int(clique_kernel.clique_constants(members, turn, clique_mu, n).sum())
     assert constant == int((clique_mu * (turn.astype(np.int64) * (turn + 1) // 2)).sum())
     found = int(mu.sum()) // 2 + constant + int(np.sort(value)[::-1][:k].sum())
     assert found >= optimum(part, k)
@@ -120,11 +121,12 @@ def test_cliques_are_cliques_and_share_their_edges(rng):
     assert (left >= 0).all()
 
 
-def slow_clique(v, near, known, left, largest):
+def slow_clique(v, picks, left, largest):
+    near = picks[v]
     for begin, first in enumerate(near):
         clique, low = [v, first], left[v, first]
         for u in near[begin + 1 :]:
-            if len(clique) < largest and all(frozenset((u, member)) in known for member in clique[1:]):
+            if len(clique) < largest and all(u in picks[member] for member in clique):
                 lightest = min([low, *(left[u, member] for member in clique)])
                 if 2 * lightest >= low:
                     clique, low = [*clique, u], lightest
@@ -146,8 +148,7 @@ def slow_cliques(part, rounds=4, most=16, largest=5):
         for v in range(n):
             near = [j for a, j in left if a == v and left[v, j] > 0 and weight[v, j] <= 5 * left[v, j]]
             picks[v] = sorted(near, key=lambda j: (left[v, j], part.code[j]), reverse=True)[:most]
-        known = {frozenset((v, j)) for v in picks for j in picks[v]}
-        grown = (slow_clique(v, picks[v], known, left, largest) for v in range(n))
+        grown = (slow_clique(v, picks, left, largest) for v in range(n))
         asking = {frozenset(clique) for clique in grown if clique}  # however many of its members propose it
         wanted = {}
         for clique in asking:

@@ -22,7 +22,6 @@ from subsel.bounding import certificate_kernel as kernel
 from subsel.bounding import clique_kernel
 from subsel.bounding.cliques import find_cliques, index_members, no_cliques, rows_of
 from subsel.engines.base import Counts, Engine
-from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.greedy.refine import exact_sum
 from subsel.schema import FIRST_MEMBER, Status
@@ -163,7 +162,7 @@ def arm(graph: PartGraph, board: Board, /) -> None:
         "edge_load": kernel.edge_loads(graph.indptr, mu),
         **no_cliques(graph),
     }
-    _value(graph, board, *_present(graph, board))
+    _set_keys(graph, board)
     board.sums = (_twice(graph, board.status >= FIRST_MEMBER), _twice(graph, board.status == Status.INCLUDED), 0, 0)
 
 
@@ -177,7 +176,7 @@ def make_room(graph: PartGraph, board: Board, /) -> None:
     np.minimum(extra["mu"], extra["cap"], out=extra["mu"])
     extra["edge_load"] = kernel.edge_loads(graph.indptr, extra["mu"])
     index_members(graph, board)
-    _value(graph, board, *_present(graph, board))
+    _set_keys(graph, board)
 
 
 def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
@@ -190,21 +189,21 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
         width: of the smoothing, in units of gains; 0 only measures.
     """
     board.news = np.empty(0, np.int32)
-    own, bits = slice(0, graph.n_own), graph.fixed_point.tie_bits
-    extra, level = board.extra, threshold >> bits
-    value, status = board.key[own] >> bits, board.status[own]
-    over = ((status == Status.SELECTED) | (status == Status.DISCARDED)) & (value > level)
+    extra, bits = board.extra, graph.fixed_point.tie_bits
+    level = threshold >> bits
     members, size, turn, clique_mu = rows_of(board)
+    above = kernel.above(board.key, board.status, bits, level, graph.n_own)
+    constant = clique_kernel.clique_constants(members, turn, clique_mu, graph.n_own)
     # Every edge's variable is in the load of both its ends.
-    board.sums = (exact_sum(value[over] - level), exact_sum(extra["edge_load"]), exact_sum(extra["constant"]), 0)
+    board.sums = (exact_sum(above), exact_sum(extra["edge_load"]), exact_sum(constant), 0)
     if width == 0:
         return
     x = kernel.degrees_of_membership(board.key, board.status, bits, level, width)
-    pace, step = extra["pace"], _STEP * width / 1024
+    step = _STEP * width / 1024
     rows = (graph.indptr, graph.indices)
-    extra["edge_load"] = kernel.move_edges(*rows, extra["cap"], extra["mu"], x, pace, step)
-    moved = clique_kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, pace, step, graph.n_own)
-    _value(graph, board, *moved)
+    extra["edge_load"] = kernel.move_edges(*rows, extra["cap"], extra["mu"], x, extra["pace"], step)
+    clique_kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, extra["clique_pace"], step)
+    _set_keys(graph, board)
 
 
 def forget(graph: PartGraph, board: Board, /) -> None:
@@ -213,20 +212,14 @@ def forget(graph: PartGraph, board: Board, /) -> None:
     board.extra = {}
 
 
-def _present(graph: PartGraph, board: Board) -> tuple[Int64Array, Int64Array]:
-    """Return what cliques take from each of their points, and add to the bound."""
-    members, _, turn, clique_mu = rows_of(board)
-    load, constant = clique_kernel.loads_and_constants(members, turn, clique_mu, graph.n_own)
-    return load, constant
-
-
-def _value(graph: PartGraph, board: Board, load: Int64Array, constant: Int64Array) -> None:
-    """Set own keys to a_i less the variables of i's edges and cliques, given what each clique takes and adds."""
-    bits, extra = graph.fixed_point.tie_bits, board.extra
-    extra["constant"] = constant
-    by_cliques = clique_kernel.point_loads(load, extra["of_point_ptr"], extra["of_point"])
-    tie = graph.code[: graph.n_own] & ((1 << bits) - 1)
-    board.key[: graph.n_own] = ((extra["base"] - extra["edge_load"] - by_cliques) << bits) | tie
+def _set_keys(graph: PartGraph, board: Board) -> None:
+    """Set own keys to a_i less the variables of i's edges and cliques."""
+    extra = board.extra
+    _, _, turn, clique_mu = rows_of(board)
+    load = clique_kernel.clique_loads(turn, clique_mu)
+    of_point = (extra["of_point_ptr"], extra["of_point"])
+    bits = graph.fixed_point.tie_bits
+    clique_kernel.set_keys(extra["base"], extra["edge_load"], load, *of_point, graph.code, bits, board.key)
 
 
 def _twice(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:

@@ -82,6 +82,16 @@ def degrees_of_membership(key: Any, status: Any, tie_bits: int, level: int, widt
 
 
 @numba.njit(cache=True, parallel=True)
+def above(key: Any, status: Any, tie_bits: int, level: int, n_own: int) -> Any:
+    """Return how far each own free point is above the threshold ``level``: int64, (n_own,), 0 below it."""
+    out = np.zeros(n_own, np.int64)
+    for v in numba.prange(n_own):
+        if _is_free(status[v]):
+            out[v] = max((key[v] >> tie_bits) - level, 0)
+    return out
+
+
+@numba.njit(cache=True, parallel=True)
 def move_edges(indptr: Any, indices: Any, cap: Any, mu: Any, x: Any, pace: Any, step: float) -> Any:
     """Move every half-edge's variable by the smoothed x_i + x_j - 1, by the same for both of its directions.
 

@@ -73,7 +73,7 @@ def _before(room: Any, code: Any, indices: Any, a: int, b: int) -> Any:
 def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest: int, most: int) -> Any:
     """Return a clique of 3 to ``largest`` points for each own point, grown greedily from its edge with most left.
 
-    A next edge is tried where that one is in no triangle. Two points are neighbours if either has picked the other.
+    A point joins if all that are in have picked its edge. A next edge is tried where that one is in no triangle.
 
     Args:
         indptr, indices, room: picked edges of own points and ghosts, ascending in each row, and what they have left.
@@ -89,58 +89,55 @@ def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest
     chunks = min(_CHUNKS, n_own)
     for chunk in numba.prange(chunks):
         place = np.full(len(indptr) - 1, -1, np.int8)
-        between = np.empty((most, most), np.int64)
         order = np.empty(most, np.int64)
+        picked_by = np.empty(most, np.int64)
+        least = np.empty(most, np.int64)
         inside = np.empty(largest, np.int64)
         for v in range(chunk * n_own // chunks, (chunk + 1) * n_own // chunks):
             lo, m = indptr[v], indptr[v + 1] - indptr[v]
             if m < 2:
                 continue
-            _rooms_between(indptr, indices, room, lo, m, place, between)
             for i in range(m):  # insertion sort of a few
                 at = i
                 while at > 0 and _before(room, code, indices, lo + i, lo + order[at - 1]):
                     order[at] = order[at - 1]
                     at -= 1
                 order[at] = i
+                place[indices[lo + i]] = i
             for begin in range(m - 1):
+                picked_by[:m] = 1  # by v
+                least[:m] = room[lo : lo + m]
                 inside[0] = order[begin]
                 others, low = 1, room[lo + inside[0]]  # members beside v
+                _note_picks(indptr, indices, room, indices[lo + inside[0]], 1, place, picked_by, least)
                 for u in order[begin + 1 : m]:
-                    lightest = min(low, room[lo + u])
-                    for i in range(others):
-                        lightest = min(lightest, between[u, inside[i]])
-                    if lightest > 0 and 2 * lightest >= low:  # one light edge would waste the others' weight
+                    if picked_by[u] > others and 2 * least[u] >= low:  # one light edge would waste the others' weight
                         inside[others] = u
                         others += 1
-                        low = lightest
+                        low = least[u]
                         if others == largest - 1:
                             break
+                        _note_picks(indptr, indices, room, indices[lo + u], others, place, picked_by, least)
                 if others >= 2:
                     found[v, 0] = v
                     for i in range(others):
                         found[v, i + 1] = indices[lo + inside[i]]
                     break
+            for i in range(m):
+                place[indices[lo + i]] = -1
     return found
 
 
 @numba.njit(cache=True, inline="always")
-def _rooms_between(indptr: Any, indices: Any, room: Any, lo: int, m: int, place: Any, between: Any) -> None:
-    """Set what the edges between the points of a row, m from ``lo`` on, have left: 0 where there is none.
-
-    ``place`` (int8, of every point) is -1 before and after.
-    """
-    between[:m, :m] = 0
-    for b in range(m):
-        place[indices[lo + b]] = b
-    for a in range(m):
-        point = indices[lo + a]
-        for e in range(indptr[point], indptr[point + 1]):
-            b = place[indices[e]]
-            if b >= 0:
-                between[a, b] = between[b, a] = room[e]
-    for b in range(m):
-        place[indices[lo + b]] = -1
+def _note_picks(
+    indptr: Any, indices: Any, room: Any, member: int, before: int, place: Any, picked_by: Any, least: Any
+) -> None:
+    """Count a new member's picks, where all ``before`` it picked the same, and what the lightest edge has left."""
+    for e in range(indptr[member], indptr[member + 1]):
+        b = place[indices[e]]
+        if b >= 0 and picked_by[b] == before:
+            picked_by[b] += 1
+            least[b] = min(least[b], room[e])
 
 
 @numba.njit(cache=True, parallel=True)
@@ -269,52 +266,34 @@ def clique_start(turn: Any, least: Any) -> Any:
     return mu
 
 
-@numba.njit(cache=True, inline="always")
-def _load_and_constant(a: Any, b: Any, t: Any, u: Any) -> Any:
-    """Return what variables a and b, of the inequalities t and u, take from each point, and add to the bound."""
-    return a * t + b * u, a * (t * (t + 1) // 2) + b * (u * (u + 1) // 2)
+@numba.njit(cache=True)
+def clique_paces(members: Any, size: Any, pace: Any) -> Any:
+    """Return the slowest pace of each clique's points: float32, (c,)."""
+    out = np.empty(len(size), np.float32)
+    for c in range(len(size)):
+        out[c] = pace[members[c, 0]]
+        for i in range(1, size[c]):
+            out[c] = min(out[c], pace[members[c, i]])
+    return out
 
 
 @numba.njit(cache=True, parallel=True)
-def loads_and_constants(members: Any, turn: Any, mu: Any, n_own: int) -> Any:
-    """Return what each clique's variables take from each of its points, and what they add to the bound.
-
-    Returns:
-        int64, (c,) each; the second is 0 where the clique's first member, who counts it, is a ghost.
-    """
-    load, constant = np.empty(len(mu), np.int64), np.zeros(len(mu), np.int64)
-    for c in numba.prange(len(mu)):
-        added = _load_and_constant(np.int64(mu[c, 0]), np.int64(mu[c, 1]), np.int64(turn[c, 0]), np.int64(turn[c, 1]))
-        load[c] = added[0]
-        if members[c, 0] < n_own:
-            constant[c] = added[1]
-    return load, constant
-
-
-@numba.njit(cache=True, parallel=True)
-def move_cliques(
-    members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any, step: float, n_own: int
-) -> Any:
+def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any, step: float) -> None:
     """Move the cliques' variables by the smoothed t s - t(t+1)/2, then back to where their sum is allowed.
 
-    ``x``, ``pace`` and ``step`` as in `subsel.bounding.certificate_kernel.move_edges`; ``mu`` is changed in place.
-
-    Returns:
-        as `loads_and_constants`.
+    ``x`` and ``step`` as in `subsel.bounding.certificate_kernel.move_edges`; ``pace``: `clique_paces`; ``mu`` is
+    changed in place.
     """
-    load, constant = np.empty(len(mu), np.int64), np.zeros(len(mu), np.int64)
     for c in numba.prange(len(size)):
-        s, slowest = np.int64(0), pace[np.uint32(members[c, 0])]
+        s = np.int64(0)
         for i in range(size[c]):
-            v = np.uint32(members[c, i])
-            s += x[v]
-            slowest = min(slowest, pace[v])
+            s += x[np.uint32(members[c, i])]
         t, u = np.int64(turn[c, 0]), np.int64(turn[c, 1])
         a, b, most = np.int64(mu[c, 0]), np.int64(mu[c, 1]), np.int64(least[c])
         if t:  # the slope is (t s - t(t+1)/2) / t
-            a = max(np.int64(0), a + np.int64(np.floor((s - 512 * (t + 1)) * (step * slowest))))
+            a = max(np.int64(0), a + np.int64(np.floor((s - 512 * (t + 1)) * (step * pace[c]))))
         if u:
-            b = max(np.int64(0), b + np.int64(np.floor((s - 512 * (u + 1)) * (step * slowest))))
+            b = max(np.int64(0), b + np.int64(np.floor((s - 512 * (u + 1)) * (step * pace[c]))))
         over = a + b - most
         if over > 0:
             if t == 0 or b - (over - over // 2) > most:
@@ -325,28 +304,49 @@ def move_cliques(
                 a -= over // 2
                 b = most - a
         mu[c, 0], mu[c, 1] = a, b
-        added = _load_and_constant(a, b, t, u)
-        load[c] = added[0]
-        if members[c, 0] < n_own:
-            constant[c] = added[1]
-    return load, constant
 
 
 @numba.njit(cache=True, parallel=True)
-def point_loads(load: Any, of_point_ptr: Any, of_point: Any) -> Any:
-    """Return what its cliques take from each own point: int64, (n_own,).
+def clique_loads(turn: Any, mu: Any) -> Any:
+    """Return what each clique's variables take from each of its points: int64, (c,)."""
+    load = np.empty(len(mu), np.int64)
+    for c in numba.prange(len(mu)):
+        load[c] = np.int64(mu[c, 0]) * turn[c, 0] + np.int64(mu[c, 1]) * turn[c, 1]
+    return load
+
+
+@numba.njit(cache=True, parallel=True)
+def clique_constants(members: Any, turn: Any, mu: Any, n_own: int) -> Any:
+    """Return what each clique's variables add to the bound: int64, (c,).
+
+    0 where the clique's first member, whose part counts it, is a ghost.
+    """
+    constant = np.zeros(len(mu), np.int64)
+    for c in numba.prange(len(mu)):
+        if members[c, 0] < n_own:
+            t, u = np.int64(turn[c, 0]), np.int64(turn[c, 1])
+            constant[c] = mu[c, 0] * (t * (t + 1) // 2) + mu[c, 1] * (u * (u + 1) // 2)
+    return constant
+
+
+@numba.njit(cache=True, parallel=True)
+def set_keys(
+    base: Any, edge_load: Any, load: Any, of_point_ptr: Any, of_point: Any, code: Any, bits: int, key: Any
+) -> None:
+    """Set own points' keys to what they add, less what the variables of their edges and cliques take.
 
     Args:
-        load: int64, (c,): what each takes from each of its points.
+        base, edge_load: int64, (n_own,).
+        load: `clique_loads`.
         of_point_ptr, of_point: int64, (n_own+1,), and int32: the cliques of each own point.
+        code: of own points and ghosts; its last ``bits`` are the tie of a key.
+        key: changed in place.
     """
-    out = np.zeros(len(of_point_ptr) - 1, np.int64)
-    for v in numba.prange(len(out)):
-        total = np.int64(0)
+    for v in numba.prange(len(base)):
+        value = base[v] - edge_load[v]
         for at in range(of_point_ptr[v], of_point_ptr[v + 1]):
-            total += load[np.uint32(of_point[at])]
-        out[v] = total
-    return out
+            value -= load[np.uint32(of_point[at])]
+        key[v] = (value << bits) | (code[v] & ((1 << bits) - 1))
 
 
 @numba.njit(cache=True)

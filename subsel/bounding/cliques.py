@@ -27,7 +27,7 @@ CLIQUE_POINTS = 5
 #: Every point proposes one clique a round.
 ROUNDS = 4
 #: Edges of a point that are looked at for cliques: those with most left.
-_EDGES = 16
+_EDGES = 24
 #: The columns that a clique's members travel in.
 _MEMBERS = tuple(f"member_{i}" for i in range(CLIQUE_POINTS))
 #: Arrays that a board holds of cliques, flat, and their width in rows.
@@ -57,6 +57,7 @@ def no_cliques(graph: PartGraph) -> dict[str, npt.NDArray[Any]]:
     """Return what a board's ``extra`` holds before any are found."""
     return {
         **{name: np.empty(0, graph.weight.dtype) for name in ("least", "clique_mu")},
+        "clique_pace": np.empty(0, np.float32),
         **{name: np.empty(0, np.int64) for name in ("asking_root", "asking_least")},
         **{name: np.empty(0, np.int32) for name in ("members", "asking", "of_point")},
         **{name: np.empty(0, np.int8) for name in ("size", "turn")},
@@ -99,7 +100,8 @@ def settle(graph: PartGraph, board: Board, /) -> None:
     kernel.take_capacity(graph.indptr, members, places, extra["cap"], least)
     turn = kernel.clique_turns(members, size, board.status)
     added = {"members": members, "size": size, "least": least, "turn": turn}
-    added["clique_mu"] = kernel.clique_start(turn, least)
+    added |= {"clique_mu": kernel.clique_start(turn, least)}
+    added |= {"clique_pace": kernel.clique_paces(members, size, extra["pace"])}
     for name, rows in added.items():
         extra[name] = np.concatenate([extra[name], rows.reshape(-1)])
     extra |= {name: extra[name][:0].copy() for name in ("asking", "asking_root", "asking_least")}
