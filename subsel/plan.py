@@ -31,7 +31,10 @@ FOUND_BYTES = 16
 LIST_BYTES = 120
 #: What a Python worker holds before it works: interpreter, numpy, pyarrow, faiss, compiled kernels.
 WORKER_BYTES = 450 << 20
+#: Vectors of a part, in bytes; and so many points at the least, while their vectors take no more than twice that:
+#: supersteps cost more for many small parts.
 PART_BYTES = 24 << 20
+PART_POINTS = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,11 @@ class Plan:
 
 
 def part_points(dimension: int, config: SelectConfig) -> int:
-    """Return how many points a part has on Spark: as configured, or so many that their vectors take 24 MiB."""
+    """Return how many points a part has on Spark: as configured, or so many that their vectors take 24 to 48 MiB."""
     if config.part_points is not None:
         return config.part_points
-    return min(max(PART_BYTES // (4 * max(dimension, 1)), 10_000), 200_000)
+    points = PART_BYTES // (4 * max(dimension, 1))
+    return min(max(points, min(2 * points, PART_POINTS), 10_000), 200_000)
 
 
 def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:

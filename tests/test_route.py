@@ -7,12 +7,13 @@ import pickle
 import numpy as np
 import pytest
 
+from subsel import SelectConfig
 from subsel.demo import demo_points
 from subsel.embeddings import cells
 from subsel.embeddings.metrics import Preparation
 from subsel.parts.route import PartMap
 
-N, PART_POINTS, VISITS = 6000, 500, 4
+N, PART_POINTS, VISITS = 6000, 500, 6
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def rows():
 def test_every_point_has_a_home_and_parts_are_of_about_the_wanted_size(rows, monkeypatch, one_level, probed):
     monkeypatch.setattr(cells, "ONE_LEVEL", one_level)
     monkeypatch.setattr(cells, "GROUPS_PROBED", probed)
-    part_map = PartMap.plan(rows, N, PART_POINTS, "cosine", 0)
+    part_map = PartMap.plan(rows, N, PART_POINTS, SelectConfig())
     assert (len(part_map.quantizer.groups) > 0) == (one_level == 8)
     code = np.random.default_rng(3).integers(-(2**63), 2**63 - 1, N)
     to = part_map.destinations(rows, code, VISITS)

@@ -68,7 +68,7 @@ class Quantizer:
             none = np.empty((0, sample.shape[1]), np.float32)
             return cls(_kmeans(sample, n_cells, metric, seed), none, metric)
         groups = _kmeans(sample, round(np.sqrt(n_cells)), metric, seed)
-        nearest = _knn(sample, groups, 1, metric).ravel()
+        nearest = _knn(sample, groups, 1, metric)[1].ravel()
         ends = np.cumsum(np.bincount(nearest, minlength=len(groups)))
         # Each group's cells by its share of the sample, so that they add up.
         shares = np.diff(np.rint(ends * (n_cells / len(sample))).astype(np.int64), prepend=0)
@@ -78,13 +78,22 @@ class Quantizer:
 
     def nearest(self, X: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
         """Return each point's nearest cells, nearest first: int64, (b, count), -1 where fewer than that were met."""
+        return self.nearest_and_lag(X, count)[0]
+
+    def nearest_and_lag(self, X: FloatMatrix, count: int) -> tuple[npt.NDArray[np.int64], FloatMatrix]:
+        """Return each point's nearest cells as `nearest` does, and how far their scores are below the first's.
+
+        The second is float32, (b, count): 0 and rising, inf where there is no cell.
+        """
         if len(self.groups) == 0:
-            return _knn(X, self.centroids, count, self.metric)
-        found = np.asarray(self._index.search(X, count)[1], np.int64)
-        lost = found[:, 0] < 0  # all groups that it looked into are without cells
-        if lost.any():
-            found[lost] = _knn(X[lost], self.centroids, count, self.metric)
-        return found
+            score, found = _knn(X, self.centroids, count, self.metric)
+        else:
+            score, found = self._index.search(X, count)
+            lost = found[:, 0] < 0  # all groups that it looked into are without cells
+            if lost.any():
+                score[lost], found[lost] = _knn(X[lost], self.centroids, count, self.metric)
+        lag = np.where(found < 0, np.inf, np.abs(score - score[:, :1])).astype(np.float32)
+        return np.asarray(found, np.int64), lag
 
     @cached_property
     def _index(self) -> faiss.IndexIVFFlat:
@@ -101,8 +110,8 @@ class Quantizer:
         return Quantizer, (self.centroids, self.groups, self.metric)
 
 
-def _knn(X: FloatMatrix, centroids: FloatMatrix, count: int, metric: Metric) -> npt.NDArray[np.int64]:
-    return np.asarray(faiss.knn(X, centroids, count, metric=faiss_metric(metric))[1], np.int64)
+def _knn(X: FloatMatrix, centroids: FloatMatrix, count: int, metric: Metric) -> tuple[Any, Any]:
+    return faiss.knn(X, centroids, count, metric=faiss_metric(metric))
 
 
 def _kmeans(sample: FloatMatrix, k: int, metric: Metric, seed: int) -> FloatMatrix:

@@ -1,27 +1,31 @@
 """Neighbours across parts: which parts a point travels to, the search inside a part, and the merge at home.
 
-A point lives in its home part, the one that owns its nearest coarse cell, and visits every other part that owns one of
-its next nearest. Inside a part, the same search as on one machine runs over all points that are there; what it finds
-goes to their homes and is merged. So two points meet if any part has both: with a few visits each, far more pairs do
-than if only residents could be found (docs/decisions/0007-visits.md).
+A point lives in its home part, the one that owns its nearest coarse cell, and visits the parts of a few more cells: of
+those that are hardly farther (docs/decisions/0010-reach.md). Inside a part, the same search as on one machine runs over
+all points that are there; what it finds goes to their homes and is merged. So two points meet if any part has both:
+with a few visits each, far more pairs do than if only residents could be found (docs/decisions/0007-visits.md).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.config import Metric, SelectConfig
 from subsel.embeddings import cells, search
-from subsel.embeddings.metrics import FloatMatrix, similarity_of_scores
+from subsel.embeddings.metrics import FloatMatrix, faiss_metric, similarity_of_scores
 from subsel.fixedpoint import Int64Array
 from subsel.parts.assemble import EDGES, POINTS, pack_edges
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
+
+log = logging.getLogger(__name__)
 
 #: Kinds of parcels: vectors, of residents and visitors alike; lists of neighbours found; exact scores of the recall
 #: sample, and those found, addressed to a part of their own beyond all others.
@@ -32,11 +36,15 @@ CELLS_PER_PART = 16
 #: Rows of the k-means sample per cell, at the least; and its bytes, at the most, since the driver holds it.
 _ROWS_PER_CELL = 8
 _SAMPLE_BYTES = 256 << 20
+#: Points visit so far that of pairs of a sampled row and its nearest other one, this share of those that can do meet.
+_MEET = 0.98
+#: Rows of the sample that are asked.
+_ASKED = 2000
 
 
 def coarse_probes(config: SelectConfig) -> int:
-    """Return of how many coarse cells' parts a point is in: half the cells that it probes inside each."""
-    return max(2, config.probes // 2)
+    """Return of how many coarse cells' parts a point is in, at most: three quarters of what it probes inside each."""
+    return max(2, 3 * config.probes // 4)
 
 
 def sample_rows(n: int, dimension: int, part_points: int) -> int:
@@ -59,24 +67,26 @@ class PartMap:
         first_part: int32, (c,): the part of each cell, or the first of its shares.
         shares: int32, (c,): parts that share a cell which is too large for one; 1 otherwise.
         parts: number of parts.
+        reach: a point is in the parts of the cells whose score is so far below its nearest cell's at most.
     """
 
     quantizer: cells.Quantizer
     first_part: npt.NDArray[np.int32]
     shares: npt.NDArray[np.int32]
     parts: int
+    reach: float = np.inf
 
     @classmethod
-    def plan(cls, sample: FloatMatrix, n: int, part_points: int, metric: Metric, seed: int) -> PartMap:
-        """Make coarse cells from a sample and pack neighbouring ones into parts of about equal size.
+    def plan(cls, sample: FloatMatrix, n: int, part_points: int, config: SelectConfig) -> PartMap:
+        """Make coarse cells from a sample, pack neighbouring ones into parts of about equal size, and set the reach.
 
         Args:
             sample: float32, (m, d), prepared rows in the order of their codes.
             n: points in all.
             part_points: points wanted per part.
-            metric: see `subsel.embeddings.metrics`.
-            seed: of k-means.
+            config: metric, neighbors, probes, and the seed of k-means.
         """
+        metric, seed = config.metric, config.seed
         wanted = max(1, -(-n // part_points))
         if wanted == 1:
             quantizer = cells.Quantizer.train(sample, 1, metric, seed)
@@ -97,17 +107,44 @@ class PartMap:
         for cell in np.flatnonzero(shares > 1):
             first[cell] = parts
             parts += int(shares[cell])
-        return cls(quantizer, first, shares, parts)
+        reach = _reach(quantizer, first, sample, config)
+        log.info("%d parts of %d cells; a point is in those of cells within %.3g of its own", parts, len(first), reach)
+        return cls(quantizer, first, shares, parts, reach)
 
     def destinations(self, X: FloatMatrix, code: Int64Array, probes: int) -> npt.NDArray[np.int32]:
         """Return the parts that each point goes to: int32, (b, probes); home first, no repeats, -1 for none."""
-        nearest = self.quantizer.nearest(X, min(probes, len(self.first_part)))
+        nearest, lag = self.quantizer.nearest_and_lag(X, min(probes, len(self.first_part)))
         share = (code.view(np.uint64)[:, None] % self.shares[nearest].astype(np.uint64)).astype(np.int32)
-        to = np.where(nearest < 0, -1, self.first_part[nearest] + share)
+        to = np.where((nearest < 0) | (lag > self.reach), -1, self.first_part[nearest] + share)
         for column in range(1, to.shape[1]):
             seen = (to[:, :column] == to[:, column : column + 1]).any(axis=1)
             to[seen, column] = -1
         return np.asarray(to, np.int32)
+
+
+def _reach(quantizer: cells.Quantizer, part: npt.NDArray[np.int32], sample: FloatMatrix, config: SelectConfig) -> float:
+    """Return how much farther than its own a cell may be so that `_MEET` of near pairs in the sample share a part.
+
+    Sampled rows are farther from each other than all points are, so of these more meet.
+
+    Args:
+        quantizer: of c coarse cells.
+        part: int32, (c,): the part of each cell; parts that share one count as one.
+        sample: float32, (m, d), in an order that is random; m >= 2.
+        config: metric and probes.
+    """
+    asked = sample[:_ASKED]
+    near = faiss.knn(asked, sample, 2, metric=faiss_metric(config.metric))[1]
+    nearest = np.where(near[:, 0] == np.arange(len(asked)), near[:, 1], near[:, 0])
+    count = min(coarse_probes(config), len(part))
+    (mine, my_lag), (other, other_lag) = (quantizer.nearest_and_lag(rows, count) for rows in (asked, sample[nearest]))
+    least = np.full(len(asked), np.inf, np.float32)  # at which reach each pair has a part in common
+    for i in range(count):
+        for j in range(count):
+            meet = part[mine[:, i]] == part[other[:, j]]
+            lag = np.maximum(my_lag[:, i], other_lag[:, j])
+            least[meet] = np.minimum(least[meet], lag[meet])
+    return float(np.quantile(least[np.isfinite(least)], _MEET, method="higher")) if np.isfinite(least).any() else np.inf
 
 
 def _bisect(centroids: FloatMatrix, weight: npt.NDArray[Any], groups: int) -> npt.NDArray[np.int32]:

@@ -140,7 +140,7 @@ class SparkStages:
         cells = None
         if self.user_graph is None:
             tell("k-means", 0)
-            part_map = route.PartMap.plan(points.sample, points.n, self.part_points, config.metric, config.seed)
+            part_map = route.PartMap.plan(points.sample, points.n, self.part_points, config)
             self.parts, cells = part_map.parts, len(part_map.quantizer.centroids)
             assembled = neighbors.assembled_from_embeddings(points, part_map, config)
         else:

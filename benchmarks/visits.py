@@ -1,0 +1,57 @@
+"""How many parts a point travels to, and how many pairs of neighbours meet: a number of cells against a reach.
+
+python -m benchmarks.visits [--points 500000] [--dimension 256] [--part-points 24576] [--data clusters sentences]
+
+The data of benchmarks/peers_graph.py. `cells 4` sends a point to the parts of its four nearest coarse cells, `reach` is
+what Spark runs do (docs/decisions/0010-reach.md). `parts` are per point, its home among them; `meet` is the share of
+pairs of a point and one of its 10 exact neighbours that have a part in common; both on 2,000 points.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import faiss
+import numpy as np
+
+from benchmarks.common import machine
+from benchmarks.peers_graph import clusters, sentences
+from subsel import SelectConfig
+from subsel.parts.route import PartMap, coarse_probes, sample_rows
+
+_ASKED = 2000
+_CELLS = (1, 2, 3, 4, 6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=500_000)
+    parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument("--part-points", type=int, default=24_576)
+    parser.add_argument("--data", nargs="+", default=["clusters", "sentences"])
+    arguments = parser.parse_args()
+    n, dimension = arguments.points, arguments.dimension
+    config = SelectConfig()
+    rng = np.random.default_rng(0)
+    code = rng.integers(-(2**63), 2**63 - 1, n)
+    print(machine())
+    for name in arguments.data:
+        X = {"clusters": clusters, "sentences": sentences}[name](n, dimension).astype(np.float32)
+        rows = sample_rows(n, dimension, arguments.part_points)
+        part_map = PartMap.plan(X[rng.permutation(n)[:rows]], n, arguments.part_points, config)
+        asked = rng.choice(n, _ASKED, replace=False)
+        near = faiss.knn(X[asked], X, config.neighbors + 1, metric=faiss.METRIC_INNER_PRODUCT)[1][:, 1:]
+        print(f"\n{name}, {n:,} x {dimension}, {part_map.parts} parts, reach {part_map.reach:.3f}")
+        print("           parts    meet")
+        rules = [(f"cells {count}", count, np.inf) for count in _CELLS]
+        for rule, count, reach in [*rules, ("reach", coarse_probes(config), part_map.reach)]:
+            send = replace(part_map, reach=reach)
+            mine = send.destinations(X[asked], code[asked], count)
+            others = send.destinations(X[near.ravel()], code[near.ravel()], count).reshape(*near.shape, -1)
+            same = (mine[:, None, :, None] == others[:, :, None, :]) & (others >= 0)[:, :, None, :]
+            print(f"{rule:8s} {(mine >= 0).sum(axis=1).mean():7.2f} {same.any(axis=(2, 3)).mean():7.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
