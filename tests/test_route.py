@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,75 @@ def test_every_point_has_a_home_and_parts_are_of_about_the_wanted_size(rows, mon
     size = np.bincount(to[:, 0], minlength=part_map.parts)
     assert size.max() <= 3 * PART_POINTS
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(part_map)).destinations(rows, code, VISITS), to)
+
+
+def meeting(part_map, rows, others, reach):
+    """Which pairs have a part in common at a reach: one row and one cell after the other."""
+    centroids = part_map.quantizer.centroids
+    visited = []
+    for X in (rows, others):
+        score = X @ centroids.T
+        nearest = np.argsort(-score, axis=1)[:, :VISITS]
+        visited.append(
+            [
+                {int(part_map.first_part[c]) for c in near if line[near[0]] - line[c] <= reach}
+                for near, line in zip(nearest, score, strict=True)
+            ]
+        )
+    return np.array([bool(mine & theirs) for mine, theirs in zip(*visited, strict=True)])
+
+
+def test_the_reach_is_the_least_at_which_near_pairs_meet(rows):
+    part_map = PartMap.plan(rows, N, PART_POINTS, SelectConfig())
+    sample, others = cells.nearest_pairs(rows, "cosine")
+    score = sample @ rows.T
+    score[np.arange(len(sample)), np.arange(len(sample))] = -np.inf
+    np.testing.assert_allclose(np.einsum("ij,ij->i", sample, others), score.max(axis=1), atol=1e-6)
+
+    can = meeting(part_map, sample, others, np.inf)
+    assert can.mean() > 0.9
+    assert 0 < part_map.reach < np.inf
+    assert meeting(part_map, sample, others, part_map.reach + 1e-6).sum() >= 0.98 * can.sum()
+    assert meeting(part_map, sample, others, part_map.reach - 1e-6).sum() < 0.98 * can.sum() + 1
+
+
+def test_points_go_to_the_parts_within_reach(rows):
+    part_map = PartMap.plan(rows, N, PART_POINTS, SelectConfig())
+    code = np.arange(N)
+    wide = replace(part_map, reach=np.inf).destinations(rows, code, VISITS)
+    to = part_map.destinations(rows, code, VISITS)
+    narrow = replace(part_map, reach=-1.0).destinations(rows, code, VISITS)
+    assert (narrow == -1).all()  # the nearest cell's lag is 0
+    home = replace(part_map, reach=0.0).destinations(rows, code, 1)
+    np.testing.assert_array_equal(to[:, 0], home[:, 0])
+    for few, many in zip(to, wide, strict=True):
+        assert set(few.tolist()) <= {*many.tolist(), -1}
+    assert (home >= 0).sum() < (to >= 0).sum() < (wide >= 0).sum()
+
+
+def test_points_probe_the_cells_within_reach(rows):
+    quantizer = cells.Quantizer.train(rows[:4000], 100, "cosine", 0)
+    reach = cells.probe_reach(quantizer, rows, 8)
+    sample, others = cells.nearest_pairs(rows, "cosine")
+    score, home = sample @ quantizer.centroids.T, np.argmax(others @ quantizer.centroids.T, axis=1)
+    lag = score.max(axis=1) - score[np.arange(len(sample)), home]
+    can = np.array([home[i] in np.argsort(-score[i])[:8] for i in range(len(sample))])
+    assert np.mean(lag[can] <= reach + 1e-6) >= 0.99
+    assert np.mean(lag[can] <= reach - 1e-6) < 0.99 + 1 / can.sum()
+    every = cells.assign_cells(lambda a, b: rows[a:b], N, quantizer, 8)
+    some = cells.assign_cells(lambda a, b: rows[a:b], N, quantizer, 8, reach)
+    np.testing.assert_array_equal(every.order, some.order)
+    probed = some.probes >= 0
+    assert (some.probes[:, 0] >= 0).all()
+    assert 0.2 < probed.mean() < 0.9
+    np.testing.assert_array_equal(some.probes[probed], every.probes[probed])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
+def test_the_reach_of_few_and_equal_rows(metric):
+    for rows in (np.ones((1, 3), np.float32), np.ones((50, 3), np.float32)):
+        quantizer = cells.Quantizer.train(rows, 4, metric, 0)
+        assert cells.probe_reach(quantizer, rows, 8) >= 0
 
 
 def test_cells_that_were_not_found_are_no_part(monkeypatch):

@@ -21,6 +21,10 @@ _ITERATIONS = 8
 #: More cells than this are in groups, of which so many are looked into for a point's nearest cells.
 ONE_LEVEL = 2048
 GROUPS_PROBED = 16
+#: Rows of the sample that are asked how far their nearest other row's cell is, and the share of those that probe it at
+#: all which still do within reach.
+_ASKED = 1000
+_FOUND = 0.99
 
 
 def cell_count(n: int, probes: int) -> int:
@@ -132,6 +136,50 @@ def _kmeans(sample: FloatMatrix, k: int, metric: Metric, seed: int) -> FloatMatr
     return np.ascontiguousarray(kmeans.centroids)
 
 
+def nearest_pairs(sample: FloatMatrix, metric: Metric) -> tuple[FloatMatrix, FloatMatrix]:
+    """Return some rows of a sample and the nearest other row of each: float32, (q, d) each.
+
+    Args:
+        sample: float32, (m, d), prepared rows in an order that is random; none are asked where m < 2.
+        metric: see `subsel.embeddings.metrics`.
+    """
+    if len(sample) < 2:
+        return sample[:0], sample[:0]
+    asked = sample[:_ASKED]
+    near = _knn(asked, sample, 2, metric)[1]
+    return asked, sample[np.where(near[:, 0] == np.arange(len(asked)), near[:, 1], near[:, 0])]
+
+
+def covering_reach(least: npt.NDArray[np.float32], share: float) -> float:
+    """Return the least reach at which so large a share of pairs meet, of those that can: inf where none can.
+
+    Args:
+        least: float32, (q,): at which reach each pair meets, inf for never.
+        share: between 0 and 1.
+    """
+    finite = least[np.isfinite(least)]
+    return float(np.quantile(finite, share, method="higher")) if len(finite) else np.inf
+
+
+def probe_reach(quantizer: Quantizer, sample: FloatMatrix, probes: int) -> float:
+    """Return how far below its nearest cell's score a cell's may be for a point to probe it.
+
+    So far that nearly all sampled rows whose nearest other one is in a cell that they could probe still find it.
+    Sampled rows are farther from each other than all points are, so of these more do (docs/decisions/0010-reach.md).
+
+    Args:
+        quantizer: of the cells.
+        sample: float32, (m, d), prepared rows in an order that is random.
+        probes: cells searched per point at most.
+    """
+    rows, others = nearest_pairs(sample, quantizer.metric)
+    if len(rows) == 0:
+        return np.inf
+    probed, lag = quantizer.nearest_and_lag(rows, min(probes, len(quantizer.centroids)))
+    home = quantizer.nearest(others, 1)
+    return covering_reach(np.where(probed == home, lag, np.float32(np.inf)).min(axis=1), _FOUND)
+
+
 @dataclass(frozen=True, slots=True)
 class Cells:
     """Points by cell.
@@ -152,6 +200,7 @@ def assign_cells(
     n: int,
     quantizer: Quantizer,
     probes: int,
+    reach: float = np.inf,
 ) -> Cells:
     """Assign every point to its nearest cell, and find the cells that it probes.
 
@@ -159,7 +208,8 @@ def assign_cells(
         rows: ``rows(begin, end)`` returns prepared rows, float32, (end-begin, d).
         n: number of points.
         quantizer: of the cells.
-        probes: cells searched per point, its own among them.
+        probes: cells searched per point at most, its own among them.
+        reach: see `probe_reach`.
     """
     n_cells, dimension = quantizer.centroids.shape
     probes = min(probes, n_cells)
@@ -167,7 +217,8 @@ def assign_cells(
     step = rows_per_block(dimension)
     for begin in range(0, n, step):
         end = min(begin + step, n)
-        nearest[begin:end] = quantizer.nearest(rows(begin, end), probes)
+        found, lag = quantizer.nearest_and_lag(rows(begin, end), probes)
+        nearest[begin:end] = np.where(lag <= reach, found, -1)
     return _split_oversized(nearest, n_cells)
 
 

@@ -54,7 +54,9 @@ def neighbor_graph(
     n_cells = cells.cell_count(n, config.probes)
     sample = embeddings[by_code[: n_cells * cells.SAMPLE_PER_CELL]]
     prepare = Preparation.of_sample(sample, metric)
-    quantizer = cells.Quantizer.train(prepare.rows(sample), n_cells, metric, config.seed)
+    sample = prepare.rows(sample)
+    quantizer = cells.Quantizer.train(sample, n_cells, metric, config.seed)
+    reach = cells.probe_reach(quantizer, sample, config.probes)
     del sample
     progress("cells", 0.0)
     assigned = cells.assign_cells(
@@ -62,6 +64,7 @@ def neighbor_graph(
         n,
         quantizer,
         config.probes,
+        reach,
     )
     rows = by_code[assigned.order]
     X = np.empty((n, dimension), np.float32)

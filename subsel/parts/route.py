@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.config import Metric, SelectConfig
 from subsel.embeddings import cells, search
-from subsel.embeddings.metrics import FloatMatrix, faiss_metric, similarity_of_scores
+from subsel.embeddings.metrics import FloatMatrix, similarity_of_scores
 from subsel.fixedpoint import Int64Array
 from subsel.parts.assemble import EDGES, POINTS, pack_edges
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
@@ -38,8 +37,6 @@ _ROWS_PER_CELL = 8
 _SAMPLE_BYTES = 256 << 20
 #: Points visit so far that of pairs of a sampled row and its nearest other one, this share of those that can do meet.
 _MEET = 0.98
-#: Rows of the sample that are asked.
-_ASKED = 2000
 
 
 def coarse_probes(config: SelectConfig) -> int:
@@ -133,18 +130,16 @@ def _reach(quantizer: cells.Quantizer, part: npt.NDArray[np.int32], sample: Floa
         sample: float32, (m, d), in an order that is random; m >= 2.
         config: metric and probes.
     """
-    asked = sample[:_ASKED]
-    near = faiss.knn(asked, sample, 2, metric=faiss_metric(config.metric))[1]
-    nearest = np.where(near[:, 0] == np.arange(len(asked)), near[:, 1], near[:, 0])
+    rows, others = cells.nearest_pairs(sample, config.metric)
     count = min(coarse_probes(config), len(part))
-    (mine, my_lag), (other, other_lag) = (quantizer.nearest_and_lag(rows, count) for rows in (asked, sample[nearest]))
-    least = np.full(len(asked), np.inf, np.float32)  # at which reach each pair has a part in common
+    (mine, my_lag), (other, other_lag) = (quantizer.nearest_and_lag(X, count) for X in (rows, others))
+    least = np.full(len(rows), np.inf, np.float32)  # at which reach each pair has a part in common
     for i in range(count):
         for j in range(count):
             meet = part[mine[:, i]] == part[other[:, j]]
             lag = np.maximum(my_lag[:, i], other_lag[:, j])
             least[meet] = np.minimum(least[meet], lag[meet])
-    return float(np.quantile(least[np.isfinite(least)], _MEET, method="higher")) if np.isfinite(least).any() else np.inf
+    return cells.covering_reach(least, _MEET)
 
 
 def _bisect(centroids: FloatMatrix, weight: npt.NDArray[Any], groups: int) -> npt.NDArray[np.int32]:
@@ -229,7 +224,8 @@ def _search(
     n_cells = cells.cell_count(n, config.probes)
     sample = take(np.arange(min(n, n_cells * cells.SAMPLE_PER_CELL)))
     quantizer = cells.Quantizer.train(sample, n_cells, metric, config.seed)
-    assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, quantizer, config.probes)
+    reach = cells.probe_reach(quantizer, sample, config.probes)
+    assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, quantizer, config.probes, reach)
     X = take(assigned.order)  # the only copy of the vectors beside the parcels
     best, score = search.search_cells(X, assigned.bounds, assigned.probes, config.neighbors, metric)
     best, score = search.descend(X, best, score, config.descent_passes, metric)
