@@ -122,6 +122,7 @@ def descend(
     score: Any,
     reverse: Any,
     fresh: Any,
+    improved: Any,
     l2: bool,
     slots: int,
     new_best: Any,
@@ -138,6 +139,7 @@ def descend(
         best, score: neighbours so far, scored by `_score`.
         reverse: see `reverse_lists`.
         fresh: bool, (n, k): entries that the last pass found (all, before the first pass).
+        improved: bool, (n,): whose lists are refined; the others stay as they are.
         l2: score by negative squared distance instead of the inner product.
         slots: of the table of candidates, a power of two; half of it is filled at most, then a point has had enough.
         new_best, new_score, new_fresh: written.
@@ -158,6 +160,8 @@ def descend(
         for v in range(c * chunk, min(n, (c + 1) * chunk)):
             for a in range(k):
                 new_best[v, a], new_score[v, a], new_fresh[v, a] = best[v, a], score[v, a], False
+            if not improved[v]:
+                continue
             room = slots // 2
             for a in range(-1, k):  # what v has already, and v itself
                 j = v if a < 0 else best[v, a]

@@ -88,6 +88,7 @@ def descend(
     passes: int,
     metric: Metric,
     progress: Progress = lambda share: None,
+    improved: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Int32Array, npt.NDArray[np.float32]]:
     """Improve neighbours by looking at neighbours of neighbours, ``passes`` times or until nothing changes.
 
@@ -101,7 +102,9 @@ def descend(
         passes: upper limit, 0 for none.
         metric: see `subsel.embeddings.metrics`.
         progress: called after each pass with the share done.
+        improved: bool, (n,): whose neighbours to improve; everybody's if None.
     """
+    improved = np.ones(len(X), np.bool_) if improved is None else improved
     fresh = np.ones(best.shape, np.bool_)
     k = best.shape[1]
     width = min(kernel.MAX_REVERSE, 2 * k)
@@ -109,7 +112,7 @@ def descend(
     for number in range(passes):
         reverse = kernel.reverse_lists(best, width)
         new = np.empty_like(best), np.empty_like(score), np.empty_like(fresh)
-        changed = kernel.descend(X, best, score, reverse, fresh, metric == "l2", slots, *new)
+        changed = kernel.descend(X, best, score, reverse, fresh, improved, metric == "l2", slots, *new)
         best, score, fresh = new
         progress((number + 1) / passes)
         if changed == 0:

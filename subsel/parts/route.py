@@ -188,7 +188,7 @@ def route(
 def search_part(part: int, parcels: Sequence[Parcel], dimension: int, config: SelectConfig) -> Iterator[Parcel]:
     """Search the neighbours of all points that are in a part, those that live there and visitors, among themselves.
 
-    Each point's list goes home.
+    Each point's list goes home. Only those of residents are refined: a visitor's is where it lives.
     """
     yield from of_kind(parcels, POINTS)
     arrays = [unpack(parcel.payload, views=True) for parcel in of_kind(parcels, VECTORS)]
@@ -197,7 +197,7 @@ def search_part(part: int, parcels: Sequence[Parcel], dimension: int, config: Se
     by_code = np.argsort(code)  # the result does not depend on the order in which parcels came
     code, home = code[by_code], home[by_code]
     pieces = [one["X"].reshape(-1, dimension) for one in arrays]
-    nearest, score = _search(lambda places: _take_rows(pieces, by_code[places]), len(code), config)
+    nearest, score = _search(lambda places: _take_rows(pieces, by_code[places]), home == part, config)
     for destination in np.unique(home).tolist():
         mine = home == destination
         found = nearest[mine]
@@ -217,10 +217,13 @@ def _take_rows(pieces: Sequence[FloatMatrix], rows: Int64Array) -> FloatMatrix:
 
 
 def _search(
-    take: Callable[[Int64Array], FloatMatrix], n: int, config: SelectConfig
+    take: Callable[[Int64Array], FloatMatrix], resident: npt.NDArray[np.bool_], config: SelectConfig
 ) -> tuple[npt.NDArray[np.int32], FloatMatrix]:
-    """Return each row's nearest among the n rows that ``take`` gives: indices (-1 for none) and scores, sorted."""
-    metric = config.metric
+    """Return each row's nearest among the n rows that ``take`` gives: indices (-1 for none) and scores, sorted.
+
+    ``resident`` (bool, (n,)) says whose are refined.
+    """
+    n, metric = len(resident), config.metric
     n_cells = cells.cell_count(n, config.probes)
     sample = take(np.arange(min(n, n_cells * cells.SAMPLE_PER_CELL)))
     quantizer = cells.Quantizer.train(sample, n_cells, metric, config.seed)
@@ -228,7 +231,8 @@ def _search(
     assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, quantizer, config.probes, reach)
     X = take(assigned.order)  # the only copy of the vectors beside the parcels
     best, score = search.search_cells(X, assigned.bounds, assigned.probes, config.neighbors, metric)
-    best, score = search.descend(X, best, score, config.descent_passes, metric)
+    improved = resident[assigned.order]
+    best, score = search.descend(X, best, score, config.descent_passes, metric, improved=improved)
     back = np.empty(n, np.int64)
     back[assigned.order] = np.arange(n)
     best = best[back]
