@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.graph import SLOT_BITS, PartGraph
+from subsel.graph import SLOT_BITS, PartGraph, distinct
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 
 #: Kinds of parcels: a part's points; half-edges of its points; a part's own edges while ghosts are looked up; what
@@ -71,8 +71,8 @@ def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
     yield Parcel(part, part, DRAFT, draft)
 
     outside = other_part != part
-    pairs = np.unique((other_part[outside].astype(np.int64) << SLOT_BITS) | slot[outside])
-    for to in np.unique(pairs >> SLOT_BITS).tolist():
+    pairs = distinct((other_part[outside].astype(np.int64) << SLOT_BITS) | slot[outside])
+    for to in distinct(pairs >> SLOT_BITS).tolist():
         mine = pairs[pairs >> SLOT_BITS == to] & ((1 << SLOT_BITS) - 1)
         border = pack(slot=mine, code=code[mine], utility=points["utility"][order][mine])
         yield Parcel(to, part, BORDER, border)

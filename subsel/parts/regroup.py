@@ -13,7 +13,7 @@ import numpy as np
 from subsel.board import Board
 from subsel.codes import groups_of
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
+from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph, distinct
 from subsel.schema import Status
 
 Rows = dict[str, Any]
@@ -42,7 +42,7 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
     row, edge, other = row[keep], edge[keep], other[keep]
     vid = graph.vid
     degree = np.bincount(row, minlength=len(slots))
-    for number in np.unique(group[slots]).tolist():
+    for number in distinct(group[slots]).tolist():
         lo, hi = np.searchsorted(group[slots], [number, number + 1])
         begin, end = np.searchsorted(row, [lo, hi])
         mine = slots[lo:hi]
@@ -65,7 +65,7 @@ def run(rows: Rows, kernel: Callable[[PartGraph, Board], None], fixed_point: Fix
     vid, graph, board = _as_part(rows, fixed_point)
     kernel(graph, board)
     part = vid >> SLOT_BITS
-    for number in np.unique(part).tolist():
+    for number in distinct(part).tolist():
         mine = part == number
         yield (
             number,

@@ -21,6 +21,7 @@ from subsel.config import Metric, SelectConfig
 from subsel.embeddings import cells, search
 from subsel.embeddings.metrics import FloatMatrix, similarity_of_scores
 from subsel.fixedpoint import Int64Array
+from subsel.graph import distinct
 from subsel.parts.assemble import EDGES, POINTS, pack_edges
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 
@@ -173,7 +174,7 @@ def route(
     """
     to = part_map.destinations(X, points["code"], coarse_probes(config))
     ids = points["id"]
-    for part in np.unique(to).tolist():
+    for part in distinct(to).tolist():
         if part < 0:
             continue
         live = np.flatnonzero(to[:, 0] == part)
@@ -198,7 +199,7 @@ def search_part(part: int, parcels: Sequence[Parcel], dimension: int, config: Se
     code, home = code[by_code], home[by_code]
     pieces = [one["X"].reshape(-1, dimension) for one in arrays]
     nearest, score = _search(lambda places: _take_rows(pieces, by_code[places]), home == part, config)
-    for destination in np.unique(home).tolist():
+    for destination in distinct(home).tolist():
         mine = home == destination
         found = nearest[mine]
         lists = pack(code=code[mine], other=code[found], other_home=home[found], score=score[mine])
@@ -274,7 +275,7 @@ def merge_part(
     similarity = similarity_of_scores(score.astype(np.float32), config.metric)
     # Both directions of every edge: mine stay here, the others go to the part of their first end.
     yield Parcel(part, part, EDGES, pack_edges(own, other_part, other, similarity))
-    for to in np.unique(other_part).tolist():
+    for to in distinct(other_part).tolist():
         there = other_part == to
         mine = np.full(int(there.sum()), part)
         yield Parcel(int(to), part, EDGES, pack_edges(other[there], mine, own[there], similarity[there]))

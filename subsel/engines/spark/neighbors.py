@@ -24,6 +24,7 @@ from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, ta
 from subsel.engines.spark.points import SparkPoints, open_frame
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
+from subsel.graph import distinct
 from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, pack
 from subsel.parts.superstep import pack_graph
@@ -155,7 +156,7 @@ def _hash_points(
 def _points_by_part(
     part: Int64Array, code: Int64Array, utility: npt.NDArray[np.float64], ids: pa.Array
 ) -> Iterable[Parcel]:
-    for to in np.unique(part).tolist():
+    for to in distinct(part).tolist():
         mine = np.flatnonzero(part == to)
         chosen = _packable(ids.take(pa.array(mine)))
         yield Parcel(to, _task_number(), assemble.POINTS, pack(code=code[mine], utility=utility[mine], id=chosen))
@@ -177,7 +178,7 @@ def _hash_edges(parts: int, seed: int, batches: Iterator[pa.RecordBatch]) -> Ite
             similarity = np.concatenate([similarity, similarity])
             part, other_part = part_of(own, parts), part_of(other, parts)
             parcels = []
-            for to in np.unique(part).tolist():
+            for to in distinct(part).tolist():
                 mine = part == to
                 payload = assemble.pack_edges(own[mine], other_part[mine], other[mine], similarity[mine])
                 parcels.append(Parcel(to, source, assemble.EDGES, payload))
