@@ -1,6 +1,6 @@
 """How many parts a point travels to, and how many pairs of neighbours meet: a number of cells against a reach.
 
-python -m benchmarks.visits [--points 500000] [--dimension 256] [--part-points 24576] [--data clusters sentences]
+python -m benchmarks.visits [--points 500000] [--dimension 256] [--part-points 32768] [--data clusters sentences]
 
 The data of benchmarks/peers_graph.py. `cells 4` sends a point to the parts of its four nearest coarse cells, `reach` is
 what Spark runs do (docs/decisions/0010-reach.md). `parts` are per point, its home among them; `meet` is the share of
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=500_000)
     parser.add_argument("--dimension", type=int, default=256)
-    parser.add_argument("--part-points", type=int, default=24_576)
+    parser.add_argument("--part-points", type=int, default=32_768)
     parser.add_argument("--data", nargs="+", default=["clusters", "sentences"])
     arguments = parser.parse_args()
     n, dimension = arguments.points, arguments.dimension
@@ -41,7 +41,7 @@ def main() -> None:
         rows = sample_rows(n, dimension, arguments.part_points)
         part_map = PartMap.plan(X[rng.permutation(n)[:rows]], n, arguments.part_points, config)
         asked = rng.choice(n, _ASKED, replace=False)
-        near = faiss.knn(X[asked], X, config.neighbors + 1, metric=faiss.METRIC_INNER_PRODUCT)[1][:, 1:]
+        near = faiss.knn(X[asked], X, config.neighbors + 1, metric=faiss.METRIC_INNER_PRODUCT)[1]
         print(f"\n{name}, {n:,} x {dimension}, {part_map.parts} parts, reach {part_map.reach:.3f}")
         print("           parts    meet")
         rules = [(f"cells {count}", count, np.inf) for count in _CELLS]
@@ -50,7 +50,8 @@ def main() -> None:
             mine = send.destinations(X[asked], code[asked], count)
             others = send.destinations(X[near.ravel()], code[near.ravel()], count).reshape(*near.shape, -1)
             same = (mine[:, None, :, None] == others[:, :, None, :]) & (others >= 0)[:, :, None, :]
-            print(f"{rule:8s} {(mine >= 0).sum(axis=1).mean():7.2f} {same.any(axis=(2, 3)).mean():7.4f}", flush=True)
+            meet = same.any(axis=(2, 3))[near != asked[:, None]].mean()
+            print(f"{rule:8s} {(mine >= 0).sum(axis=1).mean():7.2f} {meet:7.4f}", flush=True)
 
 
 if __name__ == "__main__":

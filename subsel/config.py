@@ -47,9 +47,9 @@ class SelectConfig(BaseModel):
     neighbors: int = Field(default=10, ge=1, le=1000)
     """Neighbours per point before the graph is symmetrised."""
     probes: int = Field(default=8, ge=1)
-    """Cells searched per point: more gives higher recall and takes longer."""
+    """Cells searched per point at most: more gives higher recall and takes longer."""
     descent_passes: int = Field(default=2, ge=0, le=20)
-    """Passes of neighbour-of-neighbour refinement after the cell search."""
+    """Passes over neighbours of neighbours after the cell search."""
     recall_sample: int = Field(default=256, ge=0)
     """Points whose exact neighbours are computed to estimate recall; 0 turns the estimate off."""
 
@@ -83,7 +83,7 @@ class SelectConfig(BaseModel):
     """Stop certifying once so much of what could be gained over a random subset, or less, is left open."""
 
     part_points: int | None = Field(default=None, ge=10)
-    """Points per part on Spark; None: as many as make 24 MiB of vectors, between 10,000 and 200,000."""
+    """Points per part on Spark; None: 24 MiB of vectors or 32,768 points in up to 48 MiB; 10,000 to 200,000."""
     finish_points: int = Field(default=200_000, ge=0)
     """At most so many undecided points are finished in one task; 0: never."""
 

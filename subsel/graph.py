@@ -186,7 +186,7 @@ class PartGraph:
 def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the distinct integers of an array, ascending: by sorting.
 
-    `numpy.unique` hashes since numpy 2.3, which takes 40 times as long for addresses (benchmarks/spark_superstep.py).
+    `numpy.unique` hashes since numpy 2.3, which takes tens of times as long for addresses of parts and slots.
     """
     ascending: npt.NDArray[Any] = np.sort(values, axis=None)
     first = np.ones(len(ascending), np.bool_)

@@ -19,12 +19,11 @@ LOCAL_BYTES_PER_VALUE = 2.5 * 4
 LOCAL_BYTES_PER_EDGE = 40
 #: Directed edges per neighbour after symmetrisation, as measured on demo data and in the paper.
 EDGES_PER_NEIGHBOR = 1.6
-#: Parts that a point is in on average, its own among them: as on demo data, whose clusters overlap; fewer on clusters
-#: that are well apart. benchmarks/spark_pipeline.py prints what is shuffled.
-TRAVEL = 2.8
-#: Times that a searching task holds the vectors of its points and visitors, with buffers and what allocators keep: so
-#: that the plan is what benchmarks/spark_pipeline.py measures (1,150 MiB at 24 MiB of vectors).
-TASK_COPIES = 8
+#: Parts that a point is in on average, its own among them: as on demo data, whose clusters overlap; and as where near
+#: points are in many directions (benchmarks/visits.py). Disk is planned for the former, memory for the latter.
+TRAVEL, MOST_TRAVEL = 2.1, 3.6
+#: Times that a searching task holds the vectors of its points and visitors, with buffers and what allocators keep.
+TASK_COPIES = 6
 #: Bytes of a found neighbour on its way home: code, home, score.
 FOUND_BYTES = 16
 #: What it holds besides for each neighbour of each of those: lists, candidates, and lists on their way home.
@@ -74,7 +73,7 @@ class Plan:
 
 
 def part_points(dimension: int, config: SelectConfig) -> int:
-    """Return how many points a part has on Spark: as configured, or so many that their vectors take 24 to 48 MiB."""
+    """Return how many points a part has on Spark: as configured, or see `PART_BYTES`; 10,000 to 200,000."""
     if config.part_points is not None:
         return config.part_points
     points = PART_BYTES // (4 * max(dimension, 1))
@@ -89,7 +88,7 @@ def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:
     graph = int(edges * 8 + 32 * n)
     part_share = min(points, n)
     parts = max(1, -(-n // points))
-    search = TRAVEL * part_share * (TASK_COPIES * 4 * dimension + LIST_BYTES * config.neighbors)
+    search = MOST_TRAVEL * part_share * (TASK_COPIES * 4 * dimension + LIST_BYTES * config.neighbors)
     return Plan(
         n=n,
         dimension=dimension,

@@ -163,6 +163,16 @@ def slow_cliques(part, rounds=4, most=16, largest=5):
     return sorted(found)
 
 
+def test_a_heavy_edge_after_a_light_one_does_not_raise_the_bar():
+    rooms = {(0, 1): 10, (0, 2): 9.5, (0, 3): 9, (0, 4): 8.5, (1, 2): 5, (1, 3): 9, (2, 3): 9, (1, 4): 4, (2, 4): 8.5}
+    part = make_part(make_graph(5, rooms | {(3, 4): 8.5}), np.ones(5), 0.5, 0.5)
+    board = with_cliques(LocalEngine(part), 2).board
+    members, size, _, _ = rows_of(board)
+    assert size[0] == 5
+    found = [tuple(sorted(int(part.code[v]) for v in row if v >= 0)) for row in members]
+    assert sorted(zip(found, board.extra["least"].tolist(), strict=True)) == slow_cliques(part)
+
+
 @given(problems(max_n=16), st.data())
 def test_cliques_are_those_of_the_rule_on_any_parts(problem, data):
     n, edges, utility, alpha, beta, k = problem

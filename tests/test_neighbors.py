@@ -103,6 +103,48 @@ def test_refinement_only_improves_and_reaches_the_exact_neighbours(metric, rng):
     assert search.estimate_recall(Y, better, better_score, sample, metric) == pytest.approx(recall, abs=0.005)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_points_are_offered_to_their_neighbours(metric, rng):
+    points = np.round(rng.standard_normal((60, 2)), 1)  # with ties
+    X = Preparation.of_sample(points, metric).rows(points + 0.05)
+    k, every = 4, len(X)
+    best = np.array([rng.choice(np.setdiff1d(np.arange(60), [v]), k, replace=False) for v in range(60)], np.int32)
+    best[7, 2:] = -1
+    score = np.zeros(best.shape, np.float32)
+    kernel.rescore(X, best, score, metric == "l2")
+    expected = []
+    for v in range(60):
+        known = {int(j): float(s) for j, s in zip(best[v], score[v], strict=True) if j >= 0}
+        known |= {r: float(score[r, list(best[r]).index(v)]) for r in range(60) if v in best[r]}
+        expected.append(sorted(known, key=lambda j, known=known: (-known[j], j))[:k])
+    _, found_score = search.descend(X, best, score, 0, metric)
+    for width in (every, 1):
+        new = np.empty_like(best), np.empty_like(score)
+        kernel.take_back(best, score, kernel.reverse_lists(best, width), *new)
+        assert (new[1] >= score).all()
+        if width == every:
+            for v, row in enumerate(new[0]):
+                assert sorted(row[row >= 0].tolist()) == sorted(expected[v])
+    assert (found_score >= score).all()
+    assert (found_score > score).any()
+
+
+def test_a_visitor_is_not_refined(rng):
+    points = rng.standard_normal((600, 12))
+    X = Preparation.of_sample(points, "cosine").rows(points)
+    quantizer = cells.Quantizer.train(X, 30, "cosine", 0)
+    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), quantizer, 2)
+    Y = X[assigned.order]
+    lists = search.search_cells(Y, assigned.bounds, assigned.probes, 8, "cosine")
+    improved = rng.random(600) < 0.5
+    offered, _ = search.descend(Y, *lists, 0, "cosine")
+    refined, _ = search.descend(Y, *lists, 1, "cosine", improved=improved)
+    np.testing.assert_array_equal(refined[~improved], offered[~improved])
+    assert (refined[improved] != offered[improved]).any()
+    everyone, _ = search.descend(Y, *lists, 1, "cosine")
+    np.testing.assert_array_equal(refined[improved], everyone[improved])
+
+
 def test_recall_on_demo_data_at_default_settings():
     """The data of `subsel demo`."""
     points, _ = demo_points(50_000, 64)

@@ -242,3 +242,11 @@ def test_auto_says_why_it_leaves_the_machine(tmp_path, demo_table, monkeypatch, 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(subsel.MissingPackageError, match=r"pip install 'subsel\[spark\]'"):
         choose.choose_engine("spark", None, None, config)
+
+
+def test_parts_take_24_to_48_mib_of_vectors():
+    config = subsel.SelectConfig()
+    found = {d: plan.part_points(d, config) for d in (0, 2, 64, 128, 192, 256, 384, 768, 1024, 4096)}
+    expected = [200_000, 200_000, 98_304, 49_152, 32_768, 32_768, 32_768, 16_384, 12_288, 10_000]
+    assert list(found.values()) == expected
+    assert plan.part_points(384, subsel.SelectConfig(part_points=123)) == 123

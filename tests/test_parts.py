@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from subsel.bounding.driver import bound
 from subsel.engines.local import LocalEngine
+from subsel.graph import distinct
 from subsel.greedy import kernel
 from subsel.greedy.exact import exact_greedy, order_subset
 from subsel.schema import Status
@@ -93,3 +94,11 @@ def test_long_chains_end_by_rounding_and_say_so(caplog):
     ours = sum(key for key, _ in engine.result().values())
     exact = sum(key for key, _ in local_result(graph, utility, 0.9, 0.1, k, False, None).values())
     assert 0.9 * exact < ours <= exact
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_distinct_is_unique(values):
+    array = np.array(values, np.int64)
+    np.testing.assert_array_equal(distinct(array), np.unique(array))
+    grid = np.array([[3, -1], [-1, 2]], np.int32)
+    assert distinct(grid).tolist() == [-1, 2, 3]

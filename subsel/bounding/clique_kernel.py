@@ -114,7 +114,7 @@ def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest
                     if picked_by[u] > others and 2 * least[u] >= low:  # one light edge would waste the others' weight
                         inside[others] = u
                         others += 1
-                        low = least[u]
+                        low = min(low, least[u])
                         if others == largest - 1:
                             break
                         _note_picks(indptr, indices, room, indices[lo + u], others, place, picked_by, least)

@@ -99,9 +99,14 @@ def settle(graph: PartGraph, board: Board, /) -> None:
     places = kernel.edge_places(graph.indptr, graph.indices, members, size, True)
     kernel.take_capacity(graph.indptr, members, places, extra["cap"], least)
     turn = kernel.clique_turns(members, size, board.status)
-    added = {"members": members, "size": size, "least": least, "turn": turn}
-    added |= {"clique_mu": kernel.clique_start(turn, least)}
-    added |= {"clique_pace": kernel.clique_paces(members, size, extra["pace"])}
+    added: dict[str, npt.NDArray[Any]] = {
+        "members": members,
+        "size": size,
+        "least": least,
+        "turn": turn,
+        "clique_mu": kernel.clique_start(turn, least),
+        "clique_pace": kernel.clique_paces(members, size, extra["pace"]),
+    }
     for name, rows in added.items():
         extra[name] = np.concatenate([extra[name], rows.reshape(-1)])
     extra |= {name: extra[name][:0].copy() for name in ("asking", "asking_root", "asking_least")}

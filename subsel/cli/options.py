@@ -65,7 +65,7 @@ neighbor_options = _group(
     click.option(
         "--probes",
         type=int,
-        help=f"Cells searched per point: more is slower and finds more.  [default: {_default('probes')}]",
+        help=f"Cells searched per point at most: more is slower and finds more.  [default: {_default('probes')}]",
     ),
     click.option(
         "--descent-passes",
@@ -126,7 +126,7 @@ engine_options = _group(
 )
 
 part_points_option = click.option(
-    "--part-points", type=int, help="Points per part on Spark.  [default: 24 MiB of vectors]"
+    "--part-points", type=int, help="Points per part on Spark.  [default: 24 to 48 MiB of vectors]"
 )
 
 part_options = _group(

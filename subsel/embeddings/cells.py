@@ -21,8 +21,8 @@ _ITERATIONS = 8
 #: More cells than this are in groups, of which so many are looked into for a point's nearest cells.
 ONE_LEVEL = 2048
 GROUPS_PROBED = 16
-#: Rows of the sample that are asked how far their nearest other row's cell is, and the share of those that probe it at
-#: all which still do within reach.
+#: Rows of a sample that are asked where their neighbours are, and of those whose neighbour is in a cell that they could
+#: probe, the share for which it must be within reach.
 _ASKED = 1000
 _FOUND = 0.99
 
@@ -87,7 +87,8 @@ class Quantizer:
     def nearest_and_lag(self, X: FloatMatrix, count: int) -> tuple[npt.NDArray[np.int64], FloatMatrix]:
         """Return each point's nearest cells as `nearest` does, and how far their scores are below the first's.
 
-        The second is float32, (b, count): 0 and rising, inf where there is no cell.
+        The second is float32, (b, count): 0 and rising, inf where there is no cell; by inner product as a share of the
+        point's length, which all its scores are in proportion to.
         """
         if len(self.groups) == 0:
             score, found = _knn(X, self.centroids, count, self.metric)
@@ -96,8 +97,10 @@ class Quantizer:
             lost = found[:, 0] < 0  # all groups that it looked into are without cells
             if lost.any():
                 score[lost], found[lost] = _knn(X[lost], self.centroids, count, self.metric)
-        lag = np.where(found < 0, np.inf, np.abs(score - score[:, :1])).astype(np.float32)
-        return np.asarray(found, np.int64), lag
+        lag = np.abs(score - score[:, :1])
+        if self.metric == "inner_product":
+            lag /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return np.asarray(found, np.int64), np.where(found < 0, np.inf, lag).astype(np.float32)
 
     @cached_property
     def _index(self) -> faiss.IndexIVFFlat:
@@ -136,43 +139,54 @@ def _kmeans(sample: FloatMatrix, k: int, metric: Metric, seed: int) -> FloatMatr
     return np.ascontiguousarray(kmeans.centroids)
 
 
-def nearest_pairs(sample: FloatMatrix, metric: Metric) -> tuple[FloatMatrix, FloatMatrix]:
-    """Return some rows of a sample and the nearest other row of each: float32, (q, d) each.
+def neighbor_pairs(sample: FloatMatrix, n: int, neighbors: int, metric: Metric) -> tuple[FloatMatrix, FloatMatrix]:
+    """Return some rows of a sample and, for each, one as far as its last neighbour among all points: (q, d) each.
+
+    In a sample of m of n points the last of ``neighbors`` neighbours is about the neighbors·m/n-th; where that is less
+    than one, the nearest row is farther than all neighbours.
 
     Args:
         sample: float32, (m, d), prepared rows in an order that is random; none are asked where m < 2.
+        n: points that it is a sample of.
+        neighbors: wanted per point.
         metric: see `subsel.embeddings.metrics`.
     """
     if len(sample) < 2:
         return sample[:0], sample[:0]
     asked = sample[:_ASKED]
-    near = _knn(asked, sample, 2, metric)[1]
-    return asked, sample[np.where(near[:, 0] == np.arange(len(asked)), near[:, 1], near[:, 0])]
+    rank = min(-(-neighbors * len(sample) // n), len(sample) - 1)
+    near = _knn(asked, sample, rank + 1, metric)[1]
+    itself = near == np.arange(len(asked))[:, None]
+    last = np.where(itself.any(axis=1), near[:, rank], near[:, rank - 1])  # among duplicates it may not be listed
+    last = np.where(itself[:, rank], near[:, rank - 1], last)
+    return asked, sample[last]
 
 
 def covering_reach(least: npt.NDArray[np.float32], share: float) -> float:
     """Return the least reach at which so large a share of pairs meet, of those that can: inf where none can.
+
+    A little more, so that a score's rounding, which depends on how rows are batched, does not matter to these pairs.
 
     Args:
         least: float32, (q,): at which reach each pair meets, inf for never.
         share: between 0 and 1.
     """
     finite = least[np.isfinite(least)]
-    return float(np.quantile(finite, share, method="higher")) if len(finite) else np.inf
+    return 1.0001 * float(np.quantile(finite, share, method="higher")) if len(finite) else np.inf
 
 
-def probe_reach(quantizer: Quantizer, sample: FloatMatrix, probes: int) -> float:
+def probe_reach(quantizer: Quantizer, sample: FloatMatrix, n: int, neighbors: int, probes: int) -> float:
     """Return how far below its nearest cell's score a cell's may be for a point to probe it.
 
-    So far that nearly all sampled rows whose nearest other one is in a cell that they could probe still find it.
-    Sampled rows are farther from each other than all points are, so of these more do (docs/decisions/0010-reach.md).
+    So far that nearly all sampled rows whose neighbour is in a cell that they could probe still find it
+    (docs/decisions/0010-reach.md).
 
     Args:
         quantizer: of the cells.
-        sample: float32, (m, d), prepared rows in an order that is random.
+        sample, n, neighbors: see `neighbor_pairs`.
         probes: cells searched per point at most.
     """
-    rows, others = nearest_pairs(sample, quantizer.metric)
+    rows, others = neighbor_pairs(sample, n, neighbors, quantizer.metric)
     if len(rows) == 0:
         return np.inf
     probed, lag = quantizer.nearest_and_lag(rows, min(probes, len(quantizer.centroids)))

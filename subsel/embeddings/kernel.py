@@ -116,6 +116,28 @@ def reverse_lists(best: Any, width: int) -> Any:
 
 
 @numba.njit(cache=True, parallel=True)
+def take_back(best: Any, score: Any, reverse: Any, new_best: Any, new_score: Any) -> None:
+    """Offer each point to its neighbours: it was scored against them, and they may not have met it from their side.
+
+    Args:
+        best, score: neighbours so far, scored by `_score`, which is the same in both directions.
+        reverse: see `reverse_lists`.
+        new_best, new_score: written.
+    """
+    n, k = best.shape
+    for v in numba.prange(n):
+        for a in range(k):
+            new_best[v, a], new_score[v, a] = best[v, a], score[v, a]
+        for r in reverse[v]:
+            if r < 0 or _place(best, v, r) >= 0:
+                continue
+            value = score[r, _place(best, r, v)]
+            last, last_score = new_best[v, k - 1], new_score[v, k - 1]
+            if value > last_score or (value == last_score and r < last):
+                _insert(new_best, new_score, v, r, value)
+
+
+@numba.njit(cache=True, parallel=True)
 def descend(
     X: Any,
     best: Any,

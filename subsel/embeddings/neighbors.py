@@ -56,7 +56,7 @@ def neighbor_graph(
     prepare = Preparation.of_sample(sample, metric)
     sample = prepare.rows(sample)
     quantizer = cells.Quantizer.train(sample, n_cells, metric, config.seed)
-    reach = cells.probe_reach(quantizer, sample, config.probes)
+    reach = cells.probe_reach(quantizer, sample, n, config.neighbors, config.probes)
     del sample
     progress("cells", 0.0)
     assigned = cells.assign_cells(

@@ -90,24 +90,27 @@ def descend(
     progress: Progress = lambda share: None,
     improved: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Int32Array, npt.NDArray[np.float32]]:
-    """Improve neighbours by looking at neighbours of neighbours, ``passes`` times or until nothing changes.
+    """Improve neighbours: offer each point to its neighbours, then look at neighbours of neighbours.
 
-    This is what embeddings of high intrinsic dimension need, where near points often lie in cells that
-    neither probes (NN-descent, Dong et al. 2011).
+    The latter ``passes`` times or until nothing changes: it is what embeddings of high intrinsic dimension need, where
+    near points often lie in cells that neither probes (NN-descent, Dong et al. 2011).
 
     Args:
         X: float32, (n, d), prepared rows in cell order.
         best: int32, (n, k), as `search_cells` returns it.
         score: float32, (n, k).
-        passes: upper limit, 0 for none.
+        passes: upper limit; 0 offers points to their neighbours only.
         metric: see `subsel.embeddings.metrics`.
         progress: called after each pass with the share done.
-        improved: bool, (n,): whose neighbours to improve; everybody's if None.
+        improved: bool, (n,): whose neighbours of neighbours to look at; everybody's if None.
     """
     improved = np.ones(len(X), np.bool_) if improved is None else improved
     fresh = np.ones(best.shape, np.bool_)
     k = best.shape[1]
     width = min(kernel.MAX_REVERSE, 2 * k)
+    back = np.empty_like(best), np.empty_like(score)
+    kernel.take_back(best, score, kernel.reverse_lists(best, width), *back)
+    best, score = back
     slots = max(kernel.MIN_SEEN_SLOTS, 1 << (16 * k - 1).bit_length())
     for number in range(passes):
         reverse = kernel.reverse_lists(best, width)

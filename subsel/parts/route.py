@@ -36,7 +36,7 @@ CELLS_PER_PART = 16
 #: Rows of the k-means sample per cell, at the least; and its bytes, at the most, since the driver holds it.
 _ROWS_PER_CELL = 8
 _SAMPLE_BYTES = 256 << 20
-#: Points visit so far that of pairs of a sampled row and its nearest other one, this share of those that can do meet.
+#: Points visit so far that of pairs of a sampled row and its neighbour, this share of those that can do meet.
 _MEET = 0.98
 
 
@@ -105,7 +105,7 @@ class PartMap:
         for cell in np.flatnonzero(shares > 1):
             first[cell] = parts
             parts += int(shares[cell])
-        reach = _reach(quantizer, first, sample, config)
+        reach = _reach(quantizer, first, sample, n, config)
         log.info("%d parts of %d cells; a point is in those of cells within %.3g of its own", parts, len(first), reach)
         return cls(quantizer, first, shares, parts, reach)
 
@@ -120,18 +120,20 @@ class PartMap:
         return np.asarray(to, np.int32)
 
 
-def _reach(quantizer: cells.Quantizer, part: npt.NDArray[np.int32], sample: FloatMatrix, config: SelectConfig) -> float:
+def _reach(
+    quantizer: cells.Quantizer, part: npt.NDArray[np.int32], sample: FloatMatrix, n: int, config: SelectConfig
+) -> float:
     """Return how much farther than its own a cell may be so that `_MEET` of near pairs in the sample share a part.
-
-    Sampled rows are farther from each other than all points are, so of these more meet.
 
     Args:
         quantizer: of c coarse cells.
         part: int32, (c,): the part of each cell; parts that share one count as one.
-        sample: float32, (m, d), in an order that is random; m >= 2.
-        config: metric and probes.
+        sample, n: see `subsel.embeddings.cells.neighbor_pairs`.
+        config: metric, neighbors and probes.
     """
-    rows, others = cells.nearest_pairs(sample, config.metric)
+    rows, others = cells.neighbor_pairs(sample, n, config.neighbors, config.metric)
+    if len(rows) == 0:
+        return np.inf
     count = min(coarse_probes(config), len(part))
     (mine, my_lag), (other, other_lag) = (quantizer.nearest_and_lag(X, count) for X in (rows, others))
     least = np.full(len(rows), np.inf, np.float32)  # at which reach each pair has a part in common
@@ -189,7 +191,7 @@ def route(
 def search_part(part: int, parcels: Sequence[Parcel], dimension: int, config: SelectConfig) -> Iterator[Parcel]:
     """Search the neighbours of all points that are in a part, those that live there and visitors, among themselves.
 
-    Each point's list goes home. Only those of residents are refined: a visitor's is where it lives.
+    Each point's list goes home. A visitor's is not refined by neighbours of neighbours: it is where it lives.
     """
     yield from of_kind(parcels, POINTS)
     arrays = [unpack(parcel.payload, views=True) for parcel in of_kind(parcels, VECTORS)]
@@ -228,7 +230,7 @@ def _search(
     n_cells = cells.cell_count(n, config.probes)
     sample = take(np.arange(min(n, n_cells * cells.SAMPLE_PER_CELL)))
     quantizer = cells.Quantizer.train(sample, n_cells, metric, config.seed)
-    reach = cells.probe_reach(quantizer, sample, config.probes)
+    reach = cells.probe_reach(quantizer, sample, n, config.neighbors, config.probes)
     assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, quantizer, config.probes, reach)
     X = take(assigned.order)  # the only copy of the vectors beside the parcels
     best, score = search.search_cells(X, assigned.bounds, assigned.probes, config.neighbors, metric)
