@@ -118,7 +118,8 @@ def test_the_reach_of_few_and_equal_rows(metric):
     for m, expected in ((1, np.inf), (50, 0)):
         rows = np.ones((m, 3), np.float32)
         quantizer = cells.Quantizer.train(rows, 4, metric, 0)
-        assert cells.probe_reach(quantizer, rows, 50, 10, 8) == pytest.approx(expected, abs=1e-5)
+        assert cells.probe_reach(quantizer, rows, 50, 10, 3) == pytest.approx(expected, abs=1e-5)
+        assert cells.probe_reach(quantizer, rows, 50, 10, 4) == np.inf  # all cells: exact search
         assert PartMap.plan(rows, 50, 20, config).reach == pytest.approx(expected, abs=1e-5)
 
 

@@ -179,7 +179,7 @@ def probe_reach(quantizer: Quantizer, sample: FloatMatrix, n: int, neighbors: in
     """Return how far below its nearest cell's score a cell's may be for a point to probe it.
 
     So far that nearly all sampled rows whose neighbour is in a cell that they could probe still find it
-    (docs/decisions/0010-reach.md).
+    (docs/decisions/0010-reach.md). Who probes all cells wants exact search: then any distance.
 
     Args:
         quantizer: of the cells.
@@ -187,9 +187,9 @@ def probe_reach(quantizer: Quantizer, sample: FloatMatrix, n: int, neighbors: in
         probes: cells searched per point at most.
     """
     rows, others = neighbor_pairs(sample, n, neighbors, quantizer.metric)
-    if len(rows) == 0:
+    if len(rows) == 0 or probes >= len(quantizer.centroids):
         return np.inf
-    probed, lag = quantizer.nearest_and_lag(rows, min(probes, len(quantizer.centroids)))
+    probed, lag = quantizer.nearest_and_lag(rows, probes)
     home = quantizer.nearest(others, 1)
     return covering_reach(np.where(probed == home, lag, np.float32(np.inf)).min(axis=1), _FOUND)
 
