@@ -16,9 +16,9 @@ from subsel.parts.route import coarse_cells, sample_rows
 
 #: Core-seconds per million points, and per million points and 100 values of their embeddings.
 READ = (5.0, 4.0)
-NEIGHBORS = (90.0, 50.0)
+NEIGHBORS = (105.0, 18.0)
 #: Core-seconds per million points from the graph to the written subset; dimensions do not matter any more.
-SELECTION = 55.0
+SELECTION = 45.0
 #: Core-seconds per million points and pass of swaps (benchmarks/spark_greedy.py).
 REFINE = 11.0
 #: Floating point operations per second that one core does while it looks for a point's coarse cells.
