@@ -40,6 +40,7 @@ class Board:
         outbox: flat arrays of one length that go to other parts, or this one, row by row; ``to`` (int64) says to which.
         inbox: what kernels of the last step wrote to this part, in the order of the parts that wrote.
         extra: flat arrays that only one algorithm knows, kept from step to step, such as dual variables.
+        scratch: arrays that follow from the graph and the rest; gone where a board travels, and made anew.
     """
 
     key: Int64Array
@@ -52,6 +53,7 @@ class Board:
     outbox: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     inbox: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     extra: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    scratch: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     steps: int = 0
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ import subsel
 from subsel.board import hear_wishes
 from subsel.bounding import certificate_kernel, clique_kernel, cliques
 from subsel.bounding.certificate import arm, certify, descend, free_bound, tell_degree
-from subsel.bounding.cliques import find_cliques, index_members, rows_of
+from subsel.bounding.cliques import cliques_of, find_cliques
 from subsel.bounding.driver import bound
+from subsel.bounding.edges import edges_of_part
 from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
 from subsel.schema import Status
@@ -66,37 +68,80 @@ def with_cliques(engine, k):
     return engine
 
 
-@given(problems(max_n=12), st.integers(0, 2**32 - 1))
-def test_any_variables_are_valid(problem, seed):
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e5, 1e30])
+def test_moves_are_those_of_the_formula(rng, wide, scale):
+    """By whole numbers of any size, one variable after the other."""
+    n, count, largest = 50, 400, 2**54 if wide else 2**30
+    kind, real, most = (np.int64, np.float64, 2.0**60) if wide else (np.int32, np.float32, 2.0**30)
+    x = np.append(rng.choice([0, 1024, *range(3, 1000, 90)], n), 0).astype(np.int32)
+    step = real(scale * 1000)
+    cap = rng.choice([0, 1, 5, 10**6, largest], count).astype(kind)
+    pace = rng.random(count).astype(np.float32)
+
+    def moved(slope, own_pace):
+        return min(max(math.floor(np.float32(slope) * (step * own_pace)), -int(most)), int(most))
+
+    ends = rng.integers(0, n, (2, count), np.int32)
+    mu = np.floor(rng.random(count) * cap).astype(kind)
+    expected = [
+        min(max(int(m) + moved(int(x[a]) + int(x[b]) - 1024, p), 0), int(c))
+        for m, a, b, p, c in zip(mu, *ends, pace, cap, strict=True)
+    ]
+    certificate_kernel.move_edges(*ends, cap, mu, x, pace, step, real(most))
+    assert mu.tolist() == expected
+
+    members = rng.integers(0, n, (5, count), np.int32)
+    members[4, ::2] = members[3, ::4] = -1
+    turn = rng.integers(0, 5, (2, count), np.int8)
+    mu = np.zeros((2, count), kind)
+    mu[0] = np.floor(rng.random(count) * cap) * (turn[0] > 0)
+    mu[1] = np.floor(rng.random(count) * (cap - mu[0])) * (turn[1] > 0)
+    expected = []
+    for c in range(count):
+        s = sum(int(x[v]) for v in members[:, c] if v >= 0)
+        a, b = (
+            max(int(m) + moved(s - 512 * (int(t) + 1), pace[c]), 0) if t else 0
+            for m, t in zip(mu[:, c], turn[:, c], strict=True)
+        )
+        over = a + b - int(cap[c])
+        if over > 0:
+            a = min(max(a - over // 2, 0), int(cap[c]))
+            b = int(cap[c]) - a
+        expected.append((a, b))
+    clique_kernel.move_cliques(members, cap, turn, mu, x, pace, step, real(most))
+    assert list(zip(*mu.tolist(), strict=True)) == expected
+
+
+@given(problems(max_n=12), st.integers(0, 2**32 - 1), st.integers(1, 3))
+def test_any_variables_are_valid(problem, seed, threads):
     """Random variables within their limits, not ones that an iteration would choose."""
     n, edges, utility, alpha, beta, k = problem
     part = make_part(make_graph(n, edges), utility, alpha, beta)
     rng = np.random.default_rng(seed)
-    rows = (part.indptr, part.indices)
     engine = with_cliques(LocalEngine(part), k)
-    cap, least = engine.board.extra["cap"], engine.board.extra["least"]
-    members, size, _, _ = rows_of(engine.board)
+    cap = engine.board.extra["cap"]
+    members, turn, clique_mu, least = cliques_of(engine.board)
     assert (cap >= 0).all()
-    mu = np.floor(rng.random(len(cap)) * (cap + 1)).astype(np.int64)
-    for v in range(n):  # the same in both directions
-        for e in range(part.indptr[v], part.indptr[v + 1]):
-            back = clique_kernel._edge(*rows, part.indices[e], v)
-            mu[back] = mu[e] if part.indices[e] > v else mu[back]
-    turn = rng.integers(0, 6, (len(size), 2), np.int8)
-    clique_mu = np.zeros((len(size), 2), np.int64)
-    clique_mu[:, 0] = np.floor(rng.random(len(size)) * (least + 1))
-    clique_mu[:, 1] = np.floor(rng.random(len(size)) * (least - clique_mu[:, 0] + 1))
+    edges = edges_of_part(part, engine.board)
+    mu = np.floor(rng.random(len(cap)) * (cap + 1)).astype(cap.dtype)
+    turn = rng.integers(0, 6, turn.shape, np.int8)
+    clique_mu = np.zeros(turn.shape, np.int64)
+    clique_mu[0] = np.floor(rng.random(len(least)) * (least + 1))
+    clique_mu[1] = np.floor(rng.random(len(least)) * (least - clique_mu[0] + 1))
     bits = part.fixed_point.tie_bits
     first = part.fixed_point.keys(part.utility, part.code) >> bits
-    index_members(part, engine.board)
-    of_point = (engine.board.extra["of_point_ptr"], engine.board.extra["of_point"])
-    edge_load, load = certificate_kernel.edge_loads(part.indptr, mu), clique_kernel.clique_loads(turn, clique_mu)
+    load = np.zeros((threads, n + 1), np.int64)
+    certificate_kernel.load_edges(edges.small, edges.large, mu, load)
+    clique_kernel.load_cliques(members, turn, clique_mu, load)
     key = np.empty(n, np.int64)
-    clique_kernel.set_keys(first, edge_load, load, *of_point, part.code, bits, key)
+    certificate_kernel.set_keys(first, load, part.code, bits, key)
     value = key >> bits
-    constant = int(clique_kernel.clique_constants(members, turn, clique_mu, n).sum())
+    constant = certificate_kernel.wide(*clique_kernel.sum_cliques(members, turn, clique_mu, n))
     assert constant == int((clique_mu * (turn.astype(np.int64) * (turn + 1) // 2)).sum())
-    found = int(mu.sum()) // 2 + constant + int(np.sort(value)[::-1][:k].sum())
+    paid_twice = certificate_kernel.wide(*certificate_kernel.sum_edges(edges.large, mu, n))
+    assert paid_twice == 2 * int(mu.sum())
+    found = paid_twice // 2 + constant + int(np.sort(value)[::-1][:k].sum())
     assert found >= optimum(part, k)
 
 
@@ -104,20 +149,22 @@ def test_cliques_are_cliques_and_share_their_edges(rng):
     n = 300
     edges = {(int(a), int(b)): 1 + float(rng.random()) for a, b in rng.integers(0, 40, (2 * n, 2)) if a != b}
     part = make_part(make_graph(n, edges), rng.random(n), 0.5, 0.5)
-    rows = (part.indptr, part.indices)
-    engine = with_cliques(LocalEngine(part), 100)
-    members, size, _, _ = rows_of(engine.board)
-    assert len(size) > 30
-    assert set(size.tolist()) == {3, 4, 5}
-    left = part.weight.astype(np.int64)
-    for clique, points, least in zip(members, size, engine.board.extra["least"], strict=True):
-        assert least > 0
+    board = with_cliques(LocalEngine(part), 100).board
+    members, _, _, least = cliques_of(board)
+    edges = edges_of_part(part, board)
+    sizes = (members >= 0).sum(axis=0)
+    assert len(least) > 30
+    assert set(sizes.tolist()) == {3, 4, 5}
+    left = np.zeros(len(edges.small), np.int64)
+    left[edges.edge_of] = part.weight
+    for clique, points, weight in zip(members.T, sizes, least, strict=True):
+        assert weight > 0
         assert (clique[points:] == -1).all()
-        for a, b in itertools.permutations(clique[:points], 2):
-            e = clique_kernel._edge(*rows, a, b)
+        for a, b in itertools.combinations(sorted(clique[:points].tolist()), 2):
+            e = clique_kernel._edge(edges.first, edges.large, a, b)
             assert e >= 0
-            left[e] -= least
-    np.testing.assert_array_equal(left, engine.board.extra["cap"])
+            left[e] -= weight
+    np.testing.assert_array_equal(left, board.extra["cap"])
     assert (left >= 0).all()
 
 
@@ -167,10 +214,10 @@ def test_a_heavy_edge_after_a_light_one_does_not_raise_the_bar():
     rooms = {(0, 1): 10, (0, 2): 9.5, (0, 3): 9, (0, 4): 8.5, (1, 2): 5, (1, 3): 9, (2, 3): 9, (1, 4): 4, (2, 4): 8.5}
     part = make_part(make_graph(5, rooms | {(3, 4): 8.5}), np.ones(5), 0.5, 0.5)
     board = with_cliques(LocalEngine(part), 2).board
-    members, size, _, _ = rows_of(board)
-    assert size[0] == 5
-    found = [tuple(sorted(int(part.code[v]) for v in row if v >= 0)) for row in members]
-    assert sorted(zip(found, board.extra["least"].tolist(), strict=True)) == slow_cliques(part)
+    members, _, _, least = cliques_of(board)
+    assert (members[:, 0] >= 0).all()
+    found = [tuple(sorted(int(part.code[v]) for v in clique if v >= 0)) for clique in members.T]
+    assert sorted(zip(found, least.tolist(), strict=True)) == slow_cliques(part)
 
 
 @given(problems(max_n=16), st.data())
@@ -188,10 +235,10 @@ def test_cliques_are_those_of_the_rule_on_any_parts(problem, data):
     for boards in ([(part, local.board)], list(split._boards())):
         found = []
         for own, board in boards:
-            members, _, _, _ = rows_of(board)
-            mine = members[:, 0] < own.n_own
-            codes = [tuple(sorted(own.code[v] for v in row if v >= 0)) for row in members[mine]]
-            found += zip(codes, board.extra["least"][mine].tolist(), strict=True)
+            members, _, _, least = cliques_of(board)
+            mine = members[0] < own.n_own
+            codes = [tuple(sorted(own.code[v] for v in clique if v >= 0)) for clique in members.T[mine]]
+            found += zip(codes, least[mine].tolist(), strict=True)
         assert sorted(found) == expected
 
 
@@ -251,7 +298,7 @@ def test_variables_of_wide_weights_are_wide():
         with_cliques(engine, 3)
         assert certify(engine, 20, part.fixed_point.tie_bits).bound >= optimum(part, 3)
     board = with_cliques(LocalEngine(part), 3).board
-    assert len(board.extra["size"]) > 0
+    assert len(board.extra["least"]) > 0
     assert {board.extra[name].dtype for name in ("cap", "mu", "least", "clique_mu")} == {np.dtype(np.int64)}
 
 

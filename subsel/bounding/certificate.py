@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from subsel.board import Board
 from subsel.bounding import certificate_kernel as kernel
 from subsel.bounding import clique_kernel
-from subsel.bounding.cliques import find_cliques, index_members, no_cliques, rows_of
+from subsel.bounding.cliques import cliques_of, find_cliques, no_cliques, paces_of
+from subsel.bounding.edges import edge_paces, edges_of_part
 from subsel.engines.base import Counts, Engine
 from subsel.graph import PartGraph
 from subsel.greedy.refine import exact_sum
@@ -36,6 +39,10 @@ _EDGES_ONLY = 0.3
 _CLIQUE_WIDTH = 0.5
 #: How far one iteration moves a point's value at most, in widths.
 _STEP = 3.0
+#: How far a variable moves at most, by whether weights are wide: no less than any weight (`subsel.fixedpoint`).
+_MOST = (2.0**30, 2.0**60)
+#: Threads that add up loads, at most: each has an array of all points.
+_LOADERS = 8
 #: Points within so many widths of the threshold are open: neither clearly in nor clearly out.
 _OPEN = 10.0
 
@@ -147,19 +154,18 @@ def tell_degree(graph: PartGraph, board: Board, /) -> None:
 
 def arm(graph: PartGraph, board: Board, /) -> None:
     """Start the edges' variables at what the present subset pays, and compute every own point's value."""
-    board.news = np.empty(0, np.int32)
+    board.news, board.scratch = np.empty(0, np.int32), {}
     own, bits = slice(0, graph.n_own), graph.fixed_point.tie_bits
-    rows = (graph.indptr, graph.indices)
+    rows = (graph.indptr, graph.indices, graph.weight)
     first = graph.fixed_point.keys(graph.utility[own], graph.code[own]) >> bits
-    cap = kernel.free_capacity(*rows, graph.weight, board.status)
-    mu = kernel.start(*rows, cap, board.status)
+    edges = edges_of_part(graph, board)
+    cap = kernel.free_capacity(*rows, edges.edge_of, len(edges.small), board.status)
     degree = np.concatenate([np.diff(graph.indptr), board.key[graph.n_own :]])
     board.extra = {
         "pace": (1 / np.maximum(degree, 1)).astype(np.float32),
-        "base": kernel.base_values(*rows, graph.weight, first, board.status),
+        "base": kernel.base_values(*rows, first, board.status),
         "cap": cap,
-        "mu": mu,
-        "edge_load": kernel.edge_loads(graph.indptr, mu),
+        "mu": kernel.start(edges.small, edges.large, cap, board.status),
         **no_cliques(graph),
     }
     _set_keys(graph, board)
@@ -174,8 +180,6 @@ def make_room(graph: PartGraph, board: Board, /) -> None:
     board.news = np.empty(0, np.int32)
     extra = board.extra
     np.minimum(extra["mu"], extra["cap"], out=extra["mu"])
-    extra["edge_load"] = kernel.edge_loads(graph.indptr, extra["mu"])
-    index_members(graph, board)
     _set_keys(graph, board)
 
 
@@ -191,35 +195,37 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     board.news = np.empty(0, np.int32)
     extra, bits = board.extra, graph.fixed_point.tie_bits
     level = threshold >> bits
-    members, size, turn, clique_mu = rows_of(board)
-    above = kernel.above(board.key, board.status, bits, level, graph.n_own)
-    constant = clique_kernel.clique_constants(members, turn, clique_mu, graph.n_own)
-    # Every edge's variable is in the load of both its ends.
-    board.sums = (exact_sum(above), exact_sum(extra["edge_load"]), exact_sum(constant), 0)
+    above = kernel.wide(*kernel.sum_above(board.key, board.status, bits, level, graph.n_own))
+    board.sums = (above, kernel.wide(*extra["edges_paid_twice"]), kernel.wide(*extra["cliques_paid"]), 0)
     if width == 0:
         return
     x = kernel.degrees_of_membership(board.key, board.status, bits, level, width)
-    step = _STEP * width / 1024
-    rows = (graph.indptr, graph.indices)
-    extra["edge_load"] = kernel.move_edges(*rows, extra["cap"], extra["mu"], x, extra["pace"], step)
-    clique_kernel.move_cliques(members, size, extra["least"], turn, clique_mu, x, extra["clique_pace"], step)
+    cliques, edges = cliques_of(board), edges_of_part(graph, board)
+    real: Any = np.float64 if graph.fixed_point.wide else np.float32
+    step, most = real(_STEP * width / 1024), real(_MOST[graph.fixed_point.wide])
+    kernel.move_edges(edges.small, edges.large, extra["cap"], extra["mu"], x, edge_paces(board, edges), step, most)
+    of_cliques = (cliques.members, cliques.least, cliques.turn, cliques.mu)
+    clique_kernel.move_cliques(*of_cliques, x, paces_of(board), step, most)
     _set_keys(graph, board)
 
 
 def forget(graph: PartGraph, board: Board, /) -> None:
     """Drop the variables."""
     board.news = np.empty(0, np.int32)
-    board.extra = {}
+    board.extra, board.scratch = {}, {}
 
 
 def _set_keys(graph: PartGraph, board: Board) -> None:
-    """Set own keys to a_i less the variables of i's edges and cliques."""
-    extra = board.extra
-    _, _, turn, clique_mu = rows_of(board)
-    load = clique_kernel.clique_loads(turn, clique_mu)
-    of_point = (extra["of_point_ptr"], extra["of_point"])
-    bits = graph.fixed_point.tie_bits
-    clique_kernel.set_keys(extra["base"], extra["edge_load"], load, *of_point, graph.code, bits, board.key)
+    """Set own keys to a_i less the variables of i's edges and cliques; note what these add to the bound."""
+    extra, n = board.extra, len(board.key)
+    (members, turn, clique_mu, _), edges = cliques_of(board), edges_of_part(graph, board)
+    load = np.zeros((min(numba.get_num_threads(), _LOADERS), n + 1), np.int64)
+    kernel.load_edges(edges.small, edges.large, extra["mu"], load)
+    clique_kernel.load_cliques(members, turn, clique_mu, load)
+    kernel.set_keys(extra["base"], load, graph.code, graph.fixed_point.tie_bits, board.key)
+    # Every edge's variable is in the load of both its ends.
+    extra["edges_paid_twice"] = np.array(kernel.sum_edges(edges.large, extra["mu"], graph.n_own))
+    extra["cliques_paid"] = np.array(clique_kernel.sum_cliques(members, turn, clique_mu, graph.n_own))
 
 
 def _twice(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:

@@ -1,7 +1,8 @@
 """Dual variables of the edges of one part. Pure functions on arrays; compiled by numba.
 
-``mu`` (of the weights' type, (m,)) has a variable per half-edge, the same for both of its directions; ``cap`` is its
-limit, what the edge weighs less what cliques (`subsel.bounding.clique_kernel`) take of it.
+An edge stands once, with its smaller end, which is an own point; one to a ghost also stands in the ghost's part, where
+it moves alike. `number_edges` gives the E edges their order. ``mu`` (of the weights' type, (E,)) has a variable per
+edge; ``cap`` is its limit, what the edge weighs less what cliques (`subsel.bounding.clique_kernel`) take of it.
 """
 
 from __future__ import annotations
@@ -24,24 +25,58 @@ def _is_free(status: int) -> bool:
 
 
 @numba.njit(cache=True)
-def free_capacity(indptr: Any, indices: Any, weight: Any, status: Any) -> Any:
-    """Return each half-edge's weight, 0 where an end is not free."""
-    cap = weight.copy()
-    for v in range(len(indptr) - 1):
+def number_edges(indptr: Any, indices: Any) -> Any:
+    """Number a part's edges, each once: by its smaller end, then by the other.
+
+    Args:
+        indptr, indices: int64, (n_own+1,), and int32, (m,): rows of half-edges, ascending in each row.
+
+    Returns:
+        edge_ptr: int64, (n_own+1,): the run of the edges from each own point to larger numbers.
+        small, large: int32, (E,): their ends.
+        edge_of: int32, (m,): the edge of each half-edge.
+    """
+    n_own = len(indptr) - 1
+    edge_ptr = np.zeros(n_own + 1, np.int64)
+    for v in range(n_own):
+        larger = 0
         for e in range(indptr[v], indptr[v + 1]):
-            if not (_is_free(status[v]) and _is_free(status[indices[e]])):
-                cap[e] = 0
+            larger += indices[e] > v
+        edge_ptr[v + 1] = edge_ptr[v] + larger
+    small, large = np.empty(edge_ptr[n_own], np.int32), np.empty(edge_ptr[n_own], np.int32)
+    edge_of, told = np.empty(len(indices), np.int32), edge_ptr[:-1].copy()
+    for v in range(n_own):
+        at = edge_ptr[v]
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if j > v:
+                small[at], large[at], edge_of[e] = v, j, at
+                at += 1
+            else:  # rows ascend, so j's larger neighbours come by in the order in which j has them
+                edge_of[e] = told[j]
+                told[j] += 1
+    return edge_ptr, small, large, edge_of
+
+
+@numba.njit(cache=True)
+def free_capacity(indptr: Any, indices: Any, weight: Any, edge_of: Any, edges: int, status: Any) -> Any:
+    """Return each edge's weight, 0 where an end is not free: (E,), of the weights' type."""
+    cap = np.zeros(edges, weight.dtype)
+    for v in range(len(indptr) - 1):
+        if _is_free(status[v]):
+            for e in range(indptr[v], indptr[v + 1]):
+                if _is_free(status[indices[e]]):
+                    cap[edge_of[e]] = weight[e]
     return cap
 
 
 @numba.njit(cache=True)
-def start(indptr: Any, indices: Any, cap: Any, status: Any) -> Any:
+def start(small: Any, large: Any, cap: Any, status: Any) -> Any:
     """Return the edges' variables at their limits inside the subset, 0 elsewhere."""
     mu = np.zeros(len(cap), cap.dtype)
-    for v in range(len(indptr) - 1):
-        for e in range(indptr[v], indptr[v + 1]):
-            if status[v] == _SELECTED and status[indices[e]] == _SELECTED:
-                mu[e] = cap[e]
+    for e in range(len(cap)):
+        if status[small[e]] == _SELECTED and status[large[e]] == _SELECTED:
+            mu[e] = cap[e]
     return mu
 
 
@@ -68,60 +103,105 @@ def weight_to(indptr: Any, indices: Any, weight: Any, chosen: Any) -> Any:
 
 
 @numba.njit(cache=True, parallel=True)
-def degrees_of_membership(key: Any, status: Any, tie_bits: int, level: int, width: int) -> Any:
-    """Return how far each free point is among the k largest, in 1024ths: int16, (n,).
+def slower_paces(small: Any, large: Any, pace: Any) -> Any:
+    """Return the pace of the slower end of each edge: float32, (E,)."""
+    out = np.empty(len(small), np.float32)
+    for e in numba.prange(len(small)):
+        out[e] = min(pace[small[e]], pace[large[e]])
+    return out
 
-    0 below the width around the threshold ``level``, 1024 above it; 0 for points that are not free.
+
+@numba.njit(cache=True, parallel=True)
+def degrees_of_membership(key: Any, status: Any, tie_bits: int, level: int, width: int) -> Any:
+    """Return how far each free point is among the k largest, in 1024ths: int32, (n + 1,).
+
+    0 below the width around the threshold ``level``, 1024 above it; 0 for points that are not free, and for one more
+    that is none, which stands where a clique has no further member.
     """
-    x = np.zeros(len(key), np.int16)
+    x = np.zeros(len(key) + 1, np.int32)
+    scale = 512.0 / width
     for v in numba.prange(len(key)):
         if _is_free(status[v]):
             distance = min(max((key[v] >> tie_bits) - level, -width), width)
-            x[v] = min(max(512 + distance * 512 // width, 0), 1024)
+            degree: Any = 512 + np.int32(np.floor(distance * scale))
+            x[v] = min(max(degree, 0), 1024)
     return x
 
 
 @numba.njit(cache=True, parallel=True)
-def above(key: Any, status: Any, tie_bits: int, level: int, n_own: int) -> Any:
-    """Return how far each own free point is above the threshold ``level``: int64, (n_own,), 0 below it."""
-    out = np.zeros(n_own, np.int64)
+def sum_above(key: Any, status: Any, tie_bits: int, level: int, n_own: int) -> Any:
+    """Return what own free points have above the threshold ``level``, summed: see `wide`."""
+    high, low = np.int64(0), np.int64(0)
     for v in numba.prange(n_own):
+        over: Any = np.int64(0)
         if _is_free(status[v]):
-            out[v] = max((key[v] >> tie_bits) - level, 0)
-    return out
+            over = max((key[v] >> tie_bits) - level, 0)
+        high += over >> 32
+        low += over & 0xFFFFFFFF
+    return high, low
+
+
+def wide(high: int, low: int) -> int:
+    """Return a sum of int64 values, of any size, from those of their halves."""
+    return (int(high) << 32) + int(low)
 
 
 @numba.njit(cache=True, parallel=True)
-def move_edges(indptr: Any, indices: Any, cap: Any, mu: Any, x: Any, pace: Any, step: float) -> Any:
-    """Move every half-edge's variable by the smoothed x_i + x_j - 1, by the same for both of its directions.
+def move_edges(small: Any, large: Any, cap: Any, mu: Any, x: Any, pace: Any, step: float, most: float) -> None:
+    """Move every edge's variable by the smoothed x_i + x_j - 1, as far as its limit.
 
     Args:
-        indptr, indices, cap: of the part's half-edges.
+        small, large, cap: of the edges.
         mu: changed in place.
         x: `degrees_of_membership`.
-        pace: float32, (n_own + n_ghost,): of a point; an edge goes at that of the slower end.
-        step: how far a whole 1024th moves a point of pace 1.
-
-    Returns:
-        int64, (n_own,): the sum of the variables of each own point's edges.
+        pace: `slower_paces`.
+        step: how far a whole 1024th moves a variable of pace 1; float32, or float64 where weights are int64.
+        most: how far any variable moves, of the type of ``step``: no less than any weight.
     """
-    load = np.zeros(len(indptr) - 1, np.int64)
-    for v in numba.prange(len(load)):
-        total, mine, own_pace = np.int64(0), np.int32(x[v]) - np.int32(1024), pace[v]
-        for e in range(indptr[v], indptr[v + 1]):
-            j = np.uint32(indices[e])  # a signed index costs a test for negative ones
-            move = np.int64(np.floor((mine + np.int32(x[j])) * (step * min(own_pace, pace[j]))))
-            mu[e] = min(max(np.int64(mu[e]) + move, np.int64(0)), np.int64(cap[e]))
-            total += mu[e]
-        load[v] = total
-    return load
+    for e in numba.prange(len(mu)):  # vector instructions; a signed index would cost a test for negative ones
+        slope = x[np.uint32(small[e])] + x[np.uint32(large[e])] - 1024
+        move = np.floor(np.float32(slope) * (step * pace[e]))
+        mu[e] = min(max(mu[e] + cap.dtype.type(min(max(move, -most), most)), 0), cap[e])
 
 
 @numba.njit(cache=True, parallel=True)
-def edge_loads(indptr: Any, mu: Any) -> Any:
-    """Return the sum of the variables of each own point's edges: int64, (n_own,)."""
-    out = np.zeros(len(indptr) - 1, np.int64)
-    for v in numba.prange(len(out)):
-        for e in range(indptr[v], indptr[v + 1]):
-            out[v] += mu[e]
-    return out
+def load_edges(small: Any, large: Any, mu: Any, load: Any) -> None:
+    """Add every edge's variable to the loads of its ends.
+
+    Args:
+        small, large, mu: of the edges.
+        load: int64, (threads, n + 1): each row takes a share of the edges, so that no two threads write to one place.
+    """
+    shares = len(load)
+    for share in numba.prange(shares):
+        for e in range(len(mu) * share // shares, len(mu) * (share + 1) // shares):
+            load[share, np.uint32(small[e])] += mu[e]
+            load[share, np.uint32(large[e])] += mu[e]
+
+
+@numba.njit(cache=True, parallel=True)
+def sum_edges(large: Any, mu: Any, n_own: int) -> Any:
+    """Return the sum of the variables over own ends of edges: see `wide`."""
+    high, low = np.int64(0), np.int64(0)
+    for e in numba.prange(len(mu)):
+        paid = np.int64(mu[e]) * (2 if large[e] < n_own else 1)
+        high += paid >> 32
+        low += paid & 0xFFFFFFFF
+    return high, low
+
+
+@numba.njit(cache=True, parallel=True)
+def set_keys(base: Any, load: Any, code: Any, bits: int, key: Any) -> None:
+    """Set own points' keys to what they add, less what the variables of their edges and cliques take.
+
+    Args:
+        base: int64, (n_own,).
+        load: int64, (threads, n + 1): see `load_edges`.
+        code: of own points and ghosts; its last ``bits`` are the tie of a key.
+        key: changed in place.
+    """
+    for v in numba.prange(len(base)):
+        value = base[v]
+        for share in range(len(load)):
+            value -= load[share, v]
+        key[v] = (value << bits) | (code[v] & ((1 << bits) - 1))

@@ -1,10 +1,11 @@
 """Cliques and their dual variables on one part of a graph. Pure functions on arrays; compiled by numba.
 
-Cliques are rows of ``members`` (int32, (c, CLIQUE_POINTS), own points and ghosts, -1 beyond ``size``); the first is one
-that proposed it: which of several depends on parts, so nothing but who counts a clique may follow from the order. Each
-has two variables, ``clique_mu`` ((c, 2), of the weights' type), for the inequalities s(s-1)/2 >= t s - t(t+1)/2 with
-the two values of t in ``turn`` (int8, (c, 2), 0 for none), whose sum is at most ``least``, the weight that the clique
-takes from each of its edges. What these have left is ``cap``.
+Cliques are columns of ``members`` (int32, (CLIQUE_POINTS, c), own points and ghosts, -1 for none; rows while they are
+being found). The first is one that proposed it: which of several depends on parts, so nothing but who counts a clique
+may follow from the order. Each has two variables, ``mu`` ((2, c), of the weights' type), for the inequalities
+s(s-1)/2 >= t s - t(t+1)/2 with the two values of t in ``turn`` (int8, (2, c), 0 for none), whose sum is at most
+``least``, the weight that the clique takes from each of its edges. What edges, numbered as in
+`subsel.bounding.certificate_kernel`, have left is ``cap``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 from subsel.schema import Status
 
 _SELECTED = int(Status.SELECTED)
+#: Largest clique that gets variables of its own.
+CLIQUE_POINTS = 5
 #: Of an edge's weight, what must be left for it to be looked at, as one over this.
 _WORN = 5
 #: Threads take the points in so many chunks, each with a table of all points.
@@ -24,63 +27,62 @@ _CHUNKS = 64
 
 
 @numba.njit(cache=True, inline="always")
-def _edge(indptr: Any, indices: Any, a: int, b: int) -> int:
-    """Return the place of the edge from a to b in a's row, or -1; neighbours ascend in each row."""
-    lo, hi = indptr[a], indptr[a + 1]
-    at = lo + np.searchsorted(indices[lo:hi], b)
-    return at if at < hi and indices[at] == b else -1
+def _edge(edge_ptr: Any, large: Any, a: int, b: int) -> int:
+    """Return the edge from an own point a to a larger number b, or -1."""
+    lo, hi = edge_ptr[a], edge_ptr[a + 1]
+    at = lo + np.searchsorted(large[lo:hi], b)
+    return at if at < hi and large[at] == b else -1
 
 
 @numba.njit(cache=True, parallel=True)
-def pick_edges(indptr: Any, indices: Any, weight: Any, cap: Any, near: Any, code: Any, most: int) -> Any:
-    """Return which half-edges between near points have enough left, at most ``most`` in a row: those with most left.
+def pick_edges(indptr: Any, indices: Any, weight: Any, edge_of: Any, cap: Any, near: Any, code: Any, most: int) -> Any:
+    """Pick edges between near points that have enough left, at most ``most`` of a point: those with most left.
 
     Ties go to the larger code of the other end.
 
     Returns:
-        bool, (m,).
+        begin, end: int64, (n_own,): the run of each own point's picks.
+        others: int32: the other ends of the picks, in each run by falling ``room``; anything between runs.
+        room: of the weights' type: what these edges have left.
     """
-    picks = np.zeros(len(indices), np.bool_)
-    for v in numba.prange(len(indptr) - 1):
-        if near[v]:
-            best = np.empty(most, np.int64)
-            count = 0
-            for e in range(indptr[v], indptr[v + 1]):
-                if not (near[indices[e]] and cap[e] > 0 and cap[e] * _WORN >= weight[e]):
-                    continue
-                if count == most:
-                    if not _before(cap, code, indices, e, best[most - 1]):
-                        continue
-                    count -= 1
-                at = count
-                while at > 0 and _before(cap, code, indices, e, best[at - 1]):
-                    best[at] = best[at - 1]
-                    at -= 1
-                best[at] = e
-                count += 1
-            for at in range(count):
-                picks[best[at]] = True
-    return picks
-
-
-@numba.njit(cache=True, inline="always")
-def _before(room: Any, code: Any, indices: Any, a: int, b: int) -> Any:
-    """Whether edge a has more left than edge b of the same row, or as much and the larger code."""
-    return room[a] > room[b] or (room[a] == room[b] and code[indices[a]] > code[indices[b]])
+    n_own = len(indptr) - 1
+    begin = np.zeros(n_own + 1, np.int64)
+    for v in range(n_own):
+        begin[v + 1] = begin[v] + (min(indptr[v + 1] - indptr[v], most) if near[v] else 0)
+    end = begin[:-1].copy()
+    others, room = np.zeros(begin[n_own], np.int32), np.zeros(begin[n_own], cap.dtype)
+    for v in numba.prange(n_own):
+        if not near[v]:
+            continue
+        first = last = begin[v]
+        for e in range(indptr[v], indptr[v + 1]):
+            j, left = indices[e], cap[edge_of[e]]
+            if not (left > 0 and near[j] and np.int64(left) * _WORN >= weight[e]):
+                continue
+            at = last
+            while at > first and (left > room[at - 1] or (left == room[at - 1] and code[j] > code[others[at - 1]])):
+                at -= 1
+            if at < first + most:
+                last = min(last + 1, first + most)
+                for later in range(last - 1, at, -1):
+                    others[later], room[later] = others[later - 1], room[later - 1]
+                others[at], room[at] = j, left
+        end[v] = last
+    return begin[:-1], end, others, room
 
 
 @numba.njit(cache=True, parallel=True)
-def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest: int, most: int) -> Any:
+def propose(begin: Any, end: Any, others: Any, room: Any, n_own: int, largest: int, most: int) -> Any:
     """Return a clique of 3 to ``largest`` points for each own point, grown greedily from its edge with most left.
 
     A point joins if all that are in have picked its edge. A next edge is tried where that one is in no triangle.
 
     Args:
-        indptr, indices, room: picked edges of own points and ghosts, ascending in each row, and what they have left.
-        code: of own points and ghosts.
+        begin, end: int64, (n_own + n_ghost,): the run of each point's picks.
+        others, room: the other ends of picks and what they have left, which falls in each run.
         n_own: number of own points.
         largest: of points in a clique.
-        most: edges in a row.
+        most: picks of a point, 63 at most.
 
     Returns:
         int32, (n_own, largest): the point itself first, -1 beyond the clique's size, or throughout.
@@ -88,56 +90,78 @@ def propose(indptr: Any, indices: Any, room: Any, code: Any, n_own: int, largest
     found = np.full((n_own, largest), -1, np.int32)
     chunks = min(_CHUNKS, n_own)
     for chunk in numba.prange(chunks):
-        place = np.full(len(indptr) - 1, -1, np.int8)
-        order = np.empty(most, np.int64)
-        picked_by = np.empty(most, np.int64)
-        least = np.empty(most, np.int64)
+        place = np.full(len(begin), -1, np.int8)  # of each point among the picks of v
+        both = np.empty(
+            most, np.int64
+        )  # which of v's picks each of them has picked too, as bits; -1: not looked at yet
+        between = np.empty((most, most), room.dtype)  # what these have left
         inside = np.empty(largest, np.int64)
         for v in range(chunk * n_own // chunks, (chunk + 1) * n_own // chunks):
-            lo, m = indptr[v], indptr[v + 1] - indptr[v]
+            lo, m = begin[v], end[v] - begin[v]
             if m < 2:
                 continue
-            for i in range(m):  # insertion sort of a few
-                at = i
-                while at > 0 and _before(room, code, indices, lo + i, lo + order[at - 1]):
-                    order[at] = order[at - 1]
-                    at -= 1
-                order[at] = i
-                place[indices[lo + i]] = i
-            for begin in range(m - 1):
-                picked_by[:m] = 1  # by v
-                least[:m] = room[lo : lo + m]
-                inside[0] = order[begin]
-                others, low = 1, room[lo + inside[0]]  # members beside v
-                _note_picks(indptr, indices, room, indices[lo + inside[0]], 1, place, picked_by, least)
-                for u in order[begin + 1 : m]:
-                    if picked_by[u] > others and 2 * least[u] >= low:  # one light edge would waste the others' weight
-                        inside[others] = u
-                        others += 1
-                        low = min(low, least[u])
-                        if others == largest - 1:
+            for i in range(m):
+                place[others[lo + i]] = i
+                both[i] = -1
+            for seed in range(m - 1):
+                inside[0] = seed
+                count, low = 1, room[lo + seed]  # members beside v
+                _look(begin, end, others, room, others[lo + seed], seed, place, both, between)
+                open_ = both[seed] >> (seed + 1) << (seed + 1)
+                for u in range(seed + 1, m):
+                    if not open_ >> u & 1:
+                        continue
+                    least = room[lo + u]
+                    for i in range(count):
+                        least = min(least, between[inside[i], u])
+                    if 2 * np.int64(least) >= low:  # one light edge would waste the others' weight
+                        inside[count] = u
+                        count += 1
+                        low = min(low, least)
+                        if count == largest - 1:
                             break
-                        _note_picks(indptr, indices, room, indices[lo + u], others, place, picked_by, least)
-                if others >= 2:
+                        _look(begin, end, others, room, others[lo + u], u, place, both, between)
+                        open_ &= both[u]
+                if count >= 2:
                     found[v, 0] = v
-                    for i in range(others):
-                        found[v, i + 1] = indices[lo + inside[i]]
+                    for i in range(count):
+                        found[v, i + 1] = others[lo + inside[i]]
                     break
             for i in range(m):
-                place[indices[lo + i]] = -1
+                place[others[lo + i]] = -1
     return found
 
 
 @numba.njit(cache=True, inline="always")
-def _note_picks(
-    indptr: Any, indices: Any, room: Any, member: int, before: int, place: Any, picked_by: Any, least: Any
+def _look(
+    begin: Any, end: Any, others: Any, room: Any, point: int, at: int, place: Any, both: Any, between: Any
 ) -> None:
-    """Count a new member's picks, where all ``before`` it picked the same, and what the lightest edge has left."""
-    for e in range(indptr[member], indptr[member + 1]):
-        b = place[indices[e]]
-        if b >= 0 and picked_by[b] == before:
-            picked_by[b] += 1
-            least[b] = min(least[b], room[e])
+    """Note which of v's picks the ``at``-th of them, a point, has picked too, and what these edges have left."""
+    if both[at] < 0:
+        bits = np.int64(0)
+        for e in range(begin[point], end[point]):
+            b = place[others[e]]
+            if b >= 0:
+                bits |= np.int64(1) << b
+                between[at, b] = room[e]
+        both[at] = bits
+
+
+@numba.njit(cache=True)
+def homes(part: Any) -> Any:
+    """Return each row of ``part`` once for every part in it, -1 for none: (row, part), int64, by row."""
+    count = 0
+    row, to = np.empty(part.size, np.int64), np.empty(part.size, np.int64)
+    for i in range(len(part)):
+        for column in range(part.shape[1]):
+            home = part[i, column]
+            new = home >= 0
+            for before in range(column):
+                new &= part[i, before] != home
+            if new:
+                row[count], to[count] = i, home
+                count += 1
+    return row[:count], to[:count]
 
 
 @numba.njit(cache=True, parallel=True)
@@ -175,81 +199,72 @@ def _same(a: Any, b: Any) -> bool:
 
 
 @numba.njit(cache=True, parallel=True)
-def edge_places(indptr: Any, indices: Any, members: Any, size: Any, both: bool) -> Any:
-    """Return where the edges of cliques stand in the rows of their first ends, own points; -1 for none.
-
-    Args:
-        indptr, indices: the part's rows.
-        members, size: of the cliques.
-        both: both directions of an edge, or only that from the smaller number, which is an own point if either is.
-
-    Returns:
-        int32, (c, most, most): counted from where the row begins.
-    """
-    n_own = len(indptr) - 1
-    most = members.shape[1]
-    places = np.full((len(size), most, most), -1, np.int32)
-    for c in numba.prange(len(size)):
-        for i in range(size[c]):
-            v = members[c, i]
-            if v < n_own:
-                for j in range(size[c]):
-                    if i != j and (both or v < members[c, j]):
-                        places[c, i, j] = _edge(indptr, indices, v, members[c, j]) - indptr[v]
-    return places
+def edges_of(edge_ptr: Any, large: Any, members: Any) -> Any:
+    """Return the edges of cliques that stand in this part, those with an own end: int32, (c, pairs), -1 for none."""
+    n_own, most = len(edge_ptr) - 1, members.shape[1]
+    edges = np.full((len(members), most * (most - 1) // 2), -1, np.int32)
+    for c in numba.prange(len(members)):
+        pair = 0
+        for i in range(most):
+            for j in range(i):
+                a, b = min(members[c, i], members[c, j]), max(members[c, i], members[c, j])
+                if 0 <= a < n_own:
+                    edges[c, pair] = _edge(edge_ptr, large, a, b)
+                pair += 1
+    return edges
 
 
 @numba.njit(cache=True, parallel=True)
-def shares(indptr: Any, members: Any, places: Any, cap: Any) -> Any:
-    """Return the least that an edge of an own point leaves to each clique: int64, (c,); ``places`` of one direction.
+def shares(edges: Any, cap: Any) -> Any:
+    """Return the least that an edge of this part leaves to each clique: int64, (c,).
 
     An edge divides what it has left by the number of these cliques that have it; all that do are among them.
+
+    Args:
+        edges: `edges_of`; each clique has an own point, so it has some.
+        cap: what edges have left.
     """
-    count = np.zeros(len(cap), np.int64)
-    most = members.shape[1]
-    for c in range(len(members)):
-        for i in range(most):
-            for j in range(most):
-                if places[c, i, j] >= 0:
-                    count[indptr[members[c, i]] + places[c, i, j]] += 1
-    least = np.full(len(members), np.iinfo(np.int64).max, np.int64)
-    for c in numba.prange(len(members)):
-        for i in range(most):
-            for j in range(most):
-                if places[c, i, j] >= 0:
-                    e = indptr[members[c, i]] + places[c, i, j]
-                    least[c] = min(least[c], cap[e] // count[e])
+    count = np.zeros(len(cap), np.int32)
+    for row in edges:
+        for e in row:
+            if e >= 0:
+                count[e] += 1
+    least = np.full(len(edges), np.iinfo(np.int64).max, np.int64)
+    for c in numba.prange(len(edges)):
+        for e in edges[c]:
+            if e >= 0:
+                least[c] = min(least[c], cap[e] // count[e])
     return least
 
 
 @numba.njit(cache=True)
-def take_capacity(indptr: Any, members: Any, places: Any, cap: Any, least: Any) -> None:
+def take_capacity(edges: Any, cap: Any, least: Any) -> None:
     """Subtract each clique's weight from the limits of its edges, in place."""
-    most = members.shape[1]
-    for c in range(len(members)):
-        for i in range(most):
-            for j in range(most):
-                if places[c, i, j] >= 0:
-                    cap[indptr[members[c, i]] + places[c, i, j]] -= least[c]
+    for c, row in enumerate(edges):
+        for e in row:
+            if e >= 0:
+                cap[e] -= least[c]
 
 
 @numba.njit(cache=True)
-def clique_turns(members: Any, size: Any, status: Any) -> Any:
+def clique_turns(members: Any, status: Any) -> Any:
     """Return the t of each clique's inequalities: s - 1 and s, with s members in the subset, where they say something.
 
     Both are tight at s; those with t < 1 or t >= the clique's size say nothing and are 0.
     """
-    turn = np.zeros((len(size), 2), np.int8)
-    for c in range(len(size)):
-        s = 0
-        for i in range(size[c]):
-            s += status[members[c, i]] == _SELECTED
+    turn = np.zeros((2, members.shape[1]), np.int8)
+    for c in range(members.shape[1]):
+        s = size = 0
+        for v in members[:, c]:
+            if v >= 0:
+                s += status[v] == _SELECTED
+                size += 1
         if s >= 2:
-            turn[c, 0] = s - 1
-        if 1 <= s < size[c]:
-            turn[c, 1] = s
+            turn[0, c] = s - 1
+        if 1 <= s < size:
+            turn[1, c] = s
         if s == 0:
-            turn[c, 1] = 1
+            turn[1, c] = 1
     return turn
 
 
@@ -257,111 +272,77 @@ def clique_turns(members: Any, size: Any, status: Any) -> Any:
 def clique_start(turn: Any, least: Any) -> Any:
     """Return the cliques' variables at the start: the weight, shared by the inequalities that are tight."""
     mu = np.zeros(turn.shape, least.dtype)
-    for c in range(len(turn)):
-        if turn[c, 0] and turn[c, 1]:
-            mu[c, 0] = least[c] // 2
-            mu[c, 1] = least[c] - mu[c, 0]
-        elif turn[c, 0]:
-            mu[c, 0] = least[c]
+    for c in range(len(least)):
+        if turn[0, c] and turn[1, c]:
+            mu[0, c] = least[c] // 2
+            mu[1, c] = least[c] - mu[0, c]
+        elif turn[0, c]:
+            mu[0, c] = least[c]
     return mu
 
 
-@numba.njit(cache=True)
-def clique_paces(members: Any, size: Any, pace: Any) -> Any:
+@numba.njit(cache=True, parallel=True)
+def clique_paces(members: Any, pace: Any) -> Any:
     """Return the slowest pace of each clique's points: float32, (c,)."""
-    out = np.empty(len(size), np.float32)
-    for c in range(len(size)):
-        out[c] = pace[members[c, 0]]
-        for i in range(1, size[c]):
-            out[c] = min(out[c], pace[members[c, i]])
+    out = np.empty(members.shape[1], np.float32)
+    for c in numba.prange(members.shape[1]):
+        out[c] = pace[members[0, c]]
+        for v in members[1:, c]:
+            if v >= 0:
+                out[c] = min(out[c], pace[v])
     return out
 
 
 @numba.njit(cache=True, parallel=True)
-def move_cliques(members: Any, size: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any, step: float) -> None:
+def move_cliques(members: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any, step: float, most: float) -> None:
     """Move the cliques' variables by the smoothed t s - t(t+1)/2, then back to where their sum is allowed.
 
-    ``x`` and ``step`` as in `subsel.bounding.certificate_kernel.move_edges`; ``pace``: `clique_paces`; ``mu`` is
-    changed in place.
+    ``x``, ``step`` and ``most`` as in `subsel.bounding.certificate_kernel.move_edges`; ``pace``: `clique_paces`; ``mu``
+    is changed in place.
     """
-    for c in numba.prange(len(size)):
-        s = np.int64(0)
-        for i in range(size[c]):
-            s += x[np.uint32(members[c, i])]
-        t, u = np.int64(turn[c, 0]), np.int64(turn[c, 1])
-        a, b, most = np.int64(mu[c, 0]), np.int64(mu[c, 1]), np.int64(least[c])
-        if t:  # the slope is (t s - t(t+1)/2) / t
-            a = max(np.int64(0), a + np.int64(np.floor((s - 512 * (t + 1)) * (step * pace[c]))))
-        if u:
-            b = max(np.int64(0), b + np.int64(np.floor((s - 512 * (u + 1)) * (step * pace[c]))))
-        over = a + b - most
-        if over > 0:
-            if t == 0 or b - (over - over // 2) > most:
-                a, b = np.int64(0), most
-            elif u == 0 or a - over // 2 > most:
-                a, b = most, np.int64(0)
-            else:
-                a -= over // 2
-                b = most - a
-        mu[c, 0], mu[c, 1] = a, b
+    for c in numba.prange(len(least)):  # vector instructions, so no branches
+        s = np.int32(0)
+        for i in range(CLIQUE_POINTS):
+            s += x[members[i, c]]  # the last of x, -1, is nobody's
+        go = step * pace[c]
+        t, u = np.int32(turn[0, c]), np.int32(turn[1, c])
+        move_a = np.floor(np.float32(s - 512 * (t + 1)) * go)  # the slope is (t s - t(t+1)/2) / t
+        move_b = np.floor(np.float32(s - 512 * (u + 1)) * go)
+        a = max(mu[0, c] + mu.dtype.type(min(max(move_a, -most), most)), 0)
+        b = max(mu[1, c] + mu.dtype.type(min(max(move_b, -most), most)), 0)
+        a = a if t > 0 else 0
+        b = b if u > 0 else 0
+        over = a + b - least[c]
+        nearest = min(max(a - (over >> 1), 0), np.int64(least[c]))  # of the points where the sum is what is allowed
+        mu[0, c] = nearest if over > 0 else a
+        mu[1, c] = least[c] - nearest if over > 0 else b
 
 
 @numba.njit(cache=True, parallel=True)
-def clique_loads(turn: Any, mu: Any) -> Any:
-    """Return what each clique's variables take from each of its points: int64, (c,)."""
-    load = np.empty(len(mu), np.int64)
-    for c in numba.prange(len(mu)):
-        load[c] = np.int64(mu[c, 0]) * turn[c, 0] + np.int64(mu[c, 1]) * turn[c, 1]
-    return load
+def load_cliques(members: Any, turn: Any, mu: Any, load: Any) -> None:
+    """Add what every clique's variables take from each of its points to their loads.
+
+    ``load`` as in `subsel.bounding.certificate_kernel.load_edges`; its last column is nobody's.
+    """
+    shares, count = len(load), members.shape[1]
+    for share in numba.prange(shares):
+        for c in range(count * share // shares, count * (share + 1) // shares):
+            taken = np.int64(mu[0, c]) * turn[0, c] + np.int64(mu[1, c]) * turn[1, c]
+            for i in range(CLIQUE_POINTS):
+                load[share, members[i, c]] += taken
 
 
 @numba.njit(cache=True, parallel=True)
-def clique_constants(members: Any, turn: Any, mu: Any, n_own: int) -> Any:
-    """Return what each clique's variables add to the bound: int64, (c,).
+def sum_cliques(members: Any, turn: Any, mu: Any, n_own: int) -> Any:
+    """Return what the cliques' variables add to the bound: see `subsel.bounding.certificate_kernel.wide`.
 
-    0 where the clique's first member, whose part counts it, is a ghost.
+    Of cliques whose first member is an own point: the others count where that is one.
     """
-    constant = np.zeros(len(mu), np.int64)
-    for c in numba.prange(len(mu)):
-        if members[c, 0] < n_own:
-            t, u = np.int64(turn[c, 0]), np.int64(turn[c, 1])
-            constant[c] = mu[c, 0] * (t * (t + 1) // 2) + mu[c, 1] * (u * (u + 1) // 2)
-    return constant
-
-
-@numba.njit(cache=True, parallel=True)
-def set_keys(
-    base: Any, edge_load: Any, load: Any, of_point_ptr: Any, of_point: Any, code: Any, bits: int, key: Any
-) -> None:
-    """Set own points' keys to what they add, less what the variables of their edges and cliques take.
-
-    Args:
-        base, edge_load: int64, (n_own,).
-        load: `clique_loads`.
-        of_point_ptr, of_point: int64, (n_own+1,), and int32: the cliques of each own point.
-        code: of own points and ghosts; its last ``bits`` are the tie of a key.
-        key: changed in place.
-    """
-    for v in numba.prange(len(base)):
-        value = base[v] - edge_load[v]
-        for at in range(of_point_ptr[v], of_point_ptr[v + 1]):
-            value -= load[np.uint32(of_point[at])]
-        key[v] = (value << bits) | (code[v] & ((1 << bits) - 1))
-
-
-@numba.njit(cache=True)
-def cliques_of_points(members: Any, n_own: int) -> Any:
-    """Return the cliques of each own point, ascending: int64, (n_own+1,), and int32."""
-    ptr = np.zeros(n_own + 1, np.int64)
-    for row in members:
-        for v in row:
-            if 0 <= v < n_own:
-                ptr[v + 1] += 1
-    ptr = np.cumsum(ptr)
-    out, fill = np.empty(ptr[-1], np.int32), ptr[:-1].copy()
-    for c, row in enumerate(members):
-        for v in row:
-            if 0 <= v < n_own:
-                out[fill[v]] = c
-                fill[v] += 1
-    return ptr, out
+    high, low = np.int64(0), np.int64(0)
+    for c in numba.prange(members.shape[1]):
+        t, u = np.int64(turn[0, c]), np.int64(turn[1, c])
+        adds = mu[0, c] * (t * (t + 1) // 2) + mu[1, c] * (u * (u + 1) // 2)
+        adds = adds if members[0, c] < n_own else 0
+        high += adds >> 32
+        low += adds & 0xFFFFFFFF
+    return high, low

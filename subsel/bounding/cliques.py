@@ -10,30 +10,33 @@ each part that is home to one knows all of them from then on, and moves the cliq
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from subsel.board import Board
 from subsel.bounding import clique_kernel as kernel
+from subsel.bounding.clique_kernel import CLIQUE_POINTS
+from subsel.bounding.edges import derived, edges_of_part
 from subsel.engines.base import Engine
 from subsel.fixedpoint import Int64Array
 from subsel.graph import SLOT_BITS, PartGraph
 from subsel.schema import Status
 
-#: Largest clique that gets variables of its own.
-CLIQUE_POINTS = 5
 #: Every point proposes one clique a round.
 ROUNDS = 4
 #: Edges of a point that are looked at for cliques: those with most left.
 _EDGES = 24
 #: The columns that a clique's members travel in.
 _MEMBERS = tuple(f"member_{i}" for i in range(CLIQUE_POINTS))
-#: Arrays that a board holds of cliques, flat, and their width in rows.
-_WIDTHS = {"members": CLIQUE_POINTS, "turn": 2, "clique_mu": 2}
+#: Arrays that a board holds of cliques, flat, and their height in columns.
+_HEIGHTS = {"members": CLIQUE_POINTS, "turn": 2, "clique_mu": 2, "least": 1}
 
-Pairs = tuple[npt.NDArray[np.bool_], Int64Array]
+#: Arrays of a board's scratch: the paces of cliques, and the edges of those that are asking.
+_PACE, _ASKED = "clique_pace", "asked"
+#: What `kernel.pick_edges` returns: runs of picked edges, the other ends, and what these edges have left.
+Picks = tuple[Int64Array, Int64Array, npt.NDArray[np.int32], npt.NDArray[Any]]
 
 
 def find_cliques(engine: Engine, threshold: int, width: int) -> None:
@@ -57,32 +60,37 @@ def no_cliques(graph: PartGraph) -> dict[str, npt.NDArray[Any]]:
     """Return what a board's ``extra`` holds before any are found."""
     return {
         **{name: np.empty(0, graph.weight.dtype) for name in ("least", "clique_mu")},
-        "clique_pace": np.empty(0, np.float32),
         **{name: np.empty(0, np.int64) for name in ("asking_root", "asking_least")},
-        **{name: np.empty(0, np.int32) for name in ("members", "asking", "of_point")},
-        **{name: np.empty(0, np.int8) for name in ("size", "turn")},
-        "of_point_ptr": np.zeros(graph.n_own + 1, np.int64),
+        **{name: np.empty(0, np.int32) for name in ("members", "asking")},
+        "turn": np.empty(0, np.int8),
     }
 
 
-def index_members(graph: PartGraph, board: Board) -> None:
-    """Note each own point's cliques, as rows."""
-    members, *_ = rows_of(board)
-    board.extra["of_point_ptr"], board.extra["of_point"] = kernel.cliques_of_points(members, graph.n_own)
+class Cliques(NamedTuple):
+    """The cliques that have own points, in columns: see `subsel.bounding.clique_kernel`."""
+
+    members: npt.NDArray[np.int32]
+    turn: npt.NDArray[np.int8]
+    mu: npt.NDArray[Any]
+    least: npt.NDArray[Any]
 
 
-def rows_of(board: Board) -> tuple[Any, Any, Any, Any]:
-    """Return members, size, t and variables of the cliques that have own points, in rows."""
-    count = len(board.extra["size"])
-    members, turn, mu = (board.extra[name].reshape(count, width) for name, width in _WIDTHS.items())
-    return members, board.extra["size"], turn, mu
+def cliques_of(board: Board) -> Cliques:
+    """Return the cliques that a board holds; their variables are views."""
+    members, turn, mu, least = (board.extra[name].reshape(height, -1) for name, height in _HEIGHTS.items())
+    return Cliques(members, turn, mu, least[0])
+
+
+def paces_of(board: Board) -> npt.NDArray[np.float32]:
+    """Return the pace of each clique, that of its slowest point."""
+    return derived(board, [_PACE], lambda: (kernel.clique_paces(cliques_of(board).members, board.extra["pace"]),))[0]
 
 
 def tell_edges(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
     """Settle the last round, if there was one; then tell the edges of border points to the parts that know these."""
     settle(graph, board)
     if len(graph.ghost_vid):
-        board.outbox = _border_edges(graph, board, *_picks(graph, board, threshold, width))
+        board.outbox = _border_edges(graph, _picks(graph, board, threshold, width))
 
 
 def settle(graph: PartGraph, board: Board, /) -> None:
@@ -94,39 +102,31 @@ def settle(graph: PartGraph, board: Board, /) -> None:
         return
     if inbox:
         np.minimum.at(least, np.searchsorted(extra["asking_root"], inbox["root"]), inbox["least"])
-    members, least = members[least > 0], least[least > 0].astype(graph.weight.dtype)
-    size = np.count_nonzero(members >= 0, axis=1).astype(np.int8)
-    places = kernel.edge_places(graph.indptr, graph.indices, members, size, True)
-    kernel.take_capacity(graph.indptr, members, places, extra["cap"], least)
-    turn = kernel.clique_turns(members, size, board.status)
-    added: dict[str, npt.NDArray[Any]] = {
-        "members": members,
-        "size": size,
-        "least": least,
-        "turn": turn,
-        "clique_mu": kernel.clique_start(turn, least),
-        "clique_pace": kernel.clique_paces(members, size, extra["pace"]),
-    }
-    for name, rows in added.items():
-        extra[name] = np.concatenate([extra[name], rows.reshape(-1)])
+    (asked,) = derived(board, [_ASKED], lambda: (_edges_of(graph, board, members),))
+    given = least > 0
+    members, least = np.ascontiguousarray(members[given].T), least[given].astype(graph.weight.dtype)
+    kernel.take_capacity(asked[given], extra["cap"], least)
+    turn = kernel.clique_turns(members, board.status)
+    found = Cliques(members, turn, kernel.clique_start(turn, least), least)
+    for (name, height), new in zip(_HEIGHTS.items(), found, strict=True):
+        columns = [extra[name].reshape(height, -1), new.reshape(height, -1)]
+        extra[name] = np.concatenate(columns, axis=1).reshape(-1)
+    for name in (_PACE, _ASKED):
+        board.scratch.pop(name, None)
     extra |= {name: extra[name][:0].copy() for name in ("asking", "asking_root", "asking_least")}
 
 
 def propose(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
     """Send the clique that each own open point found to the homes of all its members."""
     board.news = np.empty(0, np.int32)
-    indptr, indices, room = _known(graph, board, *_picks(graph, board, threshold, width))
-    found = kernel.propose(indptr, indices, room, graph.code, graph.n_own, CLIQUE_POINTS, _EDGES)
+    begin, end, others, room = _with_ghosts(graph, board, _picks(graph, board, threshold, width))
+    found = kernel.propose(begin, end, others, room, graph.n_own, CLIQUE_POINTS, _EDGES)
     found = found[found[:, 0] >= 0]
     if len(found) == 0:
         return
-    vid = graph.vid
-    address = np.where(found >= 0, vid[found], -1)
-    home = np.where(found >= 0, address >> SLOT_BITS, np.iinfo(np.int64).max)
-    home.sort(axis=1)
-    first = np.concatenate([np.ones((len(home), 1), np.bool_), home[:, 1:] != home[:, :-1]], axis=1)
-    row, column = np.nonzero(first & (home < np.iinfo(np.int64).max))
-    board.outbox = {"to": home[row, column]} | {name: address[row, i] for i, name in enumerate(_MEMBERS)}
+    address = np.where(found >= 0, graph.vid[found], -1)
+    row, to = kernel.homes(address >> SLOT_BITS)
+    board.outbox = {"to": to} | {name: address[row, i] for i, name in enumerate(_MEMBERS)}
 
 
 def share(graph: PartGraph, board: Board, /) -> None:
@@ -135,13 +135,13 @@ def share(graph: PartGraph, board: Board, /) -> None:
     if not board.inbox:
         return
     address = np.stack([board.inbox[name] for name in _MEMBERS], axis=1)
-    address = address[np.argsort(address[:, 0])]  # each point proposes once, so the first member names the clique
+    # Each point proposes once, so the first member names the clique.
+    address = address[np.argsort(address[:, 0], kind="stable")]
     asking = np.where(address >= 0, graph.local(address.reshape(-1)).reshape(address.shape), -1).astype(np.int32)
     first = kernel.first_proposals(asking, len(graph.code))
     address, asking = address[first], asking[first]
-    size = np.count_nonzero(asking >= 0, axis=1)
-    places = kernel.edge_places(graph.indptr, graph.indices, asking, size, False)
-    least = kernel.shares(graph.indptr, asking, places, board.extra["cap"])
+    (asked,) = derived(board, [_ASKED], lambda: (_edges_of(graph, board, asking),))
+    least = kernel.shares(asked, board.extra["cap"])
     board.extra |= {"asking": asking.reshape(-1), "asking_root": address[:, 0].copy(), "asking_least": least}
     home = address >> SLOT_BITS  # -1 stays -1
     row, column = np.nonzero((address >= 0) & (home != graph.part))
@@ -149,46 +149,51 @@ def share(graph: PartGraph, board: Board, /) -> None:
         board.outbox = {"to": home[row, column], "root": address[row, 0], "least": least[row]}
 
 
-def _picks(graph: PartGraph, board: Board, threshold: int, width: int) -> Pairs:
-    """Return which half-edges of own points are looked at for cliques, and the row of each half-edge."""
+def _edges_of(graph: PartGraph, board: Board, members: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    edges = edges_of_part(graph, board)
+    asked: npt.NDArray[np.int32] = kernel.edges_of(edges.first, edges.large, members)
+    return asked
+
+
+def _picks(graph: PartGraph, board: Board, threshold: int, width: int) -> Picks:
+    """Return the edges of own points that are looked at for cliques."""
     bits = graph.fixed_point.tie_bits
     free = (board.status == Status.SELECTED) | (board.status == Status.DISCARDED)
     near = free & (np.abs((board.key >> bits) - (threshold >> bits)) <= width)
-    picks = kernel.pick_edges(graph.indptr, graph.indices, graph.weight, board.extra["cap"], near, graph.code, _EDGES)
-    return picks, np.repeat(np.arange(graph.n_own), np.diff(graph.indptr))
+    edge_of, cap = edges_of_part(graph, board).edge_of, board.extra["cap"]
+    picks: Picks = kernel.pick_edges(graph.indptr, graph.indices, graph.weight, edge_of, cap, near, graph.code, _EDGES)
+    return picks
 
 
-def _border_edges(graph: PartGraph, board: Board, picks: npt.NDArray[np.bool_], row: Int64Array) -> dict[str, Any]:
+def _border_edges(graph: PartGraph, picks: Picks) -> dict[str, npt.NDArray[Any]]:
     """Return the picked edges of border points, addressed to the parts that have these as ghosts."""
-    degree = np.bincount(row[picks], minlength=graph.n_own)
-    to, slot = graph.hosts(degree > 0)
+    begin, end, others, room = picks
+    to, slot = graph.hosts(end > begin)
     if len(to) == 0:
         return {}
-    count = degree[slot]
-    first = np.cumsum(degree)[slot] - count
-    edge = np.flatnonzero(picks)[np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)]
+    count = (end - begin)[slot]
+    at = np.arange(count.sum()) + np.repeat(begin[slot] - np.cumsum(count) + count, count)
     vid = graph.vid
     return {
         "to": np.repeat(to, count),
         "vid": vid[np.repeat(slot, count)],
-        "other": vid[graph.indices[edge]],
-        "room": board.extra["cap"][edge].astype(np.int64),
+        "other": vid[others[at]],
+        "room": room[at],
     }
 
 
-def _known(
-    graph: PartGraph, board: Board, picks: npt.NDArray[np.bool_], row: Int64Array
-) -> tuple[Int64Array, npt.NDArray[np.int32], Int64Array]:
-    """Return the picked edges of own points and ghosts as rows, as far as both ends are known here."""
-    picked = np.flatnonzero(picks)
-    rows, others, room = row[picked], graph.indices[picked], board.extra["cap"][picked].astype(np.int64)
+def _with_ghosts(graph: PartGraph, board: Board, picks: Picks) -> Picks:
+    """Return the picks of own points, and of ghosts as they were told, as far as both ends are known here."""
+    begin, end, others, room = picks
+    ghosts = len(graph.ghost_vid)
+    begin, end = (np.concatenate([run, np.zeros(ghosts, np.int64)]) for run in (begin, end))
     if board.inbox:
         away, other = graph.local(board.inbox["vid"]), graph.local(board.inbox["other"])
-        order = np.lexsort((other, away))
+        order = np.argsort(away, kind="stable")  # in a run they stay as they were picked
         order = order[other[order] >= 0]
-        rows = np.concatenate([rows, away[order]])
+        count = np.bincount(away[order] - graph.n_own, minlength=ghosts)
+        end[graph.n_own :] = len(others) + np.cumsum(count)
+        begin[graph.n_own :] = end[graph.n_own :] - count
         others = np.concatenate([others, other[order]])
         room = np.concatenate([room, board.inbox["room"][order]])
-    indptr = np.zeros(len(graph.code) + 1, np.int64)
-    np.cumsum(np.bincount(rows, minlength=len(graph.code)), out=indptr[1:])
-    return indptr, others, room
+    return begin, end, others, room

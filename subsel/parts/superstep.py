@@ -59,7 +59,7 @@ def unpack_graph(part: int, payload: bytes, fixed_point: FixedPoint) -> PartGrap
 
 
 def pack_board(board: Board) -> bytes:
-    """Return a board without its news, which are delivered anew."""
+    """Return a board without its news, which are delivered anew, and its scratch, which is made anew."""
     extra = {_EXTRA + name: column for name, column in board.extra.items()}
     names = ("key", "status", "lower", "decided_by", "decided_at")
     return pack(**{name: getattr(board, name) for name in names}, steps=np.array([board.steps]), **extra)
