@@ -73,7 +73,7 @@ def with_cliques(engine, k):
 def test_moves_are_those_of_the_formula(rng, wide, scale):
     """By whole numbers of any size, one variable after the other."""
     n, count, largest = 50, 400, 2**54 if wide else 2**30
-    kind, real, most = (np.int64, np.float64, 2.0**60) if wide else (np.int32, np.float32, 2.0**30)
+    kind, real, most = (np.int64, np.float64, 2.0**60) if wide else (np.int32, np.float32, 2.0**29)
     x = np.append(rng.choice([0, 1024, *range(3, 1000, 90)], n), 0).astype(np.int32)
     step = real(scale * 1000)
     cap = rng.choice([0, 1, 5, 10**6, largest], count).astype(kind)

@@ -21,7 +21,7 @@ _INCLUDED = int(Status.INCLUDED)
 
 @numba.njit(cache=True, inline="always")
 def _is_free(status: int) -> bool:
-    return status in (_SELECTED, _DISCARDED)
+    return (status == _SELECTED) | (status == _DISCARDED)
 
 
 @numba.njit(cache=True)
@@ -120,11 +120,9 @@ def degrees_of_membership(key: Any, status: Any, tie_bits: int, level: int, widt
     """
     x = np.zeros(len(key) + 1, np.int32)
     scale = 512.0 / width
-    for v in numba.prange(len(key)):
-        if _is_free(status[v]):
-            distance = min(max((key[v] >> tie_bits) - level, -width), width)
-            degree: Any = 512 + np.int32(np.floor(distance * scale))
-            x[v] = min(max(degree, 0), 1024)
+    for v in numba.prange(len(key)):  # vector instructions, so no branches
+        distance = np.floor(np.float64((key[v] >> tie_bits) - level) * scale)
+        x[v] = np.int32(min(max(distance, -512.0), 512.0) + 512.0) * _is_free(status[v])
     return x
 
 
@@ -156,12 +154,14 @@ def move_edges(small: Any, large: Any, cap: Any, mu: Any, x: Any, pace: Any, ste
         x: `degrees_of_membership`.
         pace: `slower_paces`.
         step: how far a whole 1024th moves a variable of pace 1; float32, or float64 where weights are int64.
-        most: how far any variable moves, of the type of ``step``: no less than any weight.
+        most: how far any variable moves, of the type of ``step``.
     """
-    for e in numba.prange(len(mu)):  # vector instructions; a signed index would cost a test for negative ones
-        slope = x[np.uint32(small[e])] + x[np.uint32(large[e])] - 1024
+    kind = mu.dtype.type
+    for e in numba.prange(len(mu)):  # vector instructions, of as many variables as fit: all stays of their type
+        slope = np.int32(x[np.uint32(small[e])] + x[np.uint32(large[e])] - 1024)
         move = np.floor(np.float32(slope) * (step * pace[e]))
-        mu[e] = min(max(mu[e] + cap.dtype.type(min(max(move, -most), most)), 0), cap[e])
+        moved = kind(mu[e] + kind(min(max(move, -most), most)))
+        mu[e] = kind(min(kind(max(moved, kind(0))), cap[e]))
 
 
 @numba.njit(cache=True, parallel=True)

@@ -51,24 +51,54 @@ def pick_edges(indptr: Any, indices: Any, weight: Any, edge_of: Any, cap: Any, n
         begin[v + 1] = begin[v] + (min(indptr[v + 1] - indptr[v], most) if near[v] else 0)
     end = begin[:-1].copy()
     others, room = np.zeros(begin[n_own], np.int32), np.zeros(begin[n_own], cap.dtype)
-    for v in numba.prange(n_own):
-        if not near[v]:
-            continue
-        first = last = begin[v]
-        for e in range(indptr[v], indptr[v + 1]):
-            j, left = indices[e], cap[edge_of[e]]
-            if not (left > 0 and near[j] and np.int64(left) * _WORN >= weight[e]):
+    chunks = min(_CHUNKS, n_own)
+    for chunk in numba.prange(chunks):
+        point, left, rank = np.empty(most, np.int32), np.empty(most, cap.dtype), np.empty(most, np.int32)
+        for v in range(chunk * n_own // chunks, (chunk + 1) * n_own // chunks):
+            if not near[v]:
                 continue
-            at = last
-            while at > first and (left > room[at - 1] or (left == room[at - 1] and code[j] > code[others[at - 1]])):
-                at -= 1
-            if at < first + most:
-                last = min(last + 1, first + most)
-                for later in range(last - 1, at, -1):
-                    others[later], room[later] = others[later - 1], room[later - 1]
-                others[at], room[at] = j, left
-        end[v] = last
+            first = last = begin[v]
+            count, few = 0, indptr[v + 1] - indptr[v] <= most
+            for e in range(indptr[v], indptr[v + 1]):
+                j, mine = indices[e], cap[edge_of[e]]
+                if not (mine > 0 and near[j] and np.int64(mine) * _WORN >= weight[e]):
+                    continue
+                if few:
+                    point[count], left[count] = j, mine
+                    count += 1
+                else:
+                    last = _insert(others, room, first, last, first + most, j, mine, code)
+            if few:
+                equal = 0
+                for i in range(count):  # vector instructions, and no branch to foresee
+                    ahead = 0
+                    for other in range(count):
+                        ahead += left[other] > left[i]
+                        equal += left[other] == left[i]
+                    rank[i] = ahead
+                for i in range(count):
+                    if equal == count:
+                        others[first + rank[i]], room[first + rank[i]] = point[i], left[i]
+                    else:
+                        _insert(others, room, first, first + i, first + most, point[i], left[i], code)
+                last = first + count
+            end[v] = last
     return begin[:-1], end, others, room
+
+
+@numba.njit(cache=True, inline="always")
+def _insert(others: Any, room: Any, first: int, last: int, limit: int, point: int, left: int, code: Any) -> int:
+    """Insert a pick into the run that ends before ``last``, unless it comes after ``limit``; return the new end."""
+    at = last
+    while at > first and (left > room[at - 1] or (left == room[at - 1] and code[point] > code[others[at - 1]])):
+        at -= 1
+    if at == limit:
+        return last
+    last = min(last + 1, limit)
+    for later in range(last - 1, at, -1):
+        others[later], room[later] = others[later - 1], room[later - 1]
+    others[at], room[at] = point, left
+    return last
 
 
 @numba.njit(cache=True, parallel=True)
@@ -300,36 +330,39 @@ def move_cliques(members: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any
     ``x``, ``step`` and ``most`` as in `subsel.bounding.certificate_kernel.move_edges`; ``pace``: `clique_paces`; ``mu``
     is changed in place.
     """
-    for c in numba.prange(len(least)):  # vector instructions, so no branches
+    kind = mu.dtype.type
+    for c in numba.prange(len(least)):  # vector instructions, of as many variables as fit: no branches, and one type
         s = np.int32(0)
         for i in range(CLIQUE_POINTS):
-            s += x[members[i, c]]  # the last of x, -1, is nobody's
+            s = np.int32(s + x[members[i, c]])  # the last of x, -1, is nobody's
         go = step * pace[c]
         t, u = np.int32(turn[0, c]), np.int32(turn[1, c])
-        move_a = np.floor(np.float32(s - 512 * (t + 1)) * go)  # the slope is (t s - t(t+1)/2) / t
-        move_b = np.floor(np.float32(s - 512 * (u + 1)) * go)
-        a = max(mu[0, c] + mu.dtype.type(min(max(move_a, -most), most)), 0)
-        b = max(mu[1, c] + mu.dtype.type(min(max(move_b, -most), most)), 0)
-        a = a if t > 0 else 0
-        b = b if u > 0 else 0
-        over = a + b - least[c]
-        nearest = min(max(a - (over >> 1), 0), np.int64(least[c]))  # of the points where the sum is what is allowed
+        move_a = np.floor(np.float32(np.int32(s - 512 * (t + 1))) * go)  # the slope is (t s - t(t+1)/2) / t
+        move_b = np.floor(np.float32(np.int32(s - 512 * (u + 1))) * go)
+        a = kind(max(kind(mu[0, c] + kind(min(max(move_a, -most), most))), kind(0)))
+        b = kind(max(kind(mu[1, c] + kind(min(max(move_b, -most), most))), kind(0)))
+        a = a if t > 0 else kind(0)
+        b = b if u > 0 else kind(0)
+        over = kind(kind(a - least[c]) + b)
+        # Of the points where the sum is what is allowed, the nearest.
+        nearest = kind(min(kind(max(kind(a - kind(over >> 1)), kind(0))), least[c]))
         mu[0, c] = nearest if over > 0 else a
-        mu[1, c] = least[c] - nearest if over > 0 else b
+        mu[1, c] = kind(least[c] - nearest) if over > 0 else b
 
 
 @numba.njit(cache=True, parallel=True)
 def load_cliques(members: Any, turn: Any, mu: Any, load: Any) -> None:
     """Add what every clique's variables take from each of its points to their loads.
 
-    ``load`` as in `subsel.bounding.certificate_kernel.load_edges`; its last column is nobody's.
+    ``load`` as in `subsel.bounding.certificate_kernel.load_edges`.
     """
     shares, count = len(load), members.shape[1]
     for share in numba.prange(shares):
         for c in range(count * share // shares, count * (share + 1) // shares):
             taken = np.int64(mu[0, c]) * turn[0, c] + np.int64(mu[1, c]) * turn[1, c]
             for i in range(CLIQUE_POINTS):
-                load[share, members[i, c]] += taken
+                if members[i, c] >= 0:
+                    load[share, np.uint32(members[i, c])] += taken
 
 
 @numba.njit(cache=True, parallel=True)

@@ -103,13 +103,16 @@ def settle(graph: PartGraph, board: Board, /) -> None:
     if inbox:
         np.minimum.at(least, np.searchsorted(extra["asking_root"], inbox["root"]), inbox["least"])
     (asked,) = derived(board, [_ASKED], lambda: (_edges_of(graph, board, members),))
-    given = least > 0
+    given = np.flatnonzero(least > 0)
+    given = given[
+        np.argsort(np.count_nonzero(members[given] >= 0, axis=1), kind="stable")
+    ]  # for branches to be foreseen
     members, least = np.ascontiguousarray(members[given].T), least[given].astype(graph.weight.dtype)
     kernel.take_capacity(asked[given], extra["cap"], least)
     turn = kernel.clique_turns(members, board.status)
-    found = Cliques(members, turn, kernel.clique_start(turn, least), least)
-    for (name, height), new in zip(_HEIGHTS.items(), found, strict=True):
-        columns = [extra[name].reshape(height, -1), new.reshape(height, -1)]
+    added = dict(zip(_HEIGHTS, (members, turn, kernel.clique_start(turn, least), least), strict=True))
+    for name, height in _HEIGHTS.items():
+        columns = [extra[name].reshape(height, -1), added[name].reshape(height, -1)]
         extra[name] = np.concatenate(columns, axis=1).reshape(-1)
     for name in (_PACE, _ASKED):
         board.scratch.pop(name, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Concatenate, Literal, ParamSpec, Protocol
 
 import numpy as np
@@ -46,8 +46,9 @@ class Counts:
     @classmethod
     def of(cls, board: Board, n_own: int, news: int = 0) -> Counts:
         """Return the counts of one part."""
-        counts = np.bincount(board.status[:n_own], minlength=len(Status)).tolist()
-        return replace(cls(*counts), news=news, sums=board.sums)
+        own = board.status[:n_own]
+        counts = {status.name.lower(): int(np.count_nonzero(own == int(status))) for status in Status}
+        return cls(**counts, news=news, sums=board.sums)
 
 
 class Engine(Protocol):

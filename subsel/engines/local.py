@@ -86,7 +86,8 @@ class LocalEngine:
 
 
 def _among(status: npt.NDArray[np.int8], among: Sequence[Status]) -> npt.NDArray[np.bool_]:
-    """Return who has one of some statuses: a table lookup, several times faster than `numpy.isin`."""
-    table = np.zeros(len(Status), np.bool_)
-    table[list(among)] = True
-    return table[status]
+    """Return who has one of some statuses: by comparisons of bytes, far faster than `numpy.isin`."""
+    found = np.zeros(len(status), np.bool_)
+    for one in among:
+        found |= status == int(one)  # an enumeration's member would make int64 of every byte
+    return found
