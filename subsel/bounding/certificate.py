@@ -39,9 +39,9 @@ _EDGES_ONLY = 0.3
 _CLIQUE_WIDTH = 0.5
 #: How far one iteration moves a point's value at most, in widths.
 _STEP = 3.0
-#: How far a variable moves at once, at most, by whether weights are wide: so that no sum of theirs overflows, which are
-#: at most 2^30 or 2^54 (`subsel.fixedpoint`).
-_MOST = (2.0**29, 2.0**60)
+#: How far a variable moves at once, at most, by whether weights are wide: about as far as any weight, which is at most
+#: 2^30 or 2^54 (`subsel.fixedpoint`), and so that twice as far is no overflow. Of 24 bits, as step and pace are.
+_MOST = (2.0**30 - 64, 2.0**60)
 #: Threads that add up loads, at most: each has an array of all points.
 _LOADERS = 8
 #: Points within so many widths of the threshold are open: neither clearly in nor clearly out.
