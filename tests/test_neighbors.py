@@ -104,29 +104,38 @@ def test_refinement_only_improves_and_reaches_the_exact_neighbours(metric, rng):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_points_are_offered_to_their_neighbours(metric, rng):
-    points = np.round(rng.standard_normal((60, 2)), 1)  # with ties
-    X = Preparation.of_sample(points, metric).rows(points + 0.05)
-    k, every = 4, len(X)
-    best = np.array([rng.choice(np.setdiff1d(np.arange(60), [v]), k, replace=False) for v in range(60)], np.int32)
-    best[7, 2:] = -1
-    score = np.zeros(best.shape, np.float32)
-    kernel.rescore(X, best, score, metric == "l2")
-    expected = []
-    for v in range(60):
-        known = {int(j): float(s) for j, s in zip(best[v], score[v], strict=True) if j >= 0}
-        known |= {r: float(score[r, list(best[r]).index(v)]) for r in range(60) if v in best[r]}
-        expected.append(sorted(known, key=lambda j, known=known: (-known[j], j))[:k])
-    _, found_score = search.descend(X, best, score, 0, metric)
-    for width in (every, 1):
-        new = np.empty_like(best), np.empty_like(score)
-        kernel.take_back(best, score, kernel.reverse_lists(best, width), *new)
-        assert (new[1] >= score).all()
-        if width == every:
-            for v, row in enumerate(new[0]):
-                assert sorted(row[row >= 0].tolist()) == sorted(expected[v])
-    assert (found_score >= score).all()
-    assert (found_score > score).any()
+@pytest.mark.parametrize("probes", [1, 3, 12])
+def test_points_meet_where_either_probes_the_others_cell(metric, probes, rng, monkeypatch):
+    """Against all pairs, with blocks and products of a few points; ties, and a cell of duplicates."""
+    points = np.round(rng.standard_normal((500, 3)), 1) + 0.05
+    points[:60] = points[0]
+    X = Preparation.of_sample(points, metric).rows(points)
+    quantizer = cells.Quantizer.train(X, 12, metric, 0)
+    assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), quantizer, probes, reach=0.5)
+    Y, probed = X[assigned.order], assigned.probes
+    for name, value in {"_BLOCK_ROWS": 90, "_PRODUCT_ROWS": 17, "_TILE_ROWS": 16}.items():
+        monkeypatch.setattr(search, name, value)
+    best, score = search.search_cells(Y, assigned.bounds, probed, 6, metric)
+    asks = (probed[:, :, None] == probed[None, :, :1].transpose(0, 2, 1)).any(axis=1)
+    meet = (asks | asks.T) & ~np.eye(len(Y), dtype=bool)
+    squares = np.einsum("ij,ij->i", Y, Y)
+    every = np.where(meet, search.scores(Y, Y, squares, metric), -np.inf)
+    expected = -np.sort(-every, axis=1)[:, :6]
+    np.testing.assert_allclose(score, expected, atol=2e-5)
+    for v, row in enumerate(best):
+        found = row[row >= 0]
+        assert len(set(found.tolist())) == len(found) == min(6, meet[v].sum())
+        assert meet[v, found].all()
+
+
+@pytest.mark.parametrize("players", range(1, 12))
+def test_in_a_tournament_all_meet_once(players):
+    rounds = search.tournament(players)
+    pairs = [pair for one in rounds for pair in one]
+    assert sorted(pairs) == [(a, b) for a in range(players) for b in range(a, players)]
+    for one in rounds:
+        playing = [player for pair in one for player in set(pair)]
+        assert len(set(playing)) == len(playing)
 
 
 def test_a_visitor_is_not_refined(rng):
@@ -137,10 +146,9 @@ def test_a_visitor_is_not_refined(rng):
     Y = X[assigned.order]
     lists = search.search_cells(Y, assigned.bounds, assigned.probes, 8, "cosine")
     improved = rng.random(600) < 0.5
-    offered, _ = search.descend(Y, *lists, 0, "cosine")
     refined, _ = search.descend(Y, *lists, 1, "cosine", improved=improved)
-    np.testing.assert_array_equal(refined[~improved], offered[~improved])
-    assert (refined[improved] != offered[improved]).any()
+    np.testing.assert_array_equal(refined[~improved], lists[0][~improved])
+    assert (refined[improved] != lists[0][improved]).any()
     everyone, _ = search.descend(Y, *lists, 1, "cosine")
     np.testing.assert_array_equal(refined[improved], everyone[improved])
 

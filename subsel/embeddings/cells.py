@@ -178,8 +178,8 @@ def covering_reach(least: npt.NDArray[np.float32], share: float) -> float:
 def probe_reach(quantizer: Quantizer, sample: FloatMatrix, n: int, neighbors: int, probes: int) -> float:
     """Return how far below its nearest cell's score a cell's may be for a point to probe it.
 
-    So far that nearly all sampled rows whose neighbour is in a cell that they could probe still find it
-    (docs/decisions/0010-reach.md). Who probes all cells wants exact search: then any distance.
+    So far that of nearly all pairs of a sampled row and its neighbour that could meet, either still probes the other's
+    cell (docs/decisions/0010-reach.md). Who probes all cells wants exact search: then any distance.
 
     Args:
         quantizer: of the cells.
@@ -189,9 +189,12 @@ def probe_reach(quantizer: Quantizer, sample: FloatMatrix, n: int, neighbors: in
     rows, others = neighbor_pairs(sample, n, neighbors, quantizer.metric)
     if len(rows) == 0 or probes >= len(quantizer.centroids):
         return np.inf
-    probed, lag = quantizer.nearest_and_lag(rows, probes)
-    home = quantizer.nearest(others, 1)
-    return covering_reach(np.where(probed == home, lag, np.float32(np.inf)).min(axis=1), _FOUND)
+    (mine, my_lag), (theirs, their_lag) = (quantizer.nearest_and_lag(X, probes) for X in (rows, others))
+    least = np.minimum(
+        np.where(mine == theirs[:, :1], my_lag, np.float32(np.inf)).min(axis=1),
+        np.where(theirs == mine[:, :1], their_lag, np.float32(np.inf)).min(axis=1),
+    )
+    return covering_reach(least, _FOUND)
 
 
 @dataclass(frozen=True, slots=True)

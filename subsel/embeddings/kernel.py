@@ -63,6 +63,59 @@ def merge_block(block: Any, queries: Any, first: int, best: Any, score: Any) -> 
                 threshold = score[row, k - 1]
 
 
+@numba.njit(cache=True, nogil=True)
+def merge_both(block: Any, queries: Any, first: int, probes: Any, best: Any, score: Any) -> None:
+    """Merge the scores of some points against the points of a cell that they probe into the running top-k of both.
+
+    A pair whose ends probe each other's cells is in two products, and counts in one of them.
+
+    Args:
+        block: float32, (q, m): score of point ``queries[i]`` against point ``first + j``.
+        queries: int32, (q,): all of other cells, or of the same one.
+        first: number of the first point of the run, which is in one cell.
+        probes: int32, (n, p): the cells that each point probes, its own first.
+        best: running top-k, changed in place. Releases the GIL; two threads may merge different points at once.
+        score: its scores, changed in place.
+    """
+    k = best.shape[1]
+    m = block.shape[1]
+    least = score[first : first + m, k - 1].copy()  # what beats the run's points
+    cell = probes[first, 0]
+    for i in range(block.shape[0]):
+        row, scores = queries[i], block[i]
+        home = probes[row, 0]
+        threshold = score[row, k - 1]
+        for begin in range(0, m, _RUN):
+            end = min(begin + _RUN, m)
+            if end - begin == _RUN:
+                hits = np.int32(0)
+                for j in range(_RUN):  # vector instructions
+                    hits += np.int32(scores[begin + j] > min(threshold, least[begin + j]))
+                if hits == 0:  # as most runs
+                    continue
+            for j in range(begin, end):
+                value, other = scores[j], first + j
+                if not value > min(threshold, least[j]):
+                    continue
+                if other <= row if home == cell else home > cell and _probes(probes, other, home):
+                    continue
+                if value > threshold:
+                    _insert(best, score, row, other, value)
+                    threshold = score[row, k - 1]
+                if value > least[j]:
+                    _insert(best, score, other, row, value)
+                    least[j] = score[other, k - 1]
+
+
+@numba.njit(cache=True, inline="always")
+def _probes(probes: Any, point: int, cell: int) -> bool:
+    """Whether a point probes a cell that is not its own."""
+    found = False
+    for at in range(1, probes.shape[1]):
+        found |= probes[point, at] == cell
+    return found
+
+
 @numba.njit(cache=True, inline="always", fastmath={"reassoc", "contract"})
 def _score(X: Any, a: int, b: int, l2: bool) -> Any:
     """Score two points; the same bits for (a, b) and (b, a)."""
@@ -113,28 +166,6 @@ def reverse_lists(best: Any, width: int) -> Any:
                 reverse[j, filled[j]] = v
                 filled[j] += 1
     return reverse
-
-
-@numba.njit(cache=True, parallel=True)
-def take_back(best: Any, score: Any, reverse: Any, new_best: Any, new_score: Any) -> None:
-    """Offer each point to its neighbours: it was scored against them, and they may not have met it from their side.
-
-    Args:
-        best, score: neighbours so far, scored by `_score`, which is the same in both directions.
-        reverse: see `reverse_lists`.
-        new_best, new_score: written.
-    """
-    n, k = best.shape
-    for v in numba.prange(n):
-        for a in range(k):
-            new_best[v, a], new_score[v, a] = best[v, a], score[v, a]
-        for r in reverse[v]:
-            if r < 0 or _place(best, v, r) >= 0:
-                continue
-            value = score[r, _place(best, r, v)]
-            last, last_score = new_best[v, k - 1], new_score[v, k - 1]
-            if value > last_score or (value == last_score and r < last):
-                _insert(new_best, new_score, v, r, value)
 
 
 @numba.njit(cache=True, parallel=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -16,12 +18,14 @@ from subsel.embeddings.metrics import FloatMatrix
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 
-#: Points of one block, enough for large matrix products; and at least so many blocks, for threads to share. Both follow
-#: from the data alone, so the graph does.
+#: Points of one block of cells, about: enough for large matrix products; and at least so many blocks, for threads to
+#: share. Both follow from the data alone, so the graph does.
 _BLOCK_ROWS = 16_384
 _BLOCKS = 32
-#: Queries of one matrix product, so that its scores take little memory where all of a block probe one cell.
+#: Points of one matrix product, so that its scores take little memory where all of a block probe one cell.
 _PRODUCT_ROWS = 4096
+#: Points of a cell that meet those from there to the cell's end in one product.
+_TILE_ROWS = 256
 
 Progress = Callable[[float], None]
 
@@ -34,16 +38,17 @@ def search_cells(
     metric: Metric,
     progress: Progress = lambda share: None,
 ) -> tuple[Int32Array, npt.NDArray[np.float32]]:
-    """Return each point's k nearest among the points of the cells that it probes.
+    """Return each point's k nearest among the points that it meets: two points meet if either probes the other's cell.
 
-    All points of a block that probe a cell meet all of the cell's points in one matrix product, merged into a
-    running top-k. Never one query at a time, as an inverted-file index does. Blocks run on as many threads as numba
-    is given, each with single-threaded BLAS; the result does not depend on their number.
+    All points of a block of cells that probe a cell meet all of the cell's points in one matrix product, merged into
+    the running top-k of both ends. Never one query at a time, as an inverted-file index does. Pairs of blocks meet in
+    the rounds of a tournament, where no block is in two pairs at once; those of a round run on as many threads as numba
+    is given, each with single-threaded BLAS. The result does not depend on their number.
 
     Args:
         X: float32, (n, d), prepared rows sorted by cell.
         bounds: int64, (n_cells+1,): the run of each cell in X.
-        probes: int32, (n, p): cells that each point searches; -1 for none; no repeats in a row.
+        probes: int32, (n, p): cells that each point probes, its own first; -1 for none; no repeats in a row.
         k: neighbours wanted.
         metric: see `subsel.embeddings.metrics`.
         progress: called now and then with the share done.
@@ -55,30 +60,75 @@ def search_cells(
     best = np.full((n, k), -1, np.int32)
     score = np.full((n, k), -np.inf, np.float32)
     squares = np.einsum("ij,ij->i", X, X) if metric == "l2" else None
+    blocks = _blocks(bounds, max(1, min(_BLOCK_ROWS, -(-n // _BLOCKS))))
+    askers = [_Askers.of(probes, int(bounds[first]), int(bounds[last])) for first, last in blocks]
 
-    step = max(1, min(_BLOCK_ROWS, -(-n // _BLOCKS)))
+    def product(rows: npt.NDArray[np.int32], first: int, last: int) -> None:
+        block = scores(X[rows], X[first:last], None if squares is None else squares[rows], metric)
+        kernel.merge_both(block, rows, first, probes, best, score)
 
-    def search_block(begin: int) -> None:
-        end = min(begin + step, n)
-        asked = probes[begin:end]
-        by_cell = np.argsort(asked, axis=None, kind="stable")
-        queries = (begin + by_cell // asked.shape[1]).astype(np.int32)
-        cells, starts = np.unique(asked.ravel()[by_cell], return_index=True)
-        for cell, start, stop in zip(cells, starts, [*starts[1:], len(queries)], strict=True):
-            if cell < 0:
-                continue
-            first, last = int(bounds[cell]), int(bounds[cell + 1])
-            for at in range(start, stop, _PRODUCT_ROWS):
-                rows = queries[at : min(at + _PRODUCT_ROWS, stop)]
-                block = scores(X[rows], X[first:last], None if squares is None else squares[rows], metric)
-                kernel.merge_block(block, rows, first, best, score)
+    def meet(pair: tuple[int, int]) -> None:
+        one, other = pair
+        if one == other:  # the points of a cell first: what they find makes later scores quick to merge
+            for cell in range(*blocks[one]):
+                end = int(bounds[cell + 1])
+                for at in range(int(bounds[cell]), end, _TILE_ROWS):
+                    product(np.arange(at, min(at + _TILE_ROWS, end), dtype=np.int32), at, end)
+        for asking, asked in dict.fromkeys([(one, other), (other, one)]):
+            for cell, rows in askers[asking].of_cells(*blocks[asked]):
+                for at in range(0, len(rows), _PRODUCT_ROWS):
+                    product(rows[at : at + _PRODUCT_ROWS], int(bounds[cell]), int(bounds[cell + 1]))
 
-    blocks = range(0, n, step)
+    rounds = tournament(len(blocks))
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        for done, _ in enumerate(pool.map(search_block, blocks), 1):
-            progress(done / len(blocks))
+        for done, pairs in enumerate(rounds, 1):
+            list(pool.map(meet, pairs))
+            progress(done / len(rounds))
     kernel.rescore(X, best, score, metric == "l2")
     return best, score
+
+
+def _blocks(bounds: Int64Array, size: int) -> list[tuple[int, int]]:
+    """Return runs of cells, (first, last + 1), that have about so many points, or one cell that has more."""
+    cuts = np.unique(np.searchsorted(bounds, np.arange(0, bounds[-1], size)))
+    return list(pairwise([*cuts.tolist(), len(bounds) - 1]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Askers:
+    """Which points of a block probe which cells beside their own: rows, by ascending cell, and each cell's first."""
+
+    rows: Int32Array
+    cells: Int32Array
+    starts: Int64Array
+
+    @classmethod
+    def of(cls, probes: npt.NDArray[np.int32], first: int, last: int) -> _Askers:
+        asked = probes[first:last, 1:]
+        by_cell = np.argsort(asked, axis=None, kind="stable")
+        by_cell = by_cell[np.searchsorted(asked.ravel()[by_cell], 0) :]
+        rows = (first + by_cell // max(asked.shape[1], 1)).astype(np.int32)
+        cells, starts = np.unique(asked.ravel()[by_cell], return_index=True)
+        return cls(rows, cells, np.append(starts, len(rows)))
+
+    def of_cells(self, first: int, last: int) -> Iterator[tuple[int, Int32Array]]:
+        """Yield each cell of a run that some probe, and who does."""
+        for at in range(*np.searchsorted(self.cells, (first, last)).tolist()):
+            yield int(self.cells[at]), self.rows[self.starts[at] : self.starts[at + 1]]
+
+
+def tournament(players: int) -> list[list[tuple[int, int]]]:
+    """Return rounds in which each meets itself, then each other once, and nobody is in two pairs of a round.
+
+    The circle method: one stays, the others go around.
+    """
+    rounds = [[(i, i) for i in range(players)]]
+    seats = players + players % 2
+    for turn in range(seats - 1):
+        around = [(turn + i) % (seats - 1) for i in range(seats - 1)]
+        pairs = [(around[0], seats - 1), *((around[i], around[-i]) for i in range(1, seats // 2))]
+        rounds.append([(min(pair), max(pair)) for pair in pairs if max(pair) < players])
+    return [pairs for pairs in rounds if pairs]
 
 
 def descend(
@@ -90,16 +140,16 @@ def descend(
     progress: Progress = lambda share: None,
     improved: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Int32Array, npt.NDArray[np.float32]]:
-    """Improve neighbours: offer each point to its neighbours, then look at neighbours of neighbours.
+    """Improve neighbours: look at neighbours of neighbours, ``passes`` times or until nothing changes.
 
-    The latter ``passes`` times or until nothing changes: it is what embeddings of high intrinsic dimension need, where
-    near points often lie in cells that neither probes (NN-descent, Dong et al. 2011).
+    It is what embeddings of high intrinsic dimension need, where near points often lie in cells that neither probes
+    (NN-descent, Dong et al. 2011).
 
     Args:
         X: float32, (n, d), prepared rows in cell order.
         best: int32, (n, k), as `search_cells` returns it.
         score: float32, (n, k).
-        passes: upper limit; 0 offers points to their neighbours only.
+        passes: upper limit.
         metric: see `subsel.embeddings.metrics`.
         progress: called after each pass with the share done.
         improved: bool, (n,): whose neighbours of neighbours to look at; everybody's if None.
@@ -108,9 +158,6 @@ def descend(
     fresh = np.ones(best.shape, np.bool_)
     k = best.shape[1]
     width = min(kernel.MAX_REVERSE, 2 * k)
-    back = np.empty_like(best), np.empty_like(score)
-    kernel.take_back(best, score, kernel.reverse_lists(best, width), *back)
-    best, score = back
     slots = max(kernel.MIN_SEEN_SLOTS, 1 << (16 * k - 1).bit_length())
     for number in range(passes):
         reverse = kernel.reverse_lists(best, width)
