@@ -106,14 +106,14 @@ def test_refinement_only_improves_and_reaches_the_exact_neighbours(metric, rng):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("probes", [1, 3, 12])
 def test_points_meet_where_either_probes_the_others_cell(metric, probes, rng, monkeypatch):
-    """Against all pairs, with blocks and products of a few points; ties, and a cell of duplicates."""
+    """Against all pairs, with locks and products of few points; ties, and a cell of duplicates."""
     points = np.round(rng.standard_normal((500, 3)), 1) + 0.05
     points[:60] = points[0]
     X = Preparation.of_sample(points, metric).rows(points)
     quantizer = cells.Quantizer.train(X, 12, metric, 0)
     assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), quantizer, probes, reach=0.5)
     Y, probed = X[assigned.order], assigned.probes
-    for name, value in {"_BLOCK_ROWS": 90, "_PRODUCT_ROWS": 17, "_TILE_ROWS": 16}.items():
+    for name, value in {"_LOCKED_ROWS": 90, "_PRODUCT_ROWS": 17, "_TILE_ROWS": 16}.items():
         monkeypatch.setattr(search, name, value)
     best, score = search.search_cells(Y, assigned.bounds, probed, 6, metric)
     asks = (probed[:, :, None] == probed[None, :, :1].transpose(0, 2, 1)).any(axis=1)
@@ -126,16 +126,6 @@ def test_points_meet_where_either_probes_the_others_cell(metric, probes, rng, mo
         found = row[row >= 0]
         assert len(set(found.tolist())) == len(found) == min(6, meet[v].sum())
         assert meet[v, found].all()
-
-
-@pytest.mark.parametrize("players", range(1, 12))
-def test_in_a_tournament_all_meet_once(players):
-    rounds = search.tournament(players)
-    pairs = [pair for one in rounds for pair in one]
-    assert sorted(pairs) == [(a, b) for a in range(players) for b in range(a, players)]
-    for one in rounds:
-        playing = [player for pair in one for player in set(pair)]
-        assert len(set(playing)) == len(playing)
 
 
 def test_a_visitor_is_not_refined(rng):

@@ -18,6 +18,11 @@ MAX_REVERSE = 20
 MIN_SEEN_SLOTS = 2048
 #: Scores that are compared at once while merging.
 _RUN = 32
+#: Which of them are worth a look, as bits; and where the only bit of an int32 stands, by a product (Leiserson et al. 1998).
+_BITS = (np.uint32(1) << np.arange(_RUN, dtype=np.uint32)).view(np.int32)
+_DE_BRUIJN = np.uint32(0x077CB531)
+_PLACES = np.empty(_RUN, np.int64)
+_PLACES[(_BITS.view(np.uint32) * _DE_BRUIJN) >> np.uint32(27)] = np.arange(_RUN)
 
 
 @numba.njit(cache=True, inline="always")
@@ -67,7 +72,8 @@ def merge_block(block: Any, queries: Any, first: int, best: Any, score: Any) -> 
 def merge_both(block: Any, queries: Any, first: int, probes: Any, best: Any, score: Any) -> None:
     """Merge the scores of some points against the points of a cell that they probe into the running top-k of both.
 
-    A pair whose ends probe each other's cells is in two products, and counts in one of them.
+    A pair whose ends probe each other's cells is in two products, and counts in one of them. Equal scores are in the
+    order of the points' numbers, so the order in which products are merged does not matter.
 
     Args:
         block: float32, (q, m): score of point ``queries[i]`` against point ``first + j``.
@@ -79,32 +85,69 @@ def merge_both(block: Any, queries: Any, first: int, probes: Any, best: Any, sco
     """
     k = best.shape[1]
     m = block.shape[1]
-    least = score[first : first + m, k - 1].copy()  # what beats the run's points
+    least = score[first : first + m, k - 1].copy()  # what the run's points have last
     cell = probes[first, 0]
     for i in range(block.shape[0]):
         row, scores = queries[i], block[i]
         home = probes[row, 0]
         threshold = score[row, k - 1]
         for begin in range(0, m, _RUN):
-            end = min(begin + _RUN, m)
-            if end - begin == _RUN:
-                hits = np.int32(0)
+            hits = np.int32(0)
+            if m - begin >= _RUN:
                 for j in range(_RUN):  # vector instructions
-                    hits += np.int32(scores[begin + j] > min(threshold, least[begin + j]))
-                if hits == 0:  # as most runs
-                    continue
-            for j in range(begin, end):
+                    hit = scores[begin + j] >= min(threshold, least[begin + j])
+                    hits = np.int32(hits | (_BITS[j] if hit else np.int32(0)))
+            else:
+                for j in range(m - begin):
+                    hit = scores[begin + j] >= min(threshold, least[begin + j])
+                    hits = np.int32(hits | (_BITS[j] if hit else np.int32(0)))
+            while hits:  # few runs have any
+                lowest = np.uint32(hits & -hits)
+                hits = np.int32(hits & (hits - 1))
+                j = begin + _PLACES[np.uint32(lowest * _DE_BRUIJN) >> 27]
                 value, other = scores[j], first + j
-                if not value > min(threshold, least[j]):
-                    continue
                 if other <= row if home == cell else home > cell and _probes(probes, other, home):
                     continue
-                if value > threshold:
-                    _insert(best, score, row, other, value)
+                if _beats_last(best, score, row, other, value):
+                    _insert_in_order(best, score, row, other, value)
                     threshold = score[row, k - 1]
-                if value > least[j]:
-                    _insert(best, score, other, row, value)
+                if _beats_last(best, score, other, row, value):
+                    _insert_in_order(best, score, other, row, value)
                     least[j] = score[other, k - 1]
+
+
+@numba.njit(cache=True, inline="always")
+def _beats_last(best: Any, score: Any, row: int, candidate: int, value: float) -> bool:
+    last = best.shape[1] - 1
+    return bool(value > score[row, last] or (value == score[row, last] and candidate < best[row, last]))
+
+
+@numba.njit(cache=True, inline="always")
+def _insert_in_order(best: Any, score: Any, row: int, candidate: int, value: float) -> None:
+    """Insert a candidate that beats the row's last entry, equal scores by number."""
+    at = best.shape[1] - 1
+    while at > 0 and (score[row, at - 1] < value or (score[row, at - 1] == value and best[row, at - 1] > candidate)):
+        best[row, at], score[row, at] = best[row, at - 1], score[row, at - 1]
+        at -= 1
+    best[row, at], score[row, at] = candidate, value
+
+
+@numba.njit(cache=True)
+def askers_by_cell(probes: Any, n_cells: int) -> Any:
+    """Return which points probe each cell beside their own: int64, (n_cells+1,), and int32, ascending in each run."""
+    starts = np.zeros(n_cells + 1, np.int64)
+    for v in range(len(probes)):
+        for cell in probes[v, 1:]:
+            if cell >= 0:
+                starts[cell + 1] += 1
+    starts = np.cumsum(starts)
+    rows, fill = np.empty(starts[n_cells], np.int32), starts[:-1].copy()
+    for v in range(len(probes)):
+        for cell in probes[v, 1:]:
+            if cell >= 0:
+                rows[fill[cell]] = v
+                fill[cell] += 1
+    return starts, rows
 
 
 @numba.njit(cache=True, inline="always")

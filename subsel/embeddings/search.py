@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
 from itertools import pairwise
+from threading import Lock
 
 import numba
 import numpy as np
@@ -18,14 +19,12 @@ from subsel.embeddings.metrics import FloatMatrix
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 
-#: Points of one block of cells, about: enough for large matrix products; and at least so many blocks, for threads to
-#: share. Both follow from the data alone, so the graph does.
-_BLOCK_ROWS = 16_384
-_BLOCKS = 32
-#: Points of one matrix product, so that its scores take little memory where all of a block probe one cell.
-_PRODUCT_ROWS = 4096
+#: Points that meet a cell in one matrix product: enough for BLAS, and so that the scores stay in cache.
+_PRODUCT_ROWS = 512
 #: Points of a cell that meet those from there to the cell's end in one product.
 _TILE_ROWS = 256
+#: Points whose lists one lock guards.
+_LOCKED_ROWS = 16_384
 
 Progress = Callable[[float], None]
 
@@ -40,10 +39,10 @@ def search_cells(
 ) -> tuple[Int32Array, npt.NDArray[np.float32]]:
     """Return each point's k nearest among the points that it meets: two points meet if either probes the other's cell.
 
-    All points of a block of cells that probe a cell meet all of the cell's points in one matrix product, merged into
-    the running top-k of both ends. Never one query at a time, as an inverted-file index does. Pairs of blocks meet in
-    the rounds of a tournament, where no block is in two pairs at once; those of a round run on as many threads as numba
-    is given, each with single-threaded BLAS. The result does not depend on their number.
+    All points that probe a cell meet all of its points in one matrix product, or a few, merged into the running top-k
+    of both ends. Never one query at a time, as an inverted-file index does. Cells run on as many threads as numba is
+    given, each with single-threaded BLAS; locks keep the lists of points whole, and the order of merging does not matter,
+    so the result does not depend on the threads.
 
     Args:
         X: float32, (n, d), prepared rows sorted by cell.
@@ -60,75 +59,40 @@ def search_cells(
     best = np.full((n, k), -1, np.int32)
     score = np.full((n, k), -np.inf, np.float32)
     squares = np.einsum("ij,ij->i", X, X) if metric == "l2" else None
-    blocks = _blocks(bounds, max(1, min(_BLOCK_ROWS, -(-n // _BLOCKS))))
-    askers = [_Askers.of(probes, int(bounds[first]), int(bounds[last])) for first, last in blocks]
+    starts, askers = kernel.askers_by_cell(probes, len(bounds) - 1)
+    locks = [Lock() for _ in range(0, n, _LOCKED_ROWS)]
 
-    def product(rows: npt.NDArray[np.int32], first: int, last: int) -> None:
-        block = scores(X[rows], X[first:last], None if squares is None else squares[rows], metric)
-        kernel.merge_both(block, rows, first, probes, best, score)
+    def meet(rows: npt.NDArray[np.int32], queries: FloatMatrix, first: int, last: int) -> None:
+        """Score rows, ascending, against the points from first to last; merge those that share locks at once."""
+        block = scores(queries, X[first:last], None if squares is None else squares[rows], metric)
+        cuts = np.flatnonzero(np.diff(rows // _LOCKED_ROWS)) + 1
+        for begin, end in pairwise([0, *cuts.tolist(), len(rows)]):
+            at = int(rows[begin]) // _LOCKED_ROWS
+            needed = sorted({at, *range(first // _LOCKED_ROWS, (last - 1) // _LOCKED_ROWS + 1)})
+            with ExitStack() as held:
+                for lock in needed:  # ascending, so that no two threads wait for each other
+                    held.enter_context(locks[lock])
+                kernel.merge_both(block[begin:end], rows[begin:end], first, probes, best, score)
 
-    def meet(pair: tuple[int, int]) -> None:
-        one, other = pair
-        if one == other:  # the points of a cell first: what they find makes later scores quick to merge
-            for cell in range(*blocks[one]):
-                end = int(bounds[cell + 1])
-                for at in range(int(bounds[cell]), end, _TILE_ROWS):
-                    product(np.arange(at, min(at + _TILE_ROWS, end), dtype=np.int32), at, end)
-        for asking, asked in dict.fromkeys([(one, other), (other, one)]):
-            for cell, rows in askers[asking].of_cells(*blocks[asked]):
-                for at in range(0, len(rows), _PRODUCT_ROWS):
-                    product(rows[at : at + _PRODUCT_ROWS], int(bounds[cell]), int(bounds[cell + 1]))
+    def meet_itself(cell: int) -> None:
+        first, last = int(bounds[cell]), int(bounds[cell + 1])
+        for at in range(first, last, _TILE_ROWS):
+            end = min(at + _TILE_ROWS, last)
+            meet(np.arange(at, end, dtype=np.int32), X[at:end], at, last)
 
-    rounds = tournament(len(blocks))
+    def meet_askers(cell: int) -> None:
+        end = int(starts[cell + 1])
+        for begin in range(int(starts[cell]), end, _PRODUCT_ROWS):
+            rows = askers[begin : min(begin + _PRODUCT_ROWS, end)]
+            meet(rows, X.take(rows, axis=0), int(bounds[cell]), int(bounds[cell + 1]))
+
+    n_cells = len(bounds) - 1
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        for done, pairs in enumerate(rounds, 1):
-            list(pool.map(meet, pairs))
-            progress(done / len(rounds))
+        list(pool.map(meet_itself, range(n_cells)))  # first: what it finds makes the other scores quick to merge
+        for done, _ in enumerate(pool.map(meet_askers, range(n_cells)), 1):
+            progress(done / n_cells)
     kernel.rescore(X, best, score, metric == "l2")
     return best, score
-
-
-def _blocks(bounds: Int64Array, size: int) -> list[tuple[int, int]]:
-    """Return runs of cells, (first, last + 1), that have about so many points, or one cell that has more."""
-    cuts = np.unique(np.searchsorted(bounds, np.arange(0, bounds[-1], size)))
-    return list(pairwise([*cuts.tolist(), len(bounds) - 1]))
-
-
-@dataclass(frozen=True, slots=True)
-class _Askers:
-    """Which points of a block probe which cells beside their own: rows, by ascending cell, and each cell's first."""
-
-    rows: Int32Array
-    cells: Int32Array
-    starts: Int64Array
-
-    @classmethod
-    def of(cls, probes: npt.NDArray[np.int32], first: int, last: int) -> _Askers:
-        asked = probes[first:last, 1:]
-        by_cell = np.argsort(asked, axis=None, kind="stable")
-        by_cell = by_cell[np.searchsorted(asked.ravel()[by_cell], 0) :]
-        rows = (first + by_cell // max(asked.shape[1], 1)).astype(np.int32)
-        cells, starts = np.unique(asked.ravel()[by_cell], return_index=True)
-        return cls(rows, cells, np.append(starts, len(rows)))
-
-    def of_cells(self, first: int, last: int) -> Iterator[tuple[int, Int32Array]]:
-        """Yield each cell of a run that some probe, and who does."""
-        for at in range(*np.searchsorted(self.cells, (first, last)).tolist()):
-            yield int(self.cells[at]), self.rows[self.starts[at] : self.starts[at + 1]]
-
-
-def tournament(players: int) -> list[list[tuple[int, int]]]:
-    """Return rounds in which each meets itself, then each other once, and nobody is in two pairs of a round.
-
-    The circle method: one stays, the others go around.
-    """
-    rounds = [[(i, i) for i in range(players)]]
-    seats = players + players % 2
-    for turn in range(seats - 1):
-        around = [(turn + i) % (seats - 1) for i in range(seats - 1)]
-        pairs = [(around[0], seats - 1), *((around[i], around[-i]) for i in range(1, seats // 2))]
-        rounds.append([(min(pair), max(pair)) for pair in pairs if max(pair) < players])
-    return [pairs for pairs in rounds if pairs]
 
 
 def descend(
