@@ -103,9 +103,7 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, float
     done("sorting")
     best, score = search.search_cells(Y, assigned.bounds, assigned.probes, K, "cosine")
     done("cell search")
-    sizes = np.diff(assigned.bounds)
-    probed = assigned.probes[assigned.probes >= 0]
-    steps["products"] = 2.0 * Y.shape[1] * float(sizes[probed].sum())
+    steps["products"] = 2.0 * Y.shape[1] * pairs_scored(assigned)
     best, score = search.descend(Y, best, score, passes, "cosine")
     done("refinement")
     kernel.symmetrize(best, similarity_of_scores(score, "cosine"))
@@ -113,6 +111,15 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, float
     found = np.empty((len(X), K), np.int64)
     found[rows] = np.where(best >= 0, rows[best], -1)
     return found
+
+
+def pairs_scored(assigned: cells.Cells) -> float:
+    """Return how many pairs the matrix products of `search.search_cells` score."""
+    sizes = np.diff(assigned.bounds).astype(np.float64)
+    probed = assigned.probes[:, 1:]
+    tiles = [np.arange(size, 0, -search.TILE_ROWS) for size in sizes.astype(int)]  # meet what is left of a cell
+    own = sum((np.minimum(left, search.TILE_ROWS) * left).sum() for left in tiles)
+    return float(own + sizes[probed[probed >= 0]].sum())
 
 
 def ours(X: np.ndarray, recall: Recall) -> tuple[str, float, np.ndarray, dict[str, float]]:

@@ -113,7 +113,7 @@ def test_points_meet_where_either_probes_the_others_cell(metric, probes, rng, mo
     quantizer = cells.Quantizer.train(X, 12, metric, 0)
     assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), quantizer, probes, reach=0.5)
     Y, probed = X[assigned.order], assigned.probes
-    for name, value in {"_LOCKED_ROWS": 90, "_PRODUCT_ROWS": 17, "_TILE_ROWS": 16}.items():
+    for name, value in {"_LOCKED_ROWS": 90, "_PRODUCT_ROWS": 17, "TILE_ROWS": 16}.items():
         monkeypatch.setattr(search, name, value)
     best, score = search.search_cells(Y, assigned.bounds, probed, 6, metric)
     asks = (probed[:, :, None] == probed[None, :, :1].transpose(0, 2, 1)).any(axis=1)

@@ -18,7 +18,7 @@ MAX_REVERSE = 20
 MIN_SEEN_SLOTS = 2048
 #: Scores that are compared at once while merging.
 _RUN = 32
-#: Which of them are worth a look, as bits; and where the only bit of an int32 stands, by a product (Leiserson et al. 1998).
+#: Which of them are worth a look, as bits; and where the only bit of 32 stands, by a product (Leiserson et al. 1998).
 _BITS = (np.uint32(1) << np.arange(_RUN, dtype=np.uint32)).view(np.int32)
 _DE_BRUIJN = np.uint32(0x077CB531)
 _PLACES = np.empty(_RUN, np.int64)

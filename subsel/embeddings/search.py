@@ -22,7 +22,7 @@ from subsel.graph import Int32Array
 #: Points that meet a cell in one matrix product: enough for BLAS, and so that the scores stay in cache.
 _PRODUCT_ROWS = 512
 #: Points of a cell that meet those from there to the cell's end in one product.
-_TILE_ROWS = 256
+TILE_ROWS = 256
 #: Points whose lists one lock guards.
 _LOCKED_ROWS = 16_384
 
@@ -41,8 +41,8 @@ def search_cells(
 
     All points that probe a cell meet all of its points in one matrix product, or a few, merged into the running top-k
     of both ends. Never one query at a time, as an inverted-file index does. Cells run on as many threads as numba is
-    given, each with single-threaded BLAS; locks keep the lists of points whole, and the order of merging does not matter,
-    so the result does not depend on the threads.
+    given, each with single-threaded BLAS; locks keep the lists of points whole, and the order of merging does not
+    matter, so the result does not depend on the threads.
 
     Args:
         X: float32, (n, d), prepared rows sorted by cell.
@@ -76,8 +76,8 @@ def search_cells(
 
     def meet_itself(cell: int) -> None:
         first, last = int(bounds[cell]), int(bounds[cell + 1])
-        for at in range(first, last, _TILE_ROWS):
-            end = min(at + _TILE_ROWS, last)
+        for at in range(first, last, TILE_ROWS):
+            end = min(at + TILE_ROWS, last)
             meet(np.arange(at, end, dtype=np.int32), X[at:end], at, last)
 
     def meet_askers(cell: int) -> None:
