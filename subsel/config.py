@@ -84,7 +84,7 @@ class SelectConfig(BaseModel):
 
     part_points: int | None = Field(default=None, ge=10)
     """Points per part on Spark; None: 24 MiB of vectors or 32,768 points in up to 48 MiB; 10,000 to 200,000."""
-    finish_points: int = Field(default=200_000, ge=0)
+    finish_points: int = Field(default=400_000, ge=0)
     """At most so many undecided points are finished in one task; 0: never."""
 
     max_supersteps: int = Field(default=50, ge=1)
