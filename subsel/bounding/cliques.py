@@ -103,10 +103,9 @@ def settle(graph: PartGraph, board: Board, /) -> None:
     if inbox:
         np.minimum.at(least, np.searchsorted(extra["asking_root"], inbox["root"]), inbox["least"])
     (asked,) = derived(board, [_ASKED], lambda: (_edges_of(graph, board, members),))
+    size = np.count_nonzero(members >= 0, axis=1)
     given = np.flatnonzero(least > 0)
-    given = given[
-        np.argsort(np.count_nonzero(members[given] >= 0, axis=1), kind="stable")
-    ]  # for branches to be foreseen
+    given = given[np.argsort(size[given], kind="stable")]  # so that branches on the size are foreseen
     members, least = np.ascontiguousarray(members[given].T), least[given].astype(graph.weight.dtype)
     kernel.take_capacity(asked[given], extra["cap"], least)
     turn = kernel.clique_turns(members, board.status)

@@ -95,15 +95,14 @@ def merge_both(block: Any, queries: Any, first: int, probes: Any, best: Any, sco
             hits = np.int32(0)
             if m - begin >= _RUN:
                 for j in range(_RUN):  # vector instructions
-                    hit = scores[begin + j] >= min(threshold, least[begin + j])
-                    hits = np.int32(hits | (_BITS[j] if hit else np.int32(0)))
+                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
             else:
                 for j in range(m - begin):
-                    hit = scores[begin + j] >= min(threshold, least[begin + j])
-                    hits = np.int32(hits | (_BITS[j] if hit else np.int32(0)))
-            while hits:  # few runs have any
-                lowest = np.uint32(hits & -hits)
-                hits = np.int32(hits & (hits - 1))
+                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
+            left = np.int64(np.uint32(hits))
+            while left:  # few runs have any
+                lowest = np.uint32(left & -left)
+                left &= left - 1
                 j = begin + _PLACES[np.uint32(lowest * _DE_BRUIJN) >> 27]
                 value, other = scores[j], first + j
                 if other <= row if home == cell else home > cell and _probes(probes, other, home):
