@@ -131,7 +131,7 @@ def test_any_variables_are_valid(problem, seed, threads):
     clique_mu[1] = np.floor(rng.random(len(least)) * (least - clique_mu[0] + 1))
     bits = part.fixed_point.tie_bits
     first = part.fixed_point.keys(part.utility, part.code) >> bits
-    load = np.zeros((threads, n + 1), np.int64)
+    load = np.zeros((threads, n), np.int64)
     certificate_kernel.load_edges(edges.small, edges.large, mu, load)
     clique_kernel.load_cliques(members, turn, clique_mu, load)
     key = np.empty(n, np.int64)

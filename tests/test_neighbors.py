@@ -128,6 +128,26 @@ def test_points_meet_where_either_probes_the_others_cell(metric, probes, rng, mo
         assert meet[v, found].all()
 
 
+@pytest.mark.parametrize("metric", ["inner_product", "l2"])
+def test_of_equal_scores_the_smaller_numbers_stay_whatever_the_threads(metric, rng, monkeypatch):
+    """Whole numbers, whose scores are exact; a cell that is nobody's home, but probed; several threads and locks."""
+    X = rng.integers(-3, 4, (400, 2)).astype(np.float32)
+    home = np.sort(rng.choice([0, 1, 2, 4, 5], len(X)))
+    bounds = np.searchsorted(home, np.arange(8))  # cells 3 and 6 are empty
+    probed = np.array([[own, *rng.permutation(np.delete(np.arange(7), own))[:2]] for own in home], np.int32)
+    probed[rng.random(len(X)) < 0.3, 2] = -1
+    for name, value in {"_LOCKED_ROWS": 30, "_PRODUCT_ROWS": 17, "TILE_ROWS": 16}.items():
+        monkeypatch.setattr(search, name, value)
+    asks = (probed[:, :, None] == probed[None, :, :1].transpose(0, 2, 1)).any(axis=1)
+    meet = (asks | asks.T) & ~np.eye(len(X), dtype=bool)
+    every = np.where(meet, search.scores(X, X, np.einsum("ij,ij->i", X, X), metric), -np.inf)
+    expected = np.argsort(-every, axis=1, kind="stable")[:, :6]
+    monkeypatch.setattr(search.numba, "get_num_threads", lambda: 4)
+    for _ in range(5):
+        best, _ = search.search_cells(X, bounds, probed, 6, metric)
+        np.testing.assert_array_equal(best, expected)
+
+
 def test_a_visitor_is_not_refined(rng):
     points = rng.standard_normal((600, 12))
     X = Preparation.of_sample(points, "cosine").rows(points)

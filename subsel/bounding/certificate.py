@@ -218,9 +218,9 @@ def forget(graph: PartGraph, board: Board, /) -> None:
 
 def _set_keys(graph: PartGraph, board: Board) -> None:
     """Set own keys to a_i less the variables of i's edges and cliques; note what these add to the bound."""
-    extra, n = board.extra, len(board.key)
+    extra = board.extra
     (members, turn, clique_mu, _), edges = cliques_of(board), edges_of_part(graph, board)
-    load = np.zeros((min(numba.get_num_threads(), _LOADERS), n + 1), np.int64)
+    load = np.zeros((min(numba.get_num_threads(), _LOADERS), len(board.key)), np.int64)
     kernel.load_edges(edges.small, edges.large, extra["mu"], load)
     clique_kernel.load_cliques(members, turn, clique_mu, load)
     kernel.set_keys(extra["base"], load, graph.code, graph.fixed_point.tie_bits, board.key)

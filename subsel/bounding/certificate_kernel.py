@@ -170,7 +170,7 @@ def load_edges(small: Any, large: Any, mu: Any, load: Any) -> None:
 
     Args:
         small, large, mu: of the edges.
-        load: int64, (threads, n + 1): each row takes a share of the edges, so that no two threads write to one place.
+        load: int64, (threads, n_own + n_ghost): each row takes a share of the edges, so that no two threads write to one place.
     """
     shares = len(load)
     for share in numba.prange(shares):
@@ -196,7 +196,7 @@ def set_keys(base: Any, load: Any, code: Any, bits: int, key: Any) -> None:
 
     Args:
         base: int64, (n_own,).
-        load: int64, (threads, n + 1): see `load_edges`.
+        load: int64, (threads, n_own + n_ghost): see `load_edges`.
         code: of own points and ghosts; its last ``bits`` are the tie of a key.
         key: changed in place.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -58,6 +59,8 @@ def search_cells(
     n = len(X)
     best = np.full((n, k), -1, np.int32)
     score = np.full((n, k), -np.inf, np.float32)
+    if k == 0:
+        return best, score
     squares = np.einsum("ij,ij->i", X, X) if metric == "l2" else None
     starts, askers = kernel.askers_by_cell(probes, len(bounds) - 1)
     locks = [Lock() for _ in range(0, n, _LOCKED_ROWS)]
@@ -81,15 +84,17 @@ def search_cells(
             meet(np.arange(at, end, dtype=np.int32), X[at:end], at, last)
 
     def meet_askers(cell: int) -> None:
-        end = int(starts[cell + 1])
-        for begin in range(int(starts[cell]), end, _PRODUCT_ROWS):
+        first, last, end = int(bounds[cell]), int(bounds[cell + 1]), int(starts[cell + 1])
+        for begin in range(int(starts[cell]), end if first < last else 0, _PRODUCT_ROWS):
             rows = askers[begin : min(begin + _PRODUCT_ROWS, end)]
-            meet(rows, X.take(rows, axis=0), int(bounds[cell]), int(bounds[cell + 1]))
+            meet(rows, X.take(rows, axis=0), first, last)
 
     n_cells = len(bounds) - 1
+    stride = math.isqrt(n_cells) + 1
+    order = [cell for begin in range(stride) for cell in range(begin, n_cells, stride)]  # threads need different locks
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        list(pool.map(meet_itself, range(n_cells)))  # first: what it finds makes the other scores quick to merge
-        for done, _ in enumerate(pool.map(meet_askers, range(n_cells)), 1):
+        list(pool.map(meet_itself, order))  # first: what it finds makes the other scores quick to merge
+        for done, _ in enumerate(pool.map(meet_askers, order), 1):
             progress(done / n_cells)
     kernel.rescore(X, best, score, metric == "l2")
     return best, score
