@@ -170,7 +170,8 @@ def load_edges(small: Any, large: Any, mu: Any, load: Any) -> None:
 
     Args:
         small, large, mu: of the edges.
-        load: int64, (threads, n_own + n_ghost): each row takes a share of the edges, so that no two threads write to one place.
+        load: int64, (threads, n_own + n_ghost): each row takes a share of the edges, so that no two threads write to
+            one place.
     """
     shares = len(load)
     for share in numba.prange(shares):
