@@ -233,9 +233,8 @@ def _search(
     reach = cells.probe_reach(quantizer, sample, n, config.neighbors, config.probes)
     assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, quantizer, config.probes, reach)
     X = take(assigned.order)  # the only copy of the vectors beside the parcels
-    improved = resident[assigned.order]
-    assigned.probes[~improved, 1:] = -1  # visitors are found by residents; what they would ask they ask at home
     best, score = search.search_cells(X, assigned.bounds, assigned.probes, config.neighbors, metric)
+    improved = resident[assigned.order]
     best, score = search.descend(X, best, score, config.descent_passes, metric, improved=improved)
     back = np.empty(n, np.int64)
     back[assigned.order] = np.arange(n)
