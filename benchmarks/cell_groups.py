@@ -38,13 +38,13 @@ def main() -> None:
     for count in arguments.cells:
         sample = X[np.random.default_rng(0).permutation(len(X))[: count * cells.SAMPLE_PER_CELL]]
         made: list[cells.Quantizer] = []
-        with patch.object(cells, "ONE_LEVEL", 0):
+        with patch.multiple(cells, TRAINED_AT_ONCE=0, ONE_LEVEL=0):
             took = seconds(lambda c=count, s=sample, m=made: m.append(cells.Quantizer.train(s, c, "cosine", 0)))
         grouped = made[0]
         flat = cells.Quantizer(grouped.centroids, X[:0], "cosine")
         training = float("nan")
         if count <= 4096:
-            with patch.object(cells, "ONE_LEVEL", count):
+            with patch.object(cells, "TRAINED_AT_ONCE", count):
                 training = seconds(lambda c=count, s=sample: cells.Quantizer.train(s, c, "cosine", 0))
         rows = X[:_ASSIGNED]
         exact = flat.nearest(rows[:_CHECKED], arguments.nearest)

@@ -45,6 +45,7 @@ def test_searching_every_cell_is_exact(metric, rng):
 
 @pytest.fixture
 def few_cells_are_grouped(monkeypatch):
+    monkeypatch.setattr(cells, "TRAINED_AT_ONCE", 8)
     monkeypatch.setattr(cells, "ONE_LEVEL", 8)
 
 

@@ -25,6 +25,7 @@ def rows():
 
 @pytest.mark.parametrize(("one_level", "probed"), [(10_000, 16), (8, 16), (8, 1)])
 def test_every_point_has_a_home_and_parts_are_of_about_the_wanted_size(rows, monkeypatch, one_level, probed):
+    monkeypatch.setattr(cells, "TRAINED_AT_ONCE", one_level)
     monkeypatch.setattr(cells, "ONE_LEVEL", one_level)
     monkeypatch.setattr(cells, "GROUPS_PROBED", probed)
     part_map = PartMap.plan(rows, N, PART_POINTS, SelectConfig())

@@ -18,8 +18,11 @@ from subsel.fixedpoint import Int64Array
 #: Sample rows per cell that k-means sees: enough for stable cells, and the sample stays bounded.
 SAMPLE_PER_CELL = 40
 _ITERATIONS = 8
-#: More cells than this are in groups, of which so many are looked into for a point's nearest cells.
-ONE_LEVEL = 2048
+#: More cells than this are trained group by group: much faster, and their sizes differ less.
+TRAINED_AT_ONCE = 1024
+#: More cells than this stay in groups, of which so many are looked into for a point's nearest cells; up to here
+#: comparing with all of them is as fast, and exact.
+ONE_LEVEL = 4096
 GROUPS_PROBED = 16
 #: Rows of a sample that are asked where their neighbours are, and of those whose neighbour is in a cell that they could
 #: probe, the share for which it must be within reach.
@@ -28,13 +31,13 @@ _FOUND = 0.99
 
 
 def cell_count(n: int, probes: int) -> int:
-    """Return how many cells a search should use: 0.4·√(probes·n), and at least 64 points per cell.
+    """Return how many cells a search should use: 0.5·√(probes·n), and at least 64 points per cell.
 
     A point costs one score per cell to assign and probes·n/cells scores to search; the sum is least at
     √(probes·n). Fewer and larger cells cost more scores, but make larger matrix products and miss fewer
     neighbours.
     """
-    return int(max(1, min(0.4 * np.sqrt(probes * n), n // 64)))
+    return int(max(1, min(0.5 * np.sqrt(probes * n), n // 64)))
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class Quantizer:
             seed: of k-means.
         """
         n_cells = min(n_cells, len(sample))
-        if n_cells <= ONE_LEVEL:
-            none = np.empty((0, sample.shape[1]), np.float32)
+        none = np.empty((0, sample.shape[1]), np.float32)
+        if n_cells <= TRAINED_AT_ONCE:
             return cls(_kmeans(sample, n_cells, metric, seed), none, metric)
         groups = _kmeans(sample, round(np.sqrt(n_cells)), metric, seed)
         nearest = _knn(sample, groups, 1, metric)[1].ravel()
@@ -78,7 +81,7 @@ class Quantizer:
         shares = np.diff(np.rint(ends * (n_cells / len(sample))).astype(np.int64), prepend=0)
         members = np.split(sample[np.argsort(nearest, kind="stable")], ends[:-1])
         found = [_kmeans(rows, share, metric, seed) for rows, share in zip(members, shares, strict=True)]
-        return cls(np.concatenate(found), groups, metric)
+        return cls(np.concatenate(found), groups if n_cells > ONE_LEVEL else none, metric)
 
     def nearest(self, X: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
         """Return each point's nearest cells, nearest first: int64, (b, count), -1 where fewer than that were met."""
