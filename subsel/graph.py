@@ -144,10 +144,8 @@ class PartGraph:
 
     def local(self, vid: Int64Array) -> Int32Array:
         """Return the numbers, among own points and ghosts, of addresses that are known here; -1 for others."""
-        ghost = np.minimum(np.searchsorted(self.ghost_vid, vid), max(len(self.ghost_vid) - 1, 0))
-        known = self.ghost_vid[ghost] == vid if len(self.ghost_vid) else np.zeros(len(vid), np.bool_)
-        away = np.where(known, self.n_own + ghost, -1)
-        return np.where(vid >> SLOT_BITS == self.part, vid & SLOT_MASK, away).astype(np.int32)
+        numbers: Int32Array = _local(vid, self.part, self.n_own, self.ghost_vid)
+        return numbers
 
     def hosts(self, own: npt.NDArray[np.bool_]) -> tuple[Int64Array, Int64Array]:
         """Return ``(part, slot)`` of every part that has one of these own points as a ghost: by part, then by slot.
@@ -192,6 +190,20 @@ def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     first = np.ones(len(ascending), np.bool_)
     np.not_equal(ascending[1:], ascending[:-1], out=first[1:])
     return ascending[first]
+
+
+@numba.njit(cache=True, parallel=True)
+def _local(vid: Any, part: int, n_own: int, ghost_vid: Any) -> Any:
+    """Return the numbers of addresses: see `PartGraph.local`."""
+    numbers = np.full(len(vid), -1, np.int32)
+    for i in numba.prange(len(vid)):
+        if vid[i] >> SLOT_BITS == part:
+            numbers[i] = vid[i] & SLOT_MASK
+        else:
+            ghost = np.searchsorted(ghost_vid, vid[i])
+            if ghost < len(ghost_vid) and ghost_vid[ghost] == vid[i]:
+                numbers[i] = n_own + ghost
+    return numbers
 
 
 @numba.njit(cache=True, parallel=True)

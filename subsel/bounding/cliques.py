@@ -126,7 +126,7 @@ def propose(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     found = found[found[:, 0] >= 0]
     if len(found) == 0:
         return
-    address = np.where(found >= 0, graph.vid[found], -1)
+    address = np.append(graph.vid, -1)[found]
     row, to = kernel.homes(address >> SLOT_BITS)
     board.outbox = {"to": to} | {name: address[row, i] for i, name in enumerate(_MEMBERS)}
 
@@ -139,7 +139,7 @@ def share(graph: PartGraph, board: Board, /) -> None:
     address = np.stack([board.inbox[name] for name in _MEMBERS], axis=1)
     # Each point proposes once, so the first member names the clique.
     address = address[np.argsort(address[:, 0], kind="stable")]
-    asking = np.where(address >= 0, graph.local(address.reshape(-1)).reshape(address.shape), -1).astype(np.int32)
+    asking = graph.local(address.reshape(-1)).reshape(address.shape)  # -1 stays -1
     first = kernel.first_proposals(asking, len(graph.code))
     address, asking = address[first], asking[first]
     (asked,) = derived(board, [_ASKED], lambda: (_edges_of(graph, board, asking),))
