@@ -23,7 +23,7 @@ from subsel.board import Board
 from subsel.bounding import certificate_kernel as kernel
 from subsel.bounding import clique_kernel
 from subsel.bounding.cliques import cliques_of, find_cliques, no_cliques, paces_of
-from subsel.bounding.edges import edge_paces, edges_of_part
+from subsel.bounding.edges import derived, edge_paces, edges_of_part
 from subsel.engines.base import Counts, Engine
 from subsel.graph import PartGraph
 from subsel.greedy.refine import exact_sum
@@ -220,7 +220,8 @@ def _set_keys(graph: PartGraph, board: Board) -> None:
     """Set own keys to a_i less the variables of i's edges and cliques; note what these add to the bound."""
     extra = board.extra
     (members, turn, clique_mu, _), edges = cliques_of(board), edges_of_part(graph, board)
-    load = np.zeros((min(numba.get_num_threads(), _LOADERS), len(board.key)), np.int64)
+    loaders = min(numba.get_num_threads(), _LOADERS)
+    (load,) = derived(board, ["load"], lambda: (np.empty((loaders, len(board.key)), np.int64),))
     kernel.load_edges(edges.small, edges.large, extra["mu"], load)
     clique_kernel.load_cliques(members, turn, clique_mu, load)
     kernel.set_keys(extra["base"], load, graph.code, graph.fixed_point.tie_bits, board.key)

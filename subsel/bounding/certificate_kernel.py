@@ -58,44 +58,44 @@ def number_edges(indptr: Any, indices: Any) -> Any:
     return edge_ptr, small, large, edge_of
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, parallel=True)
 def free_capacity(indptr: Any, indices: Any, weight: Any, edge_of: Any, edges: int, status: Any) -> Any:
     """Return each edge's weight, 0 where an end is not free: (E,), of the weights' type."""
     cap = np.zeros(edges, weight.dtype)
-    for v in range(len(indptr) - 1):
+    for v in numba.prange(len(indptr) - 1):
         if _is_free(status[v]):
             for e in range(indptr[v], indptr[v + 1]):
-                if _is_free(status[indices[e]]):
+                if indices[e] > v and _is_free(status[indices[e]]):
                     cap[edge_of[e]] = weight[e]
     return cap
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, parallel=True)
 def start(small: Any, large: Any, cap: Any, status: Any) -> Any:
     """Return the edges' variables at their limits inside the subset, 0 elsewhere."""
     mu = np.zeros(len(cap), cap.dtype)
-    for e in range(len(cap)):
+    for e in numba.prange(len(cap)):
         if status[small[e]] == _SELECTED and status[large[e]] == _SELECTED:
             mu[e] = cap[e]
     return mu
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, parallel=True)
 def base_values(indptr: Any, indices: Any, weight: Any, first: Any, status: Any) -> Any:
     """Return a_i less the weights to included points, int64, (n_own,)."""
     base = first.copy()
-    for v in range(len(base)):
+    for v in numba.prange(len(base)):
         for e in range(indptr[v], indptr[v + 1]):
             if status[indices[e]] == _INCLUDED:
                 base[v] -= weight[e]
     return base
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, parallel=True)
 def weight_to(indptr: Any, indices: Any, weight: Any, chosen: Any) -> Any:
     """Return the sum of each own point's weights to chosen points: int64, (n_own,)."""
     out = np.zeros(len(indptr) - 1, np.int64)
-    for v in range(len(out)):
+    for v in numba.prange(len(out)):
         for e in range(indptr[v], indptr[v + 1]):
             if chosen[indices[e]]:
                 out[v] += weight[e]
@@ -166,15 +166,16 @@ def move_edges(small: Any, large: Any, cap: Any, mu: Any, x: Any, pace: Any, ste
 
 @numba.njit(cache=True, parallel=True)
 def load_edges(small: Any, large: Any, mu: Any, load: Any) -> None:
-    """Add every edge's variable to the loads of its ends.
+    """Set the loads of points to the variables of their edges.
 
     Args:
         small, large, mu: of the edges.
-        load: int64, (threads, n_own + n_ghost): each row takes a share of the edges, so that no two threads write to
-            one place.
+        load: int64, (threads, n_own + n_ghost), written: each row takes a share of the edges, so that no two threads
+            write to one place.
     """
     shares = len(load)
     for share in numba.prange(shares):
+        load[share] = 0
         for e in range(len(mu) * share // shares, len(mu) * (share + 1) // shares):
             load[share, np.uint32(small[e])] += mu[e]
             load[share, np.uint32(large[e])] += mu[e]

@@ -205,8 +205,8 @@ def first_proposals(members: Any, n: int) -> Any:
     Returns:
         bool, (c,).
     """
-    row = np.full(n, len(members), np.int64)
-    for c in range(len(members)):
+    row = np.full(n, len(members), np.int32)
+    for c in numba.prange(len(members)):
         row[members[c, 0]] = c
     first = np.ones(len(members), np.bool_)
     for c in numba.prange(len(members)):
