@@ -1,7 +1,7 @@
 """The neighbour graph beside faiss and pynndescent: seconds at recall@10 of 0.95 or better, on the same points.
 
 python -m benchmarks.peers_graph [--points 500000] [--dimension 256] [--data clusters sentences]
-    [--methods subsel ivf hnsw pynndescent]                 (pip install -e '.[bench]')
+    [--methods subsel ivf hnsw pynndescent] [--repeats 3]   (pip install -e '.[bench]')
 
 `clusters`: the points of `subsel demo` (a dozen directions per cluster, near duplicates). `sentences` imitates the high
 intrinsic dimension of sentence embeddings: weak topics, and around them Gaussian noise in all directions, the i-th with
@@ -9,8 +9,9 @@ variance 1/i (about 23 directions that count); near points then lie in several c
 are of length 1; nearest is by inner product, the same as by distance. Everyone gets all rows in memory as float32 and
 must return 10 neighbours per point; ours also makes the symmetric graph. Each method's search width is about the least
 whose recall on 1,000 points, against exact search, is at least 0.95: looked for by doubling, and then between the last
-two to an eighth; choosing it is not counted. Recall is of what was timed. Compilers are warm. Then ours by steps, and
-the rate of its cell search against sgemm in the same run, by 1 thread and by all.
+two to an eighth; choosing it is not counted. Then all run in turn, each from the rows to its neighbours, as many times
+as `--repeats` says: medians of their seconds, and recall of the last. Compilers are warm. Then the steps of our median
+run, and the rate of its cell search against sgemm in the same run, by 1 thread and by all.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from operator import itemgetter
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -29,7 +32,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import machine, seconds
 from subsel import SelectConfig, demo
 from subsel.embeddings import cells, kernel, search
-from subsel.embeddings.metrics import similarity_of_scores
+from subsel.embeddings.metrics import copy_rows, similarity_of_scores
 
 K = 10
 GOAL = 0.95
@@ -102,10 +105,10 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, float
     quantizer = cells.Quantizer.train(sample, n_cells, "cosine", 0)
     done("k-means")
     reach = cells.probe_reach(quantizer, sample, len(X), K, probes)
-    assigned = cells.assign_cells(lambda lo, hi: X[order[lo:hi]], len(X), quantizer, probes, reach)
+    assigned = cells.assign_cells(lambda lo, hi: X.take(order[lo:hi], axis=0), len(X), quantizer, probes, reach)
     done("assignment")
     rows = order[assigned.order]
-    Y = X[rows]
+    Y = copy_rows(lambda some: X.take(some, axis=0), rows, X.shape[1])
     done("sorting")
     best, score = search.search_cells(Y, assigned.bounds, assigned.probes, K, "cosine")
     done("cell search")
@@ -128,81 +131,88 @@ def pairs_scored(assigned: cells.Cells) -> float:
     return float(own + sizes[probed[probed >= 0]].sum())
 
 
-def ours(X: np.ndarray, recall: Recall) -> tuple[str, float, np.ndarray, dict[str, float]]:
+class Method(NamedTuple):
+    """A method with its search width chosen: what to print of it, and the whole of what is timed."""
+
+    setting: str
+    run: Callable[[], tuple[np.ndarray, dict[str, float]]]
+
+
+def ours(X: np.ndarray, recall: Recall) -> Method:
     """Return the faster of the first settings that are good enough, with refinement and without: as the others do."""
-    good: list[tuple[str, float, np.ndarray, dict[str, float]]] = []
+    good: list[tuple[float, Method]] = []
     for passes in (0, _DEFAULTS.descent_passes):
-        runs: dict[int, tuple[str, float, np.ndarray, dict[str, float]]] = {}
+        took: dict[int, float] = {}
 
-        def run(probes: int, passes: int = passes, runs: dict = runs) -> float:
+        def run(probes: int, passes: int = passes) -> tuple[np.ndarray, dict[str, float]]:
             steps: dict[str, float] = {}
-            found: list[np.ndarray] = []
-            took = seconds(lambda: found.append(subsel_graph(X, probes, passes, steps)))
-            runs[probes] = f"{probes} probes, {passes} passes", took, found[0], steps
-            return recall.of(found[0][recall.rows])
+            return subsel_graph(X, probes, passes, steps), steps
 
-        chosen = runs[width_for(2, 256, run)]
-        if recall.of(chosen[2][recall.rows]) >= GOAL:
-            good.append(chosen)
+        def recall_of(probes: int, took: dict[int, float] = took, run: Callable = run) -> float:
+            begin = time.perf_counter()
+            found, _ = run(probes)
+            took[probes] = time.perf_counter() - begin
+            return recall.of(found[recall.rows])
+
+        width = width_for(2, 256, recall_of)
+        if recall_of(width) >= GOAL:
+            good.append((took[width], Method(f"{width} probes, {passes} passes", partial(run, width))))
     assert good, f"recall@10 stays below {GOAL} with 256 probes"
-    return min(good, key=itemgetter(1))
+    return min(good, key=itemgetter(0))[1]
 
 
-def ivf(X: np.ndarray, recall: Recall) -> tuple[str, float, np.ndarray]:
+def ivf(X: np.ndarray, recall: Recall) -> Method:
     """Inverted lists without compression."""
     lists = int(4 * np.sqrt(len(X)))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(X.shape[1]), X.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
 
-    def build() -> None:
+    def built() -> faiss.IndexIVFFlat:
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(X.shape[1]), X.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
         index.train(X)
         index.add(X)
+        return index
 
-    took = seconds(build)
-
-    def recall_of(width: int) -> float:
-        index.nprobe = width
-        return recall.of(index.search(X[recall.rows], K + 1)[1])
-
-    index.nprobe = width_for(4, lists, recall_of)
-    found: list[np.ndarray] = []
-    took += seconds(lambda: found.append(index.search(X, K + 1)[1]))
-    return f"{lists} lists, nprobe {index.nprobe}", took, found[0]
+    return searched(X, recall, built, "nprobe", (4, lists), f"{lists} lists")
 
 
-def hnsw(X: np.ndarray, recall: Recall) -> tuple[str, float, np.ndarray]:
+def hnsw(X: np.ndarray, recall: Recall) -> Method:
     """A navigable small world graph, faiss' defaults but for the search width."""
-    index = faiss.IndexHNSWFlat(X.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
-    took = seconds(lambda: index.add(X))
 
-    def recall_of(width: int) -> float:
-        index.hnsw.efSearch = width
-        return recall.of(index.search(X[recall.rows], K + 1)[1])
+    def built() -> faiss.IndexHNSWFlat:
+        index = faiss.IndexHNSWFlat(X.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+        index.add(X)
+        return index
 
-    index.hnsw.efSearch = width_for(16, 4096, recall_of)
-    found: list[np.ndarray] = []
-    took += seconds(lambda: found.append(index.search(X, K + 1)[1]))
-    return f"M 32, efSearch {index.hnsw.efSearch}", took, found[0]
+    return searched(X, recall, built, "hnsw.efSearch", (16, 4096), "M 32")
 
 
-def descent(X: np.ndarray, recall: Recall) -> tuple[str, float, np.ndarray]:
+def searched(
+    X: np.ndarray, recall: Recall, built: Callable[[], faiss.Index], knob: str, widths: tuple[int, int], what: str
+) -> Method:
+    """Return faiss' build and search at a width, an attribute of the index, that is good enough."""
+    *owner, name = knob.split(".")
+
+    def search(index: faiss.Index, rows: np.ndarray, width: int) -> np.ndarray:
+        setattr(reduce(getattr, owner, index), name, width)
+        return index.search(rows, K + 1)[1]
+
+    first = built()
+    width = width_for(*widths, lambda width: recall.of(search(first, X[recall.rows], width)))
+    return Method(f"{what}, {name} {width}", lambda: (search(built(), X, width), {}))
+
+
+def descent(X: np.ndarray, recall: Recall) -> Method:
     """NN-descent; more neighbours than wanted are asked for until the best ten are good enough."""
-    runs: dict[int, tuple[str, float, np.ndarray]] = {}
 
-    def run(number: int) -> float:
-        found: list[np.ndarray] = []
+    def run(number: int) -> np.ndarray:
+        index = pynndescent.NNDescent(X, "cosine", n_neighbors=number, n_jobs=os.cpu_count(), random_state=0)
+        return index.neighbor_graph[0]
 
-        def work() -> None:
-            index = pynndescent.NNDescent(X, "cosine", n_neighbors=number, n_jobs=os.cpu_count(), random_state=0)
-            found.append(index.neighbor_graph[0])
-
-        took = seconds(work)
-        runs[number] = f"{number} neighbours", took, found[0]
-        return recall.of(found[0][recall.rows])
-
-    return runs[width_for(K + 1, 60, run)]
+    number = width_for(K + 1, 60, lambda number: recall.of(run(number)[recall.rows]))
+    return Method(f"{number} neighbours", lambda: (run(number), {}))
 
 
-PEERS: dict[str, Callable[[np.ndarray, Recall], tuple[str, float, np.ndarray]]] = {
+METHODS: dict[str, Callable[[np.ndarray, Recall], Method]] = {
+    "subsel": ours,
     "ivf": ivf,
     "hnsw": hnsw,
     "pynndescent": descent,
@@ -223,7 +233,8 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=500_000)
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--data", nargs="+", default=["clusters", "sentences"])
-    parser.add_argument("--methods", nargs="+", default=["subsel", *PEERS])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     n, dimension, threads = arguments.points, arguments.dimension, os.cpu_count() or 1
     print(machine())
@@ -234,34 +245,45 @@ def main() -> None:
     small = clusters(5000, dimension)
     subsel_graph(small, 4, 2)
     if "pynndescent" in arguments.methods:
-        descent(small, Recall(small))
+        descent(small, Recall(small)).run()
     for kind in arguments.data:
         X = {"clusters": clusters, "sentences": sentences}[kind](n, dimension)
-        recall = Recall(X)
-        print(f"{kind:10s} method       setting                     seconds  x subsel  recall@10", flush=True)
-        base = None
-        for name in arguments.methods:
-            if name == "subsel":
-                setting, took, found, steps = ours(X, recall)
-                base = took
-            else:
-                setting, took, found = PEERS[name](X, recall)
+        compare(kind, X, arguments.methods, arguments.repeats)
+
+
+def compare(kind: str, X: np.ndarray, names: Sequence[str], repeats: int) -> None:
+    """Print one table."""
+    recall = Recall(X)
+    print(f"{kind:10s} method       setting                     seconds  x subsel  recall@10    all runs", flush=True)
+    methods = {name: METHODS[name](X, recall) for name in names}
+    runs: dict[str, list[tuple[float, dict[str, float]]]] = {name: [] for name in names}
+    recalls = {}
+    for _ in range(repeats):
+        for name, method in methods.items():
+            begin = time.perf_counter()
+            found, steps = method.run()
+            runs[name].append((time.perf_counter() - begin, steps))
             assert found.shape[1] >= K
-            ratio = f"{took / base:8.2f}" if base else "       -"
-            print(
-                f"{'':10s} {name:12s} {setting:26s} {took:8.1f}  {ratio}  {recall.of(found[recall.rows]):9.4f}",
-                flush=True,
-            )
-        if base:
-            products = steps.pop("products")
-            rate = products / steps["cell search"] / 1e9
-            print("           " + ", ".join(f"{name} {took:.1f} s" for name, took in steps.items()))
-            one, every = sgemm_rate(1), sgemm_rate(threads)
-            print(
-                f"           cell search with merging {rate:.0f} GFLOP/s; sgemm {one:.0f} by 1 thread, {every:.0f} by "
-                f"{threads}: {rate / every:.0%}\n",
-                flush=True,
-            )
+            recalls[name] = recall.of(found[recall.rows])
+    median = {name: sorted(of, key=itemgetter(0))[len(of) // 2] for name, of in runs.items()}
+    base = median["subsel"][0] if "subsel" in median else None
+    for name, method in methods.items():
+        took = median[name][0]
+        ratio = f"{took / base:8.2f}" if base else "       -"
+        each = " ".join(f"{seconds:.1f}" for seconds, _ in runs[name])
+        print(
+            f"{'':10s} {name:12s} {method.setting:26s} {took:8.1f}  {ratio}  {recalls[name]:9.4f}    {each}", flush=True
+        )
+    if base:
+        steps = median["subsel"][1]
+        rate = steps.pop("products") / steps["cell search"] / 1e9
+        print("           " + ", ".join(f"{name} {took:.1f} s" for name, took in steps.items()))
+        one, every = sgemm_rate(1), sgemm_rate(os.cpu_count() or 1)
+        print(
+            f"           cell search with merging {rate:.0f} GFLOP/s; sgemm {one:.0f} by 1 thread, {every:.0f} by "
+            f"{os.cpu_count()}: {rate / every:.0%}\n",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

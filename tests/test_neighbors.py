@@ -104,6 +104,26 @@ def test_refinement_only_improves_and_reaches_the_exact_neighbours(metric, rng):
     assert search.estimate_recall(Y, better, better_score, sample, metric) == pytest.approx(recall, abs=0.005)
 
 
+@pytest.mark.parametrize("l2", [False, True])
+@pytest.mark.parametrize("dimension", [1, 7, 64, 100, 384])
+def test_a_pair_has_one_score_whoever_scores_it(dimension, l2, rng):
+    """To the last bit: refinement and `rescore` run in different parts, from either end."""
+    n, k = 400, 6
+    X = rng.standard_normal((n, dimension), np.float32)
+    best = np.array([rng.choice(np.delete(np.arange(n), v), k, replace=False) for v in range(n)], np.int32)
+    score = np.empty((n, k), np.float32)
+    kernel.rescore(X, best, score, l2)
+    better, better_score = search.descend(X, best, score, 2, "l2" if l2 else "inner_product")
+    assert (better != best).any()
+    pairs = {}
+    for listed, scores in ((best, score), (better, better_score)):
+        for v in range(n):
+            for j, value in zip(listed[v].tolist(), scores[v].tolist(), strict=True):
+                assert pairs.setdefault((min(v, j), max(v, j)), value) == value
+    exact = {(v, j): -np.square(X[v] - X[j]).sum() if l2 else X[v] @ X[j] for v, j in pairs}
+    np.testing.assert_allclose(list(pairs.values()), list(exact.values()), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("probes", [1, 3, 12])
 def test_points_meet_where_either_probes_the_others_cell(metric, probes, rng, monkeypatch):

@@ -158,9 +158,12 @@ def _probes(probes: Any, point: int, cell: int) -> bool:
     return found
 
 
-@numba.njit(cache=True, inline="always", fastmath={"reassoc", "contract"})
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
 def _score(X: Any, a: int, b: int, l2: bool) -> Any:
-    """Score two points; the same bits for (a, b) and (b, a)."""
+    """Score two points; the same bits for (a, b) and (b, a).
+
+    A function of its own, not written into its callers (``inline``), where it would lose ``fastmath``.
+    """
     total = np.float32(0)
     if l2:
         for d in range(X.shape[1]):
@@ -307,7 +310,7 @@ def _remember(seen: Any, stamp: Any, shift: int, v: int, j: int) -> bool:
     return True
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, parallel=True)
 def symmetrize(best: Any, similarity: Any) -> Any:
     """Return the union of directed neighbour lists as a symmetric CSR matrix; the larger similarity counts.
 
@@ -319,38 +322,43 @@ def symmetrize(best: Any, similarity: Any) -> Any:
         indptr (int64, (n+1,)), indices (int32, (m,), ascending in each row), similarity ((m,)).
     """
     n, k = best.shape
-    indptr = np.zeros(n + 1, np.int64)
+    back = np.full((n, k), -1, np.int32)  # where a neighbour lists the point
+    listed = np.zeros(n, np.int64)
+    for v in numba.prange(n):
+        for a in range(k):
+            if best[v, a] >= 0:
+                back[v, a] = _place(best, best[v, a], v)
+                listed[v] += 1
+    end = np.zeros(n, np.int64)
     for v in range(n):
         for a in range(k):
-            j = best[v, a]
-            if j >= 0:
-                indptr[v + 1] += 1
-                if _place(best, j, v) < 0:
-                    indptr[j + 1] += 1
-    for v in range(n):
-        indptr[v + 1] += indptr[v]
-    fill = indptr[:-1].copy()
+            if best[v, a] >= 0 and back[v, a] < 0:
+                end[best[v, a]] += 1
+    indptr = np.zeros(n + 1, np.int64)
+    indptr[1:] = np.cumsum(listed + end)
+    end[:] = indptr[:-1]
     indices = np.empty(indptr[n], np.int32)
     values = np.empty(indptr[n], similarity.dtype)
-    for v in range(n):
+    for v in range(n):  # first who lists the point without being listed, so in ascending order
         for a in range(k):
             j = best[v, a]
+            if j >= 0 and back[v, a] < 0:
+                indices[end[j]], values[end[j]] = v, similarity[v, a]
+                end[j] += 1
+    for v in numba.prange(n):  # then its own neighbours, each in its place
+        last = end[v]
+        for a in range(k):
+            j, value = best[v, a], similarity[v, a]
             if j < 0:
                 continue
-            value = similarity[v, a]
-            back = _place(best, j, v)
-            if back >= 0:
-                value = max(value, similarity[j, back])
-            else:
-                indices[fill[j]], values[fill[j]] = v, value
-                fill[j] += 1
-            indices[fill[v]], values[fill[v]] = j, value
-            fill[v] += 1
-    for v in range(n):
-        lo, hi = indptr[v], indptr[v + 1]
-        order = np.argsort(indices[lo:hi])
-        indices[lo:hi] = indices[lo:hi][order]
-        values[lo:hi] = values[lo:hi][order]
+            if back[v, a] >= 0:
+                value = max(value, similarity[j, back[v, a]])
+            at = last
+            while at > indptr[v] and indices[at - 1] > j:
+                indices[at], values[at] = indices[at - 1], values[at - 1]
+                at -= 1
+            indices[at], values[at] = j, value
+            last += 1
     return indptr, indices, values
 
 

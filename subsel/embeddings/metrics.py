@@ -11,14 +11,18 @@ l2             less a common mean       -|x-y|^2               1 / (1 + |x-y|)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import faiss
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from subsel.config import Metric
+from subsel.fixedpoint import Int64Array
 
 FloatMatrix = npt.NDArray[np.float32]
 
@@ -66,6 +70,25 @@ class Preparation:
 def rows_per_block(dimension: int) -> int:
     """Return how many rows to copy at a time: 16 MiB of float32, whatever the dimension."""
     return max(16, (4 << 20) // max(dimension, 1))
+
+
+def copy_rows(rows: Callable[[Int64Array], FloatMatrix], order: Int64Array, dimension: int) -> FloatMatrix:
+    """Return rows in an order, block by block, by as many threads as numba is given.
+
+    Args:
+        rows: returns float32, (b, d), of b row numbers.
+        order: int64, (n,): row numbers.
+        dimension: d.
+    """
+    X = np.empty((len(order), dimension), np.float32)
+    step = rows_per_block(dimension)
+
+    def copy(begin: int) -> None:
+        X[begin : begin + step] = rows(order[begin : begin + step])
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        list(pool.map(copy, range(0, len(order), step)))
+    return X
 
 
 def faiss_metric(metric: Metric) -> int:

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from subsel.config import SelectConfig
 from subsel.embeddings import cells, kernel, search
-from subsel.embeddings.metrics import Preparation, rows_per_block, similarity_of_scores
+from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores
 from subsel.embeddings.readers import Points
+from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
 
 #: Called with the name of what is being done and the share of it that is done.
@@ -59,19 +60,20 @@ def neighbor_graph(
     reach = cells.probe_reach(quantizer, sample, n, config.neighbors, config.probes)
     del sample
     progress("cells", 0.0)
+
+    def prepared(rows: Int64Array) -> FloatMatrix:
+        return prepare.rows(embeddings.take(rows, axis=0))  # noqa: F821  (deleted only later)
+
     assigned = cells.assign_cells(
-        lambda begin, end: prepare.rows(embeddings[by_code[begin:end]]),  # noqa: F821  (deleted only later)
+        lambda begin, end: prepared(by_code[begin:end]),  # noqa: F821
         n,
         quantizer,
         config.probes,
         reach,
     )
     rows = by_code[assigned.order]
-    X = np.empty((n, dimension), np.float32)
-    step = rows_per_block(dimension)
-    for begin in range(0, n, step):
-        X[begin : begin + step] = prepare.rows(embeddings[rows[begin : begin + step]])
-    del embeddings
+    X = copy_rows(prepared, rows, dimension)
+    del embeddings, prepared
 
     k = min(config.neighbors, n - 1)
     best, score = search.search_cells(
