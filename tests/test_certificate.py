@@ -131,11 +131,11 @@ def test_any_variables_are_valid(problem, seed, threads):
     clique_mu[1] = np.floor(rng.random(len(least)) * (least - clique_mu[0] + 1))
     bits = part.fixed_point.tie_bits
     first = part.fixed_point.keys(part.utility, part.code) >> bits
-    load = np.zeros((threads, n), np.int64)
-    certificate_kernel.load_edges(edges.small, edges.large, mu, load)
-    clique_kernel.load_cliques(members, turn, clique_mu, load)
+    edge_load, clique_load = np.full((threads, n), -1), np.full((4 - threads, n), -1)
+    certificate_kernel.load_edges(edges.small, edges.large, mu, edge_load)
+    clique_kernel.load_cliques(members, turn, clique_mu, clique_load)
     key = np.empty(n, np.int64)
-    certificate_kernel.set_keys(first, load, part.code, bits, key)
+    certificate_kernel.set_keys(first, edge_load, clique_load, part.code, bits, key)
     value = key >> bits
     constant = certificate_kernel.wide(*clique_kernel.sum_cliques(members, turn, clique_mu, n))
     assert constant == int((clique_mu * (turn.astype(np.int64) * (turn + 1) // 2)).sum())

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple, cast
 
 import numba
 import numpy as np
@@ -25,11 +25,15 @@ from subsel.bounding import clique_kernel
 from subsel.bounding.cliques import cliques_of, find_cliques, no_cliques, paces_of
 from subsel.bounding.edges import derived, edge_paces, edges_of_part
 from subsel.engines.base import Counts, Engine
+from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.greedy.refine import exact_sum
 from subsel.schema import FIRST_MEMBER, Status
 
 log = logging.getLogger(__name__)
+
+#: Whose variables an iteration moves.
+Turn = Literal["edges", "cliques"]
 
 _FREE = (Status.SELECTED, Status.DISCARDED)
 #: The width of the smoothed "is among the k largest" falls to this share of what it is at first.
@@ -37,13 +41,15 @@ _LAST_WIDTH = 1e-3
 #: Share of the iterations before cliques come in, and the width at which it starts to fall anew then.
 _EDGES_ONLY = 0.3
 _CLIQUE_WIDTH = 0.5
-#: How far one iteration moves a point's value at most, in widths.
+#: How far one iteration moves a point's value at most, in widths; twice that where edges and cliques take turns.
 _STEP = 3.0
 #: How far a variable moves at once, at most, by whether weights are wide: about as far as any weight, which is at most
 #: 2^30 or 2^54 (`subsel.fixedpoint`), and so that twice as far is no overflow. Of 24 bits, as step and pace are.
 _MOST = (2.0**30 - 64, 2.0**60)
 #: Threads that add up loads, at most: each has an array of all points.
 _LOADERS = 8
+#: Arrays of a board's scratch: the loads of points by edges and by cliques.
+_EDGE_LOAD, _CLIQUE_LOAD = "edge_load", "clique_load"
 #: Points within so many widths of the threshold are open: neither clearly in nor clearly out.
 _OPEN = 10.0
 
@@ -80,8 +86,9 @@ def certify(
 
     Every μ is valid, so it may stop at any time. The subgradient is smoothed: a point counts as among the k largest by
     degrees, by its distance from the k-th largest value, over a width that falls from iteration to iteration. Each of
-    these is one superstep and one order statistic; finding cliques takes a dozen more. Nothing depends on parts. The
-    user's included points are in every subset that is bounded, the excluded ones in none.
+    these is one superstep and one order statistic; finding cliques takes a dozen more. From there on edges and cliques
+    take turns, twice as far each: as good as both at once, for half of the work. Nothing depends on parts. The user's
+    included points are in every subset that is bounded, the excluded ones in none.
 
     Args:
         engine: holds the whole graph (`Engine.reopen`); nothing is undecided. Keys are lost.
@@ -100,16 +107,17 @@ def certify(
         return CertificateResult(twice_included // 2, 0)
     threshold = engine.kth_largest("key", k, _FREE)
     reach = max(engine.kth_largest("key", 1, _FREE) - threshold, threshold - engine.kth_largest("key", free, _FREE))
-    widths = _widths(max(reach >> tie_bits, 1), iterations, cliques=cliques)
-    best, number = None, 0
-    for number, (width, begins) in enumerate([*widths, (0, False)]):
+    plan = _plan(max(reach >> tie_bits, 1), iterations, cliques=cliques)
+    best, number, width = None, 0, 0
+    for number, move in enumerate(plan):
         if number:
             threshold = engine.kth_largest("key", k, _FREE)
-        if begins:
-            find_cliques(engine, threshold, round(_OPEN * widths[number - 1][0]))
+        if move.begins:
+            find_cliques(engine, threshold, round(_OPEN * width))
             engine.step(make_room)
             threshold = engine.kth_largest("key", k, _FREE)
-        counts = engine.step(descend, threshold=threshold, width=width)
+        width = move.width
+        counts = engine.step(descend, threshold=threshold, width=width, step=move.step, turn=move.turn)
         bound = _bound(counts, k, threshold, tie_bits) + -(-twice_included // 2)
         best = bound if best is None else min(best, bound)
         if number % 10 == 0:
@@ -120,13 +128,27 @@ def certify(
     return CertificateResult(best, number)
 
 
-def _widths(reach: int, iterations: int, *, cliques: bool) -> list[tuple[int, bool]]:
-    """Return each iteration's width, and whether cliques come in before it, where it starts to fall anew."""
-    first = max(1, round(_EDGES_ONLY * iterations)) if cliques else iterations
-    falls = [_LAST_WIDTH ** ((i + 1) / first) for i in range(first)]
+class _Move(NamedTuple):
+    """What one iteration does: see `descend`; and whether cliques come in before it, where the width falls anew."""
+
+    width: int
+    step: float
+    turn: Turn
+    begins: bool = False
+
+
+def _plan(reach: int, iterations: int, *, cliques: bool) -> list[_Move]:
+    """Return the moves of all iterations, and at the end one that only measures."""
+    first = min(iterations, max(1, round(_EDGES_ONLY * iterations))) if cliques else iterations
     second = iterations - first
+    falls = [_LAST_WIDTH ** ((i + 1) / first) for i in range(first)]
     falls += [_CLIQUE_WIDTH * (_LAST_WIDTH / _CLIQUE_WIDTH) ** ((i + 1) / second) for i in range(second)]
-    return [(max(1, round(reach * fall)), i == first) for i, fall in enumerate(falls)]
+    moves = [(_STEP, "edges")] * first + [(2 * _STEP, "edges" if i % 2 else "cliques") for i in range(second)]
+    plan = [
+        _Move(max(1, round(reach * fall)), step, cast(Turn, turn), i == first)
+        for i, (fall, (step, turn)) in enumerate(zip(falls, moves, strict=True))
+    ]
+    return [*plan, _Move(0, 0.0, "edges")]
 
 
 def _bound(counts: Counts, k: int, threshold: int, tie_bits: int) -> int:
@@ -181,10 +203,14 @@ def make_room(graph: PartGraph, board: Board, /) -> None:
     board.news = np.empty(0, np.int32)
     extra = board.extra
     np.minimum(extra["mu"], extra["cap"], out=extra["mu"])
+    for name in (_EDGE_LOAD, _CLIQUE_LOAD):
+        board.scratch.pop(name, None)
     _set_keys(graph, board)
 
 
-def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
+def descend(
+    graph: PartGraph, board: Board, /, *, threshold: int, width: int, step: float = 0.0, turn: Turn = "edges"
+) -> None:
     """Leave sums that give the present bound, then move the variables against the smoothed subgradient.
 
     Args:
@@ -192,6 +218,8 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
         board: with `arm`'s variables.
         threshold: the k-th largest key of all free points.
         width: of the smoothing, in units of gains; 0 only measures.
+        step: how far a point's value moves at most, in widths.
+        turn: whose variables move.
     """
     board.news = np.empty(0, np.int32)
     extra, bits = board.extra, graph.fixed_point.tie_bits
@@ -201,12 +229,17 @@ def descend(graph: PartGraph, board: Board, /, *, threshold: int, width: int) ->
     if width == 0:
         return
     x = kernel.degrees_of_membership(board.key, board.status, bits, level, width)
-    cliques, edges = cliques_of(board), edges_of_part(graph, board)
     real: Any = np.float64 if graph.fixed_point.wide else np.float32
-    step, most = real(_STEP * width / 1024), real(_MOST[graph.fixed_point.wide])
-    kernel.move_edges(edges.small, edges.large, extra["cap"], extra["mu"], x, edge_paces(board, edges), step, most)
-    of_cliques = (cliques.members, cliques.least, cliques.turn, cliques.mu)
-    clique_kernel.move_cliques(*of_cliques, x, paces_of(board), step, most)
+    how_far = (real(step * width / 1024), real(_MOST[graph.fixed_point.wide]))
+    if turn == "edges":
+        edges = edges_of_part(graph, board)
+        kernel.move_edges(edges.small, edges.large, extra["cap"], extra["mu"], x, edge_paces(board, edges), *how_far)
+        board.scratch.pop(_EDGE_LOAD, None)
+    else:
+        cliques = cliques_of(board)
+        of_cliques = (cliques.members, cliques.least, cliques.turn, cliques.mu)
+        clique_kernel.move_cliques(*of_cliques, x, paces_of(board), *how_far)
+        board.scratch.pop(_CLIQUE_LOAD, None)
     _set_keys(graph, board)
 
 
@@ -219,15 +252,31 @@ def forget(graph: PartGraph, board: Board, /) -> None:
 def _set_keys(graph: PartGraph, board: Board) -> None:
     """Set own keys to a_i less the variables of i's edges and cliques; note what these add to the bound."""
     extra = board.extra
-    (members, turn, clique_mu, _), edges = cliques_of(board), edges_of_part(graph, board)
-    loaders = min(numba.get_num_threads(), _LOADERS)
-    (load,) = derived(board, ["load"], lambda: (np.empty((loaders, len(board.key)), np.int64),))
-    kernel.load_edges(edges.small, edges.large, extra["mu"], load)
-    clique_kernel.load_cliques(members, turn, clique_mu, load)
-    kernel.set_keys(extra["base"], load, graph.code, graph.fixed_point.tie_bits, board.key)
+    (edge_load,) = derived(board, [_EDGE_LOAD], lambda: _load_edges(graph, board))
+    (clique_load,) = derived(board, [_CLIQUE_LOAD], lambda: _load_cliques(graph, board))
+    kernel.set_keys(extra["base"], edge_load, clique_load, graph.code, graph.fixed_point.tie_bits, board.key)
+
+
+def _load_edges(graph: PartGraph, board: Board) -> tuple[Int64Array]:
+    """Return the loads of points by edges; note what the edges' variables add to the bound."""
+    edges, mu, load = edges_of_part(graph, board), board.extra["mu"], _no_load(board)
+    kernel.load_edges(edges.small, edges.large, mu, load)
     # Every edge's variable is in the load of both its ends.
-    extra["edges_paid_twice"] = np.array(kernel.sum_edges(edges.large, extra["mu"], graph.n_own))
-    extra["cliques_paid"] = np.array(clique_kernel.sum_cliques(members, turn, clique_mu, graph.n_own))
+    board.extra["edges_paid_twice"] = np.array(kernel.sum_edges(edges.large, mu, graph.n_own))
+    return (load,)
+
+
+def _load_cliques(graph: PartGraph, board: Board) -> tuple[Int64Array]:
+    """Return the loads of points by cliques; note what the cliques' variables add to the bound."""
+    (members, turn, mu, _), load = cliques_of(board), _no_load(board)
+    clique_kernel.load_cliques(members, turn, mu, load)
+    board.extra["cliques_paid"] = np.array(clique_kernel.sum_cliques(members, turn, mu, graph.n_own))
+    return (load,)
+
+
+def _no_load(board: Board) -> Int64Array:
+    """Return an array for loads, one row per thread."""
+    return np.empty((min(numba.get_num_threads(), _LOADERS), len(board.key)), np.int64)
 
 
 def _twice(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:

@@ -193,17 +193,19 @@ def sum_edges(large: Any, mu: Any, n_own: int) -> Any:
 
 
 @numba.njit(cache=True, parallel=True)
-def set_keys(base: Any, load: Any, code: Any, bits: int, key: Any) -> None:
+def set_keys(base: Any, edge_load: Any, clique_load: Any, code: Any, bits: int, key: Any) -> None:
     """Set own points' keys to what they add, less what the variables of their edges and cliques take.
 
     Args:
         base: int64, (n_own,).
-        load: int64, (threads, n_own + n_ghost): see `load_edges`.
+        edge_load, clique_load: int64, (threads, n_own + n_ghost): see `load_edges`.
         code: of own points and ghosts; its last ``bits`` are the tie of a key.
         key: changed in place.
     """
     for v in numba.prange(len(base)):
         value = base[v]
-        for share in range(len(load)):
-            value -= load[share, v]
+        for share in range(len(edge_load)):
+            value -= edge_load[share, v]
+        for share in range(len(clique_load)):
+            value -= clique_load[share, v]
         key[v] = (value << bits) | (code[v] & ((1 << bits) - 1))

@@ -352,12 +352,13 @@ def move_cliques(members: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any
 
 @numba.njit(cache=True, parallel=True)
 def load_cliques(members: Any, turn: Any, mu: Any, load: Any) -> None:
-    """Add what every clique's variables take from each of its points to their loads.
+    """Set the loads of points to what the variables of their cliques take from them.
 
     ``load`` as in `subsel.bounding.certificate_kernel.load_edges`.
     """
     shares, count = len(load), members.shape[1]
     for share in numba.prange(shares):
+        load[share] = 0
         for c in range(count * share // shares, count * (share + 1) // shares):
             taken = np.int64(mu[0, c]) * turn[0, c] + np.int64(mu[1, c]) * turn[1, c]
             for i in range(CLIQUE_POINTS):
