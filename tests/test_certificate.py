@@ -135,7 +135,8 @@ def test_any_variables_are_valid(problem, seed, threads):
     certificate_kernel.load_edges(edges.small, edges.large, mu, edge_load)
     clique_kernel.load_cliques(members, turn, clique_mu, clique_load)
     key = np.empty(n, np.int64)
-    certificate_kernel.set_keys(first, edge_load, clique_load, part.code, bits, key)
+    loads = (certificate_kernel.sum_loads(load, n) for load in (edge_load, clique_load))
+    certificate_kernel.set_keys(first, *loads, part.code, bits, key)
     value = key >> bits
     constant = certificate_kernel.wide(*clique_kernel.sum_cliques(members, turn, clique_mu, n))
     assert constant == int((clique_mu * (turn.astype(np.int64) * (turn + 1) // 2)).sum())
@@ -341,6 +342,24 @@ def test_select_reports_the_certificate(demo_table):
     assert found.share > 0.9
     assert 0 < loose.report.certificate.iterations < 100
     assert 0.88 <= loose.report.certificate.share < found.share
+
+
+@pytest.mark.parametrize("triangles", [False, True])
+def test_cliques_get_turns_where_there_are_any(triangles, rng, monkeypatch):
+    n = 200
+    edges = {(v, v + far): 0.5 + rng.random() for far in (1, 2)[: 1 + triangles] for v in range(n - far)}
+    turns = []
+
+    def noted(graph, board, /, **how):
+        turns.append(how["turn"])
+        descend(graph, board, **how)
+
+    monkeypatch.setattr("subsel.bounding.certificate.descend", noted)
+    part = make_part(make_graph(n, edges), rng.random(n), 0.1, 0.9)
+    certify(with_subset(LocalEngine(part), set(range(0, n, 2))), 20, part.fixed_point.tie_bits)
+    assert len(turns) == 21
+    assert set(turns[:6]) == {"edges"}
+    assert turns[:-1].count("cliques") == (7 if triangles else 0)  # the last only measures
 
 
 def test_measuring_does_not_move():

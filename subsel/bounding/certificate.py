@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal
 
 import numba
 import numpy as np
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: Whose variables an iteration moves.
 Turn = Literal["edges", "cliques"]
+_EDGES: Turn = "edges"
+_CLIQUES: Turn = "cliques"
 
 _FREE = (Status.SELECTED, Status.DISCARDED)
 #: The width of the smoothed "is among the k largest" falls to this share of what it is at first.
@@ -48,8 +50,8 @@ _STEP = 3.0
 _MOST = (2.0**30 - 64, 2.0**60)
 #: Threads that add up loads, at most: each has an array of all points.
 _LOADERS = 8
-#: Arrays of a board's scratch: the loads of points by edges and by cliques.
-_EDGE_LOAD, _CLIQUE_LOAD = "edge_load", "clique_load"
+#: Arrays of a board's scratch: the loads of own points by edges and by cliques, and where threads add them up.
+_EDGE_LOAD, _CLIQUE_LOAD, _LOAD = "edge_load", "clique_load", "load"
 #: Points within so many widths of the threshold are open: neither clearly in nor clearly out.
 _OPEN = 10.0
 
@@ -87,7 +89,7 @@ def certify(
     Every μ is valid, so it may stop at any time. The subgradient is smoothed: a point counts as among the k largest by
     degrees, by its distance from the k-th largest value, over a width that falls from iteration to iteration. Each of
     these is one superstep and one order statistic; finding cliques takes a dozen more. From there on edges and cliques
-    take turns, twice as far each: as good as both at once, for half of the work. Nothing depends on parts. The user's
+    take turns, twice as far each: about as good as both at once, for less work. Nothing depends on parts. The user's
     included points are in every subset that is bounded, the excluded ones in none.
 
     Args:
@@ -107,17 +109,18 @@ def certify(
         return CertificateResult(twice_included // 2, 0)
     threshold = engine.kth_largest("key", k, _FREE)
     reach = max(engine.kth_largest("key", 1, _FREE) - threshold, threshold - engine.kth_largest("key", free, _FREE))
-    plan = _plan(max(reach >> tie_bits, 1), iterations, cliques=cliques)
-    best, number, width = None, 0, 0
-    for number, move in enumerate(plan):
+    widths = _widths(max(reach >> tie_bits, 1), iterations, cliques=cliques)
+    best, number, found, turn = None, 0, 0, _EDGES
+    for number, (width, begins) in enumerate([*widths, (0, False)]):
         if number:
             threshold = engine.kth_largest("key", k, _FREE)
-        if move.begins:
-            find_cliques(engine, threshold, round(_OPEN * width))
+        if begins:
+            found = find_cliques(engine, threshold, round(_OPEN * widths[number - 1][0]))
             engine.step(make_room)
             threshold = engine.kth_largest("key", k, _FREE)
-        width = move.width
-        counts = engine.step(descend, threshold=threshold, width=width, step=move.step, turn=move.turn)
+        turn = _CLIQUES if found and turn == _EDGES else _EDGES
+        step = 2 * _STEP if found else _STEP
+        counts = engine.step(descend, threshold=threshold, width=width, step=step, turn=turn)
         bound = _bound(counts, k, threshold, tie_bits) + -(-twice_included // 2)
         best = bound if best is None else min(best, bound)
         if number % 10 == 0:
@@ -128,27 +131,13 @@ def certify(
     return CertificateResult(best, number)
 
 
-class _Move(NamedTuple):
-    """What one iteration does: see `descend`; and whether cliques come in before it, where the width falls anew."""
-
-    width: int
-    step: float
-    turn: Turn
-    begins: bool = False
-
-
-def _plan(reach: int, iterations: int, *, cliques: bool) -> list[_Move]:
-    """Return the moves of all iterations, and at the end one that only measures."""
+def _widths(reach: int, iterations: int, *, cliques: bool) -> list[tuple[int, bool]]:
+    """Return each iteration's width, and whether cliques come in before it, where it starts to fall anew."""
     first = min(iterations, max(1, round(_EDGES_ONLY * iterations))) if cliques else iterations
-    second = iterations - first
     falls = [_LAST_WIDTH ** ((i + 1) / first) for i in range(first)]
+    second = iterations - first
     falls += [_CLIQUE_WIDTH * (_LAST_WIDTH / _CLIQUE_WIDTH) ** ((i + 1) / second) for i in range(second)]
-    moves = [(_STEP, "edges")] * first + [(2 * _STEP, "edges" if i % 2 else "cliques") for i in range(second)]
-    plan = [
-        _Move(max(1, round(reach * fall)), step, cast(Turn, turn), i == first)
-        for i, (fall, (step, turn)) in enumerate(zip(falls, moves, strict=True))
-    ]
-    return [*plan, _Move(0, 0.0, "edges")]
+    return [(max(1, round(reach * fall)), i == first) for i, fall in enumerate(falls)]
 
 
 def _bound(counts: Counts, k: int, threshold: int, tie_bits: int) -> int:
@@ -209,7 +198,7 @@ def make_room(graph: PartGraph, board: Board, /) -> None:
 
 
 def descend(
-    graph: PartGraph, board: Board, /, *, threshold: int, width: int, step: float = 0.0, turn: Turn = "edges"
+    graph: PartGraph, board: Board, /, *, threshold: int, width: int, step: float = 0.0, turn: Turn = _EDGES
 ) -> None:
     """Leave sums that give the present bound, then move the variables against the smoothed subgradient.
 
@@ -231,7 +220,7 @@ def descend(
     x = kernel.degrees_of_membership(board.key, board.status, bits, level, width)
     real: Any = np.float64 if graph.fixed_point.wide else np.float32
     how_far = (real(step * width / 1024), real(_MOST[graph.fixed_point.wide]))
-    if turn == "edges":
+    if turn == _EDGES:
         edges = edges_of_part(graph, board)
         kernel.move_edges(edges.small, edges.large, extra["cap"], extra["mu"], x, edge_paces(board, edges), *how_far)
         board.scratch.pop(_EDGE_LOAD, None)
@@ -258,25 +247,26 @@ def _set_keys(graph: PartGraph, board: Board) -> None:
 
 
 def _load_edges(graph: PartGraph, board: Board) -> tuple[Int64Array]:
-    """Return the loads of points by edges; note what the edges' variables add to the bound."""
-    edges, mu, load = edges_of_part(graph, board), board.extra["mu"], _no_load(board)
+    """Return the loads of own points by edges; note what the edges' variables add to the bound."""
+    edges, mu, load = edges_of_part(graph, board), board.extra["mu"], _load(board)
     kernel.load_edges(edges.small, edges.large, mu, load)
     # Every edge's variable is in the load of both its ends.
     board.extra["edges_paid_twice"] = np.array(kernel.sum_edges(edges.large, mu, graph.n_own))
-    return (load,)
+    return (kernel.sum_loads(load, graph.n_own),)
 
 
 def _load_cliques(graph: PartGraph, board: Board) -> tuple[Int64Array]:
-    """Return the loads of points by cliques; note what the cliques' variables add to the bound."""
-    (members, turn, mu, _), load = cliques_of(board), _no_load(board)
+    """Return the loads of own points by cliques; note what the cliques' variables add to the bound."""
+    (members, turn, mu, _), load = cliques_of(board), _load(board)
     clique_kernel.load_cliques(members, turn, mu, load)
     board.extra["cliques_paid"] = np.array(clique_kernel.sum_cliques(members, turn, mu, graph.n_own))
-    return (load,)
+    return (kernel.sum_loads(load, graph.n_own),)
 
 
-def _no_load(board: Board) -> Int64Array:
-    """Return an array for loads, one row per thread."""
-    return np.empty((min(numba.get_num_threads(), _LOADERS), len(board.key)), np.int64)
+def _load(board: Board) -> Int64Array:
+    """Return the array in which threads add up loads, one row each."""
+    shape = (min(numba.get_num_threads(), _LOADERS), len(board.key))
+    return derived(board, [_LOAD], lambda: (np.empty(shape, np.int64),))[0]
 
 
 def _twice(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:

@@ -171,7 +171,7 @@ def load_edges(small: Any, large: Any, mu: Any, load: Any) -> None:
     Args:
         small, large, mu: of the edges.
         load: int64, (threads, n_own + n_ghost), written: each row takes a share of the edges, so that no two threads
-            write to one place.
+            write to one place. See `sum_loads`.
     """
     shares = len(load)
     for share in numba.prange(shares):
@@ -179,6 +179,18 @@ def load_edges(small: Any, large: Any, mu: Any, load: Any) -> None:
         for e in range(len(mu) * share // shares, len(mu) * (share + 1) // shares):
             load[share, np.uint32(small[e])] += mu[e]
             load[share, np.uint32(large[e])] += mu[e]
+
+
+@numba.njit(cache=True, parallel=True)
+def sum_loads(load: Any, n_own: int) -> Any:
+    """Return the sums over the rows of ``load``, of own points: int64, (n_own,)."""
+    out = np.empty(n_own, np.int64)
+    for v in numba.prange(n_own):
+        total = np.int64(0)
+        for share in range(len(load)):
+            total += load[share, v]
+        out[v] = total
+    return out
 
 
 @numba.njit(cache=True, parallel=True)
@@ -198,14 +210,10 @@ def set_keys(base: Any, edge_load: Any, clique_load: Any, code: Any, bits: int, 
 
     Args:
         base: int64, (n_own,).
-        edge_load, clique_load: int64, (threads, n_own + n_ghost): see `load_edges`.
+        edge_load, clique_load: int64, (n_own,).
         code: of own points and ghosts; its last ``bits`` are the tie of a key.
         key: changed in place.
     """
     for v in numba.prange(len(base)):
-        value = base[v]
-        for share in range(len(edge_load)):
-            value -= edge_load[share, v]
-        for share in range(len(clique_load)):
-            value -= clique_load[share, v]
+        value = base[v] - edge_load[v] - clique_load[v]
         key[v] = (value << bits) | (code[v] & ((1 << bits) - 1))

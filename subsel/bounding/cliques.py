@@ -39,8 +39,10 @@ _PACE, _ASKED = "clique_pace", "asked"
 Picks = tuple[Int64Array, Int64Array, npt.NDArray[np.int32], npt.NDArray[Any]]
 
 
-def find_cliques(engine: Engine, threshold: int, width: int) -> None:
+def find_cliques(engine: Engine, threshold: int, width: int) -> int:
     """Leave cliques of open points in every board's ``extra``, with their share of the edges' limits ``cap``.
+
+    Returns how many they are, a clique of several parts several times.
 
     Args:
         engine: boards have ``cap`` (`subsel.bounding.certificate.arm`).
@@ -53,7 +55,7 @@ def find_cliques(engine: Engine, threshold: int, width: int) -> None:
         engine.step(share)
         if number < ROUNDS - 1:
             engine.step(tell_edges, threshold=threshold, width=width)
-    engine.step(settle)
+    return engine.step(conclude).sums[0]
 
 
 def no_cliques(graph: PartGraph) -> dict[str, npt.NDArray[Any]]:
@@ -87,7 +89,7 @@ def paces_of(board: Board) -> npt.NDArray[np.float32]:
 
 
 def tell_edges(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:
-    """Settle the last round, if there was one; then tell the edges of border points to the parts that know these."""
+    """Settle the round before, if there was one; then tell the edges of border points to the parts that know these."""
     settle(graph, board)
     if len(graph.ghost_vid):
         board.outbox = _border_edges(graph, _picks(graph, board, threshold, width))
@@ -116,6 +118,12 @@ def settle(graph: PartGraph, board: Board, /) -> None:
     for name in (_PACE, _ASKED):
         board.scratch.pop(name, None)
     extra |= {name: extra[name][:0].copy() for name in ("asking", "asking_root", "asking_least")}
+
+
+def conclude(graph: PartGraph, board: Board, /) -> None:
+    """Settle the last round, and leave the number of cliques in ``sums``."""
+    settle(graph, board)
+    board.sums = (len(board.extra["least"]), 0, 0, 0)
 
 
 def propose(graph: PartGraph, board: Board, /, *, threshold: int, width: int) -> None:

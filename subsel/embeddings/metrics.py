@@ -81,12 +81,13 @@ def copy_rows(rows: Callable[[Int64Array], FloatMatrix], order: Int64Array, dime
         dimension: d.
     """
     X = np.empty((len(order), dimension), np.float32)
-    step = rows_per_block(dimension)
+    threads = numba.get_num_threads()
+    step = max(16, rows_per_block(dimension) // threads)  # what they hold beside X does not grow with threads
 
     def copy(begin: int) -> None:
         X[begin : begin + step] = rows(order[begin : begin + step])
 
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         list(pool.map(copy, range(0, len(order), step)))
     return X
 
