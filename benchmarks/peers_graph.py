@@ -105,18 +105,16 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, Any] 
     n_cells = cells.cell_count(len(X), probes)
     order = np.random.default_rng(0).permutation(len(X))  # the package orders points by hash
     prepare = Preparation.of_sample(X[:0], "cosine")
-    sample = prepare.rows(X[order[: n_cells * cells.SAMPLE_PER_CELL]])
+    Y = copy_rows(lambda rows: prepare.rows(X.take(rows, axis=0)), order, X.shape[1])
+    done("preparing")
+    sample = Y[: n_cells * cells.SAMPLE_PER_CELL]
     quantizer = cells.Quantizer.train(sample, n_cells, "cosine", 0)
     done("k-means")
     reach = cells.probe_reach(quantizer, sample, len(X), K, probes)
-
-    def prepared(rows: np.ndarray) -> np.ndarray:
-        return prepare.rows(X.take(rows, axis=0))
-
-    assigned = cells.assign_cells(lambda lo, hi: prepared(order[lo:hi]), len(X), quantizer, probes, reach)
+    assigned = cells.assign_cells(lambda lo, hi: Y[lo:hi], len(X), quantizer, probes, reach)
     done("assignment")
     rows = order[assigned.order]
-    Y = copy_rows(prepared, rows, X.shape[1])
+    Y = copy_rows(partial(Y.take, axis=0), assigned.order, X.shape[1])
     done("sorting")
     best, score = search.search_cells(Y, assigned.bounds, assigned.probes, K, "cosine")
     done("cell search")

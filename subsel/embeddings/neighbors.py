@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from subsel.config import SelectConfig
 from subsel.embeddings import cells, kernel, search
-from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores
+from subsel.embeddings.metrics import Preparation, copy_rows, similarity_of_scores
 from subsel.embeddings.readers import Points
-from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
 
 #: Called with the name of what is being done and the share of it that is done.
@@ -53,27 +52,18 @@ def neighbor_graph(
 
     progress("k-means", 0.0)
     n_cells = cells.cell_count(n, config.probes)
-    sample = embeddings[by_code[: n_cells * cells.SAMPLE_PER_CELL]]
-    prepare = Preparation.of_sample(sample, metric)
-    sample = prepare.rows(sample)
-    quantizer = cells.Quantizer.train(sample, n_cells, metric, config.seed)
-    reach = cells.probe_reach(quantizer, sample, n, config.neighbors, config.probes)
-    del sample
+    sample_rows = n_cells * cells.SAMPLE_PER_CELL
+    prepare = Preparation.of_sample(embeddings[by_code[:sample_rows]], metric)
+    # The names that are deleted below are not undefined where lambdas use them (F821).
+    ordered = copy_rows(lambda some: prepare.rows(embeddings.take(some, axis=0)), by_code, dimension)  # noqa: F821
+    del embeddings
+    quantizer = cells.Quantizer.train(ordered[:sample_rows], n_cells, metric, config.seed)
+    reach = cells.probe_reach(quantizer, ordered[:sample_rows], n, config.neighbors, config.probes)
     progress("cells", 0.0)
-
-    def prepared(rows: Int64Array) -> FloatMatrix:
-        return prepare.rows(embeddings.take(rows, axis=0))  # noqa: F821  (deleted only later)
-
-    assigned = cells.assign_cells(
-        lambda begin, end: prepared(by_code[begin:end]),  # noqa: F821
-        n,
-        quantizer,
-        config.probes,
-        reach,
-    )
+    assigned = cells.assign_cells(lambda begin, end: ordered[begin:end], n, quantizer, config.probes, reach)  # noqa: F821
+    X = copy_rows(lambda some: ordered.take(some, axis=0), assigned.order, dimension)  # noqa: F821
+    del ordered
     rows = by_code[assigned.order]
-    X = copy_rows(prepared, rows, dimension)
-    del embeddings, prepared
 
     k = min(config.neighbors, n - 1)
     best, score = search.search_cells(
