@@ -20,7 +20,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -188,22 +188,21 @@ def hnsw(X: np.ndarray, recall: Recall) -> Method:
         index.add(X)
         return index
 
-    return searched(X, recall, built, "hnsw.efSearch", (16, 4096), "M 32")
+    return searched(X, recall, built, "efSearch", (16, 4096), "M 32")
 
 
 def searched(
     X: np.ndarray, recall: Recall, built: Callable[[], faiss.Index], knob: str, widths: tuple[int, int], what: str
 ) -> Method:
-    """Return faiss' build and search at a width, an attribute of the index, that is good enough."""
-    *owner, name = knob.split(".")
+    """Return faiss' build and search at a width, a parameter of the index, that is good enough."""
 
     def search(index: faiss.Index, rows: np.ndarray, width: int) -> np.ndarray:
-        setattr(reduce(getattr, owner, index), name, width)
+        faiss.ParameterSpace().set_index_parameter(index, knob, width)
         return index.search(rows, K + 1)[1]
 
     first = built()
     width = width_for(*widths, lambda width: recall.of(search(first, X[recall.rows], width)))
-    return Method(f"{what}, {name} {width}", lambda: (search(built(), X, width), {}))
+    return Method(f"{what}, {knob} {width}", lambda: (search(built(), X, width), {}))
 
 
 def descent(X: np.ndarray, recall: Recall) -> Method:

@@ -263,7 +263,7 @@ def merge_part(
     order = real[np.lexsort((other[real], -score[real], own[real]))]
     own, other_part, other, score = own[order], other_part[order], other[order], score[order]
     # A pair that met in several parts has the same bits of score in each, so its repeats are side by side. (Where
-    # workers have several kinds of processor, a repeat among equals may take a place in the list, but makes no edge.)
+    # workers have several kinds of processor, a repeat among equals may take a place, but its edge counts once.)
     once = np.concatenate([[True], (own[1:] != own[:-1]) | (other[1:] != other[:-1])])[: len(own)]
     own, other_part, other, score = own[once], other_part[once], other[once], score[once]
     begins = np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]])) if len(own) else np.empty(0, np.int64)
