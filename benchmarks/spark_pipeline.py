@@ -4,7 +4,8 @@ python -m benchmarks.spark_pipeline [--points 1000000] [--dimension 128] [--mast
     [--local]
 
 Beside the seconds of the stages stands what `subsel plan` says of them (subsel/cost.py). With --local the local engine
-selects from the same files afterwards, in this process.
+selects from the same files afterwards, in this process. Last come Spark's own stages, the longest: where they begin,
+their seconds, those of their tasks, and of those the JVM's at work; the rest is Python's, or waiting.
 
 The driver's heap is 2 GiB. Memory is resident memory, sampled twice a second from /proc: of the JVM, and of the
 largest Python worker.
@@ -21,6 +22,7 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,8 @@ from subsel.demo import demo_points
 from subsel.report import Report
 
 _ROWS_PER_FILE = 250_000
+#: Stages of Spark are shown from this share of the time on.
+_SHOWN = 0.02
 
 
 class ProcessPeaks(threading.Thread):
@@ -101,6 +105,29 @@ def shuffled_gib(spark: SparkSession) -> float:
     """Return what all executors wrote for shuffles, from Spark's own status store."""
     executors = spark.sparkContext._jsc.sc().statusStore().executorList(False)
     return float(sum(executors.apply(i).totalShuffleWrite() for i in range(executors.size())) / 2**30)
+
+
+def show_stages(spark: SparkSession, everything: float) -> None:
+    """Print Spark's longest stages, in turn, and the sum of the others, from its status store."""
+    jvm = spark.sparkContext._gateway.jvm
+    no_quantiles = spark.sparkContext._gateway.new_array(jvm.double, 0)
+    store = spark.sparkContext._jsc.sc().statusStore()
+    listed = store.stageList(None, False, False, no_quantiles, jvm.java.util.ArrayList())
+    done = [stage for i in range(listed.size()) if (stage := listed.apply(i)).completionTime().isDefined()]
+    rows = sorted(((stage.submissionTime().get().getTime(), stage) for stage in done), key=itemgetter(0))
+    others, others_count = 0.0, 0
+    print("\nstage  begins  seconds  tasks  of tasks    JVM  read MiB  written")
+    for began, stage in rows:
+        took = (stage.completionTime().get().getTime() - began) / 1000
+        if took < _SHOWN * everything:
+            others, others_count = others + took, others_count + 1
+            continue
+        print(
+            f"{stage.stageId():5d}  {(began - rows[0][0]) / 1000:6.1f}  {took:7.1f}  {stage.numTasks():5d}"
+            f"  {stage.executorRunTime() / 1000:8.1f}  {stage.executorCpuTime() / 1e9:5.1f}"
+            f"  {stage.shuffleReadBytes() / 2**20:8,.0f}  {stage.shuffleWriteBytes() / 2**20:7,.0f}"
+        )
+    print(f"{others_count:5d} others        {others:7.1f}\n")
 
 
 def show_seconds(report: Report, planned: cost.Work, cores: int) -> float:
@@ -173,6 +200,7 @@ def main() -> None:
         print(f"peak MiB            JVM {peaks.jvm:,.0f}, largest Python worker {peaks.worker:,.0f}")
         print(f"                    driver program (Python) {peaks.driver:,.0f}")
         print(f"worker by quarter   {', '.join(f'{mib:,.0f}' for mib in peaks.quarters())} MiB")
+        show_stages(spark, everything)
         spark.stop()
         if arguments.local:
             output = Path(folder) / "local"

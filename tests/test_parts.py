@@ -12,6 +12,7 @@ from subsel.engines.local import LocalEngine
 from subsel.graph import distinct
 from subsel.greedy import kernel
 from subsel.greedy.exact import exact_greedy, order_subset
+from subsel.parts import pack
 from subsel.schema import Status
 from tests.reference import make_graph, make_part
 from tests.split_engine import SplitEngine, parts_of
@@ -102,3 +103,20 @@ def test_distinct_is_unique(values):
     np.testing.assert_array_equal(distinct(array), np.unique(array))
     grid = np.array([[3, -1], [-1, 2]], np.int32)
     assert distinct(grid).tolist() == [-1, 2, 3]
+
+
+@pytest.mark.parametrize("rows_per_array", [1, 3, 1000])
+def test_parcels_come_back_from_rows_in_pieces(monkeypatch, rows_per_array):
+    rows = pytest.importorskip("subsel.engines.spark.parcels")
+    monkeypatch.setattr(pack, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(rows, "_PIECES", rows_per_array)
+    contents = [np.arange(size) for size in (0, 1, 12, 100, 1)]
+    sent = [pack.Parcel(7, source, "kind", pack.pack(values=values)) for source, values in enumerate(contents)]
+    table = rows.to_table(sent)
+    assert len(table) > len(sent)  # some are in pieces
+    shuffled = table.take(np.random.default_rng(0).permutation(len(table))).combine_chunks()
+    back = pack.of_kind(pack.from_rows(shuffled), "kind")
+    assert [parcel.source for parcel in back] == list(range(5))
+    for parcel, values in zip(back, contents, strict=True):
+        np.testing.assert_array_equal(pack.unpack(parcel.payload)["values"], values)
+    assert len(rows.to_table([])) == 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
@@ -37,7 +38,9 @@ class Shape:
     similarity_sum: float
 
 
-def pack_edges(own: Int64Array, other_part: npt.NDArray[Any], other: Int64Array, similarity: npt.NDArray[Any]) -> bytes:
+def pack_edges(
+    own: Int64Array, other_part: npt.NDArray[Any], other: Int64Array, similarity: npt.NDArray[Any]
+) -> pa.Buffer:
     """Return half-edges as a pack: codes of own ends, parts and codes of the other ends, similarities."""
     return pack(own=own, other_part=other_part.astype(np.int32), other=other, similarity=similarity)
 

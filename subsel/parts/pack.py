@@ -30,17 +30,24 @@ def of_kind(parcels: Iterable[Parcel], kind: str) -> list[Parcel]:
     return sorted((parcel for parcel in parcels if parcel.kind == kind), key=lambda parcel: parcel.source)
 
 
-def pack(**columns: npt.NDArray[Any] | pa.Array) -> bytes:
+def pack(**columns: npt.NDArray[Any] | pa.Array) -> pa.Buffer:
     """Return arrays as bytes; matrices are flattened in C order."""
     lists = []
     for column in columns.values():
         values = pa.array(column.reshape(-1)) if isinstance(column, np.ndarray) else column
         lists.append(pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values))
     batch = pa.record_batch(lists, names=list(columns))
-    sink = pa.BufferOutputStream()
+    counter = pa.MockOutputStream()  # first its size: a buffer that grows is copied, and ends up to twice as large
+    _write(counter, batch)
+    buffer = pa.allocate_buffer(counter.size())
+    with pa.FixedSizeBufferWriter(buffer) as sink:
+        _write(sink, batch)
+    return buffer
+
+
+def _write(sink: Any, batch: pa.RecordBatch) -> None:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    return bytes(sink.getvalue())
 
 
 def unpack(payload: bytes | pa.Buffer, *, views: bool = False) -> dict[str, Any]:
@@ -91,7 +98,7 @@ def from_rows(table: pa.Table) -> list[Parcel]:
     ]
 
 
-def chunks(payload: bytes | pa.Buffer) -> list[bytes]:
-    """Return a payload in pieces of at most `CHUNK_BYTES`."""
+def chunks(payload: bytes | pa.Buffer) -> list[memoryview]:
+    """Return a payload in pieces of at most `CHUNK_BYTES`, none of them copied."""
     view = memoryview(payload)
-    return [bytes(view[begin : begin + CHUNK_BYTES]) for begin in range(0, len(view), CHUNK_BYTES)]
+    return [view[begin : begin + CHUNK_BYTES] for begin in range(0, len(view), CHUNK_BYTES)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from subsel.board import Board
 from subsel.engines.base import Counts
@@ -36,7 +37,7 @@ class PartState:
     counts: Counts
 
 
-def pack_graph(graph: PartGraph) -> bytes:
+def pack_graph(graph: PartGraph) -> pa.Buffer:
     """Return a part graph as bytes; weights are left out, they follow from similarities."""
     return pack(
         indptr=graph.indptr,
@@ -49,7 +50,7 @@ def pack_graph(graph: PartGraph) -> bytes:
     )
 
 
-def unpack_graph(part: int, payload: bytes, fixed_point: FixedPoint) -> PartGraph:
+def unpack_graph(part: int, payload: bytes | pa.Buffer, fixed_point: FixedPoint) -> PartGraph:
     """Return a part graph with weights of the given scale."""
     arrays = unpack(payload)
     weight = fixed_point.weights(arrays["similarity"])
@@ -58,14 +59,14 @@ def unpack_graph(part: int, payload: bytes, fixed_point: FixedPoint) -> PartGrap
     return PartGraph(part=part, weight=weight, fixed_point=fixed_point, **arrays)
 
 
-def pack_board(board: Board) -> bytes:
+def pack_board(board: Board) -> pa.Buffer:
     """Return a board without its news, which are delivered anew, and its scratch, which is made anew."""
     extra = {_EXTRA + name: column for name, column in board.extra.items()}
     names = ("key", "status", "lower", "decided_by", "decided_at")
     return pack(**{name: getattr(board, name) for name in names}, steps=np.array([board.steps]), **extra)
 
 
-def unpack_board(payload: bytes) -> Board:
+def unpack_board(payload: bytes | pa.Buffer) -> Board:
     """Return a board with no news."""
     arrays = unpack(payload)
     extra = {name.removeprefix(_EXTRA): arrays.pop(name) for name in list(arrays) if name.startswith(_EXTRA)}

@@ -9,7 +9,7 @@ import gc
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,7 @@ from pyspark.sql import DataFrame
 from subsel.board import NO_SUMS
 from subsel.engines.base import Counts
 from subsel.errors import InputError, SubselError
-from subsel.parts.pack import Parcel, chunks, from_rows
+from subsel.parts.pack import CHUNK_BYTES, Parcel, chunks, from_rows
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,9 @@ _ARROW_PARCELS = pa.schema(
 
 PartFunction = Callable[[int, list[Parcel]], Iterable[Parcel]]
 
+#: Pieces in one Arrow array, whose offsets end at 2 GiB.
+_PIECES = (2**31 - 1) // CHUNK_BYTES
+
 _MARK = "@@subsel@@"
 
 
@@ -70,13 +73,25 @@ def to_board(parcels: Iterable[Parcel], counts: Counts | None = None) -> pa.Tabl
 
 def to_table(parcels: Iterable[Parcel]) -> pa.Table:
     """Return parcels as rows."""
-    columns: list[list[Any]] = [[], [], [], [], [], []]
+    columns: list[list[Any]] = [[], [], [], [], []]
+    pieces: list[memoryview] = []
     for number, parcel in enumerate(parcels):
         for chunk, piece in enumerate(chunks(parcel.payload)):
-            row = (parcel.part, parcel.source, parcel.kind, number, chunk, piece)
-            for column, value in zip(columns, row, strict=True):
+            for column, value in zip(columns, (parcel.part, parcel.source, parcel.kind, number, chunk), strict=True):
                 column.append(value)
-    return pa.table(columns, schema=_ARROW_PARCELS)
+            pieces.append(piece)
+    payloads = [_binary(pieces[begin : begin + _PIECES]) for begin in range(0, len(pieces), _PIECES)]
+    return pa.table([*columns, pa.chunked_array(payloads, pa.binary())], schema=_ARROW_PARCELS)
+
+
+def _binary(pieces: Sequence[memoryview]) -> pa.Array:
+    """Return pieces as a binary array, each copied once: `pa.array` copies as often as its memory has to grow."""
+    ends = np.cumsum([0, *map(len, pieces)], dtype=np.int32)
+    data = pa.allocate_buffer(int(ends[-1]))
+    with pa.FixedSizeBufferWriter(data) as sink:
+        for piece in pieces:
+            sink.write(piece)
+    return pa.Array.from_buffers(pa.binary(), len(pieces), [None, pa.py_buffer(ends), data])
 
 
 def place(frame: DataFrame, parts: int) -> DataFrame:
