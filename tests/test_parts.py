@@ -12,7 +12,8 @@ from subsel.engines.local import LocalEngine
 from subsel.graph import distinct
 from subsel.greedy import kernel
 from subsel.greedy.exact import exact_greedy, order_subset
-from subsel.parts import pack
+from subsel.parts import assemble, pack
+from subsel.parts import kernel as parts_kernel
 from subsel.schema import Status
 from tests.reference import make_graph, make_part
 from tests.split_engine import SplitEngine, parts_of
@@ -120,3 +121,54 @@ def test_parcels_come_back_from_rows_in_pieces(monkeypatch, rows_per_array):
     for parcel, values in zip(back, contents, strict=True):
         np.testing.assert_array_equal(pack.unpack(parcel.payload)["values"], values)
     assert len(rows.to_table([])) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-3, 3)), max_size=300), st.integers(4, 9))
+def test_entries_in_the_order_of_rows_and_values(entries, n):
+    row, value = np.array(entries, np.int64).reshape(-1, 2).T.copy()
+    np.testing.assert_array_equal(parts_kernel.order_by_row(row, n, value), np.lexsort((value, row)))
+
+
+@given(st.integers(1, 4), st.data())
+def test_merged_lists_are_the_best_of_all_each_once(k, data):
+    n = 3
+    # A neighbour lives in one part and scores the same wherever it is met; or, off by a bit, nearly the same.
+    scores = st.sampled_from([0.0, 0.5, 0.5000001, 1.0, -np.inf])
+    others = st.lists(st.tuples(scores, st.integers(-2, 6)), min_size=k, max_size=k, unique_by=lambda pair: pair[1])
+    calls = data.draw(st.lists(st.lists(st.tuples(st.integers(0, n - 1), others), max_size=4), max_size=4))
+    best, part = np.zeros((n, k), np.int64), np.zeros((n, k), np.int32)
+    score = np.full((n, k), -np.inf, np.float32)
+    met = [{} for _ in range(n)]
+    for lists in calls:
+        row = np.array([v for v, _ in lists], np.int64)
+        ordered = [sorted(found, key=lambda pair: -pair[0]) for _, found in lists]
+        pairs = np.array(ordered, np.float64).reshape(-1, k, 2)
+        other, value = pairs[:, :, 1].astype(np.int64), pairs[:, :, 0].astype(np.float32)
+        parts_kernel.merge_lists(row, other, (other + 10).astype(np.int32), value, best, part, score)
+        for v, codes, values in zip(row, other.tolist(), value.tolist(), strict=True):
+            for code, one in zip(codes, values, strict=True):
+                if one > -np.inf:
+                    met[v][code] = max(one, met[v].get(code, one))
+    for v in range(n):
+        wanted = sorted((-one, code) for code, one in met[v].items())[:k]
+        real = np.isfinite(score[v])
+        assert real.tolist() == [True] * len(wanted) + [False] * (k - len(wanted))
+        assert list(zip((-score[v][real]).tolist(), best[v][real].tolist(), strict=True)) == wanted
+        np.testing.assert_array_equal(part[v][real], best[v][real] + 10)
+
+
+def test_an_edge_that_arrives_several_times_counts_once_with_its_largest_similarity():
+    points = pack.pack(code=np.array([5, -2, 9]), utility=np.ones(3), id=np.arange(3))
+    own, other = np.array([5, 9, 5, 5, -2, 5]), np.array([-2, 5, 9, -2, 5, -2])
+    similarity = np.array([0.1, 0.4, 0.4, 0.3, 0.3, 0.2])
+    edges = [
+        pack.Parcel(
+            0, source, assemble.EDGES, assemble.pack_edges(own[some], np.zeros(3), other[some], similarity[some])
+        )
+        for source, some in enumerate((slice(0, 3), slice(3, 6)))
+    ]
+    sent = assemble.gather(0, [pack.Parcel(0, 0, assemble.POINTS, points), *edges])
+    draft = pack.unpack(pack.of_kind(list(sent), assemble.DRAFT)[0].payload)
+    assert draft["slot"].tolist() == [0, 1, 1, 2]
+    assert draft["other"].tolist() == [5, -2, 9, 5]
+    assert draft["similarity"].tolist() == [0.3, 0.3, 0.4, 0.4]

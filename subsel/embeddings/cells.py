@@ -58,7 +58,9 @@ class Quantizer:
     metric: Metric
 
     @classmethod
-    def train(cls, sample: FloatMatrix, n_cells: int, metric: Metric, seed: int) -> Quantizer:
+    def train(
+        cls, sample: FloatMatrix, n_cells: int, metric: Metric, seed: int, at_once: int | None = None
+    ) -> Quantizer:
         """Make cells by k-means of a sample: spherical for cosine and inner product.
 
         The sample's order decides the start, so give it in an order that does not depend on the input's (subsel sorts
@@ -69,10 +71,12 @@ class Quantizer:
             n_cells: wanted; as many as rows at most.
             metric: see `subsel.embeddings.metrics`.
             seed: of k-means.
+            at_once: more cells than this are trained group by group; `TRAINED_AT_ONCE` by default.
         """
+        at_once = TRAINED_AT_ONCE if at_once is None else at_once
         n_cells = min(n_cells, len(sample))
         none = np.empty((0, sample.shape[1]), np.float32)
-        if n_cells <= TRAINED_AT_ONCE:
+        if n_cells <= at_once:
             return cls(_kmeans(sample, n_cells, metric, seed), none, metric)
         groups = _kmeans(sample, round(np.sqrt(n_cells)), metric, seed)
         nearest = _knn(sample, groups, 1, metric)[1].ravel()

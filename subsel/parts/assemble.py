@@ -17,6 +17,7 @@ import pyarrow as pa
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import SLOT_BITS, PartGraph, distinct
+from subsel.parts import kernel
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 
 #: Kinds of parcels: a part's points; half-edges of its points; a part's own edges while ghosts are looked up; what
@@ -64,12 +65,12 @@ def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
     unknown = code[np.minimum(slot, len(code) - 1)] != edges["own"]
     if unknown.any():
         raise InputError(f"{int(unknown.sum()):,} edges in part {part} lead to unknown ids")
-    rank = np.lexsort((-edges["similarity"], edges["other"], slot))
-    slot, other = slot[rank], edges["other"][rank]
-    first = np.concatenate([[True], (slot[1:] != slot[:-1]) | (other[1:] != other[:-1])]) if len(slot) else slot > 0
-    slot, other = slot[first], other[first]
-    other_part = edges["other_part"][rank][first]
-    similarity = edges["similarity"][rank][first]
+    rank = kernel.order_by_row(slot, len(code), edges["other"])
+    slot, other, similarity = slot[rank], edges["other"][rank], edges["similarity"][rank]
+    first = np.flatnonzero(np.concatenate([[True], (slot[1:] != slot[:-1]) | (other[1:] != other[:-1])])[: len(slot)])
+    slot, other, other_part = slot[first], other[first], edges["other_part"][rank[first]]
+    if len(first):
+        similarity = np.maximum.reduceat(similarity, first)
     draft = pack(slot=slot, other_part=other_part, other=other, similarity=similarity)
     yield Parcel(part, part, DRAFT, draft)
 
@@ -105,7 +106,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[PartGraph, Shape]:
     index[inside] = _find(points["code"], np.arange(n_own), draft["other"][inside])
     by_code = np.argsort(ghosts["code"])
     index[~inside] = n_own + _find(ghosts["code"][by_code], by_code, draft["other"][~inside])
-    rank = np.lexsort((index, draft["slot"]))
+    rank = kernel.order_by_row(draft["slot"], n_own, index)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(draft["slot"], minlength=n_own))]).astype(np.int64)
     similarity = draft["similarity"][rank]
     graph = PartGraph(

@@ -22,6 +22,7 @@ from subsel.embeddings import cells, search
 from subsel.embeddings.metrics import FloatMatrix, similarity_of_scores
 from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
+from subsel.parts import kernel
 from subsel.parts.assemble import EDGES, POINTS, pack_edges
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 
@@ -89,7 +90,9 @@ class PartMap:
         if wanted == 1:
             quantizer = cells.Quantizer.train(sample, 1, metric, seed)
             return cls(quantizer, np.zeros(1, np.int32), np.ones(1, np.int32), 1)
-        quantizer = cells.Quantizer.train(sample, coarse_cells(wanted, len(sample)), metric, seed)
+        # In one level while that takes seconds: points visit fewer parts than with cells trained group by group.
+        n_cells = coarse_cells(wanted, len(sample))
+        quantizer = cells.Quantizer.train(sample, n_cells, metric, seed, at_once=cells.ONE_LEVEL)
         centroids, nearest = quantizer.centroids, quantizer.nearest(sample, 1)
         weight = np.bincount(nearest.ravel(), minlength=len(centroids)) * (n / len(sample))
         shares = np.maximum(1, np.rint(weight / part_points)).astype(np.int32)
@@ -254,28 +257,25 @@ def merge_part(
         config: neighbors and metric.
         sample: codes of the points whose recall is estimated, ascending.
     """
-    k = config.neighbors
     points = of_kind(parcels, POINTS)
     yield from points
-    lists = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, LISTS))
-    own, other, other_part, score = np.repeat(lists["code"], k), lists["other"], lists["other_home"], lists["score"]
-    real = np.flatnonzero(np.isfinite(score))
-    order = real[np.lexsort((other[real], -score[real], own[real]))]
-    own, other_part, other, score = own[order], other_part[order], other[order], score[order]
-    # A pair that met in several parts has the same bits of score in each, so its repeats are side by side. (Where
-    # workers have several kinds of processor, a repeat among equals may take a place, but its edge counts once.)
-    once = np.concatenate([[True], (own[1:] != own[:-1]) | (other[1:] != other[:-1])])[: len(own)]
-    own, other_part, other, score = own[once], other_part[once], other[once], score[once]
-    begins = np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]])) if len(own) else np.empty(0, np.int64)
-    counts = np.diff(np.concatenate([begins, [len(own)]]))
-    place = np.arange(len(own)) - np.repeat(begins, counts)
-    keep = place < k
-    own, other_part, other, score, place = (a[keep] for a in (own, other_part, other, score, place))
+    code = np.sort(np.concatenate([unpack(parcel.payload)["code"] for parcel in points]))
+    shape = len(code), config.neighbors
+    best, best_part = np.zeros(shape, np.int64), np.zeros(shape, np.int32)
+    best_score = np.full(shape, -np.inf, np.float32)
+    for parcel in of_kind(parcels, LISTS):
+        found = unpack(parcel.payload)
+        row = np.searchsorted(code, found["code"])
+        other, home, score = (found[name].reshape(len(row), -1) for name in ("other", "other_home", "score"))
+        kernel.merge_lists(row, other, home, score, best, best_part, best_score)
+    real = np.isfinite(best_score)
+    own = np.repeat(code, real.sum(axis=1))
+    other, other_part, score = best[real], best_part[real], best_score[real]
 
     asked = np.isin(own, sample)
     if asked.any():
         yield Parcel(parts, part, FOUND, pack(code=own[asked], score=score[asked]))
-    similarity = similarity_of_scores(score.astype(np.float32), config.metric)
+    similarity = similarity_of_scores(score, config.metric)
     # Both directions of every edge: mine stay here, the others go to the part of their first end.
     yield Parcel(part, part, EDGES, pack_edges(own, other_part, other, similarity))
     for to in distinct(other_part).tolist():
