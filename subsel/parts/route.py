@@ -90,7 +90,7 @@ class PartMap:
         if wanted == 1:
             quantizer = cells.Quantizer.train(sample, 1, metric, seed)
             return cls(quantizer, np.zeros(1, np.int32), np.ones(1, np.int32), 1)
-        # In one level while that takes seconds: points visit fewer parts than with cells trained group by group.
+        # In one level up to there: points visit fewer parts than with cells trained group by group (decision 9).
         n_cells = coarse_cells(wanted, len(sample))
         quantizer = cells.Quantizer.train(sample, n_cells, metric, seed, at_once=cells.ONE_LEVEL)
         centroids, nearest = quantizer.centroids, quantizer.nearest(sample, 1)
@@ -266,6 +266,7 @@ def merge_part(
     for parcel in of_kind(parcels, LISTS):
         found = unpack(parcel.payload)
         row = np.searchsorted(code, found["code"])
+        assert (code[row] == found["code"]).all(), "a list came to where its point does not live"
         other, home, score = (found[name].reshape(len(row), -1) for name in ("other", "other_home", "score"))
         kernel.merge_lists(row, other, home, score, best, best_part, best_score)
     real = np.isfinite(best_score)
