@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from subsel.bounding.driver import bound
@@ -108,7 +108,9 @@ def test_distinct_is_unique(values):
 
 @pytest.mark.parametrize("rows_per_array", [1, 3, 1000])
 def test_parcels_come_back_from_rows_in_pieces(monkeypatch, rows_per_array):
-    rows = pytest.importorskip("subsel.engines.spark.parcels")
+    pytest.importorskip("pyspark")
+    from subsel.engines.spark import parcels as rows
+
     monkeypatch.setattr(pack, "CHUNK_BYTES", 100)
     monkeypatch.setattr(rows, "_PIECES", rows_per_array)
     contents = [np.arange(size) for size in (0, 1, 12, 100, 1)]
@@ -124,6 +126,7 @@ def test_parcels_come_back_from_rows_in_pieces(monkeypatch, rows_per_array):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-3, 3)), max_size=300), st.integers(4, 9))
+@example([(i % 2, i % 7 - 3) for i in range(200)], 4)  # rows too long for insertion
 def test_entries_in_the_order_of_rows_and_values(entries, n):
     row, value = np.array(entries, np.int64).reshape(-1, 2).T.copy()
     np.testing.assert_array_equal(parts_kernel.order_by_row(row, n, value), np.lexsort((value, row)))
