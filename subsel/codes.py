@@ -6,6 +6,8 @@ the order of the rows and the layout of the files do not matter.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -16,35 +18,37 @@ from subsel.errors import InputError
 
 Int64Array = npt.NDArray[np.int64]
 
-_FNV_OFFSET = np.uint64(0xCBF29CE484222325)
-_FNV_PRIME = np.uint64(0x100000001B3)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-def codes_of(ids: pa.Array | pa.ChunkedArray, seed: int) -> Int64Array:
-    """Return the codes of user ids: int64, (n,), uniform over all 64 bits, unique where the ids are.
+def unique_codes(ids: pa.Array | pa.ChunkedArray, seed: int) -> tuple[Int64Array, int]:
+    """Return the codes of user ids, int64, (n,), uniform over all 64 bits and unique, and the salt they were made with.
 
-    Integer ids go through a bijection (SplitMix64's finaliser), so they cannot collide. Strings are hashed
-    (FNV-1a, then the same finaliser); should two different strings collide, the later in string order
-    moves to the next free code.
+    Integer ids go through a bijection (SplitMix64's finaliser), so they cannot collide. Text and bytes are hashed by
+    SipHash-1-3, whose key is made of seed and salt: no two ids collide under all keys. Should two collide under one salt,
+    the next is taken, for all ids; so the salt depends on the ids and not on their order.
 
     Raises:
-        InputError: an id is null or occurs twice, or ids are neither integers nor strings.
+        InputError: an id is null or occurs twice.
     """
-    codes = hash_ids(ids, seed)
-    suspects = _rows_with_equal_codes(codes)
-    if suspects.size:
+    salt = 0
+    while True:
+        codes = hash_ids(ids, seed, salt)
+        suspects = _rows_with_equal_codes(codes)
+        if not suspects.size:
+            return codes, salt
         repeats = _repeats(ids, suspects)
         if repeats.size:
             some = ", ".join(repr(name) for name in pc.take(ids, pa.array(repeats[:3])).to_pylist())
-            raise InputError(
-                f"{repeats.size:,} of {len(codes):,} rows repeat the id of an earlier row, such as {some}: "
-                "make ids unique, or set on_bad_rows='drop' to keep the first row of each."
-            )
-        _move_collisions(ids, codes, suspects)
-    return codes
+            raise InputError(f"{repeats.size:,} of {len(codes):,} rows repeat the id of an earlier row, such as {some}.")
+        salt += 1
+
+
+def codes_of(ids: pa.Array | pa.ChunkedArray, seed: int) -> Int64Array:
+    """Return the codes of user ids, see `unique_codes`."""
+    return unique_codes(ids, seed)[0]
 
 
 def repeated_rows(ids: pa.Array | pa.ChunkedArray) -> Int64Array:
@@ -52,54 +56,96 @@ def repeated_rows(ids: pa.Array | pa.ChunkedArray) -> Int64Array:
     return _repeats(ids, _rows_with_equal_codes(hash_ids(ids, seed=0)))
 
 
-def hash_ids(ids: pa.Array | pa.ChunkedArray, seed: int) -> Int64Array:
-    """Return the 64-bit hash of each id, int64, (n,), without looking for duplicates.
+def hash_ids(ids: pa.Array | pa.ChunkedArray, seed: int, salt: int = 0) -> Int64Array:
+    """Return the 64-bit hash of each id, int64, (n,), without looking for duplicates or collisions.
+
+    Args:
+        ids: integers, strings or bytes.
+        seed: of the run.
+        salt: see `unique_codes`.
 
     Raises:
-        InputError: an id is null, or ids are neither integers nor strings.
+        InputError: an id is null.
     """
     if ids.null_count:
         raise InputError(f"{ids.null_count:,} of {len(ids):,} ids are null: give every point an id.")
     chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
-    parts = [_hash_chunk(chunk, seed) for chunk in chunks]
+    parts = [_hash_chunk(chunk, seed, salt) for chunk in chunks]
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-def id_storage_type(id_type: pa.DataType) -> pa.DataType:
-    """Return the type in which ids of ``id_type`` are kept: int64 or large_string.
-
-    Raises:
-        InputError: ids of that type are not supported.
-    """
-    if pa.types.is_dictionary(id_type):
-        return id_storage_type(id_type.value_type)
-    if pa.types.is_integer(id_type):
-        return pa.int64()
-    if pa.types.is_string(id_type) or pa.types.is_large_string(id_type) or pa.types.is_string_view(id_type):
-        return pa.large_string()
-    raise InputError(f"ids are {id_type}, but must be integers or strings: cast the id column.")
+def _hash_chunk(chunk: pa.Array, seed: int, salt: int) -> Int64Array:
+    if pa.types.is_integer(chunk.type):
+        raw = chunk.cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
+        return _mix(raw, np.uint64(seed)).view(np.int64)
+    text = pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)
+    chunk = chunk.cast(pa.large_string() if text else pa.large_binary())
+    _, offsets, data = chunk.buffers()
+    content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    bounds = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+    keys = _mix(np.array([2 * salt, 2 * salt + 1], np.uint64), np.uint64(seed))
+    return _siphash(content, bounds, keys[0], keys[1]).view(np.int64)
 
 
-def _hash_chunk(chunk: pa.Array, seed: int) -> Int64Array:
-    chunk = chunk.cast(id_storage_type(chunk.type))
-    if pa.types.is_int64(chunk.type):
-        raw = chunk.to_numpy(zero_copy_only=False).view(np.uint64)
-    else:
-        _, offsets, data = chunk.buffers()
-        text = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
-        bounds = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
-        raw = _fnv1a(text, bounds)
-    return _mix(raw, np.uint64(seed)).view(np.int64)
+@numba.njit(cache=True, inline="always")
+def _rotate(x: np.uint64, bits: int) -> np.uint64:
+    return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
+
+
+@numba.njit(cache=True, inline="always")
+def _sip_round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> Any:
+    v0 += v1
+    v1 = _rotate(v1, 13) ^ v0
+    v0 = _rotate(v0, 32)
+    v2 += v3
+    v3 = _rotate(v3, 16) ^ v2
+    v0 += v3
+    v3 = _rotate(v3, 21) ^ v0
+    v2 += v1
+    v1 = _rotate(v1, 17) ^ v2
+    v2 = _rotate(v2, 32)
+    return v0, v1, v2, v3
 
 
 @numba.njit(cache=True)
-def _fnv1a(text: npt.NDArray[np.uint8], bounds: Int64Array) -> npt.NDArray[np.uint64]:
+def _siphash(text: Any, bounds: Any, k0: np.uint64, k1: np.uint64) -> Any:
+    """SipHash-1-3 (Aumasson and Bernstein, 2012) of each ``text[bounds[i]:bounds[i + 1]]``: uint64."""
     out = np.empty(len(bounds) - 1, np.uint64)
     for i in range(len(out)):
-        h = _FNV_OFFSET
-        for p in range(bounds[i], bounds[i + 1]):
-            h = (h ^ np.uint64(text[p])) * _FNV_PRIME
-        out[i] = h
+        begin, length = bounds[i], bounds[i + 1] - bounds[i]
+        v0, v1 = k0 ^ np.uint64(0x736F6D6570736575), k1 ^ np.uint64(0x646F72616E646F6D)
+        v2, v3 = k0 ^ np.uint64(0x6C7967656E657261), k1 ^ np.uint64(0x7465646279746573)
+        for block in range(length // 8 + 1):
+            word = np.uint64(0)
+            for b in range(min(8, length - 8 * block)):
+                word |= np.uint64(text[begin + 8 * block + b]) << np.uint64(8 * b)
+            if block == length // 8:
+                word |= np.uint64(length & 0xFF) << np.uint64(56)
+            v3 ^= word
+            v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
+            v0 ^= word
+        v2 ^= np.uint64(0xFF)
+        for _ in range(3):
+            v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
+        out[i] = v0 ^ v1 ^ v2 ^ v3
+    return out
+
+
+@numba.njit(cache=True)
+def hash_rows(words: Any, number: Any) -> Any:
+    """Return a hash of what each row holds: uint64, (b,).
+
+    Args:
+        words: uint32, (b, d): the bits of its embedding; d may be 0.
+        number: uint64, (b,): the bits of its utility.
+    """
+    out = np.empty(len(number), np.uint64)
+    for i in range(len(out)):
+        h = finalize(number[i] + GOLDEN)
+        for j in range(words.shape[1]):
+            h = (h ^ np.uint64(words[i, j])) * _MIX_1
+            h ^= h >> np.uint64(32)
+        out[i] = finalize(h)
     return out
 
 
@@ -148,16 +194,3 @@ def _repeats(ids: pa.Array | pa.ChunkedArray, suspects: Int64Array) -> Int64Arra
             repeats.append(row)
         seen.add(name)
     return np.array(repeats, np.int64)
-
-
-def _move_collisions(ids: pa.Array | pa.ChunkedArray, codes: Int64Array, suspects: Int64Array) -> None:
-    """Give different ids of equal codes the next free ones, in the order of the ids."""
-    names = pc.take(ids, pa.array(suspects)).to_pylist()
-    kept: set[int] = set()
-    for _, row in sorted(zip(names, suspects.tolist(), strict=True)):
-        code = int(codes[row])
-        if code in kept:
-            while bool((codes == code).any()):
-                code = code + 1 if code < np.iinfo(np.int64).max else np.iinfo(np.int64).min
-            codes[row] = code
-        kept.add(code)

@@ -1,0 +1,202 @@
+"""Ids: which types there are, how they are kept, and how the user's type comes back.
+
+Kept are int64 (unsigned ones by their bits), large_string or large_binary; everything between input and output sees these.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from subsel.codes import repeated_rows
+from subsel.errors import InputError
+from subsel.fixedpoint import Int64Array
+from subsel.input.types import as_plain, is_uuid, plain_type
+
+#: Digits that int64 holds whatever they are; decimals of more must not be negative (Spark reads uint64 as 20 digits).
+_DIGITS = 18
+
+
+def storage_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type in which ids of a plain type are kept.
+
+    Raises:
+        InputError: ids of that type are not supported.
+    """
+    kind = plain_type(kind)
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        return pa.int64()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.large_string()
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or is_uuid(kind):
+        return pa.large_binary()
+    raise InputError(f"ids are {kind}, but must be integers or strings (or UUIDs, bytes, decimals): cast the id column.")
+
+
+def is_unsigned(kind: pa.DataType) -> bool:
+    """Return whether kept integers are the bits of unsigned ones."""
+    return bool(pa.types.is_uint64(kind) or (pa.types.is_decimal(kind) and kind.precision - kind.scale > _DIGITS))
+
+
+def stored_ids(ids: pa.Array) -> pa.Array:
+    """Return ids as they are kept; nulls stay.
+
+    Raises:
+        InputError: their type is not supported, decimals have fractions, or integers more than 64 bits.
+    """
+    ids = as_plain(ids, plain_type(ids.type))
+    kind, kept = ids.type, storage_type(ids.type)
+    if pa.types.is_uint64(kind):
+        return ids.view(pa.int64())
+    if pa.types.is_decimal(kind):
+        return _whole(ids)
+    if is_uuid(kind):
+        ids = ids.storage
+    return ids.cast(kept)
+
+
+def _whole(ids: pa.Array) -> pa.Array:
+    try:
+        digits = ids.cast(pa.decimal128(38, 0))
+    except pa.ArrowInvalid:
+        raise InputError(f"ids are {ids.type} and have fractions, or more than 38 digits: cast them to strings.") from None
+    if not is_unsigned(ids.type):
+        return digits.cast(pa.int64())
+    words = np.frombuffer(digits.buffers()[1], np.uint64)[2 * digits.offset : 2 * (digits.offset + len(digits))]
+    low, high = words[::2].copy(), words[1::2]
+    null = digits.is_null().to_numpy(zero_copy_only=False)
+    if (high[~null] != 0).any():
+        raise InputError(f"ids are {ids.type} and lie outside 0…2^64-1: cast them to strings.")
+    return pa.array(low.view(np.int64), mask=null)
+
+
+def given_back(ids: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return kept ids in the user's plain type."""
+    if ids.type.equals(kind):
+        return ids
+    if pa.types.is_uint64(kind):
+        return ids.view(pa.uint64())
+    if pa.types.is_decimal(kind):
+        if not is_unsigned(kind):
+            return ids.cast(pa.decimal128(38, 0)).cast(kind)
+        words = np.zeros(2 * len(ids), np.uint64)
+        words[::2] = ids.to_numpy(zero_copy_only=False).view(np.uint64)
+        return pa.Array.from_buffers(pa.decimal128(38, 0), len(ids), [None, pa.py_buffer(words)]).cast(kind)
+    if is_uuid(kind):
+        return pa.ExtensionArray.from_storage(kind, ids.cast(pa.binary()).cast(kind.storage_type))
+    if pa.types.is_fixed_size_binary(kind):
+        return ids.cast(pa.binary()).cast(kind)
+    return ids.cast(kind)
+
+
+def shown(ids: pa.Array, kind: pa.DataType | None = None) -> list[Any]:
+    """Return a few kept ids as Python values of the user's type, for messages."""
+    return given_back(ids, kind).to_pylist() if kind is not None else ids.to_pylist()
+
+
+def same_type(ids: pa.DataType, points: pa.DataType, what: str) -> None:
+    """Refuse ids that are kept in another type than those of the points.
+
+    Raises:
+        InputError: see above.
+    """
+    if storage_type(ids) != storage_type(points):
+        raise InputError(f"ids of {what} are {ids}, those of the points {points}: use one type.")
+
+
+def known_places(ids: pa.Array, known: pa.Array, what: str, kind: pa.DataType | None = None) -> Int64Array:
+    """Return where kept ids stand among those that are known: int64.
+
+    Args:
+        ids: kept ids.
+        known: kept ids, each once.
+        what: whose ids they are, for messages.
+        kind: the user's type of ``known``.
+
+    Raises:
+        InputError: types differ, or an id is not known.
+    """
+    if ids.type != known.type:
+        raise InputError(f"ids of {what} are {ids.type}, those of the points {kind or known.type}: use one type.")
+    places = pc.index_in(ids, value_set=known)
+    if places.null_count:
+        example = shown(ids.filter(places.is_null())[:1], kind)[0]
+        raise InputError(f"{places.null_count:,} of {len(ids):,} ids of {what} are unknown, such as {example!r}.")
+    return np.asarray(places.to_numpy(), np.int64)
+
+
+def listed_ids(values: Any, what: str) -> pa.ChunkedArray:
+    """Return ids that the user wrote down, in an array, a series or any iterable, as Arrow values.
+
+    Raises:
+        InputError: they are of several types, nested, or no ids.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        return values
+    if isinstance(values, pa.Array):
+        return pa.chunked_array([values])
+    if hasattr(values, "to_arrow"):  # polars
+        return pa.chunked_array([values.to_arrow()])
+    if not hasattr(values, "dtype"):
+        values = [_plain_value(one) for one in values]
+    elif getattr(values, "ndim", 1) != 1:
+        raise InputError(f"{what} has {values.ndim} dimensions, but must be a list of ids.")
+    elif values.dtype == object:
+        values = [_plain_value(one) for one in values]
+    try:
+        found = pa.array(values, from_pandas=True)
+    except OverflowError:
+        found = None
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(f"{what} is no list of ids of one type: {str(error).splitlines()[0]}") from error
+    if found is None:
+        try:
+            found = pa.array(values, pa.uint64())
+        except (pa.ArrowException, OverflowError, TypeError):
+            raise InputError(f"{what} has integers beyond 64 bits: no id is as large.") from None
+    if pa.types.is_nested(found.type):
+        raise InputError(f"{what} is a list of {found.type}, but must be a list of ids.")
+    return pa.chunked_array([found]) if isinstance(found, pa.Array) else found
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.bytes if isinstance(value, uuid.UUID) else value
+
+
+def subset_ids(chunks: pa.ChunkedArray | Iterable[pa.Array], kind: pa.DataType | None, what: str) -> pa.Array:
+    """Return the ids of a subset or a wish as they are kept.
+
+    Args:
+        chunks: as the user gave them.
+        kind: type of the points' ids, in which integers must lie; None if there is none to compare with.
+        what: whose ids they are, for messages.
+
+    Raises:
+        InputError: ids are null, repeated, of no type that ids have, or negative where the points' are unsigned.
+    """
+    pieces = chunks.chunks if isinstance(chunks, pa.ChunkedArray) else list(chunks)
+    pieces = [piece for piece in pieces if len(piece)]
+    if not pieces:
+        return pa.array([], storage_type(kind) if kind is not None else pa.int64())
+    theirs = pieces[0].type
+    ids = pa.concat_arrays([stored_ids(piece) for piece in pieces])
+    if ids.null_count:
+        raise InputError(f"{ids.null_count:,} of {len(ids):,} ids of {what} are null.")
+    repeats = len(repeated_rows(ids))
+    if repeats:
+        raise InputError(f"{repeats:,} of {len(ids):,} ids of {what} repeat another: make them unique.")
+    if kind is not None:
+        same_type(theirs, kind, what)
+        if pa.types.is_int64(ids.type) and is_unsigned(theirs) != is_unsigned(kind):
+            beyond = ids.filter(pc.less(ids, 0))
+            if len(beyond):
+                example = shown(beyond[:1], theirs)[0]
+                raise InputError(f"{len(beyond):,} of {len(ids):,} ids of {what} are unknown, such as {example!r}.")
+    return ids

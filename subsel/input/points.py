@@ -1,0 +1,287 @@
+"""Points in this process' memory: the Arrow executor of the rules in `subsel.input.rows`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from subsel.codes import hash_ids, rehash, unique_codes
+from subsel.config import SelectConfig
+from subsel.errors import InputError
+from subsel.fixedpoint import Int64Array
+from subsel.input.ids import shown
+from subsel.input.rows import REPEATED, CheckedBatch, Columns, RowChecker, kept_text
+from subsel.input.source import Source, iterate_columns
+
+log = logging.getLogger(__name__)
+
+_BLOCK_ROWS = 8_192
+#: What a file lacks must not be hidden by the default for its rows.
+_PROGRESS = Callable[[float], None]
+
+
+@dataclass(slots=True)
+class Points:
+    """The points of one input, as read and checked.
+
+    Attributes:
+        name: what messages call the input.
+        ids: int64, large_string or large_binary array, (n,), see `subsel.input.ids`.
+        id_type: the ids' type in the input, which the output keeps.
+        code: int64, (n,): see `subsel.codes`.
+        rows: int64, (n,), ascending: the input's row of each point (rows may have been dropped).
+        source_rows: rows of the input, bad ones too.
+        utility: float64, (n,).
+        utility_source: where it came from, in words.
+        embeddings: float32, (n, d), not normalised; None where not asked for. The neighbour search takes it away, to free
+            it as soon as it has its own copy.
+        dropped: rows dropped, by reason.
+    """
+
+    name: str
+    ids: pa.Array
+    id_type: pa.DataType
+    code: Int64Array
+    rows: Int64Array
+    source_rows: int
+    utility: npt.NDArray[np.float64]
+    utility_source: str
+    embeddings: npt.NDArray[np.float32] | None
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Number of points."""
+        return len(self.ids)
+
+    def take_embeddings(self) -> npt.NDArray[np.float32]:
+        """Return the embeddings and forget them here."""
+        assert self.embeddings is not None
+        taken, self.embeddings = self.embeddings, None
+        return taken
+
+    def checksum(self) -> str:
+        """Return a checksum of ids, utilities and embeddings, which does not depend on their order."""
+        total = 0
+        for begin in range(0, self.n, _BLOCK_ROWS):
+            some = slice(begin, begin + _BLOCK_ROWS)
+            X = None if self.embeddings is None else self.embeddings[some]
+            total += content_sum(CheckedBatch(self.rows[some], self.ids[some], self.utility[some], X))
+        return f"{total % 2**64:016x}"
+
+
+def content_sum(batch: CheckedBatch) -> int:
+    """Return a sum over rows, modulo 2^64, of hashes of what they hold: the same for any order and division of rows."""
+    code = rehash(hash_ids(batch.ids, seed=0) ^ batch.content().view(np.int64), 0)
+    return int(code.view(np.uint64).sum(dtype=np.uint64))
+
+
+def read_points(
+    source: Source,
+    config: SelectConfig,
+    *,
+    with_embeddings: bool,
+    utility: npt.NDArray[np.float64] | None = None,
+    progress: _PROGRESS = lambda share: None,
+) -> Points:
+    """Read ids, utilities and embeddings, checking every row.
+
+    Args:
+        source: see `subsel.input.source.open_source`.
+        config: names of columns, metric, and what happens to bad rows.
+        with_embeddings: False where a graph is given: then no embedding column is needed.
+        utility: utilities by input row, (n,), instead of a column, see `given_utility`.
+        progress: called with the share of rows read.
+
+    Raises:
+        InputError: a column is missing or of the wrong type; the input is empty; rows are bad and ``config.on_bad_rows`` is
+            "error".
+    """
+    given = utility is not None
+    columns = Columns.of(source.schema, config, source.name, with_embeddings=with_embeddings, given=given)
+    n = source.rows
+    if n == 0:
+        raise InputError(f"{source.name} is empty: there is nothing to select from.")
+    if utility is not None and utility.shape != (n,):
+        raise InputError(f"utility has shape {utility.shape}, but {source.name} has {n:,} rows: give one number per row.")
+    reader = _Reader(columns, config, n)
+    reader.read(source, utility, progress)
+    if not reader.checker.settled():  # lists of the first batch were of another length than most
+        reader = _Reader(columns, config, n, reader.checker.findings.length_of_most())
+        reader.read(source, utility, progress)
+    pa.default_memory_pool().release_unused()
+    return reader.points(source)
+
+
+class _Reader:
+    """Fills one matrix and one utility vector with the good rows, batch by batch."""
+
+    def __init__(self, columns: Columns, config: SelectConfig, n: int, lengths: dict[str, int] | None = None) -> None:
+        self.columns, self.config, self.n = columns, config, n
+        self.checker = RowChecker(columns, config, lengths)
+        self.seen = 0
+        self.kept = 0
+        self.ids: list[pa.Array] = []
+        self.rows: list[Int64Array] = []
+        self.utility = np.empty(n, np.float64)
+        self.matrix: npt.NDArray[np.float32] | None = None
+
+    def read(self, source: Source, utility: npt.NDArray[np.float64] | None, progress: _PROGRESS) -> None:
+        """Check all batches and keep their good rows."""
+        names = self.columns.names or source.schema.names[:1]
+        for batch in iterate_columns(source, names):
+            some = slice(self.seen, self.seen + len(batch))
+            good = self.checker.check(batch, None if utility is None else utility[some], self.seen)
+            begin, self.kept = self.kept, self.kept + len(good.ids)
+            self.utility[begin : self.kept] = good.utility
+            if good.embeddings is not None:
+                if self.matrix is None and len(good.ids):
+                    self.matrix = np.empty((self.n, good.embeddings.shape[1]), np.float32)
+                if self.matrix is not None:
+                    self.matrix[begin : self.kept] = good.embeddings
+            self.ids.append(good.ids)
+            self.rows.append(self.seen + good.kept)
+            self.seen += len(batch)
+            progress(self.seen / self.n)
+
+    def points(self, source: Source) -> Points:
+        """Check what can be checked only now, and return the points."""
+        findings = self.checker.findings
+        ids = pa.concat_arrays(self.ids)
+        rows = np.concatenate(self.rows)
+        losers = self._losers(source, ids, rows)
+        if losers.size:
+            repeated = ids.take(pa.array(losers)).unique().sort()[:3]
+            findings.add(REPEATED, int(losers.size), shown(repeated, self.columns.id_type))
+        findings.refuse(source.name, self.n, len(ids) - losers.size, self.config)
+        utility, matrix = self.utility[: self.kept], None if self.matrix is None else self.matrix[: self.kept]
+        if losers.size:
+            keep = np.delete(np.arange(self.kept), losers)
+            ids, rows, utility = ids.take(pa.array(keep)), rows[keep], utility[keep]
+            if matrix is not None:
+                for begin in range(0, len(keep), _BLOCK_ROWS):  # in place: keep[i] >= i
+                    chunk = keep[begin : begin + _BLOCK_ROWS]
+                    matrix[begin : begin + len(chunk)] = matrix[chunk]
+                matrix = matrix[: len(keep)]
+        if findings.counts:
+            log.warning("%s: dropped %s", source.name, findings.describe(self.n))
+        return Points(
+            name=source.name,
+            ids=ids,
+            id_type=self.columns.id_type,
+            code=unique_codes(ids, self.config.seed)[0],
+            rows=rows,
+            source_rows=self.n,
+            utility=utility,
+            utility_source=self.columns.utility_source,
+            embeddings=matrix,
+            dropped=findings.dropped(),
+        )
+
+    def _losers(self, source: Source, ids: pa.Array, rows: Int64Array) -> Int64Array:
+        """Return the good rows, among those with an id that others have too, that do not stay: int64, ascending."""
+        code = hash_ids(ids, seed=0)
+        order = np.argsort(code, kind="stable")
+        equal = code[order[1:]] == code[order[:-1]]
+        if not equal.any():
+            return np.empty(0, np.int64)
+        twice = np.unique(np.concatenate([order[1:][equal], order[:-1][equal]]))
+        X = None if self.matrix is None else self.matrix[twice]
+        utility = self.utility[twice]
+        content = CheckedBatch(rows[twice], ids.take(pa.array(twice)), utility, X).content()
+        text = self._texts(source, rows[twice])
+        name = ids.take(pa.array(twice)).to_pylist()
+        ranked = sorted(range(len(twice)), key=lambda i: (name[i], -utility[i], content[i], text[i], twice[i]))
+        losers = [twice[b] for a, b in zip(ranked, ranked[1:], strict=False) if name[a] == name[b]]
+        return np.sort(np.array(losers, np.int64))
+
+    def _texts(self, source: Source, rows: Int64Array) -> list[str]:
+        if not self.config.keep_columns:
+            return [""] * len(rows)
+        kept = self.config.keep_columns
+        return [text for batch in take_rows(source, list(kept), rows) for text in kept_text(batch, kept)]
+
+
+def take_rows(source: Source, columns: list[str], rows: Int64Array) -> list[pa.RecordBatch]:
+    """Return some columns of some input rows (int64, ascending), in batches."""
+    parts, begin = [], 0
+    for batch in iterate_columns(source, columns):
+        lo, hi = np.searchsorted(rows, [begin, begin + len(batch)])
+        if lo < hi:
+            parts.append(batch.take(pa.array(rows[lo:hi] - begin)))
+        begin += len(batch)
+    return parts
+
+
+def kept_columns(source: Source, columns: list[str], rows: Int64Array) -> pa.Table:
+    """Return columns of some input rows, in the order of ``rows`` (int64, any order); text of any length."""
+    order = np.argsort(rows)
+    parts = take_rows(source, columns, rows[order])
+    place = np.empty(len(rows), np.int64)
+    place[order] = np.arange(len(rows))
+    if not parts:
+        return pa.table({column: pa.array([], source.schema.field(column).type) for column in columns})
+    table = pa.Table.from_batches(parts)
+    wide = [pa.field(field.name, _WIDE.get(field.type, field.type)) for field in table.schema]  # 32-bit offsets overflow
+    table = table.cast(pa.schema(wide)).take(pa.array(place))
+    pieces = [_narrowed(piece, parts[0].schema) for piece in table.to_batches(max_chunksize=_BLOCK_ROWS)]
+    return pa.Table.from_batches(pieces, parts[0].schema) if None not in pieces else table
+
+
+_WIDE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+
+
+def _narrowed(batch: pa.RecordBatch, kinds: pa.Schema) -> pa.RecordBatch | None:
+    """Return a batch in the columns' own types, None if one has more than 2 GiB of text."""
+    try:
+        arrays = [column.cast(field.type) for column, field in zip(batch.columns, kinds, strict=True)]
+    except pa.ArrowInvalid:
+        return None
+    return pa.RecordBatch.from_arrays(arrays, schema=kinds)
+
+
+def given_utility(utility: Any, data: Any) -> npt.NDArray[np.float64]:
+    """Return utilities that were given beside the data as an array: float64.
+
+    Args:
+        utility: array, list, series or column of numbers.
+        data: of the call: a pandas series must have the index of a pandas frame, else a plain one.
+
+    Raises:
+        InputError: they are not numbers, or a series' index says that its order is another.
+    """
+    index = getattr(utility, "index", None)
+    if index is not None and hasattr(utility, "iloc"):
+        own = getattr(data, "index", None) if hasattr(data, "iloc") else np.arange(len(index))
+        if own is None or len(own) != len(index) or not np.array_equal(np.asarray(own), np.asarray(index)):
+            raise InputError("utility's index is not that of data: align them, or give utility.to_numpy() to go by position.")
+    if not hasattr(utility, "dtype") and hasattr(utility, "__getitem__") and hasattr(utility, "__len__"):
+        utility = list(utility[:]) if not isinstance(utility, pa.ChunkedArray | pa.Array) else utility
+    if isinstance(utility, pa.ChunkedArray | pa.Array):
+        utility = utility.to_pandas() if pa.types.is_dictionary(utility.type) else utility.to_numpy(zero_copy_only=False) if isinstance(utility, pa.Array) else utility.to_numpy()
+    if isinstance(utility, np.ma.MaskedArray):
+        utility = utility.astype(np.float64).filled(np.nan)
+    try:
+        raw = np.asarray(utility)
+        if raw.dtype.kind not in "biufO":
+            raise TypeError(f"they are {raw.dtype}")
+        return raw.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"utility is not an array of numbers: {error}.") from error
+
+
+def array_checksum(*arrays: Any) -> str:
+    """Return a checksum of arrays that were given: what tells them from others in a run directory."""
+    found = hashlib.sha256()
+    for one in arrays:
+        array = np.ascontiguousarray(one)
+        found.update(f"{array.dtype} {array.shape}".encode())
+        found.update(memoryview(array).cast("B") if array.size else b"")
+    return found.hexdigest()[:16]

@@ -1,0 +1,398 @@
+"""The rules of rows: what is bad, how long lists are, and which of several rows with one id stays. For every engine.
+
+A row has one reason at most, the first that holds, in this order: null id; a utility that is null, NaN or infinite (or
+probabilities that are none); an embedding that is null, of another length than most, not finite, or zero under cosine (or too
+long for the other metrics). Lists are as long as most are over the whole input; among lengths equally common, the longer. Of
+the good rows with one id the one of the largest utility stays; then the one whose embedding, then whose kept columns hash
+lowest: what they hold decides, never where they stand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from subsel import schema
+from subsel.codes import hash_rows
+from subsel.config import SelectConfig
+from subsel.errors import InputError
+from subsel.fixedpoint import Int64Array
+from subsel.input.ids import shown, storage_type, stored_ids
+from subsel.input.source import name_list
+from subsel.input.utility import utility_of_probabilities, valid_probabilities
+
+#: Under inner product and L2, squared lengths stay far below float32's largest value, so that sums of them do too.
+LARGEST_SQUARE = 1e34
+#: Under cosine, where only direction counts, longer and shorter vectors are scaled by a power of two before they become
+#: float32, so that nothing overflows or vanishes.
+_SQUARES_AS_THEY_ARE = (2.0**-120, 2.0**120)
+
+REPEATED = "repeated id"
+_NO_HALF = b"\x00\x7e"  # a float16 that is NaN
+_SHOWN = 3  # examples in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns are read, after their types were checked; ``id`` is None where rows are numbered instead."""
+
+    id: str | None
+    id_type: pa.DataType
+    embedding: str | None
+    utility: str | None
+    probabilities: str | None
+    utility_source: str
+
+    @property
+    def names(self) -> list[str]:
+        """Names to read, each once."""
+        wanted = (self.id, self.embedding, self.utility, self.probabilities)
+        return list(dict.fromkeys(name for name in wanted if name is not None))
+
+    @classmethod
+    def of(cls, columns: pa.Schema, config: SelectConfig, name: str, *, with_embeddings: bool, given: bool) -> Columns:
+        """Choose columns by the config.
+
+        Args:
+            columns: those that there are, of plain types.
+            config: names of columns.
+            name: what messages call the input.
+            with_embeddings: False where a graph is given.
+            given: whether utilities come from outside.
+
+        Raises:
+            InputError: one is missing or of the wrong type.
+        """
+
+        def require(column: str, what: str, option: str) -> pa.DataType:
+            if columns.names.count(column) > 1:
+                raise InputError(f"{name} has {columns.names.count(column)} columns {column!r}: rename all but one.")
+            if column not in columns.names:
+                raise InputError(
+                    f"{name} has no {what} column {column!r}; it has {name_list(columns.names)}: "
+                    f"name the right one with {option}."
+                )
+            return columns.field(column).type
+
+        id_type = pa.int64() if config.id_column is None else require(config.id_column, "id", "id_column")
+        storage_type(id_type)
+        if with_embeddings:
+            kind = require(config.embedding_column, "embedding", "embedding_column")
+            if not _is_numeric(value_type(kind)):
+                raise InputError(
+                    f"column {config.embedding_column!r} of {name} is {kind}, but must be lists of float16, float32 or "
+                    "float64 (or integers): cast it."
+                )
+        column, probabilities = config.utility, config.probabilities
+        source = f"column {column!r}"
+        if given:
+            column = probabilities = None
+            source = "given array"
+        elif probabilities is not None:
+            kind = require(probabilities, "probabilities", "probabilities")
+            if not _is_floating(value_type(kind)):
+                raise InputError(f"column {probabilities!r} of {name} is {kind}, but must be lists of floats: cast it.")
+            source = f"{config.utility_from} of column {probabilities!r}"
+        elif column is None:
+            column = schema.UTILITY if schema.UTILITY in columns.names else None
+            source = f"column {column!r}" if column else "1.0 for every point"
+        if column is not None:
+            kind = require(column, "utility", "utility")
+            if not (_is_numeric(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
+                raise InputError(f"column {column!r} of {name} is {kind}, but utilities are numbers: cast it.")
+        for kept in config.keep_columns:
+            require(kept, "kept", "keep_columns")
+        embedding = config.embedding_column if with_embeddings else None
+        return cls(config.id_column, id_type, embedding, column, probabilities, source)
+
+
+def may_be_read(config: SelectConfig, more: tuple[Any, ...] = ()) -> Any:
+    """Return a function that says of a column whether this config, or ``more``, may ask for it."""
+    asked = {config.id_column, config.embedding_column, config.utility, config.probabilities, *config.keep_columns}
+    asked |= {schema.UTILITY, schema.SRC, schema.DST, schema.SIMILARITY, *(one for one in more if isinstance(one, str))}
+    return asked.__contains__
+
+
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of a list's innermost values; null if it is no list."""
+    found = pa.null()
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        found = kind = kind.value_type
+    return found if pa.types.is_primitive(found) or pa.types.is_null(found) else pa.null()
+
+
+def _is_floating(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_null(kind))
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    return bool(_is_floating(kind) or pa.types.is_integer(kind))
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was wrong with the rows seen so far, and how long their lists were.
+
+    Attributes:
+        counts: bad rows by reason.
+        examples: of each reason, the smallest three ids.
+        lengths: by list column, how many lists have each length.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[Any]] = field(default_factory=dict)
+    lengths: dict[str, Counter[int]] = field(default_factory=dict)
+
+    def add(self, reason: str, count: int, ids: list[Any]) -> None:
+        """Count rows that are bad for a reason, and remember the smallest of their ids."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        some = {one for one in [*self.examples.get(reason, []), *ids] if one is not None}
+        self.examples[reason] = sorted(some)[:_SHOWN]
+
+    def merge(self, other: Findings) -> None:
+        """Add what another part of the input has."""
+        for reason, count in other.counts.items():
+            self.add(reason, count, other.examples[reason])
+        for column, lengths in other.lengths.items():
+            self.lengths.setdefault(column, Counter()).update(lengths)
+
+    def length_of_most(self) -> dict[str, int]:
+        """Return by column the length that most lists have; the longer of two as common."""
+        return {
+            column: max(lengths, key=lambda length: (lengths[length], length))
+            for column, lengths in self.lengths.items()
+            if lengths
+        }
+
+    def describe(self, n: int) -> str:
+        """Say in one line how many of ``n`` rows were bad, why, and name a few; reasons in the order of the alphabet."""
+        parts = []
+        for reason in sorted(self.counts):
+            some = ", ".join(map(repr, self.examples[reason]))
+            parts.append(f"{self.counts[reason]:,} of {n:,} rows: {reason}{f' (ids {some})' if some else ''}")
+        return "; ".join(parts)
+
+    def dropped(self) -> dict[str, int]:
+        """Return bad rows by reason, in the order of the alphabet."""
+        return {reason: self.counts[reason] for reason in sorted(self.counts)}
+
+    def refuse(self, name: str, n: int, good: int, config: SelectConfig) -> None:
+        """Raise if most lists are too short, bad rows are errors, or no good row is left.
+
+        Raises:
+            InputError: see above.
+        """
+        for column, length in self.length_of_most().items():
+            if length == 0:
+                raise InputError(f"column {column!r} of {name}: its lists are empty: they need at least one value.")
+            if column == config.probabilities and length < 2:
+                raise InputError(f"column {column!r} of {name} has fewer than 2 classes: margins need two.")
+        if self.counts and config.on_bad_rows == "error":
+            raise InputError(f"{name}: {self.describe(n)}. {MEND}")
+        if good == 0:
+            raise InputError(f"{name} has no good row left: {self.describe(n)}.")
+
+
+#: What to do about bad rows.
+MEND = "Mend them, or set on_bad_rows='drop' to leave them out."
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBatch:
+    """The good rows of a batch.
+
+    Attributes:
+        kept: int64, (b,): where they stood in it.
+        ids: as they are kept (`subsel.input.ids`).
+        utility: float64, (b,).
+        embeddings: float32, (b, d); None if not asked for.
+    """
+
+    kept: Int64Array
+    ids: pa.Array
+    utility: npt.NDArray[np.float64]
+    embeddings: npt.NDArray[np.float32] | None
+
+    def content(self) -> npt.NDArray[np.uint64]:
+        """Return a hash of each row's utility and embedding: uint64, (b,)."""
+        words = np.empty((len(self.utility), 0), np.uint32)
+        if self.embeddings is not None:
+            words = np.ascontiguousarray(self.embeddings).view(np.uint32)
+        return np.asarray(hash_rows(words, self.utility.view(np.uint64)))
+
+
+class RowChecker:
+    """Checks batches of rows by the rules, leaves bad ones out, and notes them in ``findings``.
+
+    Args:
+        columns: which to check.
+        config: metric, utility_from.
+        lengths: of lists, by column; what is not given is taken from the first batch, and `settled` tells whether that
+            was right.
+    """
+
+    def __init__(self, columns: Columns, config: SelectConfig, lengths: Mapping[str, int] | None = None) -> None:
+        self.columns, self.config = columns, config
+        self.lengths: dict[str, int] = dict(lengths or {})
+        self.findings = Findings()
+
+    def settled(self) -> bool:
+        """Return whether lists were checked against the length that most of them turned out to have."""
+        most = self.findings.length_of_most()
+        return all(self.lengths.get(column, length) == length for column, length in most.items())
+
+    def check(
+        self, batch: pa.RecordBatch, given: npt.NDArray[np.float64] | None = None, first_row: int = 0
+    ) -> CheckedBatch:
+        """Return the good rows of a batch.
+
+        Args:
+            batch: the columns, of plain types.
+            given: float64, (b,): its utilities where they come from outside.
+            first_row: number of its first row, for inputs without ids.
+
+        Raises:
+                InputError: ids are of a kind that no ids have.
+        """
+        if self.columns.id is None:
+            raw = pa.array(np.arange(first_row, first_row + len(batch)))
+        else:
+            raw = batch.column(self.columns.id)
+        ids = stored_ids(raw)
+        good = np.ones(len(batch), np.bool_)
+        self._reject(good, ids.is_null().to_numpy(zero_copy_only=False), ids, "null id")
+        utility = self._utilities(batch, given, good, ids)
+        self._reject(good, ~np.isfinite(utility), ids, "null, NaN or infinite utility")
+        values = None
+        if self.columns.embedding is not None:
+            lists, fits = self._lists(batch, self.columns.embedding, good, ids, "embedding")
+            values = self._vectors(lists, good, fits, ids)
+        if good.all():
+            return CheckedBatch(np.arange(len(batch)), ids, utility, values)
+        kept = np.flatnonzero(good)
+        chosen = ids.take(pa.array(kept))
+        return CheckedBatch(kept, chosen, utility[kept], None if values is None else values[kept])
+
+    def _vectors(
+        self, lists: npt.NDArray[Any], good: npt.NDArray[np.bool_], fits: npt.NDArray[np.bool_], ids: pa.Array
+    ) -> npt.NDArray[np.float32]:
+        """Return embeddings as float32, scaled where only their direction counts and float32 cannot hold them."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            values = lists.astype(np.float32, copy=False)
+            squares = np.einsum("ij,ij->i", values, values, dtype=np.float64)
+        if self.config.metric == "cosine":
+            low, high = _SQUARES_AS_THEY_ARE
+            odd = np.flatnonzero(fits & ~((squares >= low) & (squares <= high)))  # NaN is odd
+            if len(odd):
+                exact = lists[odd].astype(np.float64)
+                largest = np.abs(exact).max(axis=1)
+                finite = np.isfinite(exact).all(axis=1)
+                _, exponent = np.frexp(np.where(finite, largest, 1.0))
+                if values is lists or np.shares_memory(values, lists):
+                    values = values.copy()
+                with np.errstate(invalid="ignore", under="ignore"):
+                    values[odd] = np.ldexp(exact, -exponent[:, None])
+                squares[odd] = np.where(finite, np.where(largest > 0, 1.0, 0.0), np.nan)
+            self._reject(good, ~np.isfinite(squares), ids, "NaN or infinite embedding value")
+            self._reject(good, squares == 0, ids, "zero vector, which has no cosine")
+            return values
+        finite = np.isfinite(squares)
+        if not finite.all():
+            rows = np.flatnonzero(~finite)
+            finite[rows] = np.isfinite(lists[rows]).all(axis=1)  # as given, before float32 could not hold them
+        self._reject(good, ~finite, ids, "NaN or infinite embedding value")
+        too_long = ~(squares <= LARGEST_SQUARE)
+        self._reject(good, too_long, ids, f"vector longer than 1e17, too long for {self.config.metric}")
+        return values
+
+    def _utilities(
+        self, batch: pa.RecordBatch, given: npt.NDArray[np.float64] | None, good: npt.NDArray[np.bool_], ids: pa.Array
+    ) -> npt.NDArray[np.float64]:
+        if given is not None:
+            return given
+        if self.columns.probabilities is not None:
+            values, _ = self._lists(batch, self.columns.probabilities, good, ids, "probabilities")
+            if not good.any():
+                return np.zeros(len(batch))
+            values = values.astype(np.float64)
+            if values.shape[1] < 2:  # `Findings.refuse` says so, if most lists turn out to be so short
+                return np.zeros(len(batch))
+            self._reject(good, ~valid_probabilities(values), ids, "probabilities that are negative or do not sum to 1")
+            return utility_of_probabilities(np.nan_to_num(values), self.config.utility_from)
+        if self.columns.utility is not None:
+            column = batch.column(self.columns.utility)
+            return np.array(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+        return np.ones(len(batch))
+
+    def _lists(
+        self, batch: pa.RecordBatch, name: str, good: npt.NDArray[np.bool_], ids: pa.Array, what: str
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return list values as a (b, d) matrix, and which rows fit; rows that do not are zeros."""
+        column = batch.column(name)
+        lengths, flat = flat_lists(column)
+        there = lengths >= 0
+        seen, often = np.unique(lengths[there], return_counts=True)
+        self.findings.lengths.setdefault(name, Counter()).update(dict(zip(seen.tolist(), often.tolist(), strict=True)))
+        if name not in self.lengths and there.any():
+            self.lengths[name] = self.findings.length_of_most()[name]
+        d = self.lengths.get(name, 0)
+        self._reject(good, ~there, ids, f"null {what}")
+        fits = lengths == d
+        self._reject(good, ~fits, ids, f"{what} of another length than most ({d})")
+        if fits.all():
+            return flat.reshape(len(column), d), fits
+        out = np.zeros((len(column), d), flat.dtype)
+        ends = np.cumsum(np.maximum(lengths, 0))
+        rows = np.flatnonzero(fits)
+        out[rows] = flat[(ends[rows] - d)[:, None] + np.arange(d)] if d else out[rows]
+        return out, fits
+
+    def _reject(self, good: npt.NDArray[np.bool_], bad: npt.NDArray[np.bool_], ids: pa.Array, reason: str) -> None:
+        """Count rows that are bad for the first time, and remember a few of their ids."""
+        first_time = np.flatnonzero(good & bad)
+        if first_time.size:
+            some = ids.take(pa.array(first_time)).unique().sort()[:_SHOWN]
+            self.findings.add(reason, int(first_time.size), shown(some, self.columns.id_type))
+            good[first_time] = False
+
+
+def flat_lists(column: pa.Array) -> tuple[Int64Array, npt.NDArray[Any]]:
+    """Return how long each list is (-1 where it is null), and the values of all, one after the other; nulls become NaN.
+
+    Lists of lists count as one list each, of all their values. Halves that came as two bytes each, which is how Spark reads
+    them, become float16.
+    """
+    fixed = pa.types.is_fixed_size_list(column.type)
+    lengths = np.array(pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+    flat = column.flatten()  # without what null lists hold
+    while pa.types.is_list(flat.type) or pa.types.is_large_list(flat.type) or pa.types.is_fixed_size_list(flat.type):
+        inner = np.maximum(pc.list_value_length(flat).fill_null(0).to_numpy(zero_copy_only=False), 0)
+        ends = np.concatenate([[0], np.cumsum(inner)])
+        stops = np.cumsum(np.maximum(lengths, 0))
+        lengths = np.where(lengths < 0, -1, ends[stops] - ends[stops - np.maximum(lengths, 0)])
+        flat, fixed = flat.flatten(), False
+    if pa.types.is_binary(flat.type) or pa.types.is_large_binary(flat.type):
+        flat = pa.array(np.frombuffer(b"".join(v or _NO_HALF for v in flat.to_pylist()), np.float16))
+    if fixed and column.null_count == 0:
+        size = column.type.list_size
+        flat = column.values.slice(column.offset * size, len(column) * size)
+    if pa.types.is_null(flat.type):
+        flat = flat.cast(pa.float32())
+    return lengths, flat.to_numpy(zero_copy_only=False)
+
+
+def winner_order(utility: npt.NDArray[np.float64], content: npt.NDArray[np.uint64]) -> tuple[Any, Any]:
+    """Return sort keys, last first, by which the row that stays comes first among those of one id."""
+    return content, -utility
+
+
+def kept_text(batch: pa.RecordBatch, columns: tuple[str, ...]) -> list[str]:
+    """Return what the kept columns of each row hold, as text: the last thing by which rows of one id differ."""
+    return [repr(tuple(row[name] for name in columns)) for row in batch.select(list(columns)).to_pylist()]

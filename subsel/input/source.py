@@ -1,0 +1,359 @@
+"""Sources: anything that holds rows, opened once, as named columns in batches of plain Arrow types.
+
+A `Source` is what everyone uses from then on: it knows what messages call it, its columns, its number of rows, and what tells
+it from another. Reading it again gives the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from subsel.config import SelectConfig
+from subsel.errors import InputError, MissingPackageError
+from subsel.input.files import FileSet, files_of, footers, open_place, partition_value, table_format
+from subsel.input.types import as_plain, plain_type
+from subsel.storage import ArrowPlace, Place, place_of
+
+#: Bytes of embeddings in a batch, and rows at most.
+_BATCH_BYTES = 16 << 20
+_BATCH_ROWS = 8_192
+
+Wanted = Callable[[str], bool]
+
+
+class Source(Protocol):
+    """An input's rows.
+
+    Attributes:
+        name: what messages call it.
+        schema: plain types of the columns that may be asked for; a name that stands twice is refused where it is used.
+    """
+
+    name: str
+    schema: pa.Schema
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield all rows in their order, ``columns`` only.
+
+        Raises:
+            InputError: a column is missing, in some files or in all, or the source cannot be read.
+        """
+
+    def identity(self) -> dict[str, Any] | None:
+        """Return what tells this input from another, None if only its content does."""
+
+
+def require_columns(source: Source, columns: Iterable[str]) -> None:
+    """Refuse columns that a source lacks, or has twice.
+
+    Raises:
+        InputError: see above.
+    """
+    for column in columns:
+        found = source.schema.names.count(column)
+        if found == 0:
+            raise InputError(f"{source.name} has no column {column!r}; it has {name_list(source.schema.names)}.")
+        if found > 1:
+            raise InputError(f"{source.name} has {found} columns {column!r}: rename all but one.")
+
+
+def name_list(names: Iterable[str]) -> str:
+    """Return the names of columns for a message."""
+    some = list(dict.fromkeys(names))
+    return ", ".join(map(_shown, some)) if some else "no columns"
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() and name.strip() == name and name else repr(name)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """Rows in memory, or an Arrow dataset of the user's; ``original`` is what `select` was given."""
+
+    name: str
+    schema: pa.Schema
+    dataset: pads.Dataset
+    version: dict[str, Any] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.dataset.count_rows())
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield all rows, see `Source`."""
+        require_columns(self, columns)
+        options: dict[str, Any] = {}
+        if isinstance(self.dataset, pads.FileSystemDataset) and self.dataset.format.default_extname == "parquet":
+            options["fragment_scan_options"] = pads.ParquetFragmentScanOptions(pre_buffer=False)
+        try:
+            for batch in self.dataset.to_batches(
+                columns=list(columns), batch_size=_batch_rows(self.schema), batch_readahead=0, fragment_readahead=0, **options
+            ):
+                yield _plain_batch(batch, self.schema)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self.name} cannot be read: {str(error).splitlines()[0]}") from error
+
+    def identity(self) -> dict[str, Any] | None:
+        """Return the version of a table that has versions; None otherwise."""
+        return self.version
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Parquet files on any storage."""
+
+    set: FileSet
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.set.name
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Plain types of its columns, unified over the files."""
+        return self.set.schema
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.set.rows
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield all rows, file by file, without reading ahead: what is in memory is one batch, not files."""
+        require_columns(self, columns)
+        self.set.check_present(columns)
+        scan = pads.ParquetFragmentScanOptions(pre_buffer=False)
+        kinds = {column: self.schema.field(column).type for column in columns}
+        out = pa.schema(list(kinds.items()))
+        for file, footer in zip(self.set.files, self.set.footers, strict=True):
+            if footer.rows == 0:
+                continue
+            stored = [column for column in columns if column in footer.schema.names]
+            try:
+                assert isinstance(file.place, ArrowPlace)
+                fragment = pads.ParquetFileFormat().make_fragment(file.place.path, file.place.filesystem)
+                for batch in fragment.to_batches(
+                    schema=footer.schema,
+                    columns=stored,
+                    batch_size=_batch_rows(self.schema),
+                    batch_readahead=0,
+                    fragment_readahead=0,
+                    fragment_scan_options=scan,
+                ):
+                    arrays = []
+                    for column, kind in kinds.items():
+                        if column in stored:
+                            arrays.append(as_plain(batch.column(column), kind))
+                        else:
+                            value = partition_value(file, column, kind)
+                            arrays.append(pa.repeat(pa.scalar(value, kind), batch.num_rows))
+                    yield pa.RecordBatch.from_arrays(arrays, schema=out)
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{file.place.uri} cannot be read: {str(error).splitlines()[0]}") from error
+
+    def identity(self) -> dict[str, Any]:
+        """Return names, sizes and stamps of the files."""
+        return self.set.identity()
+
+
+def open_source(
+    data: Any,
+    wanted: Wanted,
+    config: SelectConfig,
+    storage_options: Mapping[str, Any] | None = None,
+    what: str = "input",
+) -> Source:
+    """Open anything that holds rows.
+
+    Understood: a path, URI or pattern of Parquet files, or several of them in a list; a Delta table; a ``.npy`` file; Arrow
+    tables, batches, readers and datasets; pandas and polars frames, lazy ones too; Hugging Face datasets; whatever has
+    ``__arrow_c_stream__``; numpy (n, d) arrays.
+
+    Args:
+        data: see above.
+        wanted: says of a column whether it may be asked for; others may have any types.
+        config: names the columns of an array.
+        storage_options: see `subsel.storage.place_of`.
+        what: what it is, for messages.
+
+    Raises:
+        InputError: nothing is there, or the type is not understood.
+    """
+    if isinstance(data, TableSource | FileSource):
+        return data
+    if is_location(data):
+        return _open_locations([data], wanted, config, storage_options, what)
+    if isinstance(data, list | tuple) and data and all(is_location(one) for one in data):
+        return _open_locations(list(data), wanted, config, storage_options, what)
+    if isinstance(data, pads.Dataset):
+        return _table_source(data, "the dataset", wanted)
+    if isinstance(data, np.ndarray):
+        return _table_source(pads.dataset(_table_of_matrix(data, config)), "the array", wanted)
+    return _table_source(pads.dataset(_as_table(data, wanted, what)), "the table", wanted)
+
+
+def is_location(data: Any) -> bool:
+    """Return whether data is a path, a URI or a `Place`."""
+    return isinstance(data, str | os.PathLike | Place)
+
+
+def _table_source(dataset: pads.Dataset, name: str, wanted: Wanted, version: dict[str, Any] | None = None) -> TableSource:
+    fields = [pa.field(field.name, plain_type(field.type)) for field in dataset.schema if wanted(field.name)]
+    return TableSource(name, pa.schema(fields), dataset, version)
+
+
+def _open_locations(
+    given: Sequence[Any], wanted: Wanted, config: SelectConfig, options: Mapping[str, Any] | None, what: str
+) -> Source:
+    def opener(where: str) -> Place:
+        return place_of(where, options)
+
+    texts = [one.uri if isinstance(one, Place) else os.fspath(one) for one in given]
+    name = texts[0] if len(texts) == 1 else f"{texts[0]} and {len(texts) - 1} more"
+    if len(texts) == 1:
+        place = open_place(texts[0], opener)
+        if place is not None and place.name.endswith((".npy", ".npz")) and place.kind() == "file":
+            matrix = _load_matrix(place)
+            listed = [[place.key, info.size, info.stamp] for info in place.files()]
+            table = pads.dataset(_table_of_matrix(matrix, config, name))
+            return _table_source(table, name, wanted, {"files": listed, "rows": len(matrix)})
+        kind = table_format(place) if place is not None and place.kind() == "folder" else None
+        if kind is not None:
+            return _open_table(texts[0], kind, wanted, options, what)
+    found = {file.place.key: file for text in texts for file in files_of(text, opener, what)}
+    files = [found[key] for key in sorted(found)] if len(texts) > 1 else list(found.values())
+    return FileSource(FileSet.of(name, files, footers(files, what), wanted))
+
+
+def refuse_table(where: str, kind: str, what: str, package: str) -> MissingPackageError:
+    """Return the error for a folder of a table format that nothing here reads."""
+    return MissingPackageError(
+        f"{what} {where} is a {kind.capitalize()} table, not a folder of Parquet files: {package}, or give another input."
+    )
+
+
+def _open_table(where: str, kind: str, wanted: Wanted, options: Mapping[str, Any] | None, what: str) -> Source:
+    if kind != "delta":
+        raise refuse_table(where, kind, what, f"read it with Spark (engine='spark'), whose {kind} package knows it")
+    try:
+        from deltalake import DeltaTable  # noqa: PLC0415  (optional)
+    except ImportError:
+        raise refuse_table(where, kind, what, "pip install deltalake") from None
+    try:
+        table = DeltaTable(where, storage_options={key: str(value) for key, value in options.items()} if options else None)
+        dataset = table.to_pyarrow_dataset()
+    except Exception as error:
+        raise InputError(f"{what} {where} cannot be read as a Delta table: {str(error).splitlines()[0]}") from error
+    return _table_source(dataset, where, wanted, {"delta": str(table.table_uri), "version": table.version()})
+
+
+def _load_matrix(place: Place) -> npt.NDArray[Any]:
+    if place.name.endswith(".npz"):
+        raise InputError(f"{place.uri} holds several arrays: give numpy.load(…)[name], or a .npy file.")
+    local = getattr(place, "local", None)
+    try:
+        loaded = np.load(local, mmap_mode="r") if local is not None else np.load(io.BytesIO(place.read_bytes()))
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{place.uri} cannot be read as a numpy array: {str(error).splitlines()[0]}") from error
+    return np.asarray(loaded)
+
+
+def _as_table(data: Any, wanted: Wanted, what: str) -> pa.Table:
+    """Return frames, batches, streams and datasets as a table of the wanted columns."""
+    module = type(data).__module__.split(".")[0]
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if isinstance(data, pa.Table):
+        return data
+    if hasattr(data, "with_format") and hasattr(data, "features"):  # a Hugging Face dataset
+        if not hasattr(data, "select_columns") or not hasattr(data, "__len__"):
+            raise InputError("a Hugging Face IterableDataset cannot be read twice: save it to Parquet and give the path.")
+        return data.select_columns([name for name in data.column_names if wanted(name)]).with_format("arrow")[:]
+    if module == "pandas" and hasattr(data, "columns"):
+        return _of_pandas(data, wanted)
+    if module == "polars" and hasattr(data, "collect"):
+        names = [name for name in data.collect_schema().names() if wanted(name)]
+        data = data.select(names).collect()
+    if hasattr(data, "mapInArrow"):
+        raise InputError("a Spark DataFrame is read by Spark: leave engine out, or give engine='spark'.")
+    if hasattr(data, "read") and not hasattr(data, "__arrow_c_stream__"):
+        raise InputError(f"{what} is an open file: give its path.")
+    if hasattr(data, "__arrow_c_stream__") and not hasattr(data, "dtype"):
+        reader = pa.RecordBatchReader.from_stream(data)
+        kept = [i for i, name in enumerate(reader.schema.names) if wanted(name)]
+        out = pa.schema([reader.schema.field(i) for i in kept])
+        batches = [pa.RecordBatch.from_arrays([batch.column(i) for i in kept], schema=out) for batch in reader]
+        return pa.Table.from_batches(batches, out)
+    raise InputError(
+        f"{what} of type {type(data).__name__} is not understood: give a Parquet path, an Arrow table or dataset, a pandas "
+        "or polars frame, a Hugging Face dataset, or a numpy (n, d) array."
+    )
+
+
+def _of_pandas(frame: Any, wanted: Wanted) -> pa.Table:
+    names = [name for name in frame.columns if isinstance(name, str) and wanted(name)]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"the table has {names.count(name)} columns {name!r}: rename all but one.")
+    columns = {}
+    for name in names:
+        values = frame[name]
+        if values.dtype == object:  # arrays of shape (1, d) among lists and arrays of shape (d,)
+            values = [one.ravel() if isinstance(one, np.ndarray) and one.ndim > 1 else one for one in values]
+        try:
+            columns[name] = pa.array(values, from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise InputError(f"column {name!r} of the table has values of several types: {str(error).splitlines()[0]}") from error
+    return pa.table(columns)
+
+
+def _table_of_matrix(matrix: npt.NDArray[Any], config: SelectConfig, name: str = "the array") -> pa.Table:
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise InputError(f"{name} has shape {matrix.shape}, but must be (n, d) with n, d >= 1.")
+    if not (np.issubdtype(matrix.dtype, np.floating) or np.issubdtype(matrix.dtype, np.integer)):
+        raise InputError(f"{name} is {matrix.dtype}, but must be float16, float32, float64 or integers: cast it.")
+    if isinstance(matrix, np.ma.MaskedArray):
+        floats = matrix if np.issubdtype(matrix.dtype, np.floating) else matrix.astype(np.float32)
+        matrix = floats.filled(np.nan)  # a masked value is no value
+    if matrix.dtype == np.longdouble or not matrix.dtype.isnative:
+        matrix = matrix.astype(np.float64 if matrix.dtype == np.longdouble else matrix.dtype.newbyteorder("="))
+    flat = pa.array(np.ascontiguousarray(matrix).reshape(-1))
+    columns: dict[str, Any] = {config.embedding_column: pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])}
+    if config.id_column is not None:
+        columns[config.id_column] = pa.array(np.arange(len(matrix)))
+    return pa.table(columns)
+
+
+def _plain_batch(batch: pa.RecordBatch, kinds: pa.Schema) -> pa.RecordBatch:
+    names = batch.schema.names
+    arrays = [as_plain(column, kinds.field(name).type) for name, column in zip(names, batch.columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def _batch_rows(kinds: pa.Schema) -> int:
+    """Return rows per batch: fewer where lists are long, as far as the schema says."""
+    sizes = [field.type.list_size for field in kinds if pa.types.is_fixed_size_list(field.type)]
+    return min(_BATCH_ROWS, max(16, _BATCH_BYTES // (4 * max(sizes, default=512))))
+
+
+def iterate_columns(source: Source, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of some columns that are not empty."""
+    for batch in source.batches(columns):
+        if len(batch):
+            yield batch

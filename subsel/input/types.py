@@ -1,0 +1,104 @@
+"""Plain types: what is left of Arrow's many ways to hold one value, so that the rules know few."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
+_UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
+_FLOATS = (pa.float16(), pa.float32(), pa.float64())
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the plain type of a type: no dictionaries, runs, views, and no extensions but UUIDs."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind if is_uuid(kind) else plain_type(kind.storage_type)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind) or pa.types.is_large_list(kind):
+        return pa.large_list(plain_type(kind.value_type))
+    if pa.types.is_list(kind):
+        return pa.list_(plain_type(kind.value_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(plain_type(kind.value_type), kind.list_size)
+    return kind
+
+
+def is_uuid(kind: pa.DataType) -> bool:
+    """Return whether a type is Arrow's extension type of UUIDs."""
+    return isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.uuid"
+
+
+def as_plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return a column as a plain type, the one that follows from its own or one that this was unified to."""
+    while True:
+        if isinstance(column, pa.ExtensionArray) and not is_uuid(column.type):
+            column = column.storage
+        elif pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        elif pa.types.is_run_end_encoded(column.type):
+            column = pc.run_end_decode(column)
+        else:
+            break
+    if column.type.equals(kind):
+        return column
+    if is_uuid(kind) and not is_uuid(column.type):
+        return pa.ExtensionArray.from_storage(kind, column.cast(kind.storage_type))
+    if pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
+        column = column.cast(pa.large_list(column.type.value_type))
+    if pa.types.is_fixed_size_list(column.type) and not pa.types.is_fixed_size_list(kind):
+        column = column.cast(pa.large_list(column.type.value_type))  # Arrow has no direct way to lists of another type
+    return column.cast(kind)
+
+
+def unified(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:
+    """Return the narrowest plain type that holds all values of two, None if there is none."""
+    if one.equals(two) or pa.types.is_null(two):
+        return one
+    if pa.types.is_null(one):
+        return two
+    lists = [_item(kind) for kind in (one, two)]
+    if lists[0] is not None and lists[1] is not None:
+        inner = unified(lists[0], lists[1])
+        return None if inner is None else _list_of(inner, one, two)
+    for small, large in ((pa.string(), pa.large_string()), (pa.binary(), pa.large_binary())):
+        if {one, two} == {small, large}:
+            return large
+    return _number(one, two)
+
+
+def _item(kind: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return kind.value_type
+    return None
+
+
+def _list_of(inner: pa.DataType, one: pa.DataType, two: pa.DataType) -> pa.DataType:
+    if pa.types.is_fixed_size_list(one) and pa.types.is_fixed_size_list(two) and one.list_size == two.list_size:
+        return pa.list_(inner, one.list_size)
+    return pa.large_list(inner)
+
+
+def _number(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:
+    for family in (_SIGNED, _UNSIGNED, _FLOATS):
+        if one in family and two in family:
+            return family[max(family.index(one), family.index(two))]
+    integers = [kind in _SIGNED or kind in _UNSIGNED for kind in (one, two)]
+    if all(integers):
+        signed, unsigned = (one, two) if one in _SIGNED else (two, one)
+        place = max(_SIGNED.index(signed), _UNSIGNED.index(unsigned) + 1)
+        return _SIGNED[place] if place < len(_SIGNED) else pa.decimal128(38, 0)
+    decimals = [pa.types.is_decimal(kind) for kind in (one, two)]
+    if all(decimals):
+        scale = max(one.scale, two.scale)
+        digits = max(one.precision - one.scale, two.precision - two.scale) + scale
+        return pa.decimal128(digits, scale) if digits <= 38 else None
+    if any(decimals) and any(integers):
+        return pa.decimal128(38, (one if decimals[0] else two).scale)
+    numbers = [integer or decimal or kind in _FLOATS for integer, decimal, kind in zip(integers, decimals, (one, two), strict=True)]
+    return pa.float64() if all(numbers) else None
