@@ -30,7 +30,7 @@ from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
 from subsel.greedy.refine import refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction, reverse_greedy
-from subsel.local_stages import LocalStages
+from subsel.stages.local import LocalStages
 
 ALPHAS = (0.9, 0.5, 0.1)
 

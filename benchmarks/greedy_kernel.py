@@ -16,9 +16,9 @@ from subsel.bounding.driver import bound
 from subsel.engines.local import LocalEngine
 from subsel.graph import NeighborGraph
 from subsel.greedy.exact import exact_greedy
-from subsel.local_stages import LocalStages
 from subsel.objective import score_subset
 from subsel.schema import Status
+from subsel.stages.local import LocalStages
 from tests.reference import float_greedy
 
 

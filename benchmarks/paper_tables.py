@@ -27,9 +27,9 @@ from subsel.engines.local import LocalEngine
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.greedy.exact import exact_greedy, pick
 from subsel.greedy.partitioned import partitioned_greedy
-from subsel.local_stages import LocalStages
 from subsel.objective import score_subset
 from subsel.schema import Status
+from subsel.stages.local import LocalStages
 from tests.split_engine import SplitEngine, parts_of
 
 COUNTS = (1, 2, 4, 8, 16, 32)

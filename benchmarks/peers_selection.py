@@ -30,7 +30,7 @@ from benchmarks.common import local_graph, machine, seconds
 from subsel import NeighborGraph, SelectConfig
 from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
-from subsel.local_stages import LocalStages
+from subsel.stages.local import LocalStages
 
 ALPHA, BETA = 0.9, 0.1
 #: Points, of which so many are selected, and who takes part.

@@ -25,11 +25,11 @@ from pyspark.sql import SparkSession
 from benchmarks.common import local_graph, machine
 from subsel import SelectConfig
 from subsel.config import resolve_size
-from subsel.engines.spark.select import spark_stages
 from subsel.greedy.exact import order_subset
 from subsel.objective import Score
 from subsel.pipeline import run_greedy, run_refine
 from subsel.run import Run
+from subsel.stages.spark import spark_stages
 
 
 def write_problem(folder: Path, n: int) -> None:

@@ -31,9 +31,9 @@ from pyspark.sql import SparkSession
 from benchmarks.common import machine
 from benchmarks.spark_greedy import write_problem
 from subsel import SelectConfig
-from subsel.engines.spark.select import spark_stages
 from subsel.pipeline import run_greedy
 from subsel.run import Run
+from subsel.stages.spark import spark_stages
 
 _CORES = 2
 _PYTHON = "time to run Python workers"

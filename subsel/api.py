@@ -21,13 +21,13 @@ from subsel.embeddings.readers import Points, read_points, subset_ids
 from subsel.engines.choose import choose_engine
 from subsel.errors import ConfigError, InputError
 from subsel.graph import NeighborGraph
-from subsel.local_stages import LocalStages
 from subsel.objective import Score
 from subsel.output import check_new, make_folder
 from subsel.pipeline import run_pipeline
 from subsel.report import Report
 from subsel.run import Run
 from subsel.rundir import STAGES, RunDirectory, source_name, wishes_name
+from subsel.stages.local import LocalStages
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
 
@@ -237,7 +237,7 @@ def _select(  # noqa: PLR0913  (what select was given)
         return [Selection(report, path, stages.graph, table) for report, (_, path), table in found]
     if given is not None:
         raise ConfigError(_ARRAY_ON_SPARK)
-    from subsel.engines.spark.select import select_on_spark  # noqa: PLC0415  (needs pyspark)
+    from subsel.stages.spark import select_on_spark  # noqa: PLC0415  (needs pyspark)
 
     rundir = None
     if run_dir is not None:
@@ -340,7 +340,7 @@ def score_subsets(
         return [stages.score_ids(ids) for ids in found]
     if given is not None:
         raise ConfigError(_ARRAY_ON_SPARK)
-    from subsel.engines.spark.select import score_on_spark  # noqa: PLC0415  (needs pyspark)
+    from subsel.stages.spark import score_on_spark  # noqa: PLC0415  (needs pyspark)
 
     rundir = None
     if run_dir is not None:

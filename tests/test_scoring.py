@@ -49,7 +49,7 @@ def test_spark_scores_like_local(spark, problem, parts):
 def test_several_subsets_on_one_graph(spark, problem, monkeypatch, engine):
     where = spark if engine == "spark" else "local"
     made = []
-    for stages in ("subsel.local_stages.LocalStages", "subsel.engines.spark.stages.SparkStages"):
+    for stages in ("subsel.stages.local.LocalStages", "subsel.stages.spark.SparkStages"):
         module, name = stages.rsplit(".", 1)
         neighbors = getattr(importlib.import_module(module), name).neighbors
         monkeypatch.setattr(f"{stages}.neighbors", lambda *a, plain=neighbors: made.append(1) or plain(*a))

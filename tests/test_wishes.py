@@ -92,7 +92,7 @@ def test_last_times_subset_grows(spark, problem, tmp_path):
 def test_wishes_that_cannot_be_met(spark, problem, tmp_path, monkeypatch, engine, wishes, error, message):
     """They are refused before the graph is looked at."""
     where = spark if engine == "spark" else "local"
-    for stages in ("subsel.local_stages.LocalStages", "subsel.engines.spark.stages.SparkStages"):
+    for stages in ("subsel.stages.local.LocalStages", "subsel.stages.spark.SparkStages"):
         monkeypatch.setattr(f"{stages}.neighbors", lambda self, tell: pytest.fail("too late"))
     with pytest.raises(error, match=message):
         subsel.select(

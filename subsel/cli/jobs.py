@@ -35,9 +35,9 @@ def _stage_options(function: Any) -> Any:
 
 
 def _session() -> Any:
-    from pyspark.sql import SparkSession  # noqa: PLC0415  (the base install has no pyspark)
+    from subsel.engines.spark.session import submitted_session  # noqa: PLC0415  (the base install has no pyspark)
 
-    return SparkSession.builder.appName("subsel").getOrCreate()
+    return submitted_session()
 
 
 def _split(names: str | None) -> tuple[str, ...] | None:
@@ -73,11 +73,11 @@ def select_subset(input_: str, output: str, keep_columns: str | None, **options:
 @_stage_options
 def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) -> None:
     """Compute the neighbour graph of INPUT, by part, into RUN_DIR."""
-    from subsel.engines.spark import select  # noqa: PLC0415
+    from subsel.stages import spark  # noqa: PLC0415
 
     config = api.load_config(options.pop("config"), **options)
     rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True, stages=["graph"])
-    found = select.build_graph(_session(), input_, graph, config, Run(), rundir)
+    found = spark.build_graph(_session(), input_, graph, config, Run(), rundir)
     line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
     Console().print(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))
 
@@ -89,12 +89,12 @@ def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) ->
 @_stage_options
 def bound_points(input_: str, run_dir: str, graph: str | None, **options: Any) -> None:
     """Accept and discard points of INPUT by bounds, from RUN_DIR's graph (made if it is not there)."""
-    from subsel.engines.spark import select  # noqa: PLC0415
+    from subsel.stages import spark  # noqa: PLC0415
 
     wishes = Wishes(options.pop("include"), options.pop("exclude"))
     config = api.load_config(options.pop("config"), **options)
     rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True, wishes=wishes_name(wishes))
-    found = select.bound_points(_session(), input_, graph, config, Run(), rundir, wishes)
+    found = spark.bound_points(_session(), input_, graph, config, Run(), rundir, wishes)
     decided = f"accepted {found.accepted:,}, discarded {found.discarded:,} in {found.rounds} rounds"
     Console().print(pairs_table({"bounding": decided, "run directory": run_dir}))
 

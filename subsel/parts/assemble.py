@@ -6,7 +6,7 @@ and code. Both directions are always sent, so a part knows from its own edges wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.errors import InputError
-from subsel.fixedpoint import Int64Array
+from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import SLOT_BITS, PartGraph, distinct
 from subsel.parts import kernel
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
@@ -134,6 +134,17 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[PartGraph, Shape]:
         similarity_sum=float(similarity.sum(dtype=np.float64)),
     )
     return graph, shape
+
+
+def scale_of(shapes: Sequence[Mapping[str, float]], alpha: float, beta: float) -> FixedPoint:
+    """Return the scale that fits the shapes of all parts, each given as a mapping of `Shape`'s fields."""
+    return FixedPoint.choose(
+        alpha,
+        beta,
+        max(shape["max_utility"] for shape in shapes),
+        max(shape["max_weighted_degree"] for shape in shapes),
+        max(shape["max_similarity"] for shape in shapes),
+    )
 
 
 def _find(codes: Int64Array, values: npt.NDArray[Any], wanted: Int64Array) -> npt.NDArray[Any]:

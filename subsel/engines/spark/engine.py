@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast
@@ -20,6 +20,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Kernel, P
+from subsel.engines.spark import supersteps
+from subsel.engines.spark.checkpoints import Checkpoint, local_checkpoint, release_checkpoint
 from subsel.engines.spark.parcels import (
     BOARD_SCHEMA,
     COUNTS,
@@ -27,52 +29,20 @@ from subsel.engines.spark.parcels import (
     SUMS,
     of_cogroup,
     of_group,
-    parcels_in,
     place,
     plain_errors,
-    task,
-    to_board,
-    to_table,
 )
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import PartGraph
 from subsel.parts import superstep
-from subsel.parts.assemble import GRAPH
-from subsel.parts.pack import Parcel, from_rows, of_kind
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
 
-_RADIX_BITS = 16
 _VALUES = "value bigint, count bigint"
 #: So many values, 8 MiB, are collected to end a radix search; their number does not grow with the data.
 _FEW = 1 << 20
 #: Parts whose values one task looks at, one after the other.
 _PARTS_PER_TASK = 4
-
-#: Writes a board down so that its history is forgotten: gets the frame and the superstep's number.
-Checkpoint = Callable[[DataFrame, int], DataFrame]
-
-#: Work on a part: its graph and the parcels addressed to it.
-PartWork = Callable[[PartGraph, list[Parcel]], pa.Table]
-
-
-def local_checkpoint(frame: DataFrame, number: int) -> DataFrame:
-    """Keep a board on the executors' disks (fast; lost with its executor)."""
-    return frame.localCheckpoint(eager=True, storageLevel=StorageLevel.DISK_ONLY)
-
-
-def release_checkpoint(frame: DataFrame) -> None:
-    """Free what `local_checkpoint` keeps on the executors' disks, now.
-
-    No DataFrame call does: Spark frees it when the driver's JVM happens to collect the frame as garbage, on a long run
-    perhaps after the disks are full. A classic session gives access to the checkpoint's own `unpersist`; on Connect
-    the server's collector must do. Frames that were read from files have nothing to free.
-    """
-    if hasattr(frame, "_jdf"):
-        plan = frame._jdf.queryExecution().logical()
-        if plan.getClass().getSimpleName() == "LogicalRDD":
-            plan.rdd().unpersist(False)
 
 
 class SparkEngine:
@@ -109,7 +79,7 @@ class SparkEngine:
         with plain_errors():
             self._whole = self._keep(graph)
             self._graph = self._whole
-            start = self._whole.mapInArrow(partial(_start_parts, scale), BOARD_SCHEMA)
+            start = self._whole.mapInArrow(partial(supersteps.start_parts, scale), BOARD_SCHEMA)
             self._take(start)
             self._points = self._graph_points = self._counts.undecided
 
@@ -122,7 +92,7 @@ class SparkEngine:
 
     def superstep_frame(self, kernel: superstep.BoundKernel, *, repost: bool = False) -> DataFrame:
         """Return the next board, not computed yet."""
-        return self._on_parts(self.board, partial(_superstep, kernel, repost), BOARD_SCHEMA)
+        return self._on_parts(self.board, partial(supersteps.run_superstep, kernel, repost), BOARD_SCHEMA)
 
     def counts(self) -> Counts:
         """Return how many own points have each status."""
@@ -140,7 +110,9 @@ class SparkEngine:
         if needed == equal:
             return key, BELOW_ALL
         run = partial(self._on_parts, self.board)
-        code, _, _ = self._kth(lambda work: run(partial(_on_codes, work, tuple(among), key), _VALUES), needed, equal)
+        code, _, _ = self._kth(
+            lambda work: run(partial(supersteps.on_codes, work, tuple(among), key), _VALUES), needed, equal
+        )
         return key, code
 
     def _number(self, among: Sequence[Status]) -> int:
@@ -149,7 +121,7 @@ class SparkEngine:
     def _values(self, column: str, among: Sequence[Status], work: Callable[[Int64Array], pa.Table]) -> DataFrame:
         """Run a function on the values of every part; several parts share a task, which costs more than the work."""
         states = self.board.where(F.col("kind") == superstep.BOARD).coalesce(max(1, self.parts // _PARTS_PER_TASK))
-        return states.mapInArrow(partial(_on_states, work, column, tuple(among)), _VALUES)
+        return states.mapInArrow(partial(supersteps.on_states, work, column, tuple(among)), _VALUES)
 
     def _kth(
         self, run: Callable[[Callable[[Int64Array], pa.Table]], DataFrame], k: int, number: int
@@ -169,8 +141,10 @@ class SparkEngine:
         with plain_errors():
             while number > _FEW and shift > 0:
                 above = None if shift == 64 else high
-                shift -= _RADIX_BITS
-                counted = run(partial(_histogram, above, shift)).groupBy("value").agg(F.sum("count").alias("count"))
+                shift -= supersteps.RADIX_BITS
+                counted = (
+                    run(partial(supersteps.histogram, above, shift)).groupBy("value").agg(F.sum("count").alias("count"))
+                )
                 found = counted.toArrow().sort_by([("value", "descending")])
                 bucket, count = (found.column(name).to_numpy() for name in ("value", "count"))
                 at = int(np.searchsorted(np.cumsum(count), k))
@@ -179,7 +153,7 @@ class SparkEngine:
             if shift == 0:
                 return high, k, number
             inside = None if shift == 64 else high
-            left = run(partial(_matching, inside, shift)).select("value").toArrow().column("value").to_numpy()
+            left = run(partial(supersteps.matching, inside, shift)).select("value").toArrow().column("value").to_numpy()
         value = int(np.partition(left, number - k)[number - k])
         return value, k - int((left > value).sum()), int((left == value).sum())
 
@@ -200,9 +174,11 @@ class SparkEngine:
 
     def _in_groups(self, groups: int, salt: int, kernel: superstep.BoundKernel) -> None:
         with plain_errors():
-            rows = self._on_parts(self.board, partial(_grouped_rows, groups, salt), PARCEL_SCHEMA)
+            rows = self._on_parts(self.board, partial(supersteps.grouped_rows, groups, salt), PARCEL_SCHEMA)
             decided = (
-                place(rows, groups).groupBy("part").applyInArrow(of_group(_run_group, kernel, self.scale), BOARD_SCHEMA)
+                place(rows, groups)
+                .groupBy("part")
+                .applyInArrow(of_group(supersteps.run_group, kernel, self.scale), BOARD_SCHEMA)
             )
             self.adopt(decided)
 
@@ -253,7 +229,7 @@ class SparkEngine:
         with plain_errors():
             self._take(self.superstep_frame(superstep.nothing, repost=True))
 
-    def on_parts(self, parcels: DataFrame | None, work: PartWork, schema: str) -> DataFrame:
+    def on_parts(self, parcels: DataFrame | None, work: supersteps.PartWork, schema: str) -> DataFrame:
         """Run work on every part's whole graph, its board with what was posted, and ``parcels`` addressed to it."""
         assert not self._stale, "edges were dropped: reopen first"
         board = self.board.select("part", "source", "kind", "number", "chunk", "payload")
@@ -269,8 +245,8 @@ class SparkEngine:
                 release_checkpoint(board)
         self._persisted, self._last, self._kept = [], None, []
 
-    def _on_parts(self, right: DataFrame, work: PartWork, schema: str) -> DataFrame:
-        function = of_cogroup(_cogrouped, work, self.scale)
+    def _on_parts(self, right: DataFrame, work: supersteps.PartWork, schema: str) -> DataFrame:
+        function = of_cogroup(supersteps.cogrouped, work, self.scale)
         groups = self._graph.groupBy("part").cogroup(place(right, self.parts).groupBy("part"))
         return groups.applyInArrow(function, schema)
 
@@ -311,7 +287,7 @@ class SparkEngine:
         It is made from the whole graph each time, so that its plan does not grow.
         """
         last, self._graph = self._graph, self._whole
-        smaller = self._keep(self._on_parts(self.board, _compact, PARCEL_SCHEMA))
+        smaller = self._keep(self._on_parts(self.board, supersteps.compact_part, PARCEL_SCHEMA))
         self._release(last)
         self._graph, self._graph_points, self._stale = smaller, self._counts.undecided, True
         log.info("[%s] compacted the graph to %d undecided points", self.run_id, self._graph_points)
@@ -327,89 +303,3 @@ class SparkEngine:
         if graph is not self._whole:
             self._persisted.remove(graph)
             graph.unpersist()
-
-
-def _cogrouped(work: PartWork, scale: FixedPoint, left: pa.Table, right: pa.Table) -> pa.Table:
-    with task():
-        graph = next(parcel for parcel in from_rows(left) if parcel.kind == GRAPH)
-        return work(superstep.unpack_graph(graph.part, graph.payload, scale), from_rows(right))
-
-
-def _board_table(state: superstep.PartState) -> pa.Table:
-    return to_board(state.parcels, state.counts)
-
-
-def _start_parts(scale: FixedPoint, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    with task():
-        for parcel in parcels_in(batches):
-            graph = superstep.unpack_graph(parcel.part, parcel.payload, scale)
-            yield from _board_table(superstep.start(graph)).to_batches()
-
-
-def _superstep(kernel: superstep.BoundKernel, repost: bool, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
-    return _board_table(superstep.superstep(graph, parcels, kernel, repost=repost))
-
-
-def _compact(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
-    smaller = superstep.pack_graph(superstep.compact(graph, parcels))
-    return to_table([Parcel(graph.part, graph.part, GRAPH, smaller)])
-
-
-def _grouped_rows(groups: int, salt: int, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
-    return to_table(superstep.grouped_rows(graph, parcels, groups, salt))
-
-
-def _run_group(kernel: superstep.BoundKernel, scale: FixedPoint, table: pa.Table) -> pa.Table:
-    with task():
-        return to_board(superstep.run_group(from_rows(table), kernel, scale))
-
-
-def _on_codes(
-    function: Callable[[Int64Array], pa.Table],
-    among: tuple[Status, ...],
-    key: int,
-    graph: PartGraph,
-    parcels: list[Parcel],
-) -> pa.Table:
-    board = superstep.unpack_board(of_kind(parcels, superstep.BOARD)[0].payload)
-    own = slice(0, graph.n_own)
-    mine = np.isin(board.status[own], np.array(among, np.int8)) & (board.key[own] == key)
-    return function(graph.code[own][mine])
-
-
-def _on_states(
-    function: Callable[[Int64Array], pa.Table],
-    column: str,
-    among: tuple[Status, ...],
-    batches: Iterator[pa.RecordBatch],
-) -> Iterator[pa.RecordBatch]:
-    with task():
-        for parcel in parcels_in(batches):
-            board = superstep.unpack_board(parcel.payload)
-            yield from function(superstep.values_of(board, column, among)).to_batches()
-
-
-def _histogram(high: int | None, shift: int, values: Int64Array) -> pa.Table:
-    """Count values by their bits from ``shift`` up, among those whose bits above are ``high``."""
-    top = values >> shift
-    if high is not None:
-        top = top[top >> _RADIX_BITS == high]
-    value, count = np.unique(top, return_counts=True)
-    return pa.table({"value": value, "count": count})
-
-
-def _matching(high: int | None, shift: int, values: Int64Array) -> pa.Table:
-    """Return the values whose bits from ``shift`` up are ``high``; all, if that is None."""
-    matching = values if high is None else values[values >> shift == high]
-    return pa.table({"value": matching, "count": np.ones(len(matching), np.int64)})
-
-
-def scale_of(shapes: list[dict[str, Any]], alpha: float, beta: float) -> FixedPoint:
-    """Return the scale that fits the shapes of all parts."""
-    return FixedPoint.choose(
-        alpha,
-        beta,
-        max(shape["max_utility"] for shape in shapes),
-        max(shape["max_weighted_degree"] for shape in shapes),
-        max(shape["max_similarity"] for shape in shapes),
-    )

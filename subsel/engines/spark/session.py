@@ -48,3 +48,8 @@ def session_for(engine: Any, master: str | None) -> Iterator[SparkSession]:
         yield spark
     finally:
         spark.stop()
+
+
+def submitted_session() -> SparkSession:
+    """Return the session of the job that spark-submit started, which stops it."""
+    return SparkSession.builder.appName("subsel").getOrCreate()

@@ -23,14 +23,14 @@ from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.greedy import kernel as greedy_kernel
-from subsel.pipeline import T
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
 from subsel.schema import DECIDED_BY_NAMES, Status
+from subsel.stages.base import T
 
 
 class LocalStages:
-    """Implements `subsel.pipeline.Stages` in this process' memory."""
+    """Implements `subsel.stages.base.Stages` in this process' memory."""
 
     name = "local"
 

@@ -1,52 +1,47 @@
-"""The stages on Spark: nothing of the size of the data or of the subset is ever on the driver."""
+"""The stages on Spark: nothing of the size of the data or of the subset is ever on the driver. And these as jobs."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from pyspark import StorageLevel, TaskContext
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.board import hear_wishes
-from subsel.config import SelectConfig
+from subsel.bounding.driver import BoundingResult
+from subsel.config import SelectConfig, resolve_size
 from subsel.constraints import Constraints, Wishes
 from subsel.engines.spark import neighbors
-from subsel.engines.spark.engine import SparkEngine, local_checkpoint, scale_of
+from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.output import write_frame
-from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, plain_errors, task
+from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
 from subsel.engines.spark.points import SparkPoints, check_points, open_frame
-from subsel.engines.spark.scoring import check_wished, decided, open_subset, places_of, stored_ids, wished
+from subsel.engines.spark.ranking import ROWS_PER_FILE, rank_subset, sum_up
+from subsel.engines.spark.resume import go_on, run_once
+from subsel.engines.spark.scoring import check_wished, decided, open_subset, places_of, stored_ids
+from subsel.engines.spark.session import session_for
+from subsel.engines.spark.wishes import check_counts, wishes_of
 from subsel.errors import ConfigError, InputError
-from subsel.greedy import kernel as greedy_kernel
-from subsel.objective import Score, expected_random, score_subset
-from subsel.output import remove
-from subsel.parts import assemble, route, superstep
-from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
-from subsel.pipeline import T
+from subsel.objective import Score, expected_random
+from subsel.parts import assemble, route
+from subsel.parts.pack import Parcel, from_rows, unpack
+from subsel.pipeline import run_bounding, run_pipeline
 from subsel.plan import part_points
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
-from subsel.run import Tell
+from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory
-from subsel.schema import DECIDED_BY_NAMES, Status
-
-log = logging.getLogger(__name__)
-
-#: Rows of one file of the subset.
-_ROWS_PER_FILE = 500_000
-_SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility")
+from subsel.schema import Status
+from subsel.stages.base import T
 
 
 class SparkStages:
-    """Implements `subsel.pipeline.Stages` on a Spark session, which it neither stops nor reconfigures."""
+    """Implements `subsel.stages.base.Stages` on a Spark session, which it neither stops nor reconfigures."""
 
     name = "spark"
 
@@ -107,26 +102,10 @@ class SparkStages:
             known = stored_ids(source.select(F.col(self.config.id_column).alias(schema.ID)))
             wishes = self._wished()
             numbers = {status: check_wished(known, ids, n_ids, what) for status, what, ids, n_ids in wishes}
-            self._check(sizes, numbers, {status: ids for status, _, ids, _ in wishes})
+            check_counts(sizes, self.input.points, numbers, {status: ids for status, _, ids, _ in wishes})
 
     def _wished(self) -> list[tuple[Status, str, DataFrame, int | None]]:
-        """Return what is wished: the status, its name for messages, ids, and their number if that is known."""
-        return [
-            (status, what, *wished(self.spark, getattr(self.wishes, what), self.data, self.config, what))
-            for what, status in (("include", Status.INCLUDED), ("exclude", Status.EXCLUDED))
-            if getattr(self.wishes, what) is not None
-        ]
-
-    def _check(self, sizes: Sequence[int], numbers: dict[Status, int], ids: dict[Status, DataFrame]) -> Constraints:
-        both, example = 0, None
-        if len(ids) == 2:
-            shared = ids[Status.INCLUDED].join(ids[Status.EXCLUDED], schema.ID)
-            both = shared.count()
-            example = shared.limit(1).collect()[0][0] if both else None
-        found = Constraints(numbers.get(Status.INCLUDED, 0), numbers.get(Status.EXCLUDED, 0))
-        for k in sizes:
-            found.check(self.input.points, k, both, example)
-        return found
+        return wishes_of(self.spark, self.wishes, self.data, self.config)
 
     def neighbors(self, tell: Tell) -> GraphReport:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
@@ -177,13 +156,8 @@ class SparkStages:
 
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
-        if self.spark_engine is not None:  # of another size
-            self.spark_engine.close()
-            for frame in self._of_size:
-                frame.unpersist()
-                self._persisted.remove(frame)
-            self._of_size = []
-        scale = scale_of(self.shapes, self.config.alpha, self.config.similarity_weight)
+        self._forget_size()
+        scale = assemble.scale_of(self.shapes, self.config.alpha, self.config.similarity_weight)
         self.spark_engine = SparkEngine(
             self.assembled.where(F.col("kind") == assemble.GRAPH),
             self.parts,
@@ -192,27 +166,26 @@ class SparkStages:
             run_id=self.run_id,
         )
         self.top = self.spark_engine.kth_place(k, (Status.UNDECIDED,))
-        done = [
-            stage
-            for stage in ("bounding", "greedy", "refine", "certify")
-            if self.rundir and self.rundir.finished(stage)
-        ]
-        self._resumed = bool(done)
-        if done:
-            self._go_on(done[-1])
+        self._resumed = False
+        for stage in ("certify", "refine", "greedy", "bounding"):
+            if self.rundir and self.rundir.finished(stage):
+                go_on(self.spark, self.rundir, self.spark_engine, stage)
+                self._resumed = True
+                break
         return self.spark_engine, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
-        engine, wishes = self.spark_engine, self.wishes
+        engine = self.spark_engine
         assert engine is not None
-        if not wishes:
+        if not self.wishes:
             return Constraints()
-        points = self.assembled.where(F.col("kind") == assemble.POINTS)
+        points = self._points_parcels()
         with plain_errors():
             members = {status: places_of(points, ids, n_ids, what) for status, what, ids, n_ids in self._wished()}
             places = {status: found for status, (found, _) in members.items()}
-            found = self._check(sizes, {status: number for status, (_, number) in members.items()}, places)
+            numbers = {status: number for status, (_, number) in members.items()}
+            found = check_counts(sizes, self.input.points, numbers, places)
             if not self._resumed:
                 for status, place in places.items():
                     engine.adopt(decided(place, status))
@@ -221,34 +194,10 @@ class SparkStages:
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver with its boards in the run directory, or return what it recorded."""
-        engine = self.spark_engine
-        assert engine is not None
         if self.rundir is None or stage not in self.rundir.stages:
             return drive()
-        done = self.rundir.finished(stage)
-        if done is None:
-            if resumable and self.rundir.boards(stage) and self.rundir.begun_alike(stage):
-                self._go_on(stage)
-            else:
-                remove(self.rundir.path / stage)
-                self.rundir.mark_begun(stage)
-            engine.checkpoint = partial(_write_board, self.spark, self.rundir, stage)
-            result = drive()
-            # Whoever resumes after this stage starts from its last board, also if it took no superstep.
-            if not self.rundir.boards(stage):
-                engine.restate()
-            done = asdict(result)  # type: ignore[call-overload]
-            self.rundir.finish(stage, done, asdict(engine.scale))
-            engine.checkpoint = local_checkpoint
-        return kind(**done)
-
-    def _go_on(self, stage: str) -> None:
-        """Take the last board of a stage from the run directory."""
-        assert self.rundir is not None and self.spark_engine is not None
-        last = self.rundir.boards(stage)[-1]
-        board = self.spark.read.schema(BOARD_SCHEMA).parquet(str(last))
-        self.spark_engine.resume(board, int(last.name.removeprefix("board-")))
-        log.info("[%s] going on from %s", self.run_id, last)
+        assert self.spark_engine is not None
+        return run_once(self.spark, self.rundir, self.spark_engine, stage, kind, drive, resumable=resumable)
 
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
@@ -260,25 +209,12 @@ class SparkStages:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
         engine = self.spark_engine
         assert engine is not None
-        ids = self.assembled.where(F.col("kind") == assemble.POINTS)
-        id_type = "string" if _is_text(self.input) else "bigint"
-        rows = f"{schema.ID} {id_type}, key bigint, code bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
+        id_type = "bigint" if "int" in self.input.id_type else "string"
         with plain_errors():
-            # Kept twice: sorting samples its input first, and both jobs after it must see the same partitions.
-            picked = self._keep(engine.on_parts(ids, _picked, rows))
-            order = F.desc("key"), F.desc("code")
-            picked = self._keep(picked.repartitionByRange(-(-k // _ROWS_PER_FILE), *order).sortWithinPartitions(*order))
-            self._of_size = self._persisted[-2:]
-            per_partition = picked.groupBy(F.spark_partition_id().alias("p")).count().toArrow()
-            counts = dict(zip(*(per_partition.column(i).to_pylist() for i in (0, 1)), strict=True))
-            first, begin = {}, 0
-            for partition in sorted(counts):
-                first[partition], begin = begin, begin + counts[partition]
-            ranked = f"{schema.ID} {id_type}, {schema.RANK} bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
-            self.ranked = picked.mapInArrow(partial(_rank, first), ranked)
-            totals = self._totals(engine)
-        if begin != k:
-            raise AssertionError(f"{begin} points are selected, not {k}")
+            before = len(self._persisted)
+            self.ranked = rank_subset(engine, self._points_parcels(), k, id_type, self._keep)
+            self._of_size = self._persisted[before:]
+            totals = sum_up(engine, self.top)
         return ObjectiveReport(
             total=totals["utility"] - totals["similarity"],
             utility=totals["utility"],
@@ -299,7 +235,7 @@ class SparkStages:
             kept = source.select(F.col(self.config.id_column).alias(schema.ID), *self.config.keep_columns)
             if self.input.dropped_rows:
                 kept = kept.dropDuplicates([schema.ID])
-            files = -(-report.k // _ROWS_PER_FILE)
+            files = -(-report.k // ROWS_PER_FILE)
             ranked = ranked.join(kept, schema.ID).repartitionByRange(files, schema.RANK)
             ranked = ranked.sortWithinPartitions(schema.RANK)
         with plain_errors():
@@ -318,26 +254,28 @@ class SparkStages:
             if k > self.input.points:
                 raise InputError(f"the subset has {k:,} ids, the input {self.input.points:,}: some are unknown.")
             engine, _ = self.engine(k)
-            points = self.assembled.where(F.col("kind") == assemble.POINTS)
-            engine.adopt(decided(places_of(points, ids, k, "the subset")[0], Status.SELECTED))
-            totals = self._totals(engine)
+            engine.adopt(decided(places_of(self._points_parcels(), ids, k, "the subset")[0], Status.SELECTED))
+            totals = sum_up(engine, self.top)
         return Score(totals["utility"] - totals["similarity"], totals["utility"], totals["similarity"])
 
     def close(self) -> None:
         """Unpersist all that was persisted."""
-        if self.spark_engine is not None:  # of another size
-            self.spark_engine.close()
-            for frame in self._of_size:
-                frame.unpersist()
-                self._persisted.remove(frame)
-            self._of_size = []
+        self._forget_size()
         for frame in self._persisted:
             frame.unpersist()
         self._persisted = []
 
-    def _totals(self, engine: SparkEngine) -> Row:
-        sums = engine.on_parts(None, partial(_sums, self.top), ", ".join(f"{name} double" for name in _SUM_COLUMNS))
-        return sums.agg(*(F.sum(name).alias(name) for name in _SUM_COLUMNS)).collect()[0]
+    def _forget_size(self) -> None:
+        """Let go of what was kept for one size: its engine and its ranked subset."""
+        if self.spark_engine is not None:
+            self.spark_engine.close()
+        for frame in self._of_size:
+            frame.unpersist()
+            self._persisted.remove(frame)
+        self._of_size = []
+
+    def _points_parcels(self) -> DataFrame:
+        return self.assembled.where(F.col("kind") == assemble.POINTS)
 
     def _load(self) -> None:
         """Take the graph and its points from the run directory."""
@@ -364,79 +302,96 @@ class SparkStages:
         return route.recall_of(parcels, self.points.asked_code, self.config.neighbors)
 
 
-def _is_text(points: InputReport) -> bool:
-    return "int" not in points.id_type
+@contextmanager
+def spark_stages(
+    engine: Any,
+    master: str | None,
+    data: Any,
+    graph: Any,
+    config: SelectConfig,
+    run: Run,
+    rundir: RunDirectory | None,
+    wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
+) -> Iterator[SparkStages]:
+    """Yield stages in a session, and leave nothing of theirs in it."""
+    with session_for(engine, master) as spark:
+        stages = SparkStages(spark, data, graph, config, run.id, rundir, wishes)
+        try:
+            yield stages
+        finally:
+            stages.close()
 
 
-def _write_board(spark: SparkSession, rundir: RunDirectory, stage: str, frame: DataFrame, number: int) -> DataFrame:
-    """Write a board to the run directory and read it back; then remove those before the last."""
-    place = rundir.path / stage / f"board-{number:06d}"
-    remove(place)
-    frame.write.parquet(str(place))
-    for old in rundir.boards(stage)[:-2]:
-        remove(old)
-    return spark.read.schema(BOARD_SCHEMA).parquet(str(place))
+def select_on_spark(
+    engine: Any,
+    master: str | None,
+    data: Any,
+    graph: Any,
+    sizes: Sequence[tuple[SelectConfig, Path | None]],
+    run: Run,
+    *,
+    overwrite: bool,
+    rundir: RunDirectory | None,
+    wishes: Wishes,
+) -> list[Report]:
+    """Run the pipeline in a Spark session and leave the session as it was.
+
+    Raises:
+        ConfigError: there is no output, or no data.
+        InputError: the input is wrong; the message is the local engine's.
+        OutputError: the subset could not be written.
+    """
+    if any(output is None for _, output in sizes):
+        raise ConfigError("on Spark the subset is written, never collected: give an output.")
+    with spark_stages(engine, master, data, graph, sizes[0][0], run, rundir, wishes) as stages:
+        return run_pipeline(stages, sizes, run, overwrite=overwrite)
 
 
-def _picked(graph: Any, parcels: list[Parcel]) -> pa.Table:
-    """Return a part's selected points with their ids, keys and gains."""
-    board, _ = superstep.deliver(graph, parcels)
-    points = unpack(of_kind(parcels, assemble.POINTS)[0].payload)
-    scale = graph.fixed_point
-    gain = greedy_kernel.realised_gains(
-        graph.indptr,
-        graph.indices,
-        graph.similarity,
-        graph.utility,
-        scale.alpha,
-        scale.beta,
-        graph.code,
-        board.key,
-        board.status,
-    )
-    slots = np.flatnonzero(board.status[: graph.n_own] == Status.SELECTED)
-    names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
-    ids = points["id"]
-    return pa.table(
-        {
-            schema.ID: pa.array(ids[slots])
-            if isinstance(ids, np.ndarray)
-            else ids.take(pa.array(slots)).cast(pa.string()),
-            "key": board.key[slots],
-            "code": graph.code[slots],
-            schema.GAIN: gain[slots],
-            schema.DECIDED_BY: pa.array(names[board.decided_by[slots]], pa.string()),
-        }
-    )
+def build_graph(
+    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory
+) -> GraphReport:
+    """Run the pipeline's first two stages into a run directory."""
+    with spark_stages(engine, None, data, graph, config, run, rundir) as stages:
+        with run.stage("read") as tell:
+            stages.read(tell)
+        with run.stage("neighbors") as tell:
+            return stages.neighbors(tell)
 
 
-def _sums(top: tuple[int, int], graph: Any, parcels: list[Parcel]) -> pa.Table:
-    """Return a part's share of the objective's terms, and of f of the top k by utility; each edge half."""
-    board, _ = superstep.deliver(graph, parcels)
-    scale = graph.fixed_point
-    key = scale.keys(graph.utility, graph.code)
-    top_members = (key > top[0]) | ((key == top[0]) & (graph.code >= top[1]))
-    scores = []
-    for member in (board.status == Status.SELECTED, top_members):
-        own = member[: graph.n_own]
-        utility = scale.alpha * float(graph.utility[: graph.n_own][own].sum())
-        edges = score_subset(
-            graph.indptr, graph.indices, graph.similarity, graph.utility * 0, member, scale.alpha, scale.beta
-        )
-        scores.append((utility, edges.similarity))
-    (utility, similarity), (top_utility, top_similarity) = scores
-    values = (utility - similarity, utility, similarity, top_utility - top_similarity)
-    return pa.table({name: [value] for name, value in zip(_SUM_COLUMNS, values, strict=True)})
+def bound_points(
+    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory, wishes: Wishes
+) -> BoundingResult:
+    """Run the pipeline up to bounding into a run directory; finished stages are taken over."""
+    with spark_stages(engine, None, data, graph, config, run, rundir, wishes) as stages:
+        with run.stage("read") as tell:
+            points = stages.read(tell)
+            k = resolve_size(config.size, points.points, points.name)
+            stages.check_wishes([k])
+        with run.stage("neighbors") as tell:
+            stages.neighbors(tell)
+            spark_engine, scale = stages.engine(k)
+            needed = k - stages.constrain([k]).included
+        with run.stage("bounding"):
+            resumable = config.bounding == "exact"
+            drive = partial(run_bounding, spark_engine, needed, config, scale.tie_bits)
+            return stages.once("bounding", BoundingResult, drive, resumable=resumable)
 
 
-def _rank(first: dict[int, int], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Number sorted rows from 0 over all partitions."""
-    with task():
-        context = TaskContext.get()
-        begin = first.get(context.partitionId() if context is not None else 0, 0)
-        for batch in batches:
-            rank = pa.array(np.arange(begin, begin + len(batch)))
-            begin += len(batch)
-            columns = [batch.column(schema.ID), rank, batch.column(schema.GAIN), batch.column(schema.DECIDED_BY)]
-            names = [schema.ID, schema.RANK, schema.GAIN, schema.DECIDED_BY]
-            yield pa.RecordBatch.from_arrays(columns, names=names)
+def score_on_spark(
+    engine: Any,
+    master: str | None,
+    subsets: Sequence[Any],
+    data: Any,
+    graph: Any,
+    config: SelectConfig,
+    run: Run,
+    rundir: RunDirectory | None,
+) -> list[Score]:
+    """Score subsets on a graph, given or in the run directory, in a Spark session."""
+    with spark_stages(engine, master, data, graph, config, run, rundir) as stages:
+        with run.stage("read") as tell:
+            stages.read(tell)
+        with run.stage("neighbors") as tell:
+            stages.neighbors(tell)
+        with run.stage("score"):
+            return [stages.score_ids(subset) for subset in subsets]

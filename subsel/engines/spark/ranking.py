@@ -1,0 +1,124 @@
+"""Ranking the subset that boards hold, by a distributed sort, and summing up its objective over the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from subsel import schema
+from subsel.engines.spark.engine import SparkEngine
+from subsel.engines.spark.parcels import task
+from subsel.graph import PartGraph
+from subsel.greedy import kernel as greedy_kernel
+from subsel.objective import score_subset
+from subsel.parts import assemble, superstep
+from subsel.parts.pack import Parcel, of_kind, unpack
+from subsel.schema import DECIDED_BY_NAMES, Status
+
+#: Rows of one file of the subset.
+ROWS_PER_FILE = 500_000
+_SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility")
+
+
+def rank_subset(
+    engine: SparkEngine, points: DataFrame, k: int, id_type: str, keep: Callable[[DataFrame], DataFrame]
+) -> DataFrame:
+    """Return the k selected points in rank order: id, rank, gain, decided_by; not computed yet.
+
+    Args:
+        engine: whose boards hold the subset, with the whole graph (`SparkEngine.reopen`).
+        points: parcels of kind points.
+        k: how many must be selected.
+        id_type: of ids, in Spark's words.
+        keep: persists a frame; called twice.
+    """
+    rows = f"{schema.ID} {id_type}, key bigint, code bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
+    # Kept twice: sorting samples its input first, and both jobs after it must see the same partitions.
+    picked = keep(engine.on_parts(points, _picked, rows))
+    order = F.desc("key"), F.desc("code")
+    picked = keep(picked.repartitionByRange(-(-k // ROWS_PER_FILE), *order).sortWithinPartitions(*order))
+    per_partition = picked.groupBy(F.spark_partition_id().alias("p")).count().toArrow()
+    counts = dict(zip(*(per_partition.column(i).to_pylist() for i in (0, 1)), strict=True))
+    first, begin = {}, 0
+    for partition in sorted(counts):
+        first[partition], begin = begin, begin + counts[partition]
+    if begin != k:
+        raise AssertionError(f"{begin} points are selected, not {k}")
+    ranked = f"{schema.ID} {id_type}, {schema.RANK} bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
+    return picked.mapInArrow(partial(_rank, first), ranked)
+
+
+def sum_up(engine: SparkEngine, top: tuple[int, int]) -> Row:
+    """Return the terms of f of the selected points, and f of those down to the place ``top`` by utility alone."""
+    sums = engine.on_parts(None, partial(_sums, top), ", ".join(f"{name} double" for name in _SUM_COLUMNS))
+    return sums.agg(*(F.sum(name).alias(name) for name in _SUM_COLUMNS)).collect()[0]
+
+
+def _picked(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
+    """Return a part's selected points with their ids, keys and gains."""
+    board, _ = superstep.deliver(graph, parcels)
+    points = unpack(of_kind(parcels, assemble.POINTS)[0].payload)
+    scale = graph.fixed_point
+    gain = greedy_kernel.realised_gains(
+        graph.indptr,
+        graph.indices,
+        graph.similarity,
+        graph.utility,
+        scale.alpha,
+        scale.beta,
+        graph.code,
+        board.key,
+        board.status,
+    )
+    slots = np.flatnonzero(board.status[: graph.n_own] == Status.SELECTED)
+    names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
+    ids = points["id"]
+    return pa.table(
+        {
+            schema.ID: pa.array(ids[slots])
+            if isinstance(ids, np.ndarray)
+            else ids.take(pa.array(slots)).cast(pa.string()),
+            "key": board.key[slots],
+            "code": graph.code[slots],
+            schema.GAIN: gain[slots],
+            schema.DECIDED_BY: pa.array(names[board.decided_by[slots]], pa.string()),
+        }
+    )
+
+
+def _sums(top: tuple[int, int], graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
+    """Return a part's share of the objective's terms, and of f of the top k by utility; each edge half."""
+    board, _ = superstep.deliver(graph, parcels)
+    scale = graph.fixed_point
+    key = scale.keys(graph.utility, graph.code)
+    top_members = (key > top[0]) | ((key == top[0]) & (graph.code >= top[1]))
+    scores = []
+    for member in (board.status == Status.SELECTED, top_members):
+        own = member[: graph.n_own]
+        utility = scale.alpha * float(graph.utility[: graph.n_own][own].sum())
+        edges = score_subset(
+            graph.indptr, graph.indices, graph.similarity, graph.utility * 0, member, scale.alpha, scale.beta
+        )
+        scores.append((utility, edges.similarity))
+    (utility, similarity), (top_utility, top_similarity) = scores
+    values = (utility - similarity, utility, similarity, top_utility - top_similarity)
+    return pa.table({name: [value] for name, value in zip(_SUM_COLUMNS, values, strict=True)})
+
+
+def _rank(first: dict[int, int], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Number sorted rows from 0 over all partitions."""
+    with task():
+        context = TaskContext.get()
+        begin = first.get(context.partitionId() if context is not None else 0, 0)
+        for batch in batches:
+            rank = pa.array(np.arange(begin, begin + len(batch)))
+            begin += len(batch)
+            columns = [batch.column(schema.ID), rank, batch.column(schema.GAIN), batch.column(schema.DECIDED_BY)]
+            names = [schema.ID, schema.RANK, schema.GAIN, schema.DECIDED_BY]
+            yield pa.RecordBatch.from_arrays(columns, names=names)
