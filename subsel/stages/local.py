@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from subsel import objective, output, schema
 from subsel.board import hear_wishes
 from subsel.config import SelectConfig
-from subsel.constraints import Constraints, Wishes
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
-from subsel.embeddings.readers import Points, boolean_column, kept_columns, read_points, subset_ids
-from subsel.embeddings.user_graph import as_neighbor_graph, in_memory, open_graph
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import NeighborGraph, PartGraph
+from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, is_edges
+from subsel.input.ids import given_back, known_places, shown
+from subsel.input.points import Points, given_utility, kept_columns, read_points
+from subsel.input.rows import may_be_read
+from subsel.input.source import Source, open_source, require_columns
+from subsel.input.wishes import Constraints, Wishes, boolean_column, no_such_wish, wished_column, wished_ids
 from subsel.greedy import kernel as greedy_kernel
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
@@ -41,9 +43,11 @@ class LocalStages:
         utility: npt.ArrayLike | None,
         config: SelectConfig,
         wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.data, self.user_graph, self.utility, self.config = in_memory(data), in_memory(graph), utility, config
-        self.wishes = wishes
+        self.data, self.user_graph, self.utility, self.config = data, graph, utility, config
+        self.wishes, self.storage_options = wishes, storage_options
+        self.source: Source
         self.points: Points
         self.graph: NeighborGraph
         self.wished: dict[Status, Int64Array] = {}
@@ -56,20 +60,22 @@ class LocalStages:
 
     def read(self, tell: Tell) -> InputReport:
         """Read points; with a graph, only ids and utilities."""
-        with_graph = self.user_graph is not None
+        wanted = may_be_read(self.config, self.wishes.columns())
+        if self.user_graph is not None and is_edges(self.user_graph):
+            self.user_graph = open_source(self.user_graph, wanted, self.config, self.storage_options, "graph")
+            require_columns(self.user_graph, COLUMNS)
         if self.data is None:
-            found = as_neighbor_graph(self.user_graph, None, None, self.config)
+            found = as_neighbor_graph(self.user_graph, None, self.config)
             # Utilities follow the rows that the graph was made from, not the order of its nodes.
-            by_row = pa.array(np.argsort(found.graph.rows))
-            self.data = pa.table({self.config.id_column: found.graph.ids.take(by_row)})
+            ids = found.graph.ids.take(pa.array(np.argsort(found.graph.rows)))
+            self.data = pa.table({self.config.id_column or schema.ID: ids})
             self.user_graph, self.dropped_edges = found.graph, found.dropped
-        elif with_graph:
-            open_graph(self.user_graph)
+        self.source = open_source(self.data, wanted, self.config, self.storage_options)
         self.points = read_points(
-            self.data,
+            self.source,
             self.config,
-            with_embeddings=not with_graph,
-            utility=self.utility,
+            with_embeddings=self.user_graph is None,
+            utility=None if self.utility is None else given_utility(self.utility, self.data),
             progress=lambda share: tell("rows", share),
         )
         return InputReport(
@@ -84,7 +90,9 @@ class LocalStages:
         """Search neighbours, or take the user's graph."""
         if self.user_graph is not None:
             tell("checking edges", 0)
-            found = as_neighbor_graph(self.user_graph, self.points.ids, self.points.rows, self.config)
+            points = self.points
+            known = KnownPoints(points.ids, points.id_type, points.rows, points.source_rows)
+            found = as_neighbor_graph(self.user_graph, known, self.config)
             self.graph = found.graph
             return graph_report(self.graph, None, found.dropped | self.dropped_edges)
         searched = neighbor_graph(self.points, self.config, tell)
@@ -102,7 +110,7 @@ class LocalStages:
         """Find the points that the user wants in or out."""
         inside, outside = (self._wished(getattr(self.wishes, what), what) for what in ("include", "exclude"))
         both = np.intersect1d(inside, outside)
-        example = self.points.ids[int(both[0])].as_py() if len(both) else None
+        example = shown(self.points.ids[int(both[0]) : int(both[0]) + 1], self.points.id_type)[0] if len(both) else None
         for k in sizes:
             Constraints(len(inside), len(outside)).check(self.points.n, k, len(both), example)
         self.wished = {Status.INCLUDED: inside, Status.EXCLUDED: outside}
@@ -127,10 +135,13 @@ class LocalStages:
         """
         if wish is None:
             return np.empty(0, np.int64)
-        if isinstance(wish, str) and self.data is not None and not Path(wish).exists():
-            return np.flatnonzero(boolean_column(self.data, self.config, wish, what)[self.points.rows])
-        ids = subset_ids(wish, self.config, what)
-        return _find(ids, self.points.ids, what) if len(ids) else np.empty(0, np.int64)
+        column = wished_column(wish, self.source.schema, self.source.name, what)
+        if column is not None:
+            return np.flatnonzero(boolean_column(self.source, column)[self.points.rows])
+        if isinstance(wish, str) and not something_there(wish, self.storage_options):
+            raise no_such_wish(wish, what, self.source.name, self.source.schema.names)
+        ids = wished_ids(wish, self.config, self.points.id_type, what, self.storage_options)
+        return known_places(ids, self.points.ids, what, self.points.id_type) if len(ids) else np.empty(0, np.int64)
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver: on one machine stages take seconds, and none is kept."""
@@ -162,7 +173,7 @@ class LocalStages:
         names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
         self.table = pa.table(
             [
-                self.graph.ids.take(pa.array(ranked)).cast(self.points.id_type),
+                given_back(self.graph.ids.take(pa.array(ranked)), self.points.id_type),
                 pa.array(np.arange(k)),
                 pa.array(gain[ranked]),
                 pa.array(names[board.decided_by[ranked]]),
@@ -184,20 +195,23 @@ class LocalStages:
     def write(self, report: Report, path: Path | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write."""
         if self.config.keep_columns:
-            kept = kept_columns(self.data, self.config, self.ranked_rows)
+            kept = kept_columns(self.source, list(self.config.keep_columns), self.ranked_rows)
             for name in self.config.keep_columns:
                 self.table = self.table.append_column(kept.schema.field(name), kept[name])
         if path is not None:
             output.write_subset(self.table, report, path, overwrite=overwrite)
         self.written(self.table)
 
-    def score_ids(self, ids: pa.Array) -> objective.Score:
-        """Return f of the points with these ids.
+    def score_ids(self, subset: Any) -> objective.Score:
+        """Return f of a subset, see `subsel.input.wishes.wished_ids`.
 
         Raises:
-            InputError: an id is unknown.
+            InputError: it is empty, or ids are null, repeated or unknown.
         """
-        return self._score_of(_find(ids, self.graph.ids, "the subset"))
+        ids = wished_ids(subset, self.config, self.points.id_type, "the subset", self.storage_options)
+        if len(ids) == 0:
+            raise InputError("the subset is empty: there is nothing to score.")
+        return self._score_of(known_places(ids, self.graph.ids, "the subset", self.points.id_type))
 
     def _input_rows(self, nodes: Int64Array) -> Int64Array:
         return self.points.rows[self.graph.rows[nodes]]
@@ -215,17 +229,6 @@ class LocalStages:
             part.fixed_point.alpha,
             part.fixed_point.beta,
         )
-
-
-def _find(ids: pa.Array, known: pa.Array, what: str) -> Int64Array:
-    """Return where ids stand among those that are known."""
-    if ids.type != known.type:
-        raise InputError(f"ids of {what} are {ids.type}, those of the points {known.type}: use one type.")
-    places = pc.index_in(ids, value_set=known)
-    if places.null_count:
-        example = ids.filter(places.is_null())[0].as_py()
-        raise InputError(f"{places.null_count:,} of {len(ids):,} ids of {what} are unknown, such as {example!r}.")
-    return np.asarray(places.to_numpy(), np.int64)
 
 
 def whole_part(graph: NeighborGraph, points: Points, config: SelectConfig) -> PartGraph:
