@@ -1,0 +1,33 @@
+"""Storage: the only package, with the command line's edge, that knows where bytes are.
+
+`Place` is a file or folder anywhere; `place_of` makes one of what a user spells; `check_new`, `new_file` and
+`new_folder` write results that appear whole or not at all; `lock` holds a folder for one run. It does not import
+pyspark: what a Spark session reaches is behind the same class under ``engines/spark``.
+"""
+
+from subsel.storage.arrow import ArrowPlace
+from subsel.storage.commit import NewFolder, check_new, new_file, new_folder, result_files
+from subsel.storage.leftovers import FORMAT, MANIFEST
+from subsel.storage.local import LocalPlace
+from subsel.storage.owner import LOCK, lock
+from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place
+from subsel.storage.uri import place_of
+
+__all__ = [
+    "FORMAT",
+    "LOCK",
+    "MANIFEST",
+    "TEMPORARY",
+    "ArrowPlace",
+    "FileInfo",
+    "Kind",
+    "LocalPlace",
+    "NewFolder",
+    "Place",
+    "check_new",
+    "lock",
+    "new_file",
+    "new_folder",
+    "place_of",
+    "result_files",
+]

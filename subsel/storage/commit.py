@@ -1,0 +1,381 @@
+"""Writing results: they appear whole or not at all, and nothing that exists is replaced unasked.
+
+A result folder counts once its manifest is there, which names its files; so data are written first and the manifest
+last. Where folders can be renamed, all is written beside the target and put in place at one moment. Elsewhere the files
+of the new result are written among those of the old one, under names of their own, and the manifest is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from subsel.errors import InputError, OutputError
+from subsel.storage.arrow import ArrowPlace
+from subsel.storage.faults import retold, unwritten
+from subsel.storage.leftovers import (
+    FORMAT,
+    MANIFEST,
+    MARK,
+    Record,
+    begin,
+    clean,
+    end,
+    is_data,
+    manifest_of,
+    named_files,
+    sizes,
+    sweep,
+    temporary,
+    tidying,
+)
+from subsel.storage.local import LocalPlace, flush
+from subsel.storage.place import TEMPORARY, FileInfo, Place
+
+_LONGEST_NAME = 255  # bytes, where the file system does not say
+_TRIES = 3  # of putting a result in place while others come and go there
+
+
+@dataclass(slots=True)
+class NewFolder:
+    """A result folder that is being written.
+
+    Attributes:
+        data: where data files are to be written: through `file`, or under names that no other run uses.
+        manifest: what the manifest will say beside ``format`` and ``files``; the block must set it.
+    """
+
+    data: Place
+    manifest: dict[str, Any] | None
+    _record: Record
+    _direct: bool = False
+
+    def file(self, name: str) -> Place:
+        """Return where a file of that name is to be written; the name gets a suffix where old files are beside it."""
+        return self.data.join(self._record.fresh(name) if self._direct else name)
+
+    def text(self, files: dict[str, int]) -> str:
+        """Return the manifest's text."""
+        assert self.manifest is not None, "a result folder needs a manifest"
+        head = {"format": FORMAT}
+        return json.dumps(head | self.manifest | head | {"files": files}, indent=2) + "\n"
+
+
+def result_files(folder: Place) -> list[FileInfo] | None:
+    """Return the files that a result folder's manifest names; None if it has no manifest of ours.
+
+    Raises:
+        InputError: one of them is missing, or not as long as it was written.
+    """
+    manifest = manifest_of(folder)
+    if manifest is None:
+        return None
+    found = {file.name: file for file in folder.files()}
+    named = named_files(folder, manifest)
+    for name, size in named.items():
+        if name not in found:
+            raise InputError(f"{folder} is not whole: {name}, which its manifest names, is missing. Write it again.")
+        if found[name].size != size:
+            raise InputError(
+                f"{folder} is not whole: {name} has {found[name].size:,} bytes, not {size:,} as its manifest says. "
+                "Write it again."
+            )
+    return [found[name] for name in sorted(named)]
+
+
+def check_new(target: Place, *, overwrite: bool, inputs: Iterable[Place] = ()) -> None:
+    """Raise early if a target could not be written at the end; remove what dead runs to it left.
+
+    Raises:
+        InputError: it exists and ``overwrite`` is False, or subsel did not write it, or it is, holds or lies in one of
+            ``inputs``, or the folder, bucket or container that it would be in does not exist.
+    """
+    for source in inputs:
+        if source.within(target) or target.within(source):
+            raise InputError(f"output {target} would overwrite or mix with the input {source}: choose another path.")
+    target = _settled(target)
+    _check_parent(target)
+    clean(target)
+    if target.exists():
+        if not overwrite:
+            raise InputError(f"output {target} exists: choose another path, or ask for it to be replaced (overwrite).")
+        _check_ours(target, target)
+
+
+def _settled(target: Place) -> Place:
+    """Return where a target's links lead.
+
+    Raises:
+        InputError: to nothing, or it is neither a file nor a folder.
+    """
+    if not isinstance(target, LocalPlace):
+        return target
+    target.kind()
+    return target.resolved()
+
+
+def _check_parent(target: Place) -> None:
+    parent = target.parent()
+    if not target.name or parent.key == target.key:
+        raise InputError(f"output {target} is the root of its storage: choose a path below it.")
+    if not isinstance(target, LocalPlace):
+        bucket = parent
+        while (above := bucket.parent()).key != bucket.key:
+            bucket = above
+        known = isinstance(bucket, ArrowPlace) and bucket.filesystem.type_name in ("s3", "gcs", "abfs")
+        if known and not bucket.exists():
+            raise InputError(f"there is no bucket {bucket} for output {target}: make it first.")
+        return
+    folder = target.local.parent
+    if not folder.is_dir():
+        raise InputError(f"the folder {folder} of output {target} does not exist: make it first.")
+    try:
+        longest = os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        longest = _LONGEST_NAME
+    if len(os.fsencode(target.name)) > longest:
+        raise InputError(f"output {target} has a name of more than {longest} bytes: choose a shorter one.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"the folder {folder} of output {target} is not writable: choose another path.")
+
+
+def _check_ours(place: Place, target: Place) -> None:
+    """Raise if subsel did not write all that is at a place.
+
+    Raises:
+        InputError: it did not; the message speaks of ``target``.
+    """
+    if place.kind() == "file":
+        try:
+            with place.open_input() as file:
+                ours = b"subsel" in (pq.read_schema(file).metadata or {})
+        except (pa.ArrowInvalid, OSError):
+            ours = False
+    else:
+        try:
+            manifest = manifest_of(place)
+        except InputError:
+            manifest = None
+        ours = manifest is not None
+        if manifest is not None and place.swaps:  # the whole folder goes: nothing of the user's may be in it
+            named = named_files(place, manifest)
+            strange = [name for name in sizes(place) if is_data(name) and name not in named]
+            if strange:
+                raise InputError(
+                    f"output {target} holds {strange[0]}, which subsel did not write: move it away, or choose another "
+                    "path."
+                )
+    if not ours:
+        raise InputError(f"output {target} exists and subsel did not write it: choose another path.")
+
+
+def _appeared(target: Place) -> InputError:
+    return InputError(
+        f"output {target} appeared while this run was at work, and is left as it is: nothing was written. Choose "
+        "another path, or ask for it to be replaced (overwrite)."
+    )
+
+
+@contextmanager
+def _telling(target: Place) -> Iterator[None]:
+    """Turn what writing raises, in the caller's block too, into an `OutputError` about the target."""
+    folder = target.local.parent if isinstance(target, LocalPlace) else None
+    try:
+        yield
+    except FileExistsError as error:
+        raise _appeared(target) from error
+    except (OSError, pa.ArrowException) as error:
+        raise unwritten(target, error, folder) from error
+    except OutputError as error:
+        raise retold(error, target, folder) from error
+
+
+@contextmanager
+def new_file(target: Place, *, overwrite: bool = False) -> Iterator[Place]:
+    """Yield a temporary place to write one file to; it is the target once the block has succeeded.
+
+    Raises:
+        InputError: see `check_new`; or something appeared at the target meanwhile.
+        OutputError: writing failed; nothing was left.
+    """
+    target = _settled(target)
+    check_new(target, overwrite=overwrite)
+    record = Record.new(target)
+    beside = temporary(target, record)
+    try:
+        with _telling(target):
+            begin(beside, record)
+            new = beside.join("data")
+            yield new
+            if isinstance(new, LocalPlace):
+                new.flush()
+            _place_file(new, target, overwrite=overwrite)
+    finally:
+        with tidying(target):
+            end(beside, target)
+
+
+def _place_file(new: Place, target: Place, *, overwrite: bool) -> None:
+    for _ in range(_TRIES):
+        if not overwrite or not target.exists():
+            if not target.renames and isinstance(new, ArrowPlace) and isinstance(target, ArrowPlace):
+                if target.exists():
+                    raise _appeared(target)
+                new.copy_file(target)
+                return
+            try:
+                new.rename_new(target)
+                return
+            except FileExistsError:
+                if not overwrite:
+                    raise
+                continue
+        _check_ours(target, target)
+        if isinstance(new, LocalPlace) and isinstance(target, LocalPlace):
+            if _swapped(new, target):
+                return
+            if target.kind() == "file":  # without an exchange nothing tells what was there at that moment
+                new.local.replace(target.local)
+                flush(target.local.parent)
+                return
+        elif target.kind() == "file" and isinstance(new, ArrowPlace) and isinstance(target, ArrowPlace):
+            new.copy_file(target)
+            return
+        raise OutputError(f"output {target} is a folder, and a file cannot replace it here: choose another path.")
+    raise _appeared(target)
+
+
+def _swapped(new: LocalPlace, target: LocalPlace) -> bool:
+    """Exchange new and old; False where that cannot be done, or nothing is there any more.
+
+    Raises:
+        InputError: what was there was not ours; it is there again.
+    """
+    try:
+        if not new.swap(target):
+            return False
+    except FileNotFoundError:
+        return False
+    try:
+        _check_ours(new, target)
+    except BaseException:
+        new.swap(target)
+        raise
+    return True
+
+
+@contextmanager
+def new_folder(target: Place, *, overwrite: bool = False) -> Iterator[NewFolder]:
+    """Yield a folder to write data files to; it is the target once the block has succeeded and set its manifest.
+
+    Raises:
+        InputError: see `check_new`; or something appeared at the target meanwhile.
+        OutputError: writing failed; nothing was left.
+    """
+    target = _settled(target)
+    check_new(target, overwrite=overwrite)
+    write = _beside if target.renames else _inside
+    with _telling(target), write(target, overwrite=overwrite) as new:
+        yield new
+
+
+@contextmanager
+def _beside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
+    """Write a folder beside the target, then put it in its place."""
+    record = Record.new(target)
+    beside = temporary(target, record)
+    try:
+        begin(beside, record)
+        data = beside.join("data")
+        data.make_folder()
+        new = NewFolder(data, None, record)
+        yield new
+        files = {name: size for name, size in sizes(data).items() if is_data(name)}
+        data.join(MANIFEST).write_text(new.text(files))
+        if isinstance(data, LocalPlace):
+            data.flush()
+        _place_folder(new, target, beside, overwrite=overwrite)
+    finally:
+        with tidying(target):
+            end(beside, target)
+
+
+def _place_folder(new: NewFolder, target: Place, beside: Place, *, overwrite: bool) -> None:
+    for _ in range(_TRIES):
+        try:
+            new.data.rename_new(target)
+            return
+        except FileExistsError:
+            if not overwrite:
+                raise
+        _check_ours(target, target)
+        if isinstance(new.data, LocalPlace) and isinstance(target, LocalPlace) and _swapped(new.data, target):
+            return
+        if target.kind() == "folder":
+            _merge(new, target, beside)
+            return
+    raise _appeared(target)
+
+
+def _merge(new: NewFolder, target: Place, beside: Place) -> None:
+    """Move a new result's files among those of the old one, then the manifest over the old one's."""
+    record = _record_of(target, new._record)
+    beside.join(MARK).write_text(record.text())  # now it says, too, which files of the target are old
+    try:
+        files: dict[str, int] = {}
+        for name, size in sizes(new.data).items():
+            if name != MANIFEST:
+                place = target.join(record.fresh(name))
+                if "/" in name:
+                    place.parent().make_folder()
+                if not is_data(name):
+                    place.remove()  # a report, or Spark's mark, of the old result
+                new.data.join(name).rename_new(place)
+                if is_data(name):
+                    files[record.fresh(name)] = size
+        target.join(MANIFEST).write_text(new.text(files))
+    finally:
+        with tidying(target):
+            sweep(target, record)
+
+
+def _record_of(target: Place, record: Record) -> Record:
+    """Return a record that also says what is in the target."""
+    manifest = manifest_of(target)
+    old = () if manifest is None else tuple(named_files(target, manifest))
+    return Record(record.target, record.token, old, None if target.renames else tuple(sizes(target)))
+
+
+@contextmanager
+def _inside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
+    """Write a folder's files where they stay; they count once the manifest names them."""
+    record = _record_of(target, Record.new(target))
+    mark = target.join(f"{TEMPORARY}{record.token}.json")
+    try:
+        target.make_folder()
+        mark.write_text(record.text())
+        new = NewFolder(target, None, record, _direct=True)
+        yield new
+        found = {name: size for name, size in sizes(target).items() if record.wrote(name)}
+        own = {name: size for name, size in found.items() if record.token in name}
+        manifest, text = target.join(MANIFEST), new.text(own or found)
+        if not overwrite:
+            if not manifest.create_text(text):
+                raise _appeared(target)
+        else:
+            if manifest.exists():
+                _check_ours(target, target)
+            manifest.write_text(text)
+    finally:
+        with tidying(target):
+            sweep(target, record)
+            mark.remove()
+            if not record.before and not sizes(target):
+                target.remove()
