@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from subsel import NeighborGraph, SelectConfig
-from subsel.embeddings.user_graph import as_neighbor_graph
+from subsel.input.edges import as_neighbor_graph
 
 
 def machine() -> str:
@@ -65,4 +65,4 @@ def local_graph(n: int, seed: int = 0) -> NeighborGraph:
     src = np.repeat(np.arange(n), 10)
     dst = (src + rng.integers(1, 200, len(src))) % n
     similarity = 0.4 + 0.5 * rng.random(len(src), np.float32)
-    return as_neighbor_graph(sp.csr_matrix((similarity, (src, dst)), shape=(n, n)), None, None, SelectConfig()).graph
+    return as_neighbor_graph(sp.csr_matrix((similarity, (src, dst)), shape=(n, n)), None, SelectConfig()).graph

@@ -15,12 +15,14 @@ import pyarrow.dataset as pads
 
 from subsel import schema
 from subsel.config import MISSING_SIZE, SelectConfig
-from subsel.constraints import Wishes
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
-from subsel.embeddings.readers import Points, read_points, subset_ids
 from subsel.engines.choose import choose_engine
-from subsel.errors import ConfigError, InputError
+from subsel.errors import ConfigError
 from subsel.graph import NeighborGraph
+from subsel.input.points import Points, read_points
+from subsel.input.rows import may_be_read
+from subsel.input.source import open_source
+from subsel.input.wishes import Wishes
 from subsel.objective import Score
 from subsel.output import check_new, make_folder
 from subsel.pipeline import run_pipeline
@@ -270,7 +272,8 @@ def neighbors(
     settings = load_config(config, **options)
     run = Run(progress)
     with run.stage("read") as tell:
-        points = read_points(data, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
+        source = open_source(data, may_be_read(settings), settings)
+        points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
     with run.stage("neighbors") as tell:
         return neighbor_graph(points, settings, tell)
 
@@ -334,10 +337,7 @@ def score_subsets(
         stages.read(lambda what, share: None)
         stages.neighbors(lambda what, share: None)
         stages.engine(1)
-        found = [subset_ids(subset, settings) for subset in subsets]
-        if any(len(ids) == 0 for ids in found):
-            raise InputError("the subset is empty: there is nothing to score.")
-        return [stages.score_ids(ids) for ids in found]
+        return [stages.score_ids(subset) for subset in subsets]
     if given is not None:
         raise ConfigError(_ARRAY_ON_SPARK)
     from subsel.stages.spark import score_on_spark  # noqa: PLC0415  (needs pyspark)
@@ -354,7 +354,8 @@ def validate(data: Any, *, config: SelectConfig | str | Path | None = None, **op
     Raises:
         InputError: something is wrong with it; the message counts each kind of bad row.
     """
-    return read_points(data, load_config(config, **options), with_embeddings=True)
+    settings = load_config(config, **options)
+    return read_points(open_source(data, may_be_read(settings), settings), settings, with_embeddings=True)
 
 
 def load_config(config: SelectConfig | str | Path | None, **options: Any) -> SelectConfig:

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from subsel import cost
 from subsel.config import SelectConfig, resolve_size
-from subsel.embeddings.readers import open_dataset
 from subsel.errors import InputError
+from subsel.input.rows import flat_lists, may_be_read, value_type
+from subsel.input.source import Source, name_list, open_source
 
 #: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
 LOCAL_BYTES_PER_VALUE = 2.5 * 4
@@ -110,12 +111,12 @@ def plan_input(data: Any, config: SelectConfig, *, with_embeddings: bool = True)
     Raises:
         InputError: the input cannot be opened, or lacks the embedding column.
     """
-    dataset, name = open_dataset(data, config)
-    n = dataset.count_rows()
+    source = open_source(data, may_be_read(config), config)
+    n = source.rows
     if n == 0:
-        raise InputError(f"{name} is empty: there is nothing to select from.")
-    dimension = _dimension(dataset, config, name) if with_embeddings else 0
-    k = resolve_size(config.size, n, name)
+        raise InputError(f"{source.name} is empty: there is nothing to select from.")
+    dimension = _dimension(source, config) if with_embeddings else 0
+    k = resolve_size(config.size, n, source.name)
     return estimate(n, dimension, k, config)
 
 
@@ -129,16 +130,18 @@ def available_memory() -> int:
     return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def _dimension(dataset: Any, config: SelectConfig, name: str) -> int:
+def _dimension(source: Source, config: SelectConfig) -> int:
     column = config.embedding_column
-    if column not in dataset.schema.names:
+    if column not in source.schema.names:
         raise InputError(
-            f"{name} has no embedding column {column!r}; it has {', '.join(dataset.schema.names)}: "
+            f"{source.name} has no embedding column {column!r}; it has {name_list(source.schema.names)}: "
             "name the right one with embedding_column."
         )
-    kind = dataset.schema.field(column).type
-    if pa.types.is_fixed_size_list(kind):
+    kind = source.schema.field(column).type
+    if pa.types.is_fixed_size_list(kind) and kind.value_type == value_type(kind):
         return int(kind.list_size)
-    first = dataset.head(1, columns=[column]).column(0)
-    value = first[0].as_py() if len(first) else None
-    return len(value) if value else 1
+    first = next(iter(source.batches([column])), None)
+    if first is None or len(first) == 0:
+        return 1
+    lengths, _ = flat_lists(first.column(0)[:1])
+    return max(1, int(lengths[0]))

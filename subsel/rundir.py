@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from subsel.config import SelectConfig
-from subsel.constraints import Wishes
+from subsel.input.wishes import Wishes
 from subsel.errors import ConfigError, InputError
 from subsel.output import remove
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import subsel
 from subsel.board import Board
-from subsel.embeddings.user_graph import as_neighbor_graph
+from subsel.input.edges import as_neighbor_graph
 from subsel.engines.local import LocalEngine
 from subsel.greedy import kernel
 from subsel.greedy.exact import exact_greedy, order_subset
@@ -114,7 +114,7 @@ def test_objective_equals_a_float_priority_queue_on_100k_points(alpha, share):
     src = np.repeat(np.arange(n), 10)
     dst = (src + rng.integers(1, 300, len(src))) % n
     matrix = sp.csr_matrix((rng.random(len(src), np.float32), (src, dst)), shape=(n, n))
-    graph = as_neighbor_graph(matrix, None, None, subsel.SelectConfig()).graph
+    graph = as_neighbor_graph(matrix, None, subsel.SelectConfig()).graph
     utility = rng.random(n)
     k = int(share * n)
     selection = subsel.select(

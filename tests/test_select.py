@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import subsel
-from subsel.embeddings.utility import utility_of_probabilities
+from subsel.input.utility import utility_of_probabilities
 from subsel.objective import expected_random
 from tests.reference import make_graph
 from tests.strategies import problems

@@ -11,7 +11,7 @@ from subsel import api
 from subsel.cli import options as opt
 from subsel.cli.commands import close_report, show_errors, show_score
 from subsel.cli.tables import graph_line, pairs_table
-from subsel.constraints import Wishes
+from subsel.input.wishes import Wishes
 from subsel.run import Run
 from subsel.rundir import RunDirectory, source_name, wishes_name
 

@@ -27,9 +27,6 @@ from subsel.fixedpoint import Int64Array
 FloatMatrix = npt.NDArray[np.float32]
 
 
-#: Under inner product and L2, squared lengths stay far below float32's largest value, so that sums of them do too.
-LARGEST_SQUARE = 1e34
-
 
 @dataclass(frozen=True, slots=True)
 class Preparation:

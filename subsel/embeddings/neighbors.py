@@ -11,7 +11,7 @@ import pyarrow as pa
 from subsel.config import SelectConfig
 from subsel.embeddings import cells, kernel, search
 from subsel.embeddings.metrics import Preparation, copy_rows, similarity_of_scores
-from subsel.embeddings.readers import Points
+from subsel.input.points import Points
 from subsel.graph import NeighborGraph
 
 #: Called with the name of what is being done and the share of it that is done.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,8 @@ def given_back(ids: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def shown(ids: pa.Array, kind: pa.DataType | None = None) -> list[Any]:
     """Return a few kept ids as Python values of the user's type, for messages."""
-    return given_back(ids, kind).to_pylist() if kind is not None else ids.to_pylist()
+    values = (given_back(ids, kind) if kind is not None else ids).to_pylist()
+    return [int(one) if isinstance(one, Decimal) else one for one in values]
 
 
 def same_type(ids: pa.DataType, points: pa.DataType, what: str) -> None:

@@ -85,7 +85,7 @@ class Columns:
         storage_type(id_type)
         if with_embeddings:
             kind = require(config.embedding_column, "embedding", "embedding_column")
-            if not _is_numeric(value_type(kind)):
+            if not (_is_numeric(value_type(kind)) or pa.types.is_null(kind)):
                 raise InputError(
                     f"column {config.embedding_column!r} of {name} is {kind}, but must be lists of float16, float32 or "
                     "float64 (or integers): cast it."
@@ -120,20 +120,20 @@ def may_be_read(config: SelectConfig, more: tuple[Any, ...] = ()) -> Any:
     return asked.__contains__
 
 
-def value_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a list's innermost values; null if it is no list."""
-    found = pa.null()
+def value_type(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type of a list's innermost values; None if it is no list."""
+    found = None
     while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         found = kind = kind.value_type
-    return found if pa.types.is_primitive(found) or pa.types.is_null(found) else pa.null()
+    return found
 
 
-def _is_floating(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_null(kind))
+def _is_floating(kind: pa.DataType | None) -> bool:
+    return kind is not None and bool(pa.types.is_floating(kind) or pa.types.is_null(kind))
 
 
-def _is_numeric(kind: pa.DataType) -> bool:
-    return bool(_is_floating(kind) or pa.types.is_integer(kind))
+def _is_numeric(kind: pa.DataType | None) -> bool:
+    return kind is not None and bool(_is_floating(kind) or pa.types.is_integer(kind))
 
 
 @dataclass(slots=True)
@@ -292,7 +292,7 @@ class RowChecker:
             odd = np.flatnonzero(fits & ~((squares >= low) & (squares <= high)))  # NaN is odd
             if len(odd):
                 exact = lists[odd].astype(np.float64)
-                largest = np.abs(exact).max(axis=1)
+                largest = np.abs(exact).max(axis=1, initial=0)
                 finite = np.isfinite(exact).all(axis=1)
                 _, exponent = np.frexp(np.where(finite, largest, 1.0))
                 if values is lists or np.shares_memory(values, lists):
@@ -369,6 +369,8 @@ def flat_lists(column: pa.Array) -> tuple[Int64Array, npt.NDArray[Any]]:
     Lists of lists count as one list each, of all their values. Halves that came as two bytes each, which is how Spark reads
     them, become float16.
     """
+    if pa.types.is_null(column.type):
+        return np.full(len(column), -1, np.int64), np.empty(0, np.float32)
     fixed = pa.types.is_fixed_size_list(column.type)
     lengths = np.array(pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
     flat = column.flatten()  # without what null lists hold

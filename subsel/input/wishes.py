@@ -75,6 +75,15 @@ def boolean_column(source: Source, column: str) -> npt.NDArray[np.bool_]:
     return np.concatenate(pieces) if pieces else np.empty(0, np.bool_)
 
 
+def is_listed(wish: Any) -> bool:
+    """Return whether a wish is ids as such, and not a place or a table that has a column of them."""
+    if is_location(wish):
+        return False
+    return not any(hasattr(wish, name) for name in ("columns", "column_names", "schema", "mapInArrow")) and not (
+        getattr(wish, "ndim", 1) == 2
+    )
+
+
 def wished_ids(
     wish: Any,
     config: SelectConfig,
@@ -94,15 +103,10 @@ def wished_ids(
     Raises:
         InputError: there are none to be had, or see `subsel.input.ids.subset_ids`.
     """
-    listed = isinstance(wish, list | tuple) and not (wish and all(is_location(one) and "/" in str(one) for one in wish))
-    one_dimensional = getattr(wish, "ndim", None) == 1 or isinstance(wish, pa.Array | pa.ChunkedArray)
-    framed = hasattr(wish, "columns") or hasattr(wish, "column_names") or hasattr(wish, "schema")
-    if listed or one_dimensional or not (is_location(wish) or framed or hasattr(wish, "__arrow_c_stream__") or hasattr(wish, "dtype")):
-        try:
-            values = iter(wish) if not listed and not one_dimensional and not hasattr(wish, "to_arrow") else wish
-        except TypeError:
-            raise InputError(f"{what} of type {type(wish).__name__} is not understood: give ids, or a path.") from None
-        return subset_ids(listed_ids(values if values is wish else list(values), what), id_type, what)
+    if is_listed(wish):
+        if not (isinstance(wish, Iterable) or hasattr(wish, "__array__")):
+            raise InputError(f"{what} of type {type(wish).__name__} is not understood: give ids, or a path.")
+        return subset_ids(listed_ids(wish, what), id_type, what)
     if config.id_column is None:
         raise InputError(f"{what} is given as a table, but id_column says that there are no ids: give row numbers.")
     source = open_source(wish, {config.id_column}.__contains__, config, storage_options, what)

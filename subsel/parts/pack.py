@@ -51,7 +51,7 @@ def _write(sink: Any, batch: pa.RecordBatch) -> None:
 
 
 def unpack(payload: bytes | pa.Buffer, *, views: bool = False) -> dict[str, Any]:
-    """Return the arrays of a pack: writable numpy arrays, and Arrow arrays for strings.
+    """Return the arrays of a pack: writable numpy arrays, and Arrow arrays for text and bytes.
 
     With ``views`` numpy arrays are read-only views of the payload: for large arrays that are copied elsewhere anyway.
     """
@@ -60,7 +60,7 @@ def unpack(payload: bytes | pa.Buffer, *, views: bool = False) -> dict[str, Any]
     out: dict[str, Any] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         values = column.flatten()
-        if pa.types.is_large_string(values.type):
+        if pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type):
             out[name] = values
         else:
             view = values.to_numpy(zero_copy_only=False)

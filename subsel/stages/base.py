@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from subsel.constraints import Constraints
+from subsel.input.wishes import Constraints
 from subsel.engines.base import Engine
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell

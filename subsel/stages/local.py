@@ -19,6 +19,7 @@ from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, is_edges
+from subsel.input.files import open_place
 from subsel.input.ids import given_back, known_places, shown
 from subsel.input.points import Points, given_utility, kept_columns, read_points
 from subsel.input.rows import may_be_read
@@ -29,6 +30,7 @@ from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveR
 from subsel.run import Tell
 from subsel.schema import DECIDED_BY_NAMES, Status
 from subsel.stages.base import T
+from subsel.storage import place_of
 
 
 class LocalStages:
@@ -138,7 +140,7 @@ class LocalStages:
         column = wished_column(wish, self.source.schema, self.source.name, what)
         if column is not None:
             return np.flatnonzero(boolean_column(self.source, column)[self.points.rows])
-        if isinstance(wish, str) and not something_there(wish, self.storage_options):
+        if isinstance(wish, str) and open_place(wish, lambda where: place_of(where, self.storage_options)) is None:
             raise no_such_wish(wish, what, self.source.name, self.source.schema.names)
         ids = wished_ids(wish, self.config, self.points.id_type, what, self.storage_options)
         return known_places(ids, self.points.ids, what, self.points.id_type) if len(ids) else np.empty(0, np.int64)

@@ -16,7 +16,7 @@ from subsel import schema
 from subsel.board import hear_wishes
 from subsel.bounding.driver import BoundingResult
 from subsel.config import SelectConfig, resolve_size
-from subsel.constraints import Constraints, Wishes
+from subsel.input.wishes import Constraints, Wishes
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.output import write_frame

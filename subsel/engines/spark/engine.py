@@ -27,6 +27,7 @@ from subsel.engines.spark.parcels import (
     COUNTS,
     PARCEL_SCHEMA,
     SUMS,
+    map_in_arrow,
     of_cogroup,
     of_group,
     place,
@@ -79,7 +80,7 @@ class SparkEngine:
         with plain_errors():
             self._whole = self._keep(graph)
             self._graph = self._whole
-            start = self._whole.mapInArrow(partial(supersteps.start_parts, scale), BOARD_SCHEMA)
+            start = map_in_arrow(self._whole, partial(supersteps.start_parts, scale), BOARD_SCHEMA)
             self._take(start)
             self._points = self._graph_points = self._counts.undecided
 
@@ -121,7 +122,7 @@ class SparkEngine:
     def _values(self, column: str, among: Sequence[Status], work: Callable[[Int64Array], pa.Table]) -> DataFrame:
         """Run a function on the values of every part; several parts share a task, which costs more than the work."""
         states = self.board.where(F.col("kind") == superstep.BOARD).coalesce(max(1, self.parts // _PARTS_PER_TASK))
-        return states.mapInArrow(partial(supersteps.on_states, work, column, tuple(among)), _VALUES)
+        return map_in_arrow(states, partial(supersteps.on_states, work, column, tuple(among)), _VALUES)
 
     def _kth(
         self, run: Callable[[Callable[[Int64Array], pa.Table]], DataFrame], k: int, number: int

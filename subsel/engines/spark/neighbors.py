@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,20 +12,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from subsel import schema
-from subsel.codes import hash_ids, id_storage_type
+from subsel.codes import hash_ids
 from subsel.config import SelectConfig
 from subsel.embeddings.metrics import Preparation
-from subsel.embeddings.readers import Columns, RowChecker
-from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, task, to_table
-from subsel.engines.spark.points import SparkPoints, open_frame
+from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task, to_table
+from subsel.engines.spark.points import SparkPoints
+from subsel.engines.spark.source import SparkSource, col, plain_batches
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
+from subsel.input import edges as rules_of_edges
+from subsel.input.ids import shown, stored_ids
+from subsel.input.rows import CheckedBatch, Columns, RowChecker
 from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, pack
 from subsel.parts.superstep import pack_graph
@@ -35,8 +38,8 @@ _ROUTE_BYTES = 32 << 20
 
 def assembled_from_embeddings(points: SparkPoints, part_map: route.PartMap, config: SelectConfig) -> DataFrame:
     """Return parcels of kinds points, graph, shape (and, at part number ``parts``, what recall is estimated from)."""
-    send = partial(_route, points.columns, points.prepare, part_map, points.asked_code, points.asked, config)
-    parcels = points.frame.mapInArrow(send, PARCEL_SCHEMA)
+    send = partial(_route, Rules.of(points, config), points.prepare, part_map, points.asked_code, points.asked)
+    parcels = map_in_arrow(points.frame, send, PARCEL_SCHEMA)
     search = partial(_search, part_map.parts, points.dimension, config)
     merge = partial(_merge, part_map.parts, points.asked_code, config)
     for function in (search, merge):
@@ -45,32 +48,59 @@ def assembled_from_embeddings(points: SparkPoints, part_map: route.PartMap, conf
 
 
 def assembled_from_edges(
-    spark: SparkSession, points: SparkPoints, graph: Any, parts: int, config: SelectConfig
-) -> DataFrame:
-    """Return parcels of kinds points, graph, shape; parts are a hash of the id.
+    points: SparkPoints, edges: SparkSource, parts: int, config: SelectConfig
+) -> tuple[DataFrame, dict[str, int]]:
+    """Return parcels of kinds points, graph, shape; and edges that were dropped, by reason. Parts are a hash of the id.
 
     Raises:
         InputError: columns are missing or of wrong types, or edges are bad.
     """
-    edges, name = open_frame(spark, graph, "graph")
-    for column in (schema.SRC, schema.DST, schema.SIMILARITY):
-        if column not in edges.columns:
-            raise InputError(f"{name} has no column {column!r}; it has {', '.join(edges.columns)}.")
-    types = to_arrow_schema(edges.schema)
-    of_points = id_storage_type(points.columns.id_type)
-    for column in (schema.SRC, schema.DST):
-        if id_storage_type(types.field(column).type) != of_points:
-            raise InputError(
-                f"the graph's ids are {types.field(column).type}, those of the data {points.columns.id_type}: "
-                "use one type."
-            )
-    good = _check_edges(edges, points, name, config)
-    send_points = partial(_hash_points, points.columns, parts, config)
-    send_edges = partial(_hash_edges, parts, config.seed)
-    parcels = points.frame.mapInArrow(send_points, PARCEL_SCHEMA).unionByName(
-        good.mapInArrow(send_edges, PARCEL_SCHEMA)
-    )
-    return _assembled(parcels, parts)
+    rules = Rules.of(points, config)
+    good, dropped = check_edges(edges, known_ids(points, rules), points.columns.id_type, config)
+    send_edges = partial(_hash_edges, parts, config.seed, points.salt)
+    parcels = map_in_arrow(points.frame, partial(_hash_points, rules, parts), PARCEL_SCHEMA)
+    return _assembled(parcels.unionByName(map_in_arrow(good, send_edges, PARCEL_SCHEMA)), parts), dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a task needs to read good rows once they were checked."""
+
+    columns: Columns
+    config: SelectConfig
+    lengths: dict[str, int]
+    salt: int
+
+    @classmethod
+    def of(cls, points: SparkPoints, config: SelectConfig) -> Rules:
+        """Return the rules by which points were checked."""
+        return cls(points.columns, config, points.lengths, points.salt)
+
+    def good(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[CheckedBatch, Int64Array]]:
+        """Yield the good rows of batches, joined until they are worth sending, and their codes."""
+        checker = RowChecker(self.columns, self.config, self.lengths)
+        for batch in batches_of(plain_batches(batches), _ROUTE_BYTES):
+            good = checker.check(batch)
+            if len(good.ids):
+                yield good, hash_ids(good.ids, self.config.seed, self.salt)
+
+
+def known_ids(points: SparkPoints, rules: Rules) -> DataFrame:
+    """Return the ids of all points as one column ``_id``, in the type of the input."""
+    assert points.columns.id is not None
+    ids = points.frame.select(col(points.columns.id).alias("_id"))
+    if not points.dropped:
+        return ids
+    return map_in_arrow(points.frame, partial(_good_ids, rules), ids.schema)
+
+
+def _good_ids(rules: Rules, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        checker = RowChecker(rules.columns, rules.config, rules.lengths)
+        for batch in batches:
+            (plain,) = plain_batches(iter([batch]))
+            kept = pa.array(checker.check(plain).kept)
+            yield pa.RecordBatch.from_arrays([batch.column(rules.columns.id).take(kept)], names=["_id"])
 
 
 def _assembled(parcels: DataFrame, parts: int) -> DataFrame:
@@ -79,59 +109,63 @@ def _assembled(parcels: DataFrame, parts: int) -> DataFrame:
     return parcels
 
 
-def _check_edges(edges: DataFrame, points: SparkPoints, name: str, config: SelectConfig) -> DataFrame:
-    """Return the good edges; unknown ends are found by joins, one scan of ids each."""
-    src, dst, similarity = (F.col(column) for column in (schema.SRC, schema.DST, schema.SIMILARITY))
-    edges = edges.select(src, dst, similarity)
-    null = src.isNull() | dst.isNull()
-    wrong = similarity.isNull() | F.isnan(similarity.cast("double")) | (similarity < 0) | (similarity == float("inf"))
-    counts = edges.agg(
-        F.count("*").alias("all"),
-        F.sum(null.cast("int")).alias("null ends"),
-        F.sum((src == dst).cast("int")).alias("self loops"),
-        F.sum(wrong.cast("int")).alias("negative, NaN or infinite similarities"),
-    ).collect()[0]
-    known = points.frame.select(F.col(points.columns.id).alias("_id"))
-    unknown = {}
-    for column in (src, dst):
-        missing = edges.select(column.alias("_id")).where("_id is not null").join(known, "_id", "left_anti")
-        row = missing.agg(F.count("*"), F.min("_id")).collect()[0]
-        unknown[row[0]] = row[1]
-    found = {key: counts[key] for key in list(counts.asDict())[1:] if counts[key]}
-    if sum(unknown):
-        example = next(example for count, example in unknown.items() if count)
-        found[f"ends that are unknown ids such as {example!r}"] = sum(unknown)
-    if not found:
-        return edges
-    what = "; ".join(f"{count:,} of {counts['all']:,} edges: {reason}" for reason, count in found.items())
-    if config.on_bad_rows == "error":
-        raise InputError(f"{name}: {what}. Mend it, or set on_bad_rows='drop' to leave them out.")
-    edges = edges.where(~(null | wrong | (src == dst)))
-    for end in (schema.SRC, schema.DST):
-        edges = edges.join(known.withColumnRenamed("_id", end), end, "left_semi")
-    return edges.select(src, dst, similarity)
+def check_edges(
+    source: SparkSource, known: DataFrame, id_type: pa.DataType, config: SelectConfig
+) -> tuple[DataFrame, dict[str, int]]:
+    """Return the good edges, and bad ones by reason: the executor of the rules in `subsel.input.edges`.
+
+    Unknown ends are found by two joins, which the good edges go through again only if there were any.
+
+    Args:
+        source: edges.
+        known: ids of the points, one column ``_id``.
+        id_type: their type.
+        config: says whether bad edges are errors.
+
+    Raises:
+        InputError: columns are missing or of wrong types, or edges are bad.
+    """
+    edges = source.select(rules_of_edges.COLUMNS)
+    rules_of_edges.check_edge_types(source.schema, source.name, id_type)
+    src, dst, similarity = map(F.col, rules_of_edges.COLUMNS)
+    null = src.isNull() | dst.isNull() | similarity.isNull()
+    value = similarity.cast("double")
+    wrong = F.isnan(value) | (value < 0) | (value == float("inf"))
+    found = edges.join(known.select(F.col("_id").alias(schema.SRC), F.lit(1).alias("_s")), schema.SRC, "left")
+    found = found.join(known.select(F.col("_id").alias(schema.DST), F.lit(1).alias("_d")), schema.DST, "left")
+    reason = F.when(null, rules_of_edges.NULL).when(src == dst, rules_of_edges.LOOP).when(wrong, rules_of_edges.WRONG)
+    reason = reason.when(F.col("_s").isNull() | F.col("_d").isNull(), rules_of_edges.UNKNOWN).otherwise("")
+    strange = F.least(F.when(F.col("_s").isNull(), src), F.when(F.col("_d").isNull(), dst))
+    rows = found.groupBy(reason.alias("reason")).agg(F.count("*").alias("n"), F.min(strange).alias("id")).collect()
+    counts = {row["reason"]: row["n"] for row in rows}
+    total = sum(counts.values())
+    if total == 0:
+        raise InputError("the graph has no edges: give src, dst and similarity, or leave the graph out.")
+    named = [row["id"] for row in rows if row["reason"] == rules_of_edges.UNKNOWN]
+    example = shown(stored_ids(pa.array(named, source.schema.field(schema.SRC).type)), id_type)[0] if named else None
+    dropped = rules_of_edges.settle_edges(source.name, counts, total, example, config)
+    if not dropped:
+        return edges, {}
+    if rules_of_edges.UNKNOWN in dropped:
+        return found.where(reason == "").select(src, dst, similarity), dropped
+    return edges.where(~(null | (src == dst) | wrong)), dropped
 
 
 def _route(
-    columns: Columns,
+    rules: Rules,
     prepare: Preparation,
     part_map: route.PartMap,
     asked_code: Int64Array,
     asked: Any,
-    config: SelectConfig,
     batches: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     with task():
-        checker = RowChecker(columns, config, len(prepare.center))
-        source = _task_number()
+        source, config = _task_number(), rules.config
         exact = np.full((len(asked), config.neighbors), -np.inf, np.float32)
         sent = 0
-        for batch in batches_of(batches, _ROUTE_BYTES):
-            good = checker.check(batch)
-            if not len(good.ids) or good.embeddings is None:
-                continue
+        for good, code in rules.good(batches):
+            assert good.embeddings is not None
             X = prepare.rows(good.embeddings)
-            code = hash_ids(good.ids, config.seed)
             if len(asked):
                 route.exact_scores(exact, asked, asked_code, X, code, config.metric)
             points = {"code": code, "utility": good.utility, "id": _packable(good.ids)}
@@ -141,16 +175,10 @@ def _route(
             yield from _numbered([Parcel(part_map.parts, source, route.EXACT, pack(score=exact))], sent)
 
 
-def _hash_points(
-    columns: Columns, parts: int, config: SelectConfig, batches: Iterator[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
+def _hash_points(rules: Rules, parts: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
-        checker = RowChecker(columns, config)
-        for sent, batch in enumerate(batches_of(batches, _ROUTE_BYTES)):
-            good = checker.check(batch)
-            code = hash_ids(good.ids, config.seed)
-            part = part_of(code, parts)
-            yield from _numbered(_points_by_part(part, code, good.utility, good.ids), sent)
+        for sent, (good, code) in enumerate(rules.good(batches)):
+            yield from _numbered(_points_by_part(part_of(code, parts), code, good.utility, good.ids), sent)
 
 
 def _points_by_part(
@@ -162,14 +190,11 @@ def _points_by_part(
         yield Parcel(to, _task_number(), assemble.POINTS, pack(code=code[mine], utility=utility[mine], id=chosen))
 
 
-def _hash_edges(parts: int, seed: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _hash_edges(parts: int, seed: int, salt: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
         source = _task_number()
-        for sent, batch in enumerate(batches_of(batches, _ROUTE_BYTES)):
-            one, two = (
-                hash_ids(batch.column(name).cast(id_storage_type(batch.column(name).type)), seed)
-                for name in (schema.SRC, schema.DST)
-            )
+        for sent, batch in enumerate(batches_of(plain_batches(batches), _ROUTE_BYTES)):
+            one, two = (hash_ids(stored_ids(batch.column(name)), seed, salt) for name in (schema.SRC, schema.DST))
             values = batch.column(schema.SIMILARITY)
             if not pa.types.is_floating(values.type):
                 values = pc.cast(values, pa.float64())

@@ -51,6 +51,8 @@ _ARROW_PARCELS = pa.schema(
     ]
 )
 
+#: What runs on the batches of a partition.
+BatchFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 PartFunction = Callable[[int, list[Parcel]], Iterable[Parcel]]
 
 #: Pieces in one Arrow array, whose offsets end at 2 GiB.
@@ -108,14 +110,28 @@ def exchange(frame: DataFrame, function: PartFunction, parts: int) -> DataFrame:
     return grouped.applyInArrow(of_group(_run_part, function), PARCEL_SCHEMA)
 
 
+def map_in_arrow(frame: DataFrame, function: BatchFunction, schema: Any) -> DataFrame:
+    """Run a function on the batches of every partition, as `DataFrame.mapInArrow`, in the width that the session wants."""
+    return frame.mapInArrow(lambda batches: map(_in_width, function(batches)), schema)
+
+
+def _in_width(rows: Any) -> Any:
+    """Return rows for Spark with offsets of 64 bits where ``spark.sql.execution.arrow.useLargeVarTypes`` asks for them."""
+    context = TaskContext.get()
+    if context is None or context.getLocalProperty("spark.sql.execution.arrow.useLargeVarTypes") != "true":
+        return rows
+    wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+    return rows.cast(pa.schema([(field.name, wide.get(field.type, field.type)) for field in rows.schema]))
+
+
 def of_group(function: Callable[..., pa.Table], *first: Any) -> Callable[[pa.Table], pa.Table]:
     """Bind all but the last argument. Spark counts arguments, and 4.3 misreads the hints of a partial: so a lambda."""
-    return lambda table: function(*first, table)
+    return lambda table: _in_width(function(*first, table))
 
 
 def of_cogroup(function: Callable[..., pa.Table], *first: Any) -> Callable[[pa.Table, pa.Table], pa.Table]:
     """Bind all but the last two arguments, see `of_group`."""
-    return lambda left, right: function(*first, left, right)
+    return lambda left, right: _in_width(function(*first, left, right))
 
 
 def _run_part(function: PartFunction, table: pa.Table) -> pa.Table:

@@ -1,32 +1,42 @@
-"""Points on Spark: open an input, check every row in one scan, and draw the samples that follow from codes."""
+"""Points on Spark: the executor of the rules in `subsel.input.rows`, and the samples that follow from codes.
+
+One scan checks every row; a second looks for repeated ids among all rows, good or bad. Only where there are some, rows with
+such ids are checked again to see which are good, and which of them stays.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql import types as T
 
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig
 from subsel.embeddings.metrics import FloatMatrix, Preparation
-from subsel.embeddings.readers import MEND, Columns, RowChecker, describe_bad
-from subsel.engines.spark.parcels import plain_errors, task
+from subsel.engines.spark.parcels import map_in_arrow, plain_errors, task
+from subsel.engines.spark.source import SparkSource, col, plain_batches
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
+from subsel.input.ids import shown, stored_ids
+from subsel.input.points import content_sum
+from subsel.input.rows import REPEATED, Columns, Findings, RowChecker, kept_text
 
 _SCAN_SCHEMA = "kind string, rows bigint, payload binary"
 _TOP = float(2**64)
+#: Sums of codes are kept modulo this, which float64 holds exactly.
+CODE_SUM = 2**52
+#: Columns that are added to rows while the one that stays is chosen.
+_GOOD, _UTILITY, _CONTENT, _TEXT, _CODE = "_good", "_utility", "_content", "_text", "_code"
+
+SampleRows = Callable[[int, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +44,16 @@ class SparkPoints:
     """A checked input.
 
     Attributes:
-        frame: the columns that are read, not computed yet.
+        frame: the columns that are read, not computed yet; of rows with one id only the one that stays.
+        wide: the same rows with all columns that may be asked for.
         name: what messages call it.
         columns: which columns those are.
+        lengths: of lists, by column.
         dimension: of embeddings; 0 without.
         n: good rows.
+        salt: of codes, see `subsel.codes.unique_codes`.
+        code_sum: sum of the codes of all points, modulo 2^52; None where ids were repeated.
+        content: checksum of what the good rows hold, if it was asked for.
         dropped: rows left out, by reason.
         prepare: what is done to rows before they are searched.
         sample: float32, (m, d): prepared rows of the smallest codes, in the order of their codes.
@@ -47,10 +62,15 @@ class SparkPoints:
     """
 
     frame: DataFrame
+    wide: DataFrame
     name: str
     columns: Columns
+    lengths: dict[str, int]
     dimension: int
     n: int
+    salt: int
+    code_sum: int | None
+    content: str
     dropped: dict[str, int]
     prepare: Preparation
     sample: FloatMatrix
@@ -58,87 +78,66 @@ class SparkPoints:
     asked: FloatMatrix
 
 
-def open_frame(spark: SparkSession, data: Any, what: str = "input") -> tuple[DataFrame, str]:
-    """Return data as a DataFrame and its name: a DataFrame as it is, a path as Parquet.
-
-    Raises:
-        InputError: the path does not exist or holds no Parquet, or it is neither.
-    """
-    if isinstance(data, str | Path):
-        try:
-            return spark.read.parquet(str(data)), str(data)
-        except AnalysisException as error:
-            condition = error.getCondition() or ""
-            if "PATH_NOT_FOUND" in condition or "PATH_NOT_FOUND" in str(error):
-                raise InputError(f"{what} {data} does not exist: give a Parquet file or a folder of them.") from None
-            raise InputError(f"{what} {data} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-        except Exception as error:
-            if "CANNOT_READ_FILE" in str(error) or "is not a Parquet file" in str(error):
-                raise InputError(f"{what} {data} cannot be read as Parquet.") from None
-            raise
-    if hasattr(data, "mapInArrow"):
-        return data, "the DataFrame"
-    raise InputError(
-        f"{what} of type {type(data).__name__} is not understood on Spark: give a Parquet path or a Spark DataFrame."
-    )
-
-
 def check_points(
     spark: SparkSession,
-    data: Any,
+    source: SparkSource,
     config: SelectConfig,
     *,
     with_embeddings: bool,
-    sample_rows: Callable[[int, int], int],
+    sample_rows: SampleRows,
+    with_content: bool = False,
 ) -> SparkPoints:
     """Check every row and draw the samples, in one scan; then look for repeated ids.
 
     Args:
         spark: the session.
-        data: see `open_frame`.
+        source: see `subsel.engines.spark.source.open_on_spark`.
         config: names of columns, metric, recall_sample, seed, on_bad_rows.
         with_embeddings: False where a graph is given.
         sample_rows: returns the rows wanted for k-means, given the number of rows and the dimension.
+        with_content: whether what rows hold is summed up, too, which takes time.
 
     Raises:
         InputError: columns are missing or of wrong types, the input is empty, or rows are bad.
     """
-    frame, name = open_frame(spark, data)
-    columns = Columns.of(to_arrow_schema(frame.schema), config, name, with_embeddings, given=False)
-    frame = frame.select(*columns.names)
-    total = frame.count()
-    if total == 0:
-        raise InputError(f"{name} is empty: there is nothing to select from.")
-    dimension = _dimension(frame, config, name) if with_embeddings else 0
-    # A little more than wanted, since how many codes fall below a limit is random.
-    wanted = sample_rows(total, dimension) if with_embeddings else 0
-    rates = [min(1.0, (1.1 * want + 64) / total) for want in (wanted, config.recall_sample)]
-    scan = partial(_scan, columns, config, dimension, rates)
+    columns = Columns.of(source.schema, config, source.name, with_embeddings=with_embeddings, given=False)
+    frame = source.select(dict.fromkeys([*columns.names, *config.keep_columns])).select(*map(col, columns.names))
     with plain_errors():
-        rows = frame.mapInArrow(scan, _SCAN_SCHEMA).toArrow()
-    found = _gather(rows)
-    bad, examples = found.bad, found.examples
-    repeats, some = _repeated(frame, columns.id, found.rows)
-    if repeats:
-        bad["repeated id"], examples["repeated id"] = repeats, some
-    if bad and config.on_bad_rows == "error":
-        raise InputError(f"{name}: {describe_bad(bad, examples, total)}. {MEND}")
+        total = frame.count()
+        if total == 0:
+            raise InputError(f"{source.name} is empty: there is nothing to select from.")
+        salt, several = _several(frame, columns, config)
+        wants = (lambda dimension: sample_rows(total, dimension)) if with_embeddings else (lambda dimension: 0)
+        scan = partial(_scan, columns, config, salt, with_content)
+        found = _check_all(frame, columns, scan, total, wants, config.recall_sample)
+        findings, wide = found.findings, source.frame
+        repeats = 0
+        if several is not None:
+            suspects = _ranked(wide, columns, config, found.lengths, several)
+            repeats, some = _repeated(suspects, columns)
+            if repeats:
+                findings.add(REPEATED, repeats, some)
+            wide = _without_losers(wide, suspects, columns, several)
+            frame = wide.select(*map(col, columns.names))
     n = found.rows - repeats
-    if n == 0:
-        raise InputError(f"{name} has no good row left: {describe_bad(bad, examples, total)}.")
-    if repeats:  # one row of each id stays, chosen by content, so that it does not depend on the files
-        window = F.row_number().over(_by_content(frame, columns))
-        frame = frame.withColumn("_row", window).where("_row = 1 or _row is null").drop("_row")
+    findings.refuse(source.name, total, n, config)
+    dimension = found.lengths.get(columns.embedding, 0) if columns.embedding is not None else 0
+    wanted = wants(dimension)
     sample, asked = (_by_code(found.samples[kind], dimension) for kind in ("sample", "asked"))
     prepare = Preparation.of_sample(sample[1][:wanted], config.metric)
     last = slice(max(0, len(asked[0]) - config.recall_sample), None)
     return SparkPoints(
         frame=frame,
-        name=name,
+        wide=wide,
+        name=source.name,
         columns=columns,
+        lengths=found.lengths,
         dimension=dimension,
         n=n,
-        dropped=bad,
+        salt=salt,
+        code_sum=None if repeats else found.code_sum,
+        content=f"{found.content % 2**64:016x}",
+        dropped=findings.dropped(),
         prepare=prepare,
         sample=prepare.rows(sample[1][:wanted]),
         asked_code=np.sort(asked[0][last]),
@@ -148,32 +147,88 @@ def check_points(
 
 @dataclass(slots=True)
 class _Found:
-    rows: int
-    bad: dict[str, int]
-    examples: dict[str, list[Any]]
-    samples: dict[str, list[tuple[Int64Array, npt.NDArray[np.float32]]]]
+    """What a scan found: see `SparkPoints`; ``rows`` are good."""
+
+    findings: Findings = field(default_factory=Findings)
+    lengths: dict[str, int] = field(default_factory=dict)
+    rows: int = 0
+    code_sum: int = 0
+    content: int = 0
+    samples: dict[str, list[Any]] = field(default_factory=lambda: {"sample": [], "asked": []})
+
+
+def _check_all(
+    frame: DataFrame,
+    columns: Columns,
+    scan: Callable[..., Any],
+    total: int,
+    wants: Callable[[int], int],
+    recall_sample: int,
+) -> _Found:
+    """Check every row against the length of most lists: as the first row has it, and once more if that was another."""
+    lengths = _lengths_of_some(frame, columns)
+    while True:
+        dimension = lengths.get(columns.embedding, 0) if columns.embedding is not None else 0
+        # A little more than wanted, since how many codes fall below a limit is random.
+        wanted = wants(max(dimension, 1))
+        rates = [min(1.0, (1.1 * want + 64) / total) for want in (wanted, recall_sample)]
+        found = _gather(map_in_arrow(frame, partial(scan, lengths, rates), _SCAN_SCHEMA).toArrow())
+        most = found.findings.length_of_most()
+        if all(lengths.get(column) == length for column, length in most.items()):
+            found.lengths = most
+            return found
+        lengths = most
+
+
+def _lengths_of_some(frame: DataFrame, columns: Columns) -> dict[str, int]:
+    """Return by column the number of values in the list of some row."""
+    lengths = {}
+    for column in (columns.embedding, columns.probabilities):
+        if column is not None:
+            first = frame.where(col(column).isNotNull()).select(_values(frame, column)).head()
+            if first is not None:
+                lengths[column] = int(first[0])
+    return lengths
+
+
+def _values(frame: DataFrame, column: str) -> Any:
+    """Return how many values a list holds; lists of lists count with all of theirs."""
+    kind, value = frame.schema[column].dataType, col(column)
+    while isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.ArrayType):
+        value, kind = F.flatten(value), kind.elementType
+    return F.size(value)
 
 
 def _scan(
-    columns: Columns, config: SelectConfig, dimension: int, rates: list[float], batches: Iterator[pa.RecordBatch]
+    columns: Columns,
+    config: SelectConfig,
+    salt: int,
+    with_content: bool,
+    lengths: Mapping[str, int],
+    rates: list[float],
+    batches: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     """Check batches; yield the sampled rows, and last what was found."""
     with task():
-        checker = RowChecker(columns, config, dimension or None)
-        rows = 0
-        for batch in batches:
+        checker = RowChecker(columns, config, lengths)
+        rows = code_sum = content = 0
+        for batch in plain_batches(batches):
             good = checker.check(batch)
             rows += len(good.ids)
-            if good.embeddings is None or not len(good.ids):
+            if not len(good.ids):
                 continue
-            code = hash_ids(good.ids, config.seed)
+            code = hash_ids(good.ids, config.seed, salt)
+            code_sum += int(code.view(np.uint64).sum(dtype=np.uint64))
+            content += content_sum(good) if with_content else 0
+            if good.embeddings is None:
+                continue
             place = code.view(np.uint64) / _TOP
             for kind, chosen in (("sample", place < rates[0]), ("asked", place >= 1 - rates[1])):
                 if chosen.any():
-                    payload = code[chosen].tobytes() + good.embeddings[chosen].tobytes()
-                    yield _row(kind, int(chosen.sum()), payload)
-        found = {"bad": checker.bad_count, "examples": checker.bad}
-        yield _row("found", rows, json.dumps(found).encode())
+                    hashed = good.content()[chosen]
+                    pieces = (code[chosen], good.utility[chosen], hashed, good.embeddings[chosen])
+                    yield _row(kind, int(chosen.sum()), b"".join(piece.tobytes() for piece in pieces))
+        yield _row("found", rows, pickle.dumps((checker.findings, code_sum, content)))
 
 
 def _row(kind: str, rows: int, payload: bytes) -> pa.RecordBatch:
@@ -182,53 +237,108 @@ def _row(kind: str, rows: int, payload: bytes) -> pa.RecordBatch:
 
 
 def _gather(rows: pa.Table) -> _Found:
-    found = _Found(0, {}, {}, {"sample": [], "asked": []})
+    found = _Found()
     for row in rows.to_pylist():
+        count, payload = row["rows"], row["payload"]
         if row["kind"] == "found":
-            found.rows += row["rows"]
-            parsed = json.loads(row["payload"])
-            for reason, count in parsed["bad"].items():
-                found.bad[reason] = found.bad.get(reason, 0) + count
-                found.examples.setdefault(reason, []).extend(parsed["examples"][reason])
+            findings, code_sum, content = pickle.loads(payload)  # noqa: S301  (of our own task)
+            found.findings.merge(findings)
+            found.rows += count
+            found.code_sum = (found.code_sum + code_sum) % CODE_SUM
+            found.content += content
         else:
-            code = np.frombuffer(row["payload"], np.int64, row["rows"])
-            vectors = np.frombuffer(row["payload"], np.float32, offset=8 * row["rows"])
-            found.samples[row["kind"]].append((code, vectors))
+            code, utility, content = (
+                np.frombuffer(payload, kind, count, offset=8 * count * i)
+                for i, kind in enumerate((np.int64, np.float64, np.uint64))
+            )
+            vectors = np.frombuffer(payload, np.float32, offset=24 * count).reshape(count, -1)
+            found.samples[row["kind"]].append((code, utility, content, vectors))
     return found
 
 
-def _by_code(pieces: list[tuple[Int64Array, Any]], dimension: int) -> tuple[Int64Array, FloatMatrix]:
-    """Return sampled codes and rows in the order of codes (as unsigned, as they were drawn); repeats once."""
+def _by_code(pieces: list[Any], dimension: int) -> tuple[Int64Array, FloatMatrix]:
+    """Return sampled codes and rows in the order of codes (as unsigned, as they were drawn); of repeats the one that stays."""
     if not pieces:
         return np.empty(0, np.int64), np.empty((0, dimension), np.float32)
-    code = np.concatenate([piece[0] for piece in pieces])
-    X = np.concatenate([piece[1] for piece in pieces]).reshape(-1, dimension)
-    _, first = np.unique(code.view(np.uint64), return_index=True)
+    code, utility, content, X = (np.concatenate([piece[i] for piece in pieces]) for i in range(4))
+    order = np.lexsort((content, -utility, code.view(np.uint64)))
+    first = order[np.append(True, code[order][1:] != code[order][:-1])]
     return code[first], X[first]
 
 
-def _dimension(frame: DataFrame, config: SelectConfig, name: str) -> int:
-    column = F.col(config.embedding_column)
-    first = frame.where(column.isNotNull()).select(F.size(column)).head()
-    if first is None:
-        raise InputError(f"{name} has no good row left: every embedding is null.")
-    if first[0] == 0:
-        raise InputError("embedding lists are empty: they need at least one value.")
-    return int(first[0])
+def _several(frame: DataFrame, columns: Columns, config: SelectConfig) -> tuple[int, DataFrame | None]:
+    """Return the salt under which no two ids have one code, and the ids that several rows have, None if there are none.
+
+    Text is grouped by its code, so that ids which collide are found by the same exchange as ids that repeat.
+    """
+    assert columns.id is not None
+    ids = frame.select(col(columns.id).alias(_CODE + "_id")).where(F.col(_CODE + "_id").isNotNull())
+    name, kind = _CODE + "_id", frame.schema[columns.id].dataType
+    salt = 0
+    while True:
+        grouped = ids.withColumn(_CODE, F.col(name))
+        if isinstance(kind, T.StringType | T.BinaryType):
+            shape = T.StructType([T.StructField(name, kind), T.StructField(_CODE, T.LongType())])
+            grouped = map_in_arrow(ids, partial(_with_codes, config.seed, salt), shape)
+        several = grouped.groupBy(_CODE).agg(F.count("*").alias("_n"), F.min(name).alias("_low"), F.max(name).alias("_high"))
+        several = several.where("_n > 1")
+        row = several.agg(F.count("*"), F.sum((F.col("_low") != F.col("_high")).cast("bigint"))).collect()[0]
+        if not row[1]:
+            return salt, several.select(F.col("_low").alias(columns.id)) if row[0] else None
+        salt += 1
 
 
-def _repeated(frame: DataFrame, id_column: str, good: int) -> tuple[int, list[Any]]:
-    """Return how many rows repeat the id of another, and a few such ids."""
-    if good == 0:
-        return 0, []
-    several = frame.where(F.col(id_column).isNotNull()).groupBy(id_column).count().where("count > 1")
+def _with_codes(seed: int, salt: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        for batch in plain_batches(batches):
+            code = pa.array(hash_ids(stored_ids(batch.column(0)), seed, salt))
+            yield pa.RecordBatch.from_arrays([batch.column(0), code], names=[_CODE + "_id", _CODE])
+
+
+def _ranked(
+    wide: DataFrame, columns: Columns, config: SelectConfig, lengths: dict[str, int], several: DataFrame
+) -> DataFrame:
+    """Return the rows with ids that several rows have, with what decides which stays."""
+    assert columns.id is not None
+    rows = wide.join(several, [columns.id], "left_semi")
+    more = [(_GOOD, T.BooleanType()), (_UTILITY, T.DoubleType()), (_CONTENT, T.LongType()), (_TEXT, T.StringType())]
+    out = T.StructType([*rows.schema.fields, *(T.StructField(name, kind) for name, kind in more)])
+    return map_in_arrow(rows, partial(_judge, columns, config, lengths), out)
+
+
+def _judge(
+    columns: Columns, config: SelectConfig, lengths: dict[str, int], batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    with task():
+        checker = RowChecker(columns, config, lengths)
+        for batch in batches:
+            (plain,) = plain_batches(iter([batch]))
+            found = checker.check(plain)
+            good, utility = np.zeros(len(batch), np.bool_), np.zeros(len(batch))
+            content = np.zeros(len(batch), np.int64)
+            good[found.kept], utility[found.kept], content[found.kept] = True, found.utility, found.content().view(np.int64)
+            text = kept_text(plain, config.keep_columns) if config.keep_columns else [""] * len(batch)
+            more = [pa.array(good), pa.array(utility), pa.array(content), pa.array(text, pa.string())]
+            names = [*batch.schema.names, _GOOD, _UTILITY, _CONTENT, _TEXT]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *more], names=names)
+
+
+def _repeated(suspects: DataFrame, columns: Columns) -> tuple[int, list[Any]]:
+    """Return how many good rows repeat the id of another, and the smallest such ids."""
+    assert columns.id is not None
+    several = suspects.where(_GOOD).groupBy(col(columns.id).alias("_id")).count().where("count > 1")
     repeats = several.agg(F.sum(F.col("count") - 1)).collect()[0][0] or 0
-    some = [row[0] for row in several.limit(3).collect()] if repeats else []
-    return int(repeats), some
+    some = [row[0] for row in several.orderBy("_id").limit(3).collect()] if repeats else []
+    kept = stored_ids(pa.array(some, columns.id_type)) if some else pa.array([], pa.int64())
+    return int(repeats), shown(kept, columns.id_type) if some else []
 
 
-def _by_content(frame: DataFrame, columns: Columns) -> Any:
-    from pyspark.sql import Window  # noqa: PLC0415
-
-    content = F.xxhash64(*(F.col(name) for name in columns.names))
-    return Window.partitionBy(columns.id).orderBy(content)
+def _without_losers(wide: DataFrame, suspects: DataFrame, columns: Columns, several: DataFrame) -> DataFrame:
+    """Return all rows, of those with one id the good one that stays only."""
+    assert columns.id is not None
+    # The hash is compared as unsigned, as numpy does: with its sign turned.
+    best = (F.desc(_GOOD), F.desc(_UTILITY), F.asc(F.col(_CONTENT).bitwiseXOR(F.lit(-(2**63)))), F.asc(_TEXT))
+    place = F.row_number().over(Window.partitionBy(col(columns.id)).orderBy(*best))
+    stay = suspects.withColumn("_place", place).where((F.col("_place") == 1) & F.col(_GOOD))
+    rest = wide.join(several, [columns.id], "left_anti")
+    return rest.unionByName(stay.select(*map(col, wide.columns)))

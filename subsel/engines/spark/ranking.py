@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.engines.spark.engine import SparkEngine
-from subsel.engines.spark.parcels import task
+from subsel.engines.spark.parcels import map_in_arrow, task
 from subsel.graph import PartGraph
 from subsel.greedy import kernel as greedy_kernel
 from subsel.objective import score_subset
@@ -51,7 +51,7 @@ def rank_subset(
     if begin != k:
         raise AssertionError(f"{begin} points are selected, not {k}")
     ranked = f"{schema.ID} {id_type}, {schema.RANK} bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
-    return picked.mapInArrow(partial(_rank, first), ranked)
+    return map_in_arrow(picked, partial(_rank, first), ranked)
 
 
 def sum_up(engine: SparkEngine, top: tuple[int, int]) -> Row:

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from subsel import schema
 from subsel.config import SelectConfig
-from subsel.constraints import Constraints, Wishes
+from subsel.input.wishes import Constraints, Wishes
 from subsel.engines.spark.scoring import wished
 from subsel.schema import Status
 
