@@ -96,6 +96,13 @@ def _binary(pieces: Sequence[memoryview]) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(pieces), [None, pa.py_buffer(ends), data])
 
 
+def plain_ids(ids: Any) -> pa.Array:
+    """Return unpacked ids as Spark knows them: with offsets of 32 bits."""
+    if isinstance(ids, np.ndarray):
+        return pa.array(ids)
+    return ids.cast(pa.string() if pa.types.is_large_string(ids.type) else pa.binary())
+
+
 def place(frame: DataFrame, parts: int) -> DataFrame:
     """Put every part into a partition of its own, or, before Spark 4.1, where its hash leads (parts may share one)."""
     if hasattr(frame, "repartitionById"):

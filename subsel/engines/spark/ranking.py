@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.engines.spark.engine import SparkEngine
-from subsel.engines.spark.parcels import map_in_arrow, task
+from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
 from subsel.graph import PartGraph
 from subsel.greedy import kernel as greedy_kernel
 from subsel.objective import score_subset
@@ -81,9 +81,7 @@ def _picked(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
     ids = points["id"]
     return pa.table(
         {
-            schema.ID: pa.array(ids[slots])
-            if isinstance(ids, np.ndarray)
-            else ids.take(pa.array(slots)).cast(pa.string()),
+            schema.ID: plain_ids(ids[slots] if isinstance(ids, np.ndarray) else ids.take(pa.array(slots))),
             "key": board.key[slots],
             "code": graph.code[slots],
             schema.GAIN: gain[slots],

@@ -1,0 +1,34 @@
+"""Ids on Spark: the types in which `subsel.input.ids` keeps them, as expressions of Spark's."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from subsel.input.ids import is_unsigned, storage_type
+
+_WIDE = "decimal(20,0)"
+
+
+def kept_kind(id_type: pa.DataType) -> str:
+    """Return the Spark type in which ids of a type are kept."""
+    kept = storage_type(id_type)
+    return "bigint" if pa.types.is_int64(kept) else "string" if pa.types.is_large_string(kept) else "binary"
+
+
+def kept(ids: Column, id_type: pa.DataType) -> Column:
+    """Return a column of ids as they are kept; unsigned ones by their bits."""
+    if kept_kind(id_type) == "bigint" and is_unsigned(id_type):
+        wide = ids.cast(_WIDE)
+        return F.when(wide > F.lit(2**63 - 1), wide - F.lit(2**64).cast(_WIDE)).otherwise(wide).cast("bigint")
+    return ids.cast(kept_kind(id_type))
+
+
+def given(ids: Column, id_type: pa.DataType, target: T.DataType) -> Column:
+    """Return kept ids in the type that they have in the input."""
+    if kept_kind(id_type) == "bigint" and is_unsigned(id_type):
+        wide = ids.cast(_WIDE)
+        ids = F.when(wide < 0, wide + F.lit(2**64).cast(_WIDE)).otherwise(wide)
+    return ids.cast(target)
