@@ -22,7 +22,6 @@ from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import NeighborGraph, PartGraph
-from subsel.greedy import kernel as greedy_kernel
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
 from subsel.schema import DECIDED_BY_NAMES, Status
@@ -148,7 +147,7 @@ class LocalStages:
         alpha, beta = part.fixed_point.alpha, part.fixed_point.beta
         slots = np.flatnonzero(board.status == Status.SELECTED)
         ranked = slots[np.lexsort((part.code[slots], board.key[slots]))[::-1]]
-        gain = greedy_kernel.realised_gains(
+        gain = objective.realised_gains(
             part.indptr,
             part.indices,
             part.similarity,
