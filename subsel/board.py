@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.fixedpoint import Int64Array
-from subsel.graph import Int32Array, PartGraph
+from subsel.graph import Int32Array, KernelGraph, PartGraph
 from subsel.schema import FIRST_MEMBER, Status
 
 _UNDECIDED = int(Status.UNDECIDED)
 _FIRST_MEMBER = int(FIRST_MEMBER)
 
-
+#: What a board's sums are before a kernel sets them.
 NO_SUMS = (0, 0, 0, 0)
 
 
@@ -70,7 +70,7 @@ class Board:
         board.reset_lower(graph)
         return board
 
-    def reset_lower(self, graph: PartGraph) -> None:
+    def reset_lower(self, graph: KernelGraph) -> None:
         """Compute every own point's ``lower`` afresh from keys and statuses."""
         _lower_bounds(
             graph.indptr,
@@ -82,7 +82,7 @@ class Board:
             self.lower,
         )
 
-    def absorb_news(self, graph: PartGraph) -> None:
+    def absorb_news(self, graph: KernelGraph) -> None:
         """Account for ghosts that were decided elsewhere, in the rows of own undecided points."""
         if len(self.news):
             _absorb(
@@ -97,7 +97,7 @@ class Board:
             )
             self.news = np.empty(0, np.int32)
 
-    def spread(self, graph: PartGraph, decided: Int32Array) -> None:
+    def spread(self, graph: KernelGraph, decided: Int32Array) -> None:
         """Account for own points that were just decided, in the rows of their own undecided neighbours."""
         if len(decided):
             _spread(
@@ -132,6 +132,32 @@ class Board:
         self.key[:] = graph.fixed_point.keys(graph.utility, graph.code)
         self.news = np.empty(0, np.int32)
         self.reset_lower(graph)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many points of the whole graph have each status, how much news the last step delivered, and its sums.
+
+    ``sums`` are the totals over all parts of what the kernel left in `Board.sums`: exact, of any size.
+    """
+
+    undecided: int
+    discarded: int
+    excluded: int
+    accepted: int
+    selected: int
+    included: int
+    joining: int
+    leaving: int
+    news: int = 0
+    sums: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @classmethod
+    def of(cls, board: Board, n_own: int, news: int = 0) -> Counts:
+        """Return the counts of one part."""
+        own = board.status[:n_own]
+        counts = {status.name.lower(): int(np.count_nonzero(own == int(status))) for status in Status}
+        return cls(**counts, news=news, sums=board.sums)
 
 
 def hear_wishes(graph: PartGraph, board: Board, /) -> None:

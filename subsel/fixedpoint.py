@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -108,3 +109,14 @@ def _bits(value: float) -> int:
         return 0
     mantissa, exponent = math.frexp(value)
     return exponent - 1 if mantissa == 0.5 else exponent
+
+
+def exact_sum(values: Int64Array) -> int:
+    """Return the sum of int64 values, of any size."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
+
+
+@numba.njit(cache=True, inline="always")
+def beats(key_a: int, code_a: int, key_b: int, code_b: int) -> bool:
+    """Return whether a comes before b in the total order: by key, equal keys by code."""
+    return key_a > key_b or (key_a == key_b and code_a > code_b)

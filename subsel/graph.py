@@ -1,11 +1,14 @@
-"""Two graphs: the one users see (`NeighborGraph`), and one part of it as kernels see it (`PartGraph`)."""
+"""Graphs: the one users see (`NeighborGraph`), one part of it (`DraftGraph`, then `PartGraph`), a group (`GroupGraph`).
+
+Kernels work on parts; those that know `KernelGraph` only also on groups.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
@@ -16,6 +19,7 @@ import scipy.sparse as sp
 
 from subsel import schema
 from subsel.fixedpoint import FixedPoint, Int64Array, WeightArray
+from subsel.output import new_path
 
 Int32Array = npt.NDArray[np.int32]
 #: Similarities are kept as they came: float32 from embeddings, float32 or float64 from a user's graph.
@@ -92,12 +96,75 @@ class NeighborGraph:
             InputError: ``path`` exists.
             OutputError: it cannot be written.
         """
-        from subsel.output import new_path  # noqa: PLC0415  (output knows graphs' users, not the reverse)
-
         out = schema.edge_schema(self.ids.type, pa.from_numpy_dtype(self.similarity.dtype))
         with new_path(path) as temporary, pq.ParquetWriter(temporary, out) as writer:
             for batch in self.edges():
                 writer.write_batch(batch)
+
+
+class KernelGraph(Protocol):
+    """What a kernel may use that runs on groups as well as on parts; see `PartGraph` for each."""
+
+    @property
+    def indptr(self) -> Int64Array:
+        """int64, (n_own+1,)."""
+
+    @property
+    def indices(self) -> Int32Array:
+        """int32, (m,)."""
+
+    @property
+    def weight(self) -> WeightArray:
+        """int32 or int64, (m,)."""
+
+    @property
+    def code(self) -> Int64Array:
+        """int64, (n_own + n_ghost,)."""
+
+    @property
+    def fixed_point(self) -> FixedPoint:
+        """The scale."""
+
+    @property
+    def n_own(self) -> int:
+        """Number of own points."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupGraph:
+    """Points of many parts in one place, with the edges among them: no ghosts, and only what a step of theirs needs.
+
+    Attributes:
+        indptr: int64, (n_own+1,).
+        indices: int32, (m,): neighbours in the group.
+        weight: int32 or int64, (m,), as in `PartGraph`.
+        code: int64, (n_own,).
+        fixed_point: the scale of ``weight`` and of the board's keys.
+    """
+
+    indptr: Int64Array
+    indices: Int32Array
+    weight: WeightArray
+    code: Int64Array
+    fixed_point: FixedPoint
+
+    @property
+    def n_own(self) -> int:
+        """Number of points."""
+        return len(self.indptr) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class DraftGraph:
+    """A part as it is assembled, before all parts' values are known, and with them the scale; see `PartGraph`."""
+
+    part: int
+    indptr: Int64Array
+    indices: Int32Array
+    similarity: SimilarityArray
+    utility: npt.NDArray[np.float64]
+    code: Int64Array
+    ghost_vid: Int64Array
 
 
 @dataclass(frozen=True, slots=True)

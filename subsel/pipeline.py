@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from subsel.bounding.approximate import bound_approximately
-from subsel.bounding.certificate import CertificateResult, certify, free_bound
-from subsel.bounding.driver import BoundingResult, bound
+from subsel.bounding.certificate import certify, free_bound
+from subsel.bounding.driver import bound
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
-from subsel.greedy.exact import GreedyResult, order_subset
+from subsel.greedy.exact import order_subset
 from subsel.greedy.partitioned import partitioned_greedy
-from subsel.greedy.refine import RefineResult, refine
+from subsel.greedy.refine import refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction
 from subsel.report import (
     BoundingReport,
@@ -30,6 +30,7 @@ from subsel.report import (
     RefineReport,
     Report,
 )
+from subsel.results import BoundingResult, CertificateResult, GreedyResult, RefineResult
 from subsel.run import Run
 from subsel.stages.base import Stages
 from subsel.version import __version__

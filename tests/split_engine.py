@@ -9,8 +9,9 @@ from functools import partial
 
 import numpy as np
 
+from subsel.board import Counts
 from subsel.codes import codes_of
-from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL
 from subsel.fixedpoint import FixedPoint
 from subsel.graph import NeighborGraph
 from subsel.parts import assemble, superstep
@@ -64,7 +65,7 @@ class SplitEngine:
         self.graphs = {
             graph.part: superstep.unpack_graph(graph.part, superstep.pack_graph(graph), scale) for graph, _ in resolved
         }
-        self.whole = dict(self.graphs)
+        self.whole_graphs = dict(self.graphs)
         self.finish_points, self.compact_always = finish_points, compact
         self.steps = 0
         self._take(superstep.start(graph) for graph in self.graphs.values())
@@ -136,7 +137,7 @@ class SplitEngine:
         self.reopen()
 
     def reopen(self):
-        self.graphs = dict(self.whole)
+        self.graphs = dict(self.whole_graphs)
         self._take(
             superstep.superstep(g, self.boards[p], superstep.nothing, repost=True) for p, g in self.graphs.items()
         )

@@ -12,6 +12,7 @@ from subsel.input.edges import as_neighbor_graph
 from subsel.engines.local import LocalEngine
 from subsel.greedy import kernel
 from subsel.greedy.exact import exact_greedy, order_subset
+from subsel.objective import realised_gains
 from subsel.schema import Status
 from tests.reference import fixed_objective, float_greedy, make_graph, make_part, plain_greedy
 from tests.strategies import problems
@@ -60,7 +61,7 @@ def test_gains_are_those_of_the_pick_and_sum_to_the_objective(problem):
     engine = LocalEngine(part)
     exact_greedy(engine, k)
     board = engine.board
-    gain = kernel.realised_gains(
+    gain = realised_gains(
         part.indptr, part.indices, part.similarity, part.utility, alpha, beta, part.code, board.key, board.status
     )
     members = np.flatnonzero(board.status == Status.SELECTED)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from subsel.board import Board
+from subsel.board import Board, Counts
 from subsel.bounding import kernel
-from subsel.bounding.driver import BoundingResult, decide
-from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Engine
+from subsel.bounding.driver import decide
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Engine
 from subsel.graph import PartGraph
+from subsel.results import BoundingResult
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)

@@ -12,22 +12,21 @@ the units of the keys, so the bound does not depend on the order of sums, nor on
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from subsel.board import Board
+from subsel.board import Board, Counts
 from subsel.bounding import certificate_kernel as kernel
 from subsel.bounding import clique_kernel
 from subsel.bounding.cliques import cliques_of, find_cliques, no_cliques, paces_of
 from subsel.bounding.edges import derived, edge_paces, edges_of_part
-from subsel.engines.base import Counts, Engine
-from subsel.fixedpoint import Int64Array
+from subsel.engines.base import Engine
+from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.graph import PartGraph
-from subsel.greedy.refine import exact_sum
+from subsel.results import CertificateResult
 from subsel.schema import FIRST_MEMBER, Status
 
 log = logging.getLogger(__name__)
@@ -54,14 +53,6 @@ _LOADERS = 8
 _EDGE_LOAD, _CLIQUE_LOAD, _LOAD = "edge_load", "clique_load", "load"
 #: Points within so many widths of the threshold are open: neither clearly in nor clearly out.
 _OPEN = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateResult:
-    """An upper bound on f, in units of 2^-fraction_bits, None if none was asked for; and the iterations it took."""
-
-    bound: int | None
-    iterations: int
 
 
 def free_bound(engine: Engine, k: int, tie_bits: int) -> int:

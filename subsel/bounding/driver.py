@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
-from subsel.board import Board
+from subsel.board import Board, Counts
 from subsel.bounding import kernel
-from subsel.engines.base import Counts, Engine
-from subsel.engines.local import LocalEngine
-from subsel.graph import PartGraph
+from subsel.engines.base import GroupEngine
+from subsel.engines.local import OnePart
+from subsel.graph import KernelGraph
+from subsel.results import BoundingResult
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class BoundingResult:
-    """What bounding decided: points accepted and discarded, rounds until nothing changed.
-
-    Rounds in one task, after `Engine.finish`, count as one. Where rounds either grow or shrink, those that decided
-    something are counted apart; 0 where a round does both. ``upper_bound`` is what follows from this for the best f, in
-    units of 2^-fraction_bits (`subsel.bounding.certificate.free_bound`).
-    """
-
-    accepted: int
-    discarded: int
-    rounds: int
-    grow_rounds: int = 0
-    shrink_rounds: int = 0
-    upper_bound: int = 0
-
-
-def bound(engine: Engine, k: int, *, tight: bool = True) -> BoundingResult:
+def bound(engine: GroupEngine, k: int, *, tight: bool = True) -> BoundingResult:
     """Accept and discard points until neither is possible any more; every optimum keeps its points.
 
     With A accepted, U undecided and k' = k - |A|: a point of U is accepted if its U_min exceeds the
@@ -67,12 +50,12 @@ def bound(engine: Engine, k: int, *, tight: bool = True) -> BoundingResult:
     return BoundingResult(counts.accepted, counts.discarded, rounds)
 
 
-def bound_here(graph: PartGraph, board: Board, /, *, needed: int, tight: bool) -> None:
+def bound_here(graph: KernelGraph, board: Board, /, *, needed: int, tight: bool) -> None:
     """Bound the points of one part that has no ghosts to the fixpoint, ``needed`` of them being still needed."""
-    bound(LocalEngine(graph, board), needed, tight=tight)
+    bound(OnePart(graph, board), needed, tight=tight)
 
 
-def decide(graph: PartGraph, board: Board, /, *, accept_above: int, discard_below: int) -> None:
+def decide(graph: KernelGraph, board: Board, /, *, accept_above: int, discard_below: int) -> None:
     """One part's share of a round."""
     board.absorb_news(graph)
     decided = kernel.decide(

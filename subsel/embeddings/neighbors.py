@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from subsel.config import SelectConfig
-from subsel.embeddings import cells, kernel, search
-from subsel.embeddings.metrics import Preparation, copy_rows, similarity_of_scores
-from subsel.input.points import Points
+from subsel.embeddings import kernel, search
+from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores
+from subsel.embeddings.recipe import StepProgress, find_neighbors, sample_rows
+from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
-
-#: Called with the name of what is being done and the share of it that is done.
-StepProgress = Callable[[str, float], None]
+from subsel.input.points import Points
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +49,20 @@ def neighbor_graph(
     by_code = np.argsort(points.code)
 
     progress("k-means", 0.0)
-    n_cells = cells.cell_count(n, config.probes)
-    sample_rows = n_cells * cells.SAMPLE_PER_CELL
-    prepare = Preparation.of_sample(embeddings[by_code[:sample_rows]], metric)
-    # The names that are deleted below are not undefined where lambdas use them (F821).
-    ordered = copy_rows(lambda some: prepare.rows(embeddings.take(some, axis=0)), by_code, dimension)  # noqa: F821
+    prepare = Preparation.of_sample(embeddings[by_code[: sample_rows(n, config.probes)]], metric)
+    # The name that is deleted below is not undefined where the lambda uses it (F821).
+    held = [copy_rows(lambda some: prepare.rows(embeddings.take(some, axis=0)), by_code, dimension)]  # noqa: F821
     del embeddings
-    quantizer = cells.Quantizer.train(ordered[:sample_rows], n_cells, metric, config.seed)
-    reach = cells.probe_reach(quantizer, ordered[:sample_rows], n, config.neighbors, config.probes)
-    progress("cells", 0.0)
-    assigned = cells.assign_cells(lambda begin, end: ordered[begin:end], n, quantizer, config.probes, reach)  # noqa: F821
-    X = copy_rows(lambda some: ordered.take(some, axis=0), assigned.order, dimension)  # noqa: F821
-    del ordered
-    rows = by_code[assigned.order]
+
+    def give(order: Int64Array) -> FloatMatrix:
+        ordered = held.pop()
+        return copy_rows(lambda some: ordered.take(some, axis=0), order, dimension)
 
     k = min(config.neighbors, n - 1)
-    best, score = search.search_cells(
-        X, assigned.bounds, assigned.probes, k, metric, lambda share: progress("search", share)
+    order, X, best, score, n_cells = find_neighbors(
+        lambda begin, end: held[0][begin:end], give, n, k, config, progress=progress
     )
-    best, score = search.descend(
-        X, best, score, config.descent_passes, metric, lambda share: progress("refinement", share)
-    )
+    rows = by_code[order]
     recall = None
     if config.recall_sample:
         progress("recall", 0.0)
@@ -82,4 +73,4 @@ def neighbor_graph(
     progress("symmetrise", 0.0)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
     graph = NeighborGraph(points.ids.take(pa.array(rows)), rows, indptr, indices, similarity)
-    return NeighborResult(graph, recall, k, len(quantizer.centroids), dimension)
+    return NeighborResult(graph, recall, k, n_cells, dimension)

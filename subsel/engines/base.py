@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Concatenate, Literal, ParamSpec, Protocol
 
-import numpy as np
-
-from subsel.board import Board
-from subsel.graph import PartGraph
+from subsel.board import Board, Counts
+from subsel.graph import KernelGraph, PartGraph
 from subsel.schema import Status
 
 #: What `kth_largest` returns for k = 0 and for k beyond the number of rows.
@@ -19,36 +16,29 @@ BELOW_ALL = -(2**63)
 
 P = ParamSpec("P")
 
+#: Work that also runs on a group, points of many parts dealt together: see `Engine.finish` and `Engine.deal`.
+GroupKernel = Callable[Concatenate[KernelGraph, Board, P], None]
+
 #: A superstep's work on one part: changes the board in place, and nothing else; what it leaves in `Board.outbox` is in
 #: the inboxes of the parts that it names at the next step. It is a module-level function, so
 #: that it can be sent to another process by name; it accounts for ``board.news`` before anything else.
 Kernel = Callable[Concatenate[PartGraph, Board, P], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many points of the whole graph have each status, how much news the last step delivered, and its sums.
+class GroupEngine(Protocol):
+    """The verbs that need no more than a group: those of an engine, or of one group on its own."""
 
-    ``sums`` are the totals over all parts of what the kernel left in `Board.sums`: exact, of any size.
-    """
+    def step(self, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+        """See `Engine.step`."""
 
-    undecided: int
-    discarded: int
-    excluded: int
-    accepted: int
-    selected: int
-    included: int
-    joining: int
-    leaving: int
-    news: int = 0
-    sums: tuple[int, int, int, int] = (0, 0, 0, 0)
+    def counts(self) -> Counts:
+        """See `Engine.counts`."""
 
-    @classmethod
-    def of(cls, board: Board, n_own: int, news: int = 0) -> Counts:
-        """Return the counts of one part."""
-        own = board.status[:n_own]
-        counts = {status.name.lower(): int(np.count_nonzero(own == int(status))) for status in Status}
-        return cls(**counts, news=news, sums=board.sums)
+    def kth_largest(self, column: Literal["key", "lower"], k: int, among: Sequence[Status]) -> int:
+        """See `Engine.kth_largest`."""
+
+    def finish(self, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
+        """See `Engine.finish`."""
 
 
 class Engine(Protocol):
@@ -73,13 +63,13 @@ class Engine(Protocol):
         `ABOVE_ALL`.
         """
 
-    def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
+    def finish(self, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
         """Run the kernel on the undecided points of all parts as one part, if they are few enough.
 
         None if they are too many, or if there is one part anyway: then `step` does the same.
         """
 
-    def deal(self, groups: int, salt: int, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+    def deal(self, groups: int, salt: int, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Deal the undecided points into groups at random and run the kernel on each as a part of its own.
 
         Edges between groups are ignored. Who is in which group follows from codes and ``salt`` alone.

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Concatenate, Generic, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from subsel.board import NO_SUMS, Board
-from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Kernel, P
-from subsel.graph import PartGraph
+from subsel.board import NO_SUMS, Board, Counts
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, P
+from subsel.graph import KernelGraph, PartGraph
 from subsel.parts import regroup
 from subsel.schema import Status
 
+G = TypeVar("G", bound=KernelGraph)
 
-class LocalEngine:
-    """Runs kernels on one part. Implements `subsel.engines.base.Engine`."""
 
-    def __init__(self, graph: PartGraph, board: Board | None = None) -> None:
-        self.graph = graph
-        self.board = Board.start(graph) if board is None else board
+class OnePart(Generic[G]):
+    """Runs kernels on one part, or on one group. Implements `subsel.engines.base.GroupEngine`."""
 
-    def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+    def __init__(self, graph: G, board: Board) -> None:
+        self.graph, self.board = graph, board
+
+    def step(self, kernel: Callable[Concatenate[G, Board, P], None], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run the kernel; there are no other parts to post to, only this one."""
         board = self.board
         board.sums = NO_SUMS
@@ -56,11 +57,18 @@ class LocalEngine:
         codes = np.sort(self.graph.code[rows & (self.board.key == key)])[::-1]
         return key, BELOW_ALL if needed == len(codes) else int(codes[needed - 1])
 
-    def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
+    def finish(self, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
         """Return None: one part is one place already."""
         return None
 
-    def deal(self, groups: int, salt: int, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+
+class LocalEngine(OnePart[PartGraph]):
+    """Runs kernels on a whole graph. Implements `subsel.engines.base.Engine`."""
+
+    def __init__(self, graph: PartGraph, board: Board | None = None) -> None:
+        super().__init__(graph, Board.start(graph) if board is None else board)
+
+    def deal(self, groups: int, salt: int, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run the kernel on one group after the other."""
         bound = partial(cast(Any, kernel), *args, **params)
         for _, rows in regroup.split(self.graph, self.board, groups, salt):

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 import numpy as np
 
 from subsel.board import NO_SUMS, Board
 from subsel.engines.base import BELOW_ALL, Engine
-from subsel.graph import Int32Array, PartGraph
+from subsel.graph import Int32Array, KernelGraph, PartGraph
 from subsel.greedy import kernel
+from subsel.results import GreedyResult
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
 
 #: The superstep after which gains were rounded, and by how many bits, on a board.
 _ROUNDED = "rounded_after"
-
-
-@dataclass(frozen=True, slots=True)
-class GreedyResult:
-    """How many points greedy selected, in how many supersteps.
-
-    ``rounded_after`` is the superstep after which gains were rounded (see `exact_greedy`); None: they never were, and
-    the result is centralised greedy's. ``direction`` says whether it added points or removed them.
-    """
-
-    selected: int
-    supersteps: int
-    rounded_after: int | None = None
-    direction: str = "forward"
 
 
 def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResult:
@@ -107,7 +93,7 @@ def order_subset(engine: Engine, k: int, *, restart: bool, max_supersteps: int =
 
 
 def pick(
-    graph: PartGraph, board: Board, /, *, limit: int, prune_below: int, shift: int = 0, rounded_after: int = 0
+    graph: KernelGraph, board: Board, /, *, limit: int, prune_below: int, shift: int = 0, rounded_after: int = 0
 ) -> None:
     """One part's share of a superstep: hear the news, prune, pick what is final.
 
@@ -131,7 +117,7 @@ def pick(
         board.spread(graph, decided[board.status[decided] == Status.DISCARDED])
 
 
-def pick_dominant(graph: PartGraph, board: Board, limit: int, shift: int = 0) -> Int32Array:
+def pick_dominant(graph: KernelGraph, board: Board, limit: int, shift: int = 0) -> Int32Array:
     """Run `kernel.pick_dominant` on a part; return the own points decided."""
     decided: Int32Array = kernel.pick_dominant(
         graph.indptr,
@@ -149,13 +135,13 @@ def pick_dominant(graph: PartGraph, board: Board, limit: int, shift: int = 0) ->
     return decided
 
 
-def cut(graph: PartGraph, board: Board, /, *, key: int, code: int) -> None:
+def cut(graph: KernelGraph, board: Board, /, *, key: int, code: int) -> None:
     """Keep the selected points down to (key, code), the k-th of all; discard those after it."""
     board.absorb_news(graph)
     cut_below(graph, board, key, code)
 
 
-def cut_below(graph: PartGraph, board: Board, key: int, code: int) -> None:
+def cut_below(graph: KernelGraph, board: Board, key: int, code: int) -> None:
     """Discard what is selected and comes after (key, code) in the total order."""
     after = (board.key < key) | ((board.key == key) & (graph.code < code))
     board.status[(board.status == Status.SELECTED) & after] = Status.DISCARDED

@@ -10,6 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.fixedpoint import beats
 from subsel.schema import Status
 
 _UNDECIDED = int(Status.UNDECIDED)
@@ -22,12 +23,6 @@ BATCH = 8192
 _MOST_BATCHES = 64
 #: Points by which a batch's floor is judged.
 _SAMPLE = 1024
-
-
-@numba.njit(cache=True, inline="always")
-def _beats(key_a: int, code_a: int, key_b: int, code_b: int) -> bool:
-    """Compare two points in greedy's total order: by key, equal keys by code."""
-    return key_a > key_b or (key_a == key_b and code_a > code_b)
 
 
 @numba.njit(cache=True)
@@ -132,7 +127,7 @@ def pick_dominant(
             if status[j] != _UNDECIDED:
                 continue
             # An own point held back was popped before v, so it beats v; a ghost's stale key is an upper bound.
-            blocked = held_back[j] if j < n_own else _beats(key[j] >> shift, code[j], key[v] >> shift, code[v])
+            blocked = held_back[j] if j < n_own else beats(key[j] >> shift, code[j], key[v] >> shift, code[v])
             if blocked:
                 final = False
                 break
@@ -184,44 +179,6 @@ def _fill(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shift: 
     return kept, size
 
 
-@numba.njit(cache=True, parallel=True)
-def realised_gains(
-    indptr: Any,
-    indices: Any,
-    similarity: Any,
-    utility: Any,
-    alpha: float,
-    beta: float,
-    code: Any,
-    key: Any,
-    status: Any,
-) -> Any:
-    """Return each selected own point's gain when it was picked, in float64; 0 for the others.
-
-    gain(v) = α u(v) - β Σ s(v, j) over the selected neighbours j that were picked before v, that is,
-    that beat it by (key, code). Summed in ascending order of s, so the result does not depend on the order
-    in which a part keeps its edges. The gains of a subset sum to its objective.
-    """
-    n_own = len(indptr) - 1
-    gain = np.zeros(n_own, np.float64)
-    for v in numba.prange(n_own):
-        if status[v] != _SELECTED:
-            continue
-        earlier = np.empty(indptr[v + 1] - indptr[v], np.float64)
-        count = 0
-        for e in range(indptr[v], indptr[v + 1]):
-            j = indices[e]
-            if status[j] == _SELECTED and _beats(key[j], code[j], key[v], code[v]):
-                earlier[count] = similarity[e]
-                count += 1
-        earlier[:count].sort()
-        total = 0.0
-        for i in range(count):
-            total += earlier[i]
-        gain[v] = alpha * utility[v] - beta * total
-    return gain
-
-
 @numba.njit(cache=True)
 def mark_movers(
     indptr: Any, indices: Any, weight: Any, tie_bits: int, code: Any, key: Any, status: Any, at_key: int, at_code: int
@@ -243,7 +200,7 @@ def mark_movers(
     threshold = at_key >> tie_bits
     distance = np.full(n, -1, np.int64)  # of movers
     for v in range(n):
-        above = not _beats(at_key, at_code, key[v], code[v])
+        above = not beats(at_key, at_code, key[v], code[v])
         if (status[v] == _DISCARDED and above) or (status[v] == _SELECTED and not above):
             distance[v] = abs((key[v] >> tie_bits) - threshold)
     better_in = better_out = 0
@@ -253,7 +210,7 @@ def mark_movers(
         first = True
         for e in range(indptr[v], indptr[v + 1]):
             j = indices[e]
-            if weight[e] > 0 and distance[j] >= 0 and _beats(distance[j], code[j], distance[v], code[v]):
+            if weight[e] > 0 and distance[j] >= 0 and beats(distance[j], code[j], distance[v], code[v]):
                 first = False
                 break
         if not first:

@@ -13,8 +13,9 @@ from fractions import Fraction
 from subsel.board import Board
 from subsel.codes import rehash
 from subsel.engines.base import Engine
-from subsel.graph import PartGraph
-from subsel.greedy.exact import GreedyResult, cut_below, pick_dominant
+from subsel.graph import KernelGraph, PartGraph
+from subsel.greedy.exact import cut_below, pick_dominant
+from subsel.results import GreedyResult
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def _salt(seed: int, round_: int) -> int:
     return (seed * 1_000_003 + round_ + 1) % 2**63
 
 
-def keep_best(graph: PartGraph, board: Board, /, *, left: int, target: int) -> None:
+def keep_best(graph: KernelGraph, board: Board, /, *, left: int, target: int) -> None:
     """Run greedy in one partition; what it picks stays undecided, at its old gain."""
     before = board.key.copy()
     pick_dominant(graph, board, partition_target(graph.n_own, left, target))

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 import numpy as np
 
 from subsel.board import Board
 from subsel.engines.base import Engine
-from subsel.fixedpoint import Int64Array
+from subsel.fixedpoint import exact_sum
 from subsel.graph import PartGraph
 from subsel.greedy import kernel
+from subsel.results import RefineResult
 from subsel.schema import FIRST_MEMBER, Status
 
 log = logging.getLogger(__name__)
 
 _FREE = (Status.SELECTED, Status.DISCARDED)
-
-
-@dataclass(frozen=True, slots=True)
-class RefineResult:
-    """Passes that gained something, points exchanged, and by how much f rose: exactly, in units of 2^-fraction_bits."""
-
-    passes: int
-    exchanged: int
-    gained: int
 
 
 def refine(engine: Engine, passes: int) -> RefineResult:
@@ -121,11 +112,6 @@ def mark_movers(graph: PartGraph, board: Board, /, *, key: int, code: int) -> No
         code,
     )
     board.sums = (better_in, better_out, 0, 0)
-
-
-def exact_sum(values: Int64Array) -> int:
-    """Return the sum of int64 values, of any size."""
-    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
 
 
 def _objective_twice(sums: tuple[int, int, int, int]) -> int:

@@ -12,8 +12,9 @@ import numpy as np
 from subsel.board import Board
 from subsel.engines.base import Engine
 from subsel.graph import PartGraph
-from subsel.greedy.exact import GreedyResult, exact_greedy
+from subsel.greedy.exact import exact_greedy
 from subsel.greedy.refine import settle
+from subsel.results import GreedyResult
 from subsel.schema import Status
 
 #: Share of points above which removing and swapping is better than adding and swapping, or nearly as good where utility

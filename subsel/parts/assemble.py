@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import SLOT_BITS, PartGraph, distinct
+from subsel.graph import SLOT_BITS, DraftGraph, distinct
 from subsel.parts import kernel
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 
@@ -82,8 +82,8 @@ def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
         yield Parcel(to, part, BORDER, border)
 
 
-def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[PartGraph, Shape]:
-    """Second exchange: number the ghosts, and return the part's graph (without weights) and shape.
+def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
+    """Second exchange: number the ghosts, and return the part's draft and shape.
 
     Raises:
         InputError: an edge leads to a point that its part does not have.
@@ -109,17 +109,14 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[PartGraph, Shape]:
     rank = kernel.order_by_row(draft["slot"], n_own, index)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(draft["slot"], minlength=n_own))]).astype(np.int64)
     similarity = draft["similarity"][rank]
-    graph = PartGraph(
+    graph = DraftGraph(
         part=part,
         indptr=indptr,
         indices=index[rank].astype(np.int32),
         similarity=similarity,
-        weight=np.empty(0, np.int32),
-        mean_weight=np.empty(0),
         utility=np.concatenate([points["utility"], ghosts["utility"]]),
         code=np.concatenate([points["code"], ghosts["code"]]),
         ghost_vid=ghosts["vid"],
-        fixed_point=None,  # type: ignore[arg-type]  # not known before every part's shape is
     )
     row = draft["slot"][rank]
     degree = np.bincount(row, weights=similarity, minlength=n_own)

@@ -13,10 +13,13 @@ import numpy as np
 from subsel.board import Board
 from subsel.codes import groups_of
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph, distinct
+from subsel.graph import SLOT_BITS, SLOT_MASK, GroupGraph, KernelGraph, PartGraph, distinct
 from subsel.schema import Status
 
 Rows = dict[str, Any]
+
+#: A kernel for groups with its parameters bound.
+BoundGroupKernel = Callable[[KernelGraph, Board], None]
 
 
 def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tuple[int, Rows]]:
@@ -60,9 +63,9 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
         )
 
 
-def run(rows: Rows, kernel: Callable[[PartGraph, Board], None], fixed_point: FixedPoint) -> Iterator[tuple[int, Rows]]:
+def run(rows: Rows, kernel: BoundGroupKernel, fixed_point: FixedPoint) -> Iterator[tuple[int, Rows]]:
     """Run a kernel on rows as one part; yield what it decided, ``slot, key, status, lower``, by home part."""
-    vid, graph, board = _as_part(rows, fixed_point)
+    vid, graph, board = _as_group(rows, fixed_point)
     kernel(graph, board)
     part = vid >> SLOT_BITS
     for number in distinct(part).tolist():
@@ -84,8 +87,8 @@ def adopt(board: Board, decisions: Rows) -> None:
         getattr(board, column)[decisions["slot"]] = decisions[column]
 
 
-def _as_part(rows: Rows, fixed_point: FixedPoint) -> tuple[Int64Array, PartGraph, Board]:
-    """Return rows as a part without ghosts, its points in the order of their addresses."""
+def _as_group(rows: Rows, fixed_point: FixedPoint) -> tuple[Int64Array, GroupGraph, Board]:
+    """Return rows as a group with its board, its points in the order of their addresses."""
     order = np.argsort(rows["vid"])
     vid = rows["vid"][order]
     row = np.empty(len(vid), np.int64)
@@ -93,16 +96,11 @@ def _as_part(rows: Rows, fixed_point: FixedPoint) -> tuple[Int64Array, PartGraph
     edge_row = np.repeat(row, rows["degree"])
     edge_order = np.argsort(edge_row, kind="stable")
     n = len(vid)
-    graph = PartGraph(
-        part=0,
+    graph = GroupGraph(
         indptr=np.concatenate([[0], np.cumsum(np.bincount(edge_row, minlength=n))]).astype(np.int64),
         indices=np.searchsorted(vid, rows["neighbor"][edge_order]).astype(np.int32),
-        similarity=np.empty(0, np.float32),
         weight=rows["weight"][edge_order],
-        mean_weight=np.empty(0),
-        utility=np.empty(0),
         code=rows["code"][order],
-        ghost_vid=np.empty(0, np.int64),
         fixed_point=fixed_point,
     )
     board = Board(

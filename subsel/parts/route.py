@@ -20,6 +20,7 @@ import pyarrow as pa
 from subsel.config import Metric, SelectConfig
 from subsel.embeddings import cells, search
 from subsel.embeddings.metrics import FloatMatrix, similarity_of_scores
+from subsel.embeddings.recipe import find_neighbors
 from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
 from subsel.parts import kernel
@@ -229,20 +230,14 @@ def _search(
 
     ``resident`` (bool, (n,)) says whose are refined.
     """
-    n, metric = len(resident), config.metric
-    n_cells = cells.cell_count(n, config.probes)
-    sample = take(np.arange(min(n, n_cells * cells.SAMPLE_PER_CELL)))
-    quantizer = cells.Quantizer.train(sample, n_cells, metric, config.seed)
-    reach = cells.probe_reach(quantizer, sample, n, config.neighbors, config.probes)
-    assigned = cells.assign_cells(lambda a, b: take(np.arange(a, b)), n, quantizer, config.probes, reach)
-    X = take(assigned.order)  # the only copy of the vectors beside the parcels
-    best, score = search.search_cells(X, assigned.bounds, assigned.probes, config.neighbors, metric)
-    improved = resident[assigned.order]
-    best, score = search.descend(X, best, score, config.descent_passes, metric, improved=improved)
+    n = len(resident)
+    order, _, best, score, _ = find_neighbors(
+        lambda begin, end: take(np.arange(begin, end)), take, n, config.neighbors, config, resident=resident
+    )
     back = np.empty(n, np.int64)
-    back[assigned.order] = np.arange(n)
+    back[order] = np.arange(n)
     best = best[back]
-    return np.where(best < 0, -1, assigned.order[best]).astype(np.int32), score[back]
+    return np.where(best < 0, -1, order[best]).astype(np.int32), score[back]
 
 
 def merge_part(

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from subsel.board import Board
-from subsel.engines.base import Counts
+from subsel.board import Board, Counts
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import SLOT_BITS, PartGraph, mean_weights
+from subsel.graph import SLOT_BITS, DraftGraph, KernelGraph, PartGraph, mean_weights
 from subsel.parts import regroup
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 from subsel.schema import Status
@@ -37,16 +36,20 @@ class PartState:
     counts: Counts
 
 
-def pack_graph(graph: PartGraph) -> pa.Buffer:
-    """Return a part graph as bytes; weights are left out, they follow from similarities."""
+def pack_graph(graph: DraftGraph | PartGraph) -> pa.Buffer:
+    """Return a part graph as bytes; weights are left out, they follow from similarities.
+
+    Their means stay as they were before edges were dropped, so they are kept, once they are known.
+    """
+    known = {"mean_weight": graph.mean_weight} if isinstance(graph, PartGraph) else {}
     return pack(
         indptr=graph.indptr,
         indices=graph.indices,
         similarity=graph.similarity,
-        mean_weight=graph.mean_weight,
         utility=graph.utility,
         code=graph.code,
         ghost_vid=graph.ghost_vid,
+        **known,
     )
 
 
@@ -54,7 +57,7 @@ def unpack_graph(part: int, payload: bytes | pa.Buffer, fixed_point: FixedPoint)
     """Return a part graph with weights of the given scale."""
     arrays = unpack(payload)
     weight = fixed_point.weights(arrays["similarity"])
-    if len(arrays["mean_weight"]) == 0:  # whole, as it was assembled before the scale was known
+    if "mean_weight" not in arrays:  # a draft, which has all of its edges
         arrays["mean_weight"] = mean_weights(arrays["indptr"], weight)
     return PartGraph(part=part, weight=weight, fixed_point=fixed_point, **arrays)
 
@@ -158,7 +161,7 @@ def grouped_rows(graph: PartGraph, parcels: Sequence[Parcel], groups: int, salt:
     return [Parcel(group, graph.part, UNDECIDED, pack(**rows)) for group, rows in split]
 
 
-def run_group(parcels: Sequence[Parcel], kernel: BoundKernel, fixed_point: FixedPoint) -> list[Parcel]:
+def run_group(parcels: Sequence[Parcel], kernel: regroup.BoundGroupKernel, fixed_point: FixedPoint) -> list[Parcel]:
     """Run a kernel on a group of points as one part; return a parcel of decisions to each home part."""
     rows = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, UNDECIDED))
     group = parcels[0].part
@@ -211,6 +214,6 @@ def _state(graph: PartGraph, board: Board, posts: list[Parcel], news: int) -> Pa
     return PartState([state, *posts], Counts.of(board, graph.n_own, news))
 
 
-def nothing(graph: PartGraph, board: Board, /) -> None:
+def nothing(graph: KernelGraph, board: Board, /) -> None:
     """The kernel that changes nothing; news is accounted for."""
     board.absorb_news(graph)

@@ -25,7 +25,6 @@ from subsel.input.points import Points, given_utility, kept_columns, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
 from subsel.input.wishes import Constraints, Wishes, boolean_column, no_such_wish, wished_column, wished_ids
-from subsel.greedy import kernel as greedy_kernel
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
 from subsel.schema import DECIDED_BY_NAMES, Status
@@ -161,7 +160,7 @@ class LocalStages:
         alpha, beta = part.fixed_point.alpha, part.fixed_point.beta
         slots = np.flatnonzero(board.status == Status.SELECTED)
         ranked = slots[np.lexsort((part.code[slots], board.key[slots]))[::-1]]
-        gain = greedy_kernel.realised_gains(
+        gain = objective.realised_gains(
             part.indptr,
             part.indices,
             part.similarity,

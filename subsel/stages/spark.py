@@ -14,7 +14,6 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.board import hear_wishes
-from subsel.bounding.driver import BoundingResult
 from subsel.config import SelectConfig, resolve_size
 from subsel.input.wishes import Constraints, Wishes
 from subsel.engines.spark import neighbors
@@ -34,6 +33,7 @@ from subsel.parts.pack import Parcel, from_rows, unpack
 from subsel.pipeline import run_bounding, run_pipeline
 from subsel.plan import part_points
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
+from subsel.results import BoundingResult
 from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory
 from subsel.schema import Status

@@ -19,7 +19,8 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Counts, Kernel, P
+from subsel.board import Counts
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, Kernel, P
 from subsel.engines.spark import supersteps
 from subsel.engines.spark.checkpoints import Checkpoint, local_checkpoint, release_checkpoint
 from subsel.engines.spark.parcels import (
@@ -35,6 +36,7 @@ from subsel.engines.spark.parcels import (
 )
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.parts import superstep
+from subsel.parts.regroup import BoundGroupKernel
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
@@ -158,7 +160,7 @@ class SparkEngine:
         value = int(np.partition(left, number - k)[number - k])
         return value, k - int((left > value).sum()), int((left == value).sum())
 
-    def finish(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
+    def finish(self, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
         """Run the kernel on the undecided points of all parts in one task, if they are at most ``finish_points``."""
         if self._counts.undecided > self.finish_points:
             return None
@@ -166,14 +168,14 @@ class SparkEngine:
         log.info("[%s] finished the undecided points in one task", self.run_id)
         return self._counts
 
-    def deal(self, groups: int, salt: int, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
+    def deal(self, groups: int, salt: int, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run the kernel on random groups, each in a task: one shuffle of the undecided points, one of boards."""
         self._in_groups(groups, salt, partial(cast(Any, kernel), *args, **params))
         with plain_errors():
             self._compact_if_halved()
         return self._counts
 
-    def _in_groups(self, groups: int, salt: int, kernel: superstep.BoundKernel) -> None:
+    def _in_groups(self, groups: int, salt: int, kernel: BoundGroupKernel) -> None:
         with plain_errors():
             rows = self._on_parts(self.board, partial(supersteps.grouped_rows, groups, salt), PARCEL_SCHEMA)
             decided = (

@@ -20,15 +20,14 @@ from pyspark import TaskContext
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
-from subsel.board import NO_SUMS
-from subsel.engines.base import Counts
+from subsel.board import NO_SUMS, Counts
 from subsel.errors import InputError, SubselError
 from subsel.parts.pack import CHUNK_BYTES, Parcel, chunks, from_rows
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
 
-#: Columns of `subsel.engines.base.Counts`, set on a part's board and 0 elsewhere.
+#: Columns of `subsel.board.Counts`, set on a part's board and 0 elsewhere.
 COUNTS = (*(status.name.lower() for status in Status), "news")
 #: Columns of its sums.
 SUMS = ("sum_0", "sum_1", "sum_2", "sum_3")

@@ -15,8 +15,7 @@ from subsel import schema
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
 from subsel.graph import PartGraph
-from subsel.greedy import kernel as greedy_kernel
-from subsel.objective import score_subset
+from subsel.objective import realised_gains, score_subset
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, of_kind, unpack
 from subsel.schema import DECIDED_BY_NAMES, Status
@@ -65,7 +64,7 @@ def _picked(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
     board, _ = superstep.deliver(graph, parcels)
     points = unpack(of_kind(parcels, assemble.POINTS)[0].payload)
     scale = graph.fixed_point
-    gain = greedy_kernel.realised_gains(
+    gain = realised_gains(
         graph.indptr,
         graph.indices,
         graph.similarity,

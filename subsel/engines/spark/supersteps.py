@@ -13,6 +13,7 @@ from subsel.graph import PartGraph
 from subsel.parts import superstep
 from subsel.parts.assemble import GRAPH
 from subsel.parts.pack import Parcel, from_rows, of_kind
+from subsel.parts.regroup import BoundGroupKernel
 from subsel.schema import Status
 
 #: Bits that one pass of a radix search decides.
@@ -57,7 +58,7 @@ def grouped_rows(groups: int, salt: int, graph: PartGraph, parcels: list[Parcel]
     return to_table(superstep.grouped_rows(graph, parcels, groups, salt))
 
 
-def run_group(kernel: superstep.BoundKernel, scale: FixedPoint, table: pa.Table) -> pa.Table:
+def run_group(kernel: BoundGroupKernel, scale: FixedPoint, table: pa.Table) -> pa.Table:
     """Run a kernel on a group of points as one part; return what it decided."""
     with task():
         return to_board(superstep.run_group(from_rows(table), kernel, scale))

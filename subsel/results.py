@@ -1,0 +1,53 @@
+"""What the drivers of the algorithms return: counts, and bounds in fixed point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BoundingResult:
+    """What bounding decided: points accepted and discarded, rounds until nothing changed.
+
+    Rounds in one task, after `Engine.finish`, count as one. Where rounds either grow or shrink, those that decided
+    something are counted apart; 0 where a round does both. ``upper_bound`` is what follows from this for the best f, in
+    units of 2^-fraction_bits (`subsel.bounding.certificate.free_bound`).
+    """
+
+    accepted: int
+    discarded: int
+    rounds: int
+    grow_rounds: int = 0
+    shrink_rounds: int = 0
+    upper_bound: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GreedyResult:
+    """How many points greedy selected, in how many supersteps.
+
+    ``rounded_after`` is the superstep after which gains were rounded (see `subsel.greedy.exact`); None: they never
+    were, and the result is centralised greedy's. ``direction`` says whether it added points or removed them.
+    """
+
+    selected: int
+    supersteps: int
+    rounded_after: int | None = None
+    direction: str = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class RefineResult:
+    """Passes that gained something, points exchanged, and by how much f rose: exactly, in units of 2^-fraction_bits."""
+
+    passes: int
+    exchanged: int
+    gained: int
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateResult:
+    """An upper bound on f, in units of 2^-fraction_bits, None if none was asked for; and the iterations it took."""
+
+    bound: int | None
+    iterations: int
