@@ -12,7 +12,7 @@ import pyarrow as pa
 from subsel import cost
 from subsel.config import SelectConfig, resolve_size
 from subsel.embeddings.readers import open_dataset
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 
 #: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
 LOCAL_BYTES_PER_VALUE = 2.5 * 4
@@ -134,7 +134,7 @@ def _dimension(dataset: Any, config: SelectConfig, name: str) -> int:
     if column not in dataset.schema.names:
         raise InputError(
             f"{name} has no embedding column {column!r}; it has {', '.join(dataset.schema.names)}: "
-            "name the right one with embedding_column."
+            f"name the right one with {option('embedding_column')}."
         )
     kind = dataset.schema.field(column).type
     if pa.types.is_fixed_size_list(kind):
