@@ -17,7 +17,7 @@ from subsel import schema
 from subsel.config import MISSING_SIZE, SelectConfig
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.engines.choose import choose_engine
-from subsel.errors import ConfigError
+from subsel.errors import ConfigError, option
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points, read_points
 from subsel.input.rows import may_be_read
@@ -33,7 +33,7 @@ from subsel.stages.local import LocalStages
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
 
-_ARRAY_ON_SPARK = "on Spark utility is a column's name: arrays have no place there."
+_ARRAY_ON_SPARK = f"on Spark {option('utility')} is a column's name: arrays have no place there."
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def select_sizes(
     """
     names = [str(size).strip().replace("%", "pct") for size in sizes]
     if not names or len(set(names)) < len(names):
-        raise ConfigError(f"sizes {', '.join(map(str, sizes))}: give one or more, all different.")
+        raise ConfigError(f"{option('sizes')} {', '.join(map(str, sizes))}: give one or more, all different.")
     places = [None if output is None else Path(output) / name for name in names]
     if output is not None:
         make_folder(output)
@@ -218,7 +218,7 @@ def _select(  # noqa: PLR0913  (what select was given)
     wanted = [(load_config(config, size=size, utility=column, **options), path) for size, path in sizes]
     settings = wanted[0][0]
     if data is None and graph is None:
-        raise ConfigError("there is nothing to select from: give data, or a graph.")
+        raise ConfigError(f"there is nothing to select from: give {option('data')}, or a {option('graph')}.")
     if settings.size is None:
         raise ConfigError(MISSING_SIZE)
     for _, path in wanted:
@@ -227,10 +227,11 @@ def _select(  # noqa: PLR0913  (what select was given)
     run = Run(progress)
     where = choose_engine(engine, data, graph, settings)
     if resume and run_dir is None:
-        raise ConfigError("resume goes on from a run directory: give run_dir.")
+        raise ConfigError(f"{option('resume')} goes on from a run directory: give {option('run_dir')}.")
     if where == "local":
         if run_dir is not None:
-            raise ConfigError("run_dir is for Spark, where runs are long: leave it out, or give engine='spark'.")
+            spark = option("engine", "spark")
+            raise ConfigError(f"{option('run_dir')} is for Spark, where runs are long: leave it out, or give {spark}.")
         stages = LocalStages(data, graph, given, settings, wishes)
         tables: list[pa.Table] = []
         stages.written = tables.append
@@ -328,11 +329,12 @@ def score_subsets(
     given = None if isinstance(utility, str) else utility
     settings = load_config(config, utility=column, **options)
     if data is None and graph is None:
-        raise ConfigError("there is nothing to score on: give a graph, or data.")
+        raise ConfigError(f"there is nothing to score on: give a {option('graph')}, or {option('data')}.")
     where = choose_engine(engine, data, graph, settings)
     if where == "local":
         if run_dir is not None:
-            raise ConfigError("run_dir is for Spark: leave it out, or give engine='spark'.")
+            spark = option("engine", "spark")
+            raise ConfigError(f"{option('run_dir')} is for Spark: leave it out, or give {spark}.")
         stages = LocalStages(data, graph, given, settings)
         stages.read(lambda what, share: None)
         stages.neighbors(lambda what, share: None)

@@ -2,11 +2,56 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Callable
+
+_UNSAID = object()
+#: Around an option in a message: library spelling, name, and the value as a shell takes it.
+_MARKED = re.compile("\x02([^\x1f]*)\x1f([^\x1f]*)\x1f([^\x03]*)\x03")
+
+
+def option(name: str, value: object = _UNSAID, *, library: str | None = None) -> str:
+    """Return an option for use in a message, which each face of subsel then spells as its users write it.
+
+    >>> str(SubselError(f"set {option('on_bad_rows', 'drop')}"))
+    "set on_bad_rows='drop'"
+    >>> SubselError(f"set {option('on_bad_rows', 'drop')}").for_shell({"on_bad_rows": "--on-bad-rows"}.get)
+    'set --on-bad-rows drop'
+
+    Args:
+        name: a keyword of the library.
+        value: what it should be; True is a flag without a value in the shell.
+        library: the library's spelling, where ``name`` or ``name=value`` would not do.
+    """
+    said = value is not _UNSAID
+    spelled = library or (f"{name}={value!r}" if said else name)
+    return f"\x02{spelled}\x1f{name}\x1f{shlex.quote(str(value)) if said and value is not True else ''}\x03"
+
 
 class SubselError(Exception):
     """Something failed while running; the command line ends with exit status 1."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_MARKED.sub(r"\1", message))
+        self._message = message
+
+    def for_shell(self, flag: Callable[[str], str | None]) -> str:
+        """Return the message with options as a command spells them.
+
+        Args:
+            flag: of an option's name, such as ``--on-bad-rows``; None where the command has no such option, which
+                then keeps the library's spelling, which is the config file's too.
+        """
+
+        def spell(found: re.Match[str]) -> str:
+            library, name, value = found.groups()
+            known = flag(name)
+            return library if known is None else f"{known} {value}".rstrip()
+
+        return _MARKED.sub(spell, self._message)
 
 
 class InputError(SubselError):

@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from subsel import schema
 from subsel.fixedpoint import FixedPoint, Int64Array, WeightArray
 from subsel.output import new_path
+from subsel.version import __version__
 
 Int32Array = npt.NDArray[np.int32]
 #: Similarities are kept as they came: float32 from embeddings, float32 or float64 from a user's graph.
@@ -86,18 +87,23 @@ class NeighborGraph:
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=out)
 
-    def to_parquet(self, path: str | Path) -> None:
+    def to_parquet(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the edges to one Parquet file with columns `src`, `dst` (user ids) and `similarity`.
 
         Each undirected edge is written once; isolated points do not appear. The file appears whole or not
-        at all, and an existing one is not replaced.
+        at all.
+
+        Args:
+            path: of the file.
+            overwrite: replace it if subsel wrote it.
 
         Raises:
-            InputError: ``path`` exists.
+            InputError: ``path`` exists and is not to be replaced.
             OutputError: it cannot be written.
         """
         out = schema.edge_schema(self.ids.type, pa.from_numpy_dtype(self.similarity.dtype))
-        with new_path(path) as temporary, pq.ParquetWriter(temporary, out) as writer:
+        out = out.with_metadata({"subsel": __version__})  # by which it may be overwritten
+        with new_path(path, overwrite=overwrite) as temporary, pq.ParquetWriter(temporary, out) as writer:
             for batch in self.edges():
                 writer.write_batch(batch)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from subsel import cost
 from subsel.config import SelectConfig, resolve_size
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 from subsel.input.rows import flat_lists, may_be_read, value_type
 from subsel.input.source import Source, name_list, open_source
 
@@ -135,7 +135,7 @@ def _dimension(source: Source, config: SelectConfig) -> int:
     if column not in source.schema.names:
         raise InputError(
             f"{source.name} has no embedding column {column!r}; it has {name_list(source.schema.names)}: "
-            "name the right one with embedding_column."
+            f"name the right one with {option('embedding_column')}."
         )
     kind = source.schema.field(column).type
     if pa.types.is_fixed_size_list(kind) and kind.value_type == value_type(kind):

@@ -16,41 +16,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from subsel import declare
 from subsel.config import SelectConfig
 from subsel.input.wishes import Wishes
+from subsel.declare import Stage
 from subsel.errors import ConfigError, InputError
 from subsel.output import remove
 
 NAME = "manifest.json"
 
-#: Options that a stage and all stages after it depend on.
-_GRAPH_OPTIONS = (
-    "id_column",
-    "embedding_column",
-    "utility",
-    "probabilities",
-    "utility_from",
-    "metric",
-    "neighbors",
-    "probes",
-    "descent_passes",
-    "recall_sample",
-    "part_points",
-    "seed",
-    "on_bad_rows",
-)
-_BOUNDING_OPTIONS = (
-    *_GRAPH_OPTIONS,
-    *("size", "alpha", "beta", "bounding", "bounding_rank", "sampling", "sample_share"),
-)
-_GREEDY_OPTIONS = (*_BOUNDING_OPTIONS, "greedy", "greedy_direction", "partitions", "rounds", "adaptive", "gamma")
-STAGES = {
-    "graph": _GRAPH_OPTIONS,
-    "bounding": _BOUNDING_OPTIONS,
-    "greedy": _GREEDY_OPTIONS,
-    "refine": (*_GREEDY_OPTIONS, "refine"),
-    "certify": (*_GREEDY_OPTIONS, "refine", "certify", "certify_gap"),
-}
+#: Stages whose results are kept, in their order.
+STAGES: tuple[Stage, ...] = tuple(stage for stage in declare.STAGES if stage != "output")
 _FOLDERS = ("points", *STAGES)
 _BEGUN = "begun.json"
 
@@ -100,7 +76,7 @@ class RunDirectory:
         *,
         resume: bool,
         wishes: str = "",
-        stages: Iterable[str] = tuple(STAGES),
+        stages: Iterable[str] = STAGES,
     ) -> None:
         self.path, self.config, self.source, self.stages = Path(path), config, source, tuple(stages)
         self.wishes = wishes
@@ -153,7 +129,7 @@ class RunDirectory:
         """Record that a stage is done, and the scale of its boards' keys."""
         assert stage in self.stages, f"this run is not about {stage}"
         self.entries[stage] = {"fingerprint": self._fingerprint(stage), "source": self.source, "result": result}
-        self.entries[stage]["options"] = self._options(stage)
+        self.entries[stage]["options"] = self.config.stage_options(stage)
         if scale is not None:
             self.entries[stage]["scale"] = scale
         temporary = self.path / f".{NAME}.tmp"
@@ -185,11 +161,8 @@ class RunDirectory:
                     "its graph/, points/ and manifest.json without the later stages' entries."
                 )
 
-    def _options(self, stage: str) -> dict[str, Any]:
-        return self.config.model_dump(include=set(STAGES[stage]))
-
     def _fingerprint(self, stage: str) -> str:
-        chosen = self._options(stage)
+        chosen = self.config.stage_options(stage)
         if self.wishes and stage != "graph":
             chosen["wishes"] = self.wishes
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]

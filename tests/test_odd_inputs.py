@@ -193,7 +193,7 @@ def test_plan_prints_numbers_and_a_next_step(tmp_path, demo_table):
     result = CliRunner().invoke(main, ["plan", str(tmp_path / "points.parquet"), "--size", "10%"])
     assert result.exit_code == 0, result.output
     rows = ("spark.executor.memoryOverhead", "work of one core", "time on Spark")
-    for expected in ("3,000 x 16, 300 to select", "fits", "1 parts", *rows):
+    for expected in ("3,000 x 16, 300 to select", "fits", "1 part of about", *rows):
         assert expected in result.output
     options = ["plan", "--points", "13000000000", "--dimension", "64", "--size", "10%", "--cores", "1000"]
     result = CliRunner().invoke(main, options, env={"COLUMNS": "200"})

@@ -5,33 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.console import Console
 
 from subsel import api
 from subsel.cli import options as opt
-from subsel.cli.commands import close_report, show_errors, show_score
+from subsel.cli.commands import close_report, show_score
+from subsel.cli.shell import Command, close, progress
 from subsel.cli.tables import graph_line, pairs_table
+from subsel.cli.text import count
+from subsel.declare import GROUPS
 from subsel.input.wishes import Wishes
 from subsel.run import Run
 from subsel.rundir import RunDirectory, source_name, wishes_name
 
-_size = click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
-_graph = click.option("--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity.")
-_keep = click.option("--keep-columns", help="Columns of INPUT to carry along, separated by commas.")
-
-
-def _stage_options(function: Any) -> Any:
-    """Add the options that every stage depends on, and one-line errors."""
-    for add in (
-        show_errors,
-        opt.config_options,
-        opt.part_options,
-        opt.neighbor_options,
-        opt.method_options,
-        opt.objective_options,
-    ):
-        function = add(function)
-    return _size(_graph(function))
+#: All but what is of the output: a job refuses a run directory whose later stages were made with other options.
+_STAGE_FIELDS = ("size", *(group for group in GROUPS if group != "Subset"))
 
 
 def _session() -> Any:
@@ -40,100 +27,91 @@ def _session() -> Any:
     return submitted_session()
 
 
-def _split(names: str | None) -> tuple[str, ...] | None:
-    return tuple(names.split(",")) if names else None
-
-
-@click.command()
-@click.argument("input_", metavar="INPUT")
+@click.command(cls=Command)
+@click.argument("data", metavar="INPUT")
 @click.argument("output")
-@click.option("--run-dir", help="Keep finished stages there, to --resume from.")
-@click.option("--resume", is_flag=True, help="Go on from what --run-dir has.")
-@_size
-@_graph
-@_keep
-@opt.overwrite_option
-@opt.wish_options
-@opt.objective_options
-@opt.method_options
-@opt.neighbor_options
-@opt.part_options
-@opt.config_options
-@show_errors
-def select_subset(input_: str, output: str, keep_columns: str | None, **options: Any) -> None:
+@opt.config_fields()
+@opt.wishes
+@opt.overwrite
+@opt.graph
+@opt.config_file
+@opt.run_dir
+def select_subset(data: str, output: str, **options: Any) -> None:
     """Select a subset of INPUT and write it to OUTPUT: the whole pipeline."""
-    names = _split(keep_columns)
-    selection = api.select(input_, output=output, engine=_session(), keep_columns=names, **options)
+    options = opt.given(options)
+    selection = api.select(data, output=output, engine=_session(), progress=progress(), **options)
     close_report(selection.report, output)
 
 
-@click.command()
-@click.argument("input_", metavar="INPUT")
+@click.command(cls=Command)
+@click.argument("data", metavar="INPUT")
 @click.argument("run_dir")
-@_stage_options
-def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) -> None:
+@opt.config_fields(*_STAGE_FIELDS)
+@opt.graph
+@opt.config_file
+def build_graph(data: str, run_dir: str, graph: str | None, config: str | None, **options: Any) -> None:
     """Compute the neighbour graph of INPUT, by part, into RUN_DIR."""
     from subsel.stages import spark  # noqa: PLC0415
 
-    config = api.load_config(options.pop("config"), **options)
-    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True, stages=["graph"])
-    found = spark.build_graph(_session(), input_, graph, config, Run(), rundir)
+    settings = api.load_config(config, **options)
+    rundir = RunDirectory(run_dir, settings, source_name(data, graph), resume=True, stages=["graph"])
+    found = spark.build_graph(_session(), data, graph, settings, Run(progress()), rundir)
     line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
-    Console().print(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))
+    close(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))
 
 
-@click.command()
-@click.argument("input_", metavar="INPUT")
+@click.command(cls=Command)
+@click.argument("data", metavar="INPUT")
 @click.argument("run_dir")
-@opt.wish_options
-@_stage_options
-def bound_points(input_: str, run_dir: str, graph: str | None, **options: Any) -> None:
+@opt.config_fields(*_STAGE_FIELDS)
+@opt.wishes
+@opt.graph
+@opt.config_file
+def bound_points(
+    data: str,
+    run_dir: str,
+    graph: str | None,
+    config: str | None,
+    include: str | None,
+    exclude: str | None,
+    **options: Any,
+) -> None:
     """Accept and discard points of INPUT by bounds, from RUN_DIR's graph (made if it is not there)."""
     from subsel.stages import spark  # noqa: PLC0415
 
-    wishes = Wishes(options.pop("include"), options.pop("exclude"))
-    config = api.load_config(options.pop("config"), **options)
-    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True, wishes=wishes_name(wishes))
-    found = spark.bound_points(_session(), input_, graph, config, Run(), rundir, wishes)
-    decided = f"accepted {found.accepted:,}, discarded {found.discarded:,} in {found.rounds} rounds"
-    Console().print(pairs_table({"bounding": decided, "run directory": run_dir}))
+    wishes = Wishes(include, exclude)
+    settings = api.load_config(config, **options)
+    rundir = RunDirectory(run_dir, settings, source_name(data, graph), resume=True, wishes=wishes_name(wishes))
+    found = spark.bound_points(_session(), data, graph, settings, Run(progress()), rundir, wishes)
+    rounds = count(found.rounds, "round")
+    decided = f"accepted {found.accepted:,}, discarded {found.discarded:,} in {rounds}"
+    close(pairs_table({"bounding": decided, "run directory": run_dir}))
 
 
-@click.command()
-@click.argument("input_", metavar="INPUT")
+@click.command(cls=Command)
+@click.argument("data", metavar="INPUT")
 @click.argument("run_dir")
 @click.argument("output")
-@_size
-@_graph
-@_keep
-@opt.overwrite_option
-@opt.wish_options
-@opt.objective_options
-@opt.method_options
-@opt.neighbor_options
-@opt.part_options
-@opt.config_options
-@show_errors
-def greedy_subset(input_: str, run_dir: str, output: str, keep_columns: str | None, **options: Any) -> None:
+@opt.config_fields()
+@opt.wishes
+@opt.overwrite
+@opt.graph
+@opt.config_file
+def greedy_subset(data: str, run_dir: str, output: str, **options: Any) -> None:
     """Select from what RUN_DIR's bounding left, and write the subset to OUTPUT."""
-    names = _split(keep_columns)
-    selection = api.select(
-        input_, output=output, run_dir=run_dir, resume=True, engine=_session(), keep_columns=names, **options
-    )
+    options = opt.given(options) | {"run_dir": run_dir, "resume": True, "progress": progress()}
+    selection = api.select(data, output=output, engine=_session(), **options)
     close_report(selection.report, output)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("subset")
-@click.argument("input_", metavar="INPUT")
-@click.option("--run-dir", help="A run directory that has INPUT's graph.")
-@_graph
-@opt.score_options
-@opt.objective_options
-@opt.neighbor_options
-@opt.part_points_option
-@opt.config_options
-@show_errors
-def score_subset(subset: str, input_: str, **options: Any) -> None:
+@click.argument("data", metavar="INPUT")
+@opt.config_fields("Objective", "Input", "Neighbour graph", "seed", "part_points")
+@opt.graph
+@opt.config_file
+@opt.graph_run_dir
+@opt.normalise
+def score_subset(subset: str, **options: Any) -> None:
     """Compute the objective of SUBSET, whose id column names points of INPUT."""
-    show_score(subset, data=input_, engine=_session(), **options)
+    show_score(subset, engine=_session(), **options)

@@ -1,156 +1,150 @@
-"""Options shared by commands: each is a field of `SelectConfig`, so the command line and the library agree."""
+"""Options of commands: those of `SelectConfig`, as it declares them, and the few that say where things are and run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
+from pydantic.fields import FieldInfo
 
+from subsel.cli.shell import Option
 from subsel.config import SelectConfig
+from subsel.declare import GROUPS, declaration
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_Decorator = Callable[[Any], Any]
 
 
-def _default(field: str) -> str:
-    return str(SelectConfig.model_fields[field].default)
+def config_fields(*wanted: str, **defaults: Any) -> _Decorator:
+    """Add options of `SelectConfig`: whole groups, fields by name, or all of them if nothing is named.
+
+    Args:
+        *wanted: groups and fields.
+        **defaults: of fields for which the command has one of its own.
+    """
+    fields = {
+        name: field
+        for name, field in SelectConfig.model_fields.items()
+        if not wanted or name in wanted or declaration(field).group in wanted
+    }
+    assert set(wanted) <= {*fields, *GROUPS}, "groups and fields are named as they are declared"
+    return _together(*(_from_field(name, field, defaults.get(name)) for name, field in fields.items()))
 
 
-def _group(*options: Callable[[Any], Any]) -> Callable[[_F], _F]:
+def _from_field(name: str, field: FieldInfo, own: Any) -> _Decorator:
+    """Return the command line's option of a field; if it is not given it gives the command's own default, or None."""
+    told, kind = declaration(field), field.annotation
+    kebab = f"--{name.replace('_', '-')}"
+    flag = told.flag or (f"{kebab}/--no-{kebab[2:]}" if kind is bool else kebab)
+    default = told.otherwise or ("" if field.default in (None, ()) else str(field.default))
+    if kind is bool:
+        default = flag.split("/")[0 if field.default else 1].removeprefix("--")
+    default = default if own is None else str(own)
+    ending = f"  [default: {default}]" if default else "  [required unless in --config]" if told.required else ""
+    shape: dict[str, Any] = {} if kind is bool else {"type": _type(kind), "metavar": told.metavar}
+    if get_origin(kind) is tuple:
+        shape = {"callback": _split, "metavar": told.metavar or "NAME,NAME"}
+    text = f"{field.description}{ending}"
+    return click.option(flag, name, cls=Option, section=told.group, default=own, help=text, **shape)
+
+
+def _type(annotation: Any) -> Any:
+    """Return what the command line reads; what may be of several types stays text, which the field reads."""
+    kinds = [one for one in get_args(annotation) if one is not NoneType]
+    if not isinstance(annotation, UnionType):
+        kinds = [annotation]
+    if get_origin(kinds[0]) is Literal:
+        return click.Choice(get_args(kinds[0]))
+    return kinds[0] if kinds[0] in (int, float) and len(kinds) == 1 else str
+
+
+def _split(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Return names that were separated by commas."""
+    return None if value is None else tuple(value.split(","))
+
+
+def _together(*options: _Decorator) -> Callable[[_F], _F]:
     def add(function: _F) -> _F:
-        for option in reversed(options):
-            function = option(function)
+        for one in reversed(options):
+            function = one(function)
         return function
 
     return add
 
 
-def _choice(flag: str, values: list[str], field: str, text: str) -> Callable[[Any], Any]:
-    return click.option(flag, type=click.Choice(values), help=f"{text}  [default: {_default(field)}]")
+def _option(section: str, *flags: str, **more: Any) -> _Decorator:
+    return click.option(*flags, cls=Option, section=section, **more)
 
 
-config_options = _group(
-    click.option(
-        "--config",
-        type=click.Path(dir_okay=False),
-        help="TOML file of options; those given here override it.",
-    ),
-    click.option("--seed", type=int, help=f"Seeds everything random.  [default: {_default('seed')}]"),
-    _choice(
-        "--on-bad-rows",
-        ["error", "drop"],
-        "on_bad_rows",
-        "What bad rows get: an error, or dropped and counted.",
-    ),
-    click.option("--id-column", help=f"Column of unique ids, integers or strings.  [default: {_default('id_column')}]"),
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given: the library's defaults hold for the others."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    """Return what was given as KEY=VALUE."""
+    pairs = {}
+    for value in values:
+        key, sign, text = value.partition("=")
+        if not (key and sign):
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE.")
+        pairs[key] = text
+    return pairs or None
+
+
+config_file = _option(
+    "Running", "--config", metavar="FILE", help="TOML file of options, see subsel config; those given here override it."
 )
-
-objective_options = _group(
-    click.option("--alpha", type=float, help=f"Weight of utility.  [default: {_default('alpha')}]"),
-    click.option("--beta", type=float, help="Weight of similarity.  [default: 1 - alpha]"),
-    click.option("--utility", help="Utility column.  [default: 'utility' if there is one, else 1.0 everywhere]"),
-    click.option("--probabilities", help="Column of class probabilities to compute the utility from."),
-    _choice(
-        "--utility-from",
-        ["margin", "entropy", "least_confidence"],
-        "utility_from",
-        "How utility follows from probabilities.",
-    ),
+sizes = _option(
+    "Subset", "--sizes", help="Several sizes, separated by commas, such as 1%,5%,10%: OUTPUT gets a folder for each."
 )
-
-neighbor_options = _group(
-    click.option("--embedding-column", help=f"Column of lists of floats.  [default: {_default('embedding_column')}]"),
-    _choice("--metric", ["cosine", "inner_product", "l2"], "metric", "Similarity of two embeddings."),
-    click.option("--neighbors", type=int, help=f"Neighbours per point.  [default: {_default('neighbors')}]"),
-    click.option(
-        "--probes",
-        type=int,
-        help=f"Cells searched per point at most: more is slower and finds more.  [default: {_default('probes')}]",
+wishes = _together(
+    _option(
+        "Subset",
+        "--include",
+        help="Ids that are in whatever their gain: Parquet, such as an old subset; or a boolean column of INPUT.",
     ),
-    click.option(
-        "--descent-passes",
-        type=int,
-        help=f"Passes of neighbour-of-neighbour refinement.  [default: {_default('descent_passes')}]",
-    ),
-    click.option(
-        "--recall-sample",
-        type=int,
-        help=f"Points to estimate recall with, 0 for none.  [default: {_default('recall_sample')}]",
-    ),
+    _option("Subset", "--exclude", help="Ids that are not: Parquet, or a boolean column of INPUT."),
 )
-
-method_options = _group(
-    _choice("--bounding", ["exact", "approximate", "off"], "bounding", "Decide points by bounds first."),
-    _choice("--bounding-rank", ["tight", "paper"], "bounding_rank", "Rank that accepting compares with."),
-    _choice("--sampling", ["uniform", "weighted"], "sampling", "How approximate bounding draws neighbours."),
-    click.option(
-        "--sample-share",
-        type=float,
-        help=f"Share of neighbours that count in approximate bounding.  [default: {_default('sample_share')}]",
-    ),
-    _choice("--greedy", ["exact", "partitioned"], "greedy", "Centralised greedy, or the paper's Algorithm 6."),
-    click.option("--partitions", type=int, help="Partitions of partitioned greedy."),
-    click.option("--rounds", type=int, help=f"Rounds of partitioned greedy.  [default: {_default('rounds')}]"),
-    click.option(
-        "--adaptive/--fixed-partitions",
-        default=None,
-        help="Keep partitions' size over the rounds, or their number.  [default: adaptive]",
-    ),
-    _choice(
-        "--greedy-direction",
-        ["auto", "forward", "reverse", "best"],
-        "greedy_direction",
-        "Add the best points, or remove the least missed.",
-    ),
-    click.option(
-        "--refine", type=int, help=f"Passes of swap refinement at most, 0 for none.  [default: {_default('refine')}]"
-    ),
-    click.option(
-        "--certify", type=int, help="Iterations that lower the upper bound on the best objective.  [default: 0]"
-    ),
-    click.option("--certify-gap", type=float, help="Stop certifying at this gap, such as 0.05.  [default: 0]"),
-    click.option("--gamma", type=float, help=f"Factor of the rounds' targets.  [default: {_default('gamma')}]"),
+overwrite = _option("Subset", "--overwrite", is_flag=True, help="Replace the output if subsel wrote it.")
+overwrite_graph = _option("Running", "--overwrite", is_flag=True, help="Replace GRAPH if subsel wrote it.")
+graph = _option(
+    "Input",
+    "--graph",
+    metavar="EDGES",
+    help="A graph: Parquet edges src, dst, similarity in ids of the points.  [default: neighbours of the points]",
 )
-
-engine_options = _group(
-    click.option(
+storage = _option(
+    "Input",
+    "--storage-option",
+    "storage_options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="For object storage, such as endpoint_override=localhost:9000; may be repeated.",
+)
+engine = _together(
+    _option(
+        "Running",
         "--engine",
         type=click.Choice(["auto", "local", "spark"]),
-        default="auto",
-        show_default=True,
-        help="Where it runs: auto is local if memory is enough, else spark.",
+        help="Where it runs: auto is local if memory is enough, else spark.  [default: auto]",
     ),
-    click.option("--master", help="Spark master of a session of its own, such as local[4].  [default: local[*]]"),
-    click.option("--run-dir", type=click.Path(), help="Keep finished stages there (Spark), to --resume from."),
-    click.option("--resume", is_flag=True, help="Go on from what --run-dir has; another config or input is refused."),
+    _option("Spark", "--master", help="Spark master of a session of its own, such as local[4].  [default: local[*]]"),
 )
-
-part_points_option = click.option(
-    "--part-points", type=int, help="Points per part on Spark.  [default: 24 to 48 MiB of vectors]"
-)
-
-part_options = _group(
-    part_points_option,
-    click.option(
-        "--max-supersteps",
-        type=int,
-        help=f"Supersteps of greedy on Spark before gains are rounded.  [default: {_default('max_supersteps')}]",
-    ),
-    click.option(
-        "--finish-points",
-        type=int,
-        help=f"Undecided points that one task may finish on Spark.  [default: {_default('finish_points')}]",
+run_dir = _together(
+    _option("Running", "--run-dir", metavar="DIR", help="Keep finished stages in this folder, to --resume from."),
+    _option(
+        "Running",
+        "--resume",
+        is_flag=True,
+        help="Go on from what --run-dir has; if that is of another config or input, it is refused.",
     ),
 )
-
-score_options = _group(
-    click.option("--reference", help="What counts as 100: a number, or a subset to score (centralised greedy's)."),
-    click.option("--worst", help="What counts as 0: a number, or a subset to score."),
+graph_run_dir = _option("Running", "--run-dir", metavar="DIR", help="A run directory that has a graph of the points.")
+normalise = _together(
+    _option("Objective", "--reference", help="What counts as 100: a number, or a subset to score, such as greedy's."),
+    _option("Objective", "--worst", help="What counts as 0: a number, or a subset to score."),
 )
-
-wish_options = _group(
-    click.option("--include", help="Ids that are in whatever their gain: Parquet, such as an old subset; or a column."),
-    click.option("--exclude", help="Ids that are not: Parquet, or a boolean column of INPUT."),
-)
-
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if subsel wrote it.")

@@ -1,79 +1,90 @@
-"""What commands print at the end."""
+"""What commands print at the end. Cells are `Text`: in a string rich would take "[/x]" of an id for markup."""
 
 from __future__ import annotations
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from subsel.cli.text import count, printable
 from subsel.config import SelectConfig
 from subsel.report import Report
 
 
-def _plain() -> Table:
-    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    return table
+class Rows:
+    """A table of names and values."""
+
+    def __init__(self, rows: dict[str, str] | None = None) -> None:
+        self.table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+        self.table.add_column(style="bold", no_wrap=True)
+        self.table.add_column()
+        for name, value in (rows or {}).items():
+            self.add(name, value)
+
+    def add(self, name: str, value: str, *, warn: str = "", dim: str = "", after: str = "") -> None:
+        """Add a row: a name, and beside it a warning, the value, something less important, and the rest."""
+        parts = [(warn, "red"), (value, ""), (dim, "dim"), (after, "")]
+        self.table.add_row(Text(printable(name)), Text.assemble(*((printable(text), style) for text, style in parts)))
+
+
+def pairs_table(rows: dict[str, str]) -> Table:
+    """Return names and values as a table."""
+    return Rows(rows).table
 
 
 def report_table(report: Report) -> Table:
     """Return the closing table of a selection."""
-    table = _plain()
+    rows = Rows()
     points, graph, score = report.input, report.graph, report.objective
-    table.add_row("points", escape(f"{points.points:,} from {points.name}, utility: {points.utility}"))
-    for reason, count in points.dropped_rows.items():
-        table.add_row("dropped", f"{count:,} rows: {reason}")
-    for reason, count in graph.dropped_edges.items():
-        table.add_row("dropped", f"{count:,} edges: {reason}")
-    table.add_row("selected", f"{report.k:,} ({report.k / points.points:.1%})")
-    table.add_row("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
+    rows.add("points", f"{points.points:,} from {points.name}, utility: {points.utility}")
+    for reason, dropped in points.dropped_rows.items():
+        rows.add("dropped", f"{count(dropped, 'row')}: {reason}")
+    for reason, dropped in graph.dropped_edges.items():
+        rows.add("dropped", f"{count(dropped, 'edge')}: {reason}")
+    rows.add("selected", f"{report.k:,} ({report.k / points.points:.1%})")
+    rows.add("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
     if report.engine != "local":
-        table.add_row("engine", f"{report.engine}, {graph.parts:,} parts")
+        rows.add("engine", f"{report.engine}, {count(graph.parts, 'part')}")
     if graph.recall is not None:
-        table.add_row(f"recall@{graph.neighbors}", f"{graph.recall:.3f} of exact neighbours (sampled)")
+        rows.add(f"recall@{graph.neighbors}", f"{graph.recall:.3f} of exact neighbours (sampled)")
     wishes = report.constraints
     if wishes.included or wishes.excluded:
-        table.add_row("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
-    bounding = report.bounding
-    rounds = f"{bounding.rounds} rounds"
-    if bounding.grow_rounds or bounding.shrink_rounds:
-        rounds = f"{bounding.grow_rounds} grow and {bounding.shrink_rounds} shrink rounds"
-    decided = f"accepted {bounding.accepted:,}, discarded {bounding.discarded:,} in {rounds}"
-    table.add_row("bounding", "off" if bounding.method == "off" else f"{bounding_method(report.config)}: {decided}")
-    greedy = report.greedy
-    steps = f"{greedy.supersteps} superstep{'s' if greedy.supersteps != 1 else ''}"
-    if greedy.method == "partitioned":
-        steps = f"{greedy.supersteps} round{'s' if greedy.supersteps != 1 else ''}"
-    table.add_row("greedy", f"{greedy_method(report)}: selected {greedy.selected:,} in {steps}")
-    if greedy.rounded_after is not None:
-        table.add_row(
-            "", f"[red]not exact[/red]: gains rounded after {greedy.rounded_after} supersteps (max_supersteps)"
-        )
-    if greedy.ranks_rounded_after is not None:
-        after = f"gains rounded after {greedy.ranks_rounded_after} supersteps (max_supersteps)"
-        table.add_row("", f"[red]ranks not exact[/red]: {after}")
-    refined = report.refine
-    if report.config.refine:
-        passes = f"{refined.passes} pass{'es' if refined.passes != 1 else ''}"
-        table.add_row("refined", f"{refined.gained:+,.4f}: {refined.exchanged:,} points exchanged in {passes}")
-    table.add_row(
-        "objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}"
-    )
+        rows.add("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
+    _add_steps(rows, report)
+    rows.add("objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}")
     proof = report.certificate
-    how = f"{proof.iterations} iterations" if proof.iterations else "by bounding alone; --certify 100 lowers it"
+    how = count(proof.iterations, "iteration") if proof.iterations else "by bounding alone; --certify 100 lowers it"
     meets = " that meets your wishes" if wishes.included or wishes.excluded else ""
-    table.add_row(
-        "upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset of {report.k:,} points{meets} scores more"
-    )
+    bound = f"{proof.upper_bound:,.4f} ({how}): no subset of {count(report.k, 'point')}{meets} scores more"
+    rows.add("upper bound", bound)
     if proof.share is not None:
         share = f"{proof.share:.1%} of what the best could gain over random, gap {proof.gap:,.4f}"
-        table.add_row("  certified", share)
-    table.add_row("  top utility", f"{score.top_utility:,.4f} {_compared(score.total, score.top_utility)}")
-    table.add_row("  random", f"{score.random:,.4f} {_compared(score.total, score.random)} (expectation)")
+        rows.add("  certified", share)
+    rows.add("  top utility", f"{score.top_utility:,.4f} ", dim=f"(subset is {score.total - score.top_utility:+,.4f})")
+    beside = f"(subset is {score.total - score.random:+,.4f})"
+    rows.add("  random", f"{score.random:,.4f} ", dim=beside, after=" (expectation)")
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
-    table.add_row("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
-    return table
+    rows.add("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
+    return rows.table
+
+
+def _add_steps(rows: Rows, report: Report) -> None:
+    """Add what bounding, greedy and refinement did."""
+    bounding, greedy, refined = report.bounding, report.greedy, report.refine
+    rounds = count(bounding.rounds, "round")
+    if bounding.grow_rounds or bounding.shrink_rounds:
+        rounds = f"{bounding.grow_rounds} grow and {count(bounding.shrink_rounds, 'shrink round')}"
+    decided = f"accepted {bounding.accepted:,}, discarded {bounding.discarded:,} in {rounds}"
+    rows.add("bounding", "off" if bounding.method == "off" else f"{bounding_method(report.config)}: {decided}")
+    steps = count(greedy.supersteps, "round" if greedy.method == "partitioned" else "superstep")
+    rows.add("greedy", f"{greedy_method(report)}: selected {greedy.selected:,} in {steps}")
+    rounded = {"not exact": greedy.rounded_after, "ranks not exact": greedy.ranks_rounded_after}
+    for what, after in rounded.items():
+        if after is not None:
+            rows.add("", f": gains rounded after {count(after, 'superstep')} (--max-supersteps)", warn=what)
+    if report.config.refine:
+        exchanged = f"{count(refined.exchanged, 'point')} exchanged in {count(refined.passes, 'pass')}"
+        rows.add("refined", f"{refined.gained:+,.4f}: {exchanged}")
 
 
 def bounding_method(config: SelectConfig) -> str:
@@ -89,25 +100,14 @@ def greedy_method(report: Report) -> str:
     config = report.config
     if config.greedy == "partitioned":
         kind = "adaptive" if config.adaptive else "fixed"
-        return f"partitioned ({config.partitions:,} partitions, {kind}, gamma {config.gamma:g}), not centralised greedy"
+        partitions = count(config.partitions or 0, "partition")
+        return f"partitioned ({partitions}, {kind}, gamma {config.gamma:g}), not centralised greedy"
     return "exact, by removing" if report.greedy.direction == "reverse" else "exact"
 
 
 def graph_line(edges: int, mean_degree: float, max_degree: int, source: str) -> str:
     """Describe a graph in one line."""
-    return f"{edges:,} edges from {source}, {mean_degree:.1f} neighbours per point, at most {max_degree:,}"
-
-
-def _compared(ours: float, other: float) -> str:
-    return f"[dim](subset is {ours - other:+,.4f})[/dim]"
-
-
-def pairs_table(rows: dict[str, str]) -> Table:
-    """Return names and values as a table."""
-    table = _plain()
-    for name, value in rows.items():
-        table.add_row(escape(name), escape(value))
-    return table
+    return f"{count(edges, 'edge')} from {source}, {mean_degree:.1f} neighbours per point, at most {max_degree:,}"
 
 
 def duration(seconds: float) -> str:

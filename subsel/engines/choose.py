@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from subsel.config import SelectConfig
-from subsel.errors import ConfigError, MissingPackageError
+from subsel.errors import ConfigError, MissingPackageError, option
 from subsel.plan import plan_input
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def choose_engine(engine: Any, data: Any, graph: Any, config: SelectConfig) -> A
     if hasattr(engine, "createDataFrame"):
         return engine
     if engine not in ("auto", "local", "spark"):
-        raise ConfigError(f"engine {engine!r} is unknown: give 'auto', 'local', 'spark' or a SparkSession.")
+        raise ConfigError(f"{option('engine')} {engine!r} is unknown: give 'auto', 'local', 'spark' or a SparkSession.")
     if engine == "auto":
         if hasattr(data, "sparkSession"):
             return data.sparkSession
@@ -49,5 +49,5 @@ def choose_engine(engine: Any, data: Any, graph: Any, config: SelectConfig) -> A
             engine = "spark"
             log.warning("%s is not a local path: selecting on Spark (engine 'spark')", data)
     if engine == "spark" and importlib.util.find_spec("pyspark") is None:
-        raise MissingPackageError(f"engine 'spark' needs pyspark: {_INSTALL}.")
+        raise MissingPackageError(f"{option('engine', 'spark')} needs pyspark: {_INSTALL}.")
     return engine

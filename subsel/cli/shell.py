@@ -1,0 +1,181 @@
+"""What all commands share: help by sections, -v and --quiet, errors in one line, and how they end when told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from subsel.cli.text import printable
+from subsel.declare import GROUPS
+from subsel.errors import SubselError
+
+_VERBOSE, _QUIET = "subsel.verbose", "subsel.quiet"
+_REST = "Other"
+#: Exit statuses by which shells and schedulers know how a process ended: 128 and the signal's number.
+INTERRUPTED, TERMINATED = 130, 143
+
+
+class Option(click.Option):
+    """An option that stands under a heading of the help."""
+
+    def __init__(self, *args: Any, section: str = _REST, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.section = section
+
+
+class _Terminated(SystemExit):
+    """SIGTERM, as an exception: it ends the process by way of every context manager."""
+
+
+@contextmanager
+def show_errors(context: click.Context) -> Iterator[None]:
+    """Turn a `SubselError`, or a signal, into one line on stderr in the command's spelling, and an exit status."""
+
+    def flag(name: str) -> str | None:
+        for one in context.command.params:
+            if one.name == name:
+                name = one.metavar or name.upper()
+                return max(one.opts, key=len) if isinstance(one, click.Option) else name.strip("[]")
+        return None
+
+    try:
+        yield
+    except SubselError as error:
+        _end(error.for_shell(flag), error.exit_code)
+    except KeyboardInterrupt:
+        _end(f"interrupted{_way_on(context)}.", INTERRUPTED)
+    except _Terminated:
+        _end(f"terminated{_way_on(context)}.", TERMINATED)
+
+
+def _end(line: str, status: int) -> None:
+    click.echo(f"subsel: {printable(line)}", err=True)
+    sys.exit(status)
+
+
+def _way_on(context: click.Context) -> str:
+    """Say how an interrupted command goes on, if it can."""
+    given = context.params
+    return ": go on from where it was with --resume" if given.get("run_dir") and "resume" in given else ""
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Make SIGTERM end the process as Ctrl-C does, in order. A second one changes nothing: cleaning up goes first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Printable(logging.Formatter):
+    """Log lines quote ids, names and paths, too."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        return printable(super().formatMessage(record))
+
+
+def _note(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:  # -v counts before the command and after it
+        context.meta[_VERBOSE if parameter.name == "verbose" else _QUIET] = True
+
+
+def _verbose_option() -> Option:
+    """Return -v."""
+    text = "Log every round and superstep."
+    return Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_note, help=text, section="Running")
+
+
+class Command(click.Command):
+    """A command, or a job of spark-submit."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        text = "Print only what was asked for: no progress, no closing table."
+        quiet = Option(["--quiet"], is_flag=True, expose_value=False, callback=_note, help=text, section="Running")
+        self.params += [_verbose_option(), quiet]
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run as a program."""
+        with _stoppable():
+            return super().main(*args, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, with log lines and errors as they are shown here."""
+        handler = RichHandler(console=Console(stderr=True), show_path=False)
+        level = logging.INFO if ctx.meta.get(_VERBOSE) else logging.WARNING
+        logging.basicConfig(level=level, handlers=[handler], force=True)
+        handler.setFormatter(_Printable("%(message)s"))
+        with show_errors(ctx):
+            return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings."""
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in (*GROUPS, _REST)}
+        for one in self.get_params(ctx):
+            record = one.get_help_record(ctx)
+            if record is not None and isinstance(one, click.Option):  # the usage line has the arguments
+                sections[getattr(one, "section", _REST)].append(record)
+        for name, records in sections.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+
+class Group(click.Group):
+    """All commands."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params.append(_verbose_option())
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run as a program."""
+        with _stoppable():
+            return super().main(*args, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what ends it before it has begun is shown as what ends it later."""
+        with show_errors(ctx):
+            return super().invoke(ctx)
+
+
+def progress() -> bool | None:
+    """Return whether the command shows progress, as the library's functions take it."""
+    return False if click.get_current_context().meta.get(_QUIET) else None
+
+
+def show(what: Table) -> None:
+    """Print what a command was asked for."""
+    Console().print(what)
+
+
+def close(what: Table | str) -> None:
+    """Print what was done, unless --quiet. A text is one line, however wide the terminal is."""
+    if click.get_current_context().meta.get(_QUIET):
+        return
+    if isinstance(what, str):
+        click.echo(printable(what))
+    else:
+        show(what)

@@ -1,0 +1,76 @@
+"""How `subsel.config.SelectConfig` declares an option, once for all that users and stages see of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+#: Stages in their order. A run directory keeps what each but the last has made; "output" is what no kept stage needs.
+Stage = Literal["graph", "bounding", "greedy", "refine", "certify", "output"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+#: Headings of the command line's help and of the config file, in their order: what a newcomer needs comes first.
+Group = Literal["Subset", "Objective", "Input", "Neighbour graph", "Method", "Running", "Spark"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What pydantic does not know of an option.
+
+    Attributes:
+        stage: the first whose result depends on it.
+        group: its heading.
+        otherwise: what holds if it is not given, where no default value says that.
+        example: a value for the config file, where there is no default.
+        required: a run cannot do without it, though it has no default.
+        flag: how the command line spells it, where ``--its-name`` will not do.
+        metavar: what the command line's help shows for its value.
+    """
+
+    stage: Stage
+    group: Group
+    otherwise: str | None = None
+    example: Any = None
+    required: bool = False
+    flag: str | None = None
+    metavar: str | None = None
+
+
+def declare(
+    default: Any,
+    text: str,
+    *,
+    stage: Stage,
+    group: Group,
+    otherwise: str | None = None,
+    example: Any = None,
+    required: bool = False,
+    flag: str | None = None,
+    metavar: str | None = None,
+    **bounds: Any,
+) -> Any:
+    """Return the pydantic field of an option.
+
+    Args:
+        default: its value if it is not given.
+        text: one or two sentences that describe it wherever it shows up.
+        stage: see `Declaration`, as all that follows.
+        group: see there.
+        otherwise: see there.
+        example: see there.
+        required: see there.
+        flag: see there.
+        metavar: see there.
+        **bounds: ge, gt, le, lt.
+    """
+    more = Declaration(stage, group, otherwise, example, required, flag, metavar)
+    return Field(default, description=text, json_schema_extra=asdict(more), **bounds)
+
+
+def declaration(field: FieldInfo) -> Declaration:
+    """Return what `declare` was told of a field."""
+    told: Any = field.json_schema_extra
+    return Declaration(**told)
