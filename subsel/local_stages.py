@@ -27,6 +27,7 @@ from subsel.pipeline import T
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
 from subsel.schema import DECIDED_BY_NAMES, Status
+from subsel.storage import Place
 
 
 class LocalStages:
@@ -181,7 +182,7 @@ class LocalStages:
             top_utility=self._score_of(by_utility).total,
         )
 
-    def write(self, report: Report, path: Path | None, *, overwrite: bool) -> None:
+    def write(self, report: Report, path: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write."""
         if self.config.keep_columns:
             kept = kept_columns(self.data, self.config, self.ranked_rows)

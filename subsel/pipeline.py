@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from subsel.bounding.approximate import bound_approximately
@@ -32,6 +31,7 @@ from subsel.report import (
     Report,
 )
 from subsel.run import Run, Tell
+from subsel.storage import Place
 from subsel.version import __version__
 
 T = TypeVar("T")
@@ -84,13 +84,13 @@ class Stages(Protocol):
     def score(self, k: int) -> ObjectiveReport:
         """Rank the subset that the engine's boards hold, compute its gains and what it is compared with."""
 
-    def write(self, report: Report, output: Path | None, *, overwrite: bool) -> None:
+    def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Write the ranked subset, if an output is given."""
 
 
 def run_pipeline(
     stages: Stages,
-    sizes: Sequence[tuple[SelectConfig, Path | None]],
+    sizes: Sequence[tuple[SelectConfig, Place | None]],
     run: Run,
     *,
     overwrite: bool,
@@ -127,7 +127,7 @@ def _select(
     graph: GraphReport,
     k: int,
     counts: Sequence[int],
-    output: Path | None,
+    output: Place | None,
     *,
     overwrite: bool,
 ) -> Report:

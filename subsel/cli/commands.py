@@ -22,8 +22,8 @@ from subsel.cli.tables import duration, graph_line, pairs_table, report_table
 from subsel.config import resolve_size
 from subsel.errors import ConfigError, SubselError
 from subsel.explain import explain
-from subsel.output import MANIFEST, check_new
 from subsel.report import Report
+from subsel.storage import MANIFEST, LocalPlace, check_new, place_of
 from subsel.version import __version__
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -100,13 +100,14 @@ def select(input_: str, output: str, keep_columns: str | None, sizes: str | None
 @main.command()
 @click.argument("input_", metavar="INPUT", type=click.Path())
 @click.argument("graph", type=click.Path())
+@opt.overwrite_option
 @opt.neighbor_options
 @opt.config_options
-def neighbors(input_: str, graph: str, **options: Any) -> None:
+def neighbors(input_: str, graph: str, overwrite: bool, **options: Any) -> None:
     """Compute the neighbour graph of INPUT and write its edges to GRAPH, one Parquet file."""
-    check_new(graph, overwrite=False)
+    check_new(place_of(graph), overwrite=overwrite, inputs=[place_of(input_)])
     found = api.neighbors(input_, **options)
-    found.graph.to_parquet(graph)
+    found.graph.to_parquet(graph, overwrite=overwrite)
     degrees = np.diff(found.graph.indptr)
     rows = {
         "points": f"{found.graph.n:,} x {found.dimension} from {input_}",
@@ -243,12 +244,11 @@ def validate(input_: str, **options: Any) -> None:
 def demo_command(folder: str, n: int, dimension: int, size: str, overwrite: bool) -> None:
     """Generate points, select a subset of them, Parquet to Parquet, and show how good it is."""
     resolve_size(size, n, "the demo")
-    place = Path(folder)
-    points, subset = place / "points", place / "subset"
-    try:
-        place.mkdir(exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"folder {place} cannot be made: {error.strerror}. Choose another.") from error
+    place = place_of(folder)
+    points, subset = place.join("points").uri, place.join("subset").uri
+    if isinstance(place, LocalPlace) and not place.parent().exists():
+        raise ConfigError(f"folder {place} cannot be made: {place.parent()} does not exist. Choose another.")
+    place.make_folder()
     demo.write_demo(points, n, dimension, overwrite=overwrite)
     click.echo(f"{n:,} points x {dimension} written to {points}")
     selection = api.select(points, size=size, output=subset, overwrite=overwrite, keep_columns=("source",))
@@ -285,6 +285,6 @@ def _number(value: str) -> float | None:
 def close_report(report: Report, output: str | Path) -> None:
     """Print the closing table and where the subset is."""
     Console().print(report_table(report))
-    path = Path(output)
-    manifest = f", manifest {path / MANIFEST}" if path.is_dir() else ""
-    click.echo(f"subset of {report.k:,} points: {path}{manifest}")
+    place = place_of(output)
+    manifest = f", manifest {place.join(MANIFEST)}" if place.kind() == "folder" else ""
+    click.echo(f"subset of {report.k:,} points: {place}{manifest}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from subsel.bounding.driver import BoundingResult
@@ -19,6 +18,7 @@ from subsel.pipeline import run_bounding, run_pipeline
 from subsel.report import GraphReport, Report
 from subsel.run import Run
 from subsel.rundir import RunDirectory
+from subsel.storage import Place
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def select_on_spark(
     master: str | None,
     data: Any,
     graph: Any,
-    sizes: Sequence[tuple[SelectConfig, Path | None]],
+    sizes: Sequence[tuple[SelectConfig, Place | None]],
     run: Run,
     *,
     overwrite: bool,

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,7 @@ from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveR
 from subsel.run import Tell
 from subsel.rundir import RunDirectory
 from subsel.schema import DECIDED_BY_NAMES, Status
+from subsel.storage import Place
 
 log = logging.getLogger(__name__)
 
@@ -287,7 +287,7 @@ class SparkStages:
             top_utility=totals["top_utility"],
         )
 
-    def write(self, report: Report, output: Path | None, *, overwrite: bool) -> None:
+    def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write, in rank order."""
         if output is None:
             raise ConfigError("on Spark the subset is written, never collected: give an output.")
