@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,19 +18,19 @@ from subsel import schema
 from subsel.config import MISSING_SIZE, SelectConfig
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.engines.choose import choose_engine
-from subsel.errors import ConfigError, option
+from subsel.errors import ConfigError, SubselError, option
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import open_source
 from subsel.input.wishes import Wishes
 from subsel.objective import Score
-from subsel.output import check_new, make_folder
 from subsel.pipeline import run_pipeline
 from subsel.report import Report
 from subsel.run import Run
 from subsel.rundir import STAGES, RunDirectory, source_name, wishes_name
 from subsel.stages.local import LocalStages
+from subsel.storage import LocalPlace, Place, check_new, place_of
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
 
@@ -42,12 +43,12 @@ class Selection:
 
     Attributes:
         report: what was done, and how good it is.
-        path: where it was written; None if it was not.
+        path: where it was written, the address as text if that is not on a local disk; None if it was not.
         graph: the neighbour graph it was selected on; None from Spark, where it is never in one place.
     """
 
     report: Report
-    path: Path | None
+    path: Path | str | None
     graph: NeighborGraph | None = None
     _table: pa.Table | None = None
 
@@ -131,7 +132,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         InputError: the data, the graph or an option is wrong; nothing was written.
         OutputError: the subset could not be written; nothing was left behind.
     """
-    path = None if output is None else Path(output)
+    path = None if output is None else place_of(output)
     return _select(
         data,
         [(size, path)],
@@ -179,9 +180,10 @@ def select_sizes(
     names = [str(size).strip().replace("%", "pct") for size in sizes]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"{option('sizes')} {', '.join(map(str, sizes))}: give one or more, all different.")
-    places = [None if output is None else Path(output) / name for name in names]
-    if output is not None:
-        make_folder(output)
+    folder = None if output is None else place_of(output)
+    places = [None if folder is None else folder.join(name) for name in names]
+    if folder is not None:
+        _make_folder(folder)
     named = {name: options.pop(name, None) for name in ("graph", "utility", "master", "config", "progress")}
     return _select(
         data,
@@ -198,7 +200,7 @@ def select_sizes(
 
 def _select(  # noqa: PLR0913  (what select was given)
     data: Any,
-    sizes: list[tuple[int | float | str | None, Path | None]],
+    sizes: list[tuple[int | float | str | None, Place | None]],
     *,
     graph: Any,
     utility: str | npt.ArrayLike | None,
@@ -223,7 +225,7 @@ def _select(  # noqa: PLR0913  (what select was given)
         raise ConfigError(MISSING_SIZE)
     for _, path in wanted:
         if path is not None:
-            check_new(path, overwrite=overwrite, inputs=[data, graph])
+            check_new(path, overwrite=overwrite, inputs=_places(data, graph))
     run = Run(progress)
     where = choose_engine(engine, data, graph, settings)
     if resume and run_dir is None:
@@ -237,7 +239,7 @@ def _select(  # noqa: PLR0913  (what select was given)
         stages.written = tables.append
         reports = run_pipeline(stages, wanted, run, overwrite=overwrite)
         found = zip(reports, wanted, tables, strict=True)
-        return [Selection(report, path, stages.graph, table) for report, (_, path), table in found]
+        return [Selection(report, _shown(path), stages.graph, table) for report, (_, path), table in found]
     if given is not None:
         raise ConfigError(_ARRAY_ON_SPARK)
     from subsel.stages.spark import select_on_spark  # noqa: PLC0415  (needs pyspark)
@@ -249,7 +251,35 @@ def _select(  # noqa: PLR0913  (what select was given)
     reports = select_on_spark(
         where, master, data, graph, wanted, run, overwrite=overwrite, rundir=rundir, wishes=wishes
     )
-    return [Selection(report, path) for report, (_, path) in zip(reports, wanted, strict=True)]
+    return [Selection(report, _shown(path)) for report, (_, path) in zip(reports, wanted, strict=True)]
+
+
+def _make_folder(folder: Place) -> None:
+    """Make a folder, but not the one that it would be in.
+
+    Raises:
+        InputError: that does not exist, or there is a file.
+    """
+    if isinstance(folder, LocalPlace) and not folder.exists():
+        check_new(folder, overwrite=False)
+    folder.make_folder()
+
+
+def _places(*inputs: Any) -> list[Place]:
+    """Return the places that inputs are read from; nothing for tables and for what only Spark knows."""
+    found = []
+    for given in inputs:
+        if isinstance(given, str | Path):
+            with suppress(SubselError):
+                found.append(place_of(given))
+    return found
+
+
+def _shown(place: Place | None) -> Path | str | None:
+    """Return where a result is, as callers take it."""
+    if not isinstance(place, LocalPlace):
+        return None if place is None else place.uri
+    return place.local if place.uri.lower().startswith("file:") else Path(place.uri)
 
 
 def neighbors(

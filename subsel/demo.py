@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from subsel import schema
-from subsel.output import MANIFEST, new_path
+from subsel.storage import Place, arrow_place, new_folder, place_of
 from subsel.version import __version__
 
 _INTRINSIC = 12  # directions in which a cluster spreads; real embeddings have about as many
@@ -58,7 +57,9 @@ def demo_table(n: int, dimension: int = 64, seed: int = 0) -> pa.Table:
     return pa.table({schema.ID: ids, schema.EMBEDDING: lists, schema.UTILITY: utility, "source": sources})
 
 
-def write_demo(folder: Path, n: int, dimension: int = 64, *, seed: int = 0, overwrite: bool = False) -> None:
+def write_demo(
+    folder: str | Path | Place, n: int, dimension: int = 64, *, seed: int = 0, overwrite: bool = False
+) -> None:
     """Write demo points as four Parquet files into a folder.
 
     Raises:
@@ -67,16 +68,15 @@ def write_demo(folder: Path, n: int, dimension: int = 64, *, seed: int = 0, over
     """
     table = demo_table(n, dimension, seed)
     per_file = -(-n // 4)
-    with new_path(folder, overwrite=overwrite) as temporary:
-        temporary.mkdir()
+    with new_folder(place_of(folder), overwrite=overwrite) as new:
         for number in range(4):
             piece = table.slice(number * per_file, per_file)
-            pq.write_table(piece, temporary / f"points-{number:05d}.parquet", row_group_size=10_000)
-        manifest = {
+            file = arrow_place(new.file(f"points-{number:05d}.parquet"))
+            pq.write_table(piece, file.path, filesystem=file.filesystem, row_group_size=10_000)
+        new.manifest = {
             "subsel": __version__,
             "made_by": "subsel demo",
             "points": n,
             "dimension": dimension,
             "seed": seed,
         }
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

@@ -5,6 +5,7 @@ Kernels work on parts; those that know `KernelGraph` only also on groups.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import scipy.sparse as sp
 
 from subsel import schema
 from subsel.fixedpoint import FixedPoint, Int64Array, WeightArray
-from subsel.output import new_path
+from subsel.storage import Place, arrow_place, new_file, place_of
 from subsel.version import __version__
 
 Int32Array = npt.NDArray[np.int32]
@@ -87,23 +88,25 @@ class NeighborGraph:
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=out)
 
-    def to_parquet(self, path: str | Path, overwrite: bool = False) -> None:
+    def to_parquet(self, path: str | Path | Place, *, overwrite: bool = False) -> None:
         """Write the edges to one Parquet file with columns `src`, `dst` (user ids) and `similarity`.
 
-        Each undirected edge is written once; isolated points do not appear. The file appears whole or not
-        at all.
+        Each undirected edge is written once; isolated points do not appear. The file appears whole or not at all.
 
         Args:
-            path: of the file.
-            overwrite: replace it if subsel wrote it.
+            path: where, see `subsel.storage.place_of`.
+            overwrite: replace ``path`` if subsel wrote it.
 
         Raises:
-            InputError: ``path`` exists and is not to be replaced.
+            InputError: ``path`` exists, and ``overwrite`` is False or subsel did not write it.
             OutputError: it cannot be written.
         """
         out = schema.edge_schema(self.ids.type, pa.from_numpy_dtype(self.similarity.dtype))
-        out = out.with_metadata({"subsel": __version__})  # by which it may be overwritten
-        with new_path(path, overwrite=overwrite) as temporary, pq.ParquetWriter(temporary, out) as writer:
+        out = out.with_metadata({"subsel": json.dumps({"subsel": __version__, "made_by": "NeighborGraph.to_parquet"})})
+        with (
+            new_file(place_of(path), overwrite=overwrite) as new,
+            pq.ParquetWriter(arrow_place(new).path, out, filesystem=arrow_place(new).filesystem) as writer,
+        ):
             for batch in self.edges():
                 writer.write_batch(batch)
 

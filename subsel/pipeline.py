@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from subsel.bounding.approximate import bound_approximately
@@ -33,12 +32,13 @@ from subsel.report import (
 from subsel.results import BoundingResult, CertificateResult, GreedyResult, RefineResult
 from subsel.run import Run
 from subsel.stages.base import Stages
+from subsel.storage import Place
 from subsel.version import __version__
 
 
 def run_pipeline(
     stages: Stages,
-    sizes: Sequence[tuple[SelectConfig, Path | None]],
+    sizes: Sequence[tuple[SelectConfig, Place | None]],
     run: Run,
     *,
     overwrite: bool,
@@ -75,7 +75,7 @@ def _select(
     graph: GraphReport,
     k: int,
     counts: Sequence[int],
-    output: Path | None,
+    output: Place | None,
     *,
     overwrite: bool,
 ) -> Report:

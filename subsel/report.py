@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from subsel.config import SelectConfig
+from subsel.storage import FORMAT
 
 
 class _Section(BaseModel):
@@ -111,8 +112,9 @@ class CertificateReport(_Section):
 
 
 class Report(_Section):
-    """One selection. Serialised it is the manifest."""
+    """One selection. Serialised it is the manifest; ``files`` are the folder's data files and their sizes."""
 
+    format: int = FORMAT
     subsel: str
     run_id: str
     finished: datetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -129,3 +131,4 @@ class Report(_Section):
     objective: ObjectiveReport
     certificate: CertificateReport
     seconds: dict[str, float]
+    files: dict[str, int] = Field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -211,7 +212,7 @@ def test_full_disk(tmp_path, monkeypatch, name):
     before = subsel.score(tmp_path / name, data=points(embedding=None), graph=edges([1], [2], [0.5]))
 
     def full(table, path, **options):
-        path.write_bytes(b"half")
+        Path(path).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)

@@ -19,8 +19,8 @@ from subsel.config import resolve_size
 from subsel.config_file import default_toml
 from subsel.errors import ConfigError
 from subsel.explain import explain
-from subsel.output import MANIFEST, check_new
 from subsel.report import Report
+from subsel.storage import MANIFEST, LocalPlace, check_new, place_of
 from subsel.version import __version__
 
 
@@ -68,7 +68,7 @@ def select(data: str, output: str, sizes: str | None, **options: Any) -> None:
 @opt.config_file
 def neighbors(data: str, graph: str, overwrite: bool, **options: Any) -> None:
     """Compute the neighbour graph of INPUT and write its edges to GRAPH, one Parquet file."""
-    check_new(graph, overwrite=overwrite, inputs=[data])
+    check_new(place_of(graph), overwrite=overwrite, inputs=[place_of(data)])
     found = api.neighbors(data, progress=progress(), **opt.given(options))
     found.graph.to_parquet(graph, overwrite=overwrite)
     degrees = np.diff(found.graph.indptr)
@@ -209,12 +209,11 @@ def config_command() -> None:
 def demo_command(folder: str, n: int, dimension: int, size: str, overwrite: bool) -> None:
     """Generate points, select a subset of them, Parquet to Parquet, and show how good it is."""
     resolve_size(size, n, "the demo")
-    place = Path(folder)
-    points, subset = place / "points", place / "subset"
-    try:
-        place.mkdir(exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"folder {place} cannot be made: {error.strerror}. Choose another.") from error
+    place = place_of(folder)
+    points, subset = place.join("points").uri, place.join("subset").uri
+    if isinstance(place, LocalPlace) and not place.parent().exists():
+        raise ConfigError(f"folder {place} cannot be made: {place.parent()} does not exist. Choose another.")
+    place.make_folder()
     demo.write_demo(points, n, dimension, overwrite=overwrite)
     close(f"{n:,} points x {dimension} written to {points}")
     selection = api.select(
@@ -252,7 +251,7 @@ def _number(value: str) -> float | None:
 
 def close_report(report: Report, output: str | Path) -> None:
     """Print the closing table and where the subset is."""
-    path = Path(output)
-    manifest = f", manifest {path / MANIFEST}" if path.is_dir() else ""
+    place = place_of(output)
+    manifest = f", manifest {place.join(MANIFEST)}" if place.kind() == "folder" else ""
     close(report_table(report))
-    close(f"subset of {count(report.k, 'point')}: {path}{manifest}")
+    close(f"subset of {count(report.k, 'point')}: {place}{manifest}")

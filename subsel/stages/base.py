@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from subsel.input.wishes import Constraints
+from subsel.storage import Place
 from subsel.engines.base import Engine
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
@@ -61,5 +61,5 @@ class Stages(Protocol):
     def score(self, k: int) -> ObjectiveReport:
         """Rank the subset that the engine's boards hold, compute its gains and what it is compared with."""
 
-    def write(self, report: Report, output: Path | None, *, overwrite: bool) -> None:
+    def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Write the ranked subset, if an output is given."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveR
 from subsel.run import Tell
 from subsel.schema import DECIDED_BY_NAMES, Status
 from subsel.stages.base import T
-from subsel.storage import place_of
+from subsel.storage import Place, place_of
 
 
 class LocalStages:
@@ -193,7 +192,7 @@ class LocalStages:
             top_utility=self._score_of(by_utility).total,
         )
 
-    def write(self, report: Report, path: Path | None, *, overwrite: bool) -> None:
+    def write(self, report: Report, path: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write."""
         if self.config.keep_columns:
             kept = kept_columns(self.source, list(self.config.keep_columns), self.ranked_rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pyspark import StorageLevel
@@ -38,6 +37,7 @@ from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory
 from subsel.schema import Status
 from subsel.stages.base import T
+from subsel.storage import Place
 
 
 class SparkStages:
@@ -223,7 +223,7 @@ class SparkStages:
             top_utility=totals["top_utility"],
         )
 
-    def write(self, report: Report, output: Path | None, *, overwrite: bool) -> None:
+    def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write, in rank order."""
         if output is None:
             raise ConfigError("on Spark the subset is written, never collected: give an output.")
@@ -327,7 +327,7 @@ def select_on_spark(
     master: str | None,
     data: Any,
     graph: Any,
-    sizes: Sequence[tuple[SelectConfig, Path | None]],
+    sizes: Sequence[tuple[SelectConfig, Place | None]],
     run: Run,
     *,
     overwrite: bool,

@@ -5,7 +5,7 @@
 pyspark: what a Spark session reaches is behind the same class under ``engines/spark``.
 """
 
-from subsel.storage.arrow import ArrowPlace
+from subsel.storage.arrow import ArrowPlace, arrow_place
 from subsel.storage.commit import NewFolder, check_new, new_file, new_folder, result_files
 from subsel.storage.leftovers import FORMAT, MANIFEST
 from subsel.storage.local import LocalPlace
@@ -24,6 +24,7 @@ __all__ = [
     "LocalPlace",
     "NewFolder",
     "Place",
+    "arrow_place",
     "check_new",
     "lock",
     "new_file",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow.fs as pafs
 
-from subsel.errors import OutputError
+from subsel.errors import InputError, OutputError
 from subsel.storage.faults import reading, writing
 from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place
 
@@ -27,12 +27,17 @@ class ArrowPlace(Place):
     Nothing is renamed here: a folder's files are written under their final names, and count once the manifest does.
 
     Attributes:
-        filesystem: where it is.
+        filesystem: where it is; made when it is first asked for, so that naming a place takes no network.
         path: as the filesystem takes it.
     """
 
-    def __init__(self, filesystem: pafs.FileSystem, path: str, uri: str, key: str) -> None:
-        self.filesystem, self.path, self.uri, self._key = filesystem, path, uri, key
+    def __init__(self, source: Callable[[], pafs.FileSystem], path: str, uri: str, key: str) -> None:
+        self._source, self.path, self.uri, self._key = source, path, uri, key
+
+    @property
+    def filesystem(self) -> pafs.FileSystem:
+        """See `ArrowPlace`."""
+        return self._source()
 
     @property
     def key(self) -> str:
@@ -45,7 +50,7 @@ class ArrowPlace(Place):
         return posixpath.basename(self.path)
 
     def _at(self, path: str, uri: str, key: str) -> ArrowPlace:
-        return ArrowPlace(self.filesystem, path, uri, key)
+        return ArrowPlace(self._source, path, uri, key)
 
     def join(self, *names: str) -> ArrowPlace:
         """See `Place`."""
@@ -180,6 +185,17 @@ class ArrowPlace(Place):
                 pafs.copy_files(self.path, target.path, self.filesystem, self.filesystem)
             if self.filesystem.get_file_info(target.path).size != size:
                 raise OutputError(f"{target} is not as large as what was written: write it again.")
+
+
+def arrow_place(place: Place) -> ArrowPlace:
+    """Return a place as one that Arrow reaches.
+
+    Raises:
+        InputError: only a Spark session reaches it.
+    """
+    if isinstance(place, ArrowPlace):
+        return place
+    raise InputError(f"{place} is reached through Spark only: give engine='spark', or a path of another storage.")
 
 
 def _stamp(properties: Iterable[tuple[str, Any]]) -> str:

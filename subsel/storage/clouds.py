@@ -54,45 +54,43 @@ _HDFS_OWN = ("user", "replication", "buffer_size", "default_block_size", "kerb_t
 _made: dict[tuple[str, ...], pafs.FileSystem] = {}
 
 
-def filesystem(scheme: str, authority: str, options: Mapping[str, Any], shown: str) -> tuple[pafs.FileSystem, str]:
-    """Return the filesystem of an address, and the path of its root there.
+def filesystem(scheme: str, authority: str, chosen: Options, shown: str) -> pafs.FileSystem:
+    """Return the filesystem of an address.
 
     Args:
         scheme: a key of `CLOUDS`.
         authority: what stands between the slashes: a bucket, container@account, host:port.
-        options: see `subsel.storage.place_of`.
+        chosen: options, see `named`.
         shown: what messages call the address.
 
     Raises:
-        InputError: an option is unknown, or the storage refuses or cannot be reached.
+        InputError: the storage refuses or cannot be reached.
         MissingPackageError: this pyarrow was built without that storage.
     """
-    names, own, make = CLOUDS[scheme]
-    chosen = _named(scheme, options, names, own)
     surroundings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(_ENVIRONMENT)]
     known = (scheme, authority, repr(sorted(chosen.items(), key=lambda item: item[0])), *surroundings)
-    root = "" if scheme in ("hdfs", "viewfs") else authority.partition("@")[0]
     if known not in _made:
         try:
-            _made[known] = make(authority, chosen)
+            _made[known] = CLOUDS[scheme][2](authority, dict(chosen))
         except (ImportError, AttributeError) as error:
             raise MissingPackageError(
                 f"{shown}: this pyarrow was built without {scheme}://: pip install --upgrade pyarrow."
             ) from error
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{shown} cannot be opened: {why(error)}.") from error
-    return _made[known], root
+    return _made[known]
 
 
 _ENVIRONMENT = ("AWS_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR")
 
 
-def _named(scheme: str, options: Mapping[str, Any], names: Mapping[str, str], own: tuple[str, ...]) -> Options:
-    """Return options in Arrow's names.
+def named(scheme: str, options: Mapping[str, Any]) -> Options:
+    """Return storage options in Arrow's names.
 
     Raises:
         InputError: one is unknown.
     """
+    names, own, _ = CLOUDS[scheme]
     flat: Options = {}
     for name, value in options.items():
         flat |= dict(value) if name == "client_kwargs" and isinstance(value, Mapping) else {name: value}

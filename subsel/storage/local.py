@@ -35,7 +35,7 @@ class LocalPlace(ArrowPlace):
 
     def __init__(self, local: Path, uri: str) -> None:
         self.local = local.absolute()
-        super().__init__(pafs.LocalFileSystem(), str(self.local), uri, "")
+        super().__init__(pafs.LocalFileSystem, str(self.local), uri, "")
 
     @property
     def key(self) -> str:

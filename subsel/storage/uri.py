@@ -97,10 +97,11 @@ def _cloud_place(scheme: str, rest: str, text: str, options: Options) -> Place:
             f"an address {scheme}://…@… has credentials in it, which would be seen: give them in the environment or "
             "in storage_options."
         )
-    filesystem, root = clouds.filesystem(scheme, authority, options, printable(text))
+    chosen = clouds.named(scheme, options)
+    root = "" if scheme in ("hdfs", "viewfs") else authority.partition("@")[0]
     return ArrowPlace(
-        filesystem,
-        "/".join(part for part in (root, path) if part) or "/",
+        lambda: clouds.filesystem(scheme, authority, chosen, printable(text)),
+        f"{root}/{path}".rstrip("/") or "/",
         text.rstrip("/"),
         f"{scheme}://{authority}/{path}".rstrip("/"),
     )
@@ -135,4 +136,4 @@ def _fsspec_place(scheme: str, text: str, options: Options) -> Place:
     path = path.rstrip("/") or "/"
     filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(client))
     bare = text.rstrip("/")
-    return ArrowPlace(filesystem, path, bare, f"{scheme}://{bare.partition('://')[2].lstrip('/')}")
+    return ArrowPlace(lambda: filesystem, path, bare, f"{scheme}://{bare.partition('://')[2].lstrip('/')}")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from subsel.errors import OutputError
 from subsel.output import MANIFEST, new_path
 from subsel.report import Report
+from subsel.storage import Place
 
 
-def write_frame(frame: DataFrame, report: Report, output: Path, *, overwrite: bool) -> None:
+def write_frame(frame: DataFrame, report: Report, output: Place, *, overwrite: bool) -> None:
     """Write a subset and its manifest as a folder.
 
     Executors write into a temporary folder beside ``output``, which the driver moves into place; so the path must be
