@@ -38,8 +38,9 @@ _Listing = dict[str, tuple[int, str]]
 class ConnectPlace(Place):
     """A file or folder as a Connect server reaches it.
 
-    Files without a byte are never seen. Before Spark 4.3 names that begin with an underscore or a dot are seen only where
-    asked for one by one, and what was removed looks like an empty folder. Two sessions that create a file at one moment may both be told that they did.
+    Files without a byte are never seen. Before Spark 4.3 names that begin with an underscore or a dot are seen only
+    where asked for one by one, and what was removed looks like an empty folder. Two sessions that create a file at one
+    moment may both be told that they did.
 
     Args:
         spark: a Connect session.

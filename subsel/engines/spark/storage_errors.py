@@ -41,7 +41,7 @@ _SAYINGS = (
 )
 _FULL = re.compile(r"No space left on device|DSQuotaExceeded|NSQuotaExceeded|Disk quota exceeded")
 _NO_CLASS = re.compile(
-    r"ClassNotFoundException:? (?:Class )?([\w.$]+FileSystem)|No FileSystem for scheme \"?([\w+.-]+)|NoClassDefFoundError"
+    r"ClassNotFoundException:? (?:Class )?([\w.$]+FileSystem)|No FileSystem for scheme|NoClassDefFoundError"
 )
 
 
@@ -54,7 +54,7 @@ def causes(error: BaseException) -> list[tuple[str, str]]:
     if java is None:
         lines = str(error).splitlines()
         return [("", "\n".join(line for line in lines if not line.lstrip().startswith("at ")))]
-    found = []
+    found: list[tuple[str, str]] = []
     while java is not None and len(found) < 20:
         found.append((str(java.getClass().getName()), str(java.getMessage() or "")))
         java = java.getCause()
