@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
+
+#: What `viewfs://subsel/mounted` is in the tests' session: a Hadoop file system that no local path names.
+MOUNTED = Path(tempfile.gettempdir()) / f"subsel-mounted-{os.getpid()}"
 
 
 def needs_spark():
@@ -26,6 +31,7 @@ def build_session(master: str):
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     from pyspark.sql import SparkSession
 
+    MOUNTED.mkdir(exist_ok=True)
     return (
         SparkSession.builder.master(master)
         .appName("subsel tests")
@@ -34,6 +40,7 @@ def build_session(master: str):
         .config("spark.ui.enabled", "false")  # no port, no pages
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")  # the default of 200 is for clusters
+        .config("spark.hadoop.fs.viewfs.mounttable.subsel.link./mounted", MOUNTED.as_uri())
         .getOrCreate()
     )
 
@@ -45,3 +52,4 @@ def spark():
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
+    shutil.rmtree(MOUNTED, ignore_errors=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -17,11 +16,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from subsel.board import NO_SUMS, Counts
-from subsel.errors import InputError, SubselError
+from subsel.engines.spark.failures import MARK
+from subsel.engines.spark.failures import plain_errors as plain_errors  # noqa: PLC0414  (goes with `task`)
+from subsel.errors import SubselError
 from subsel.parts.pack import CHUNK_BYTES, Parcel, chunks, from_rows
 from subsel.schema import Status
 
@@ -56,8 +56,6 @@ PartFunction = Callable[[int, list[Parcel]], Iterable[Parcel]]
 
 #: Pieces in one Arrow array, whose offsets end at 2 GiB.
 _PIECES = (2**31 - 1) // CHUNK_BYTES
-
-_MARK = "@@subsel@@"
 
 
 def to_board(parcels: Iterable[Parcel], counts: Counts | None = None) -> pa.Table:
@@ -159,8 +157,8 @@ class task:  # noqa: N801  (a context manager that reads as a word)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         _settle()
-        if isinstance(error, SubselError) and _MARK not in str(error):
-            raise type(error)(f"{_MARK}{json.dumps([type(error).__name__, str(error)])}{_MARK}") from error
+        if isinstance(error, SubselError) and MARK not in str(error):
+            raise type(error)(f"{MARK}{json.dumps([type(error).__name__, str(error)])}{MARK}") from error
 
 
 _tasks_to_settle = 8
@@ -177,21 +175,6 @@ def _settle() -> None:
     if _tasks_to_settle > 0:
         _tasks_to_settle -= 1
         gc.freeze()
-
-
-class plain_errors:  # noqa: N801
-    """Turn an error of ours that a task raised back into itself, instead of a Java trace around a Python trace."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PySparkException):
-            marked = re.findall(f"{_MARK}(.*?){_MARK}", str(error), re.DOTALL)
-            if marked:
-                name, message = json.loads(marked[-1])
-                ours = InputError if name in ("InputError", "ConfigError") else SubselError
-                raise ours(message) from None
 
 
 def parcels_in(batches: Iterable[pa.RecordBatch]) -> Iterator[Parcel]:

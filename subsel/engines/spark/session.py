@@ -11,6 +11,8 @@ from typing import Any
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
+from subsel.engines.spark.failures import plain_errors
+from subsel.engines.spark.preflight import check_executors
 from subsel.errors import ConfigError, MissingPackageError
 
 
@@ -23,8 +25,9 @@ def session_for(engine: Any, master: str | None) -> Iterator[SparkSession]:
         master: where a new session runs, "local[*]" by default. With an active session it must be None.
 
     Raises:
-        ConfigError: a master is given, but a session is active.
-        MissingPackageError: there is no Java.
+        ConfigError: a master is given, but a session is active; or see `check_executors`.
+        MissingPackageError: there is no Java; or executors lack what they need.
+        SubselError: whatever Spark raised inside, in one line.
     """
     active = engine if hasattr(engine, "createDataFrame") else SparkSession.getActiveSession()
     if active is not None:
@@ -32,22 +35,34 @@ def session_for(engine: Any, master: str | None) -> Iterator[SparkSession]:
             raise ConfigError(
                 "a Spark session is active, so master cannot be chosen: leave it out, or stop the session."
             )
-        yield active
+        check_executors(active)
+        with plain_errors():
+            yield active
         return
-    # Executors of a session of ours run this Python, not whichever is first on the path.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    spark = _start(master or "local[*]")
     try:
+        check_executors(spark)
+        with plain_errors():
+            yield spark
+    finally:
+        spark.stop()
+
+
+def _start(master: str) -> SparkSession:
+    chosen = os.environ.get("PYSPARK_PYTHON")
+    try:
+        # Executors of a session of ours run this Python, not whichever is first on the path.
+        os.environ["PYSPARK_PYTHON"] = chosen or sys.executable
         builder = SparkSession.builder.appName("subsel").config("spark.ui.showConsoleProgress", "false")
         builder = builder.config("spark.driver.memory", "2g")
-        spark = builder.master(master or "local[*]").getOrCreate()
+        return builder.master(master).getOrCreate()
     except PySparkRuntimeError as error:
         raise MissingPackageError(
             f"Spark did not start ({error.getCondition()}): it needs Java 17 or newer, by JAVA_HOME or on the path."
         ) from error
-    try:
-        yield spark
-    finally:
-        spark.stop()
+    finally:  # the session has read it
+        if chosen is None:
+            os.environ.pop("PYSPARK_PYTHON", None)
 
 
 def submitted_session() -> SparkSession:
