@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,21 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from subsel import schema
-from subsel.config import MISSING_SIZE, SelectConfig
-from subsel.constraints import Wishes
+from subsel.config import SelectConfig
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
-from subsel.embeddings.readers import Points, read_points, subset_ids
+from subsel.embeddings.readers import Points, read_points
 from subsel.engines.choose import choose_engine
-from subsel.errors import ConfigError, InputError
+from subsel.errors import ConfigError
 from subsel.graph import NeighborGraph
 from subsel.objective import Score
-from subsel.output import check_new, make_folder
 from subsel.pipeline import run_pipeline
 from subsel.report import Report
+from subsel.request import Request, load_config
 from subsel.run import Run
-from subsel.rundir import STAGES, RunDirectory, source_name, wishes_name
-from subsel.stages.local import LocalStages
+from subsel.rundir import STAGES
+from subsel.stages.local import LocalStages, score_here
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
-
-_ARRAY_ON_SPARK = "on Spark utility is a column's name: arrays have no place there."
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
     run_dir: str | Path | None = None,
     resume: bool = False,
     progress: bool | None = None,
+    storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> Selection:
     """Select k points that maximise f(S) = α Σ u(v) - β Σ s(a,b): by bounding, greedy and swaps.
@@ -120,6 +118,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         run_dir: on Spark, a folder that driver and executors share, in which finished stages and boards are kept.
         resume: go on from what ``run_dir`` has; another config or input is refused.
         progress: show progress on stderr; None: if that is a terminal.
+        storage_options: how paths are opened that are not on this machine.
         **options: fields of `SelectConfig`: alpha, beta, neighbors, metric, seed, …
 
     Returns:
@@ -129,22 +128,25 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         InputError: the data, the graph or an option is wrong; nothing was written.
         OutputError: the subset could not be written; nothing was left behind.
     """
-    path = None if output is None else Path(output)
-    return _select(
+    request = Request.of(
         data,
-        [(size, path)],
+        [(size, None if output is None else Path(output))],
+        purpose="select from",
         graph=graph,
         utility=utility,
         engine=engine,
         master=master,
         config=config,
         overwrite=overwrite,
-        wishes=Wishes(include, exclude),
+        include=include,
+        exclude=exclude,
         run_dir=run_dir,
         resume=resume,
         progress=progress,
-        options=options,
-    )[0]
+        storage_options=storage_options,
+        **options,
+    )
+    return _select(request)[0]
 
 
 def select_sizes(
@@ -156,6 +158,7 @@ def select_sizes(
     exclude: Any = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
+    storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> list[Selection]:
     """Select a subset of each of several sizes, on one graph.
@@ -168,85 +171,61 @@ def select_sizes(
         exclude: see `select`.
         run_dir: on Spark, keeps the graph only.
         resume: takes the graph over.
+        storage_options: see `select`.
         **options: all else that `select` takes.
 
     Raises:
         InputError: see `select`; sizes repeat.
         OutputError: see `select`.
     """
+    if "size" in options:
+        raise ConfigError(f"size is {options['size']!r} where sizes are given: name all of them in sizes.")
     names = [str(size).strip().replace("%", "pct") for size in sizes]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"sizes {', '.join(map(str, sizes))}: give one or more, all different.")
     places = [None if output is None else Path(output) / name for name in names]
-    if output is not None:
-        make_folder(output)
-    named = {name: options.pop(name, None) for name in ("graph", "utility", "master", "config", "progress")}
-    return _select(
+    request = Request.of(
         data,
         list(zip(sizes, places, strict=True)),
-        engine=options.pop("engine", "auto"),
-        overwrite=options.pop("overwrite", False),
-        wishes=Wishes(include, exclude),
+        purpose="select from",
+        folder=output,
+        include=include,
+        exclude=exclude,
         run_dir=run_dir,
         resume=resume,
-        options=options,
-        **named,
+        storage_options=storage_options,
+        **options,
     )
+    return _select(request)
 
 
-def _select(  # noqa: PLR0913  (what select was given)
-    data: Any,
-    sizes: list[tuple[int | float | str | None, Path | None]],
-    *,
-    graph: Any,
-    utility: str | npt.ArrayLike | None,
-    engine: Any,
-    master: str | None,
-    config: SelectConfig | str | Path | None,
-    overwrite: bool,
-    wishes: Wishes,
-    run_dir: str | Path | None,
-    resume: bool,
-    progress: bool | None,
-    options: dict[str, Any],
-) -> list[Selection]:
-    """Check the request, choose the engine, and run the pipeline."""
-    column = utility if isinstance(utility, str) else None
-    given = None if isinstance(utility, str) else utility
-    wanted = [(load_config(config, size=size, utility=column, **options), path) for size, path in sizes]
-    settings = wanted[0][0]
-    if data is None and graph is None:
-        raise ConfigError("there is nothing to select from: give data, or a graph.")
-    if settings.size is None:
-        raise ConfigError(MISSING_SIZE)
-    for _, path in wanted:
-        if path is not None:
-            check_new(path, overwrite=overwrite, inputs=[data, graph])
-    run = Run(progress)
-    where = choose_engine(engine, data, graph, settings)
-    if resume and run_dir is None:
-        raise ConfigError("resume goes on from a run directory: give run_dir.")
-    if where == "local":
-        if run_dir is not None:
-            raise ConfigError("run_dir is for Spark, where runs are long: leave it out, or give engine='spark'.")
-        stages = LocalStages(data, graph, given, settings, wishes)
+def _select(request: Request) -> list[Selection]:
+    """Choose the engine, and run the pipeline on its stages."""
+    run, request = Run(request.progress), _on_engine(request)
+    if request.engine == "local":
+        stages = LocalStages(request)
         tables: list[pa.Table] = []
         stages.written = tables.append
-        reports = run_pipeline(stages, wanted, run, overwrite=overwrite)
-        found = zip(reports, wanted, tables, strict=True)
+        reports = run_pipeline(stages, request.sizes, run, overwrite=request.overwrite)
+        found = zip(reports, request.sizes, tables, strict=True)
         return [Selection(report, path, stages.graph, table) for report, (_, path), table in found]
-    if given is not None:
-        raise ConfigError(_ARRAY_ON_SPARK)
     from subsel.stages.spark import select_on_spark  # noqa: PLC0415  (needs pyspark)
 
-    rundir = None
-    if run_dir is not None:
-        source, kept = source_name(data, graph), STAGES if len(wanted) == 1 else ["graph"]
-        rundir = RunDirectory(run_dir, settings, source, resume=resume, wishes=wishes_name(wishes), stages=kept)
-    reports = select_on_spark(
-        where, master, data, graph, wanted, run, overwrite=overwrite, rundir=rundir, wishes=wishes
-    )
-    return [Selection(report, path) for report, (_, path) in zip(reports, wanted, strict=True)]
+    # A graph serves all sizes, later stages one.
+    kept = STAGES if len(request.sizes) == 1 else ["graph"]
+    reports = select_on_spark(request, run, request.open_rundir(kept, resume=request.resume))
+    return [Selection(report, path) for report, (_, path) in zip(reports, request.sizes, strict=True)]
+
+
+def _on_engine(request: Request) -> Request:
+    """Return the request with the engine that it gets, which must be able to do what is asked."""
+    engine = choose_engine(request.engine, request.data, request.graph, request.config)
+    if engine == "local":
+        if request.run_dir is not None:
+            raise ConfigError("run_dir is for Spark, where runs are long: leave it out, or give engine='spark'.")
+    elif request.utility is not None:
+        raise ConfigError("on Spark utility is a column's name: arrays have no place there.")
+    return replace(request, engine=engine)
 
 
 def neighbors(
@@ -254,6 +233,7 @@ def neighbors(
     *,
     config: SelectConfig | str | Path | None = None,
     progress: bool | None = None,
+    storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> NeighborResult:
     """Compute the symmetrised nearest-neighbour graph that `select` would select on.
@@ -262,13 +242,15 @@ def neighbors(
         data: points, see `select`.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         progress: show progress on stderr; None: if that is a terminal.
+        storage_options: see `select`.
         **options: fields of `SelectConfig`: neighbors, metric, probes, descent_passes, seed, …
 
     Raises:
         InputError: the data or an option is wrong.
     """
     settings = load_config(config, **options)
-    run = Run(progress)
+    request = Request(data, sizes=((settings, None),), progress=progress, storage_options=storage_options)
+    run = Run(request.progress)
     with run.stage("read") as tell:
         points = read_points(data, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
     with run.stage("neighbors") as tell:
@@ -280,8 +262,8 @@ def score(subset: Any, **options: Any) -> Score:
 
     Args:
         subset: the subset's ids: an array or list, or anything with an id column that `select` reads.
-        **options: graph, data, utility, engine, master, run_dir, config, progress and fields of `SelectConfig`, see
-            `score_subsets`.
+        **options: graph, data, utility, engine, master, run_dir, config, progress, storage_options and fields of
+            `SelectConfig`, see `score_subsets`.
 
     Raises:
         InputError: see `score_subsets`.
@@ -300,6 +282,7 @@ def score_subsets(
     run_dir: str | Path | None = None,
     config: SelectConfig | str | Path | None = None,
     progress: bool | None = None,
+    storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> list[Score]:
     """Compute f of several subsets on one graph, which is made or read once; on Spark its parts are loaded for each.
@@ -314,6 +297,7 @@ def score_subsets(
         run_dir: on Spark, a run directory that has a graph of ``data``.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         progress: show progress on stderr; None: if that is a terminal.
+        storage_options: see `select`.
         **options: fields of `SelectConfig`: alpha, beta, …
 
     Raises:
@@ -321,49 +305,44 @@ def score_subsets(
     """
     if isinstance(subsets, str):
         raise ConfigError(f"subsets is one string, {subsets!r}: give a list of subsets, or use score.")
-    column = utility if isinstance(utility, str) else None
-    given = None if isinstance(utility, str) else utility
-    settings = load_config(config, utility=column, **options)
-    if data is None and graph is None:
-        raise ConfigError("there is nothing to score on: give a graph, or data.")
-    where = choose_engine(engine, data, graph, settings)
-    if where == "local":
-        if run_dir is not None:
-            raise ConfigError("run_dir is for Spark: leave it out, or give engine='spark'.")
-        stages = LocalStages(data, graph, given, settings)
-        stages.read(lambda what, share: None)
-        stages.neighbors(lambda what, share: None)
-        stages.engine(1)
-        found = [subset_ids(subset, settings) for subset in subsets]
-        if any(len(ids) == 0 for ids in found):
-            raise InputError("the subset is empty: there is nothing to score.")
-        return [stages.score_ids(ids) for ids in found]
-    if given is not None:
-        raise ConfigError(_ARRAY_ON_SPARK)
+    request = Request.of(
+        data,
+        purpose="score on",
+        graph=graph,
+        utility=utility,
+        engine=engine,
+        master=master,
+        config=config,
+        run_dir=run_dir,
+        progress=progress,
+        storage_options=storage_options,
+        **options,
+    )
+    request = _on_engine(request)
+    if request.engine == "local":
+        return score_here(request, subsets)
     from subsel.stages.spark import score_on_spark  # noqa: PLC0415  (needs pyspark)
 
-    rundir = None
-    if run_dir is not None:
-        rundir = RunDirectory(run_dir, settings, source_name(data, graph), resume=True, stages=["graph"])
-    return score_on_spark(where, master, subsets, data, graph, settings, Run(progress), rundir)
+    return score_on_spark(request, subsets, Run(request.progress), request.open_rundir(["graph"], resume=True))
 
 
-def validate(data: Any, *, config: SelectConfig | str | Path | None = None, **options: Any) -> Points:
+def validate(
+    data: Any,
+    *,
+    config: SelectConfig | str | Path | None = None,
+    storage_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> Points:
     """Read and check every row of an input as `select` would, and return the points.
+
+    Args:
+        data: points, see `select`.
+        config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
+        storage_options: see `select`.
+        **options: fields of `SelectConfig`.
 
     Raises:
         InputError: something is wrong with it; the message counts each kind of bad row.
     """
-    return read_points(data, load_config(config, **options), with_embeddings=True)
-
-
-def load_config(config: SelectConfig | str | Path | None, **options: Any) -> SelectConfig:
-    """Return a config with options that are not None on top.
-
-    Raises:
-        ConfigError: an option is unknown or out of range.
-    """
-    if isinstance(config, SelectConfig):
-        changes = {key: value for key, value in options.items() if value is not None}
-        return SelectConfig.of(config.model_dump() | changes)
-    return SelectConfig.load(config, **options)
+    request = Request(data, sizes=((load_config(config, **options), None),), storage_options=storage_options)
+    return read_points(request.data, request.config, with_embeddings=True)

@@ -24,6 +24,7 @@ from subsel.errors import ConfigError, SubselError
 from subsel.explain import explain
 from subsel.output import MANIFEST, check_new
 from subsel.report import Report
+from subsel.request import load_config
 from subsel.version import __version__
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -138,7 +139,7 @@ def plan_command(
     """Say what selecting from INPUT takes, from its metadata only: memory, disk, time, parts, Spark settings."""
     if (input_ is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
-    config = api.load_config(options.pop("config"), **options)
+    config = load_config(options.pop("config"), **options)
     if points is not None and dimension is not None:
         found = plan.estimate(points, dimension, resolve_size(config.size, points, "the plan"), config)
     else:

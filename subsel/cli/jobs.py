@@ -11,9 +11,9 @@ from subsel import api
 from subsel.cli import options as opt
 from subsel.cli.commands import close_report, show_errors, show_score
 from subsel.cli.tables import graph_line, pairs_table
-from subsel.constraints import Wishes
+from subsel.request import Request
 from subsel.run import Run
-from subsel.rundir import RunDirectory, source_name, wishes_name
+from subsel.rundir import STAGES
 
 _size = click.option("--size", help="How many: a count, 0.1 or 10%.  [required unless in --config]")
 _graph = click.option("--graph", type=click.Path(), help="Your own graph: Parquet edges src, dst, similarity.")
@@ -75,9 +75,8 @@ def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) ->
     """Compute the neighbour graph of INPUT, by part, into RUN_DIR."""
     from subsel.stages import spark  # noqa: PLC0415
 
-    config = api.load_config(options.pop("config"), **options)
-    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True, stages=["graph"])
-    found = spark.build_graph(_session(), input_, graph, config, Run(), rundir)
+    request = Request.of(input_, purpose="score on", graph=graph, engine=_session(), run_dir=run_dir, **options)
+    found = spark.build_graph(request, Run(), request.open_rundir(["graph"], resume=True))
     line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
     Console().print(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))
 
@@ -91,10 +90,8 @@ def bound_points(input_: str, run_dir: str, graph: str | None, **options: Any) -
     """Accept and discard points of INPUT by bounds, from RUN_DIR's graph (made if it is not there)."""
     from subsel.stages import spark  # noqa: PLC0415
 
-    wishes = Wishes(options.pop("include"), options.pop("exclude"))
-    config = api.load_config(options.pop("config"), **options)
-    rundir = RunDirectory(run_dir, config, source_name(input_, graph), resume=True, wishes=wishes_name(wishes))
-    found = spark.bound_points(_session(), input_, graph, config, Run(), rundir, wishes)
+    request = Request.of(input_, purpose="select from", graph=graph, engine=_session(), run_dir=run_dir, **options)
+    found = spark.bound_points(request, Run(), request.open_rundir(STAGES, resume=True))
     decided = f"accepted {found.accepted:,}, discarded {found.discarded:,} in {found.rounds} rounds"
     Console().print(pairs_table({"bounding": decided, "run directory": run_dir}))
 

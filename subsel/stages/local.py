@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from subsel import objective, output, schema
 from subsel.board import hear_wishes
 from subsel.config import SelectConfig
-from subsel.constraints import Constraints, Wishes
+from subsel.constraints import Constraints
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.readers import Points, boolean_column, kept_columns, read_points, subset_ids
 from subsel.embeddings.user_graph import as_neighbor_graph, in_memory, open_graph
@@ -23,6 +22,7 @@ from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
+from subsel.request import Request
 from subsel.run import Tell
 from subsel.schema import DECIDED_BY_NAMES, Status
 from subsel.stages.base import T
@@ -33,16 +33,9 @@ class LocalStages:
 
     name = "local"
 
-    def __init__(
-        self,
-        data: Any,
-        graph: Any,
-        utility: npt.ArrayLike | None,
-        config: SelectConfig,
-        wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
-    ) -> None:
-        self.data, self.user_graph, self.utility, self.config = in_memory(data), in_memory(graph), utility, config
-        self.wishes = wishes
+    def __init__(self, request: Request) -> None:
+        self.data, self.user_graph = in_memory(request.data), in_memory(request.graph)
+        self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
         self.points: Points
         self.graph: NeighborGraph
         self.wished: dict[Status, Int64Array] = {}
@@ -214,6 +207,22 @@ class LocalStages:
             part.fixed_point.alpha,
             part.fixed_point.beta,
         )
+
+
+def score_here(request: Request, subsets: Sequence[Any]) -> list[objective.Score]:
+    """Return f of each of some subsets, on one graph in memory.
+
+    Raises:
+        InputError: a subset is empty or names unknown or repeated ids, or something of the input is wrong.
+    """
+    stages = LocalStages(request)
+    stages.read(lambda what, share: None)
+    stages.neighbors(lambda what, share: None)
+    stages.engine(1)
+    found = [subset_ids(subset, request.config) for subset in subsets]
+    if any(len(ids) == 0 for ids in found):
+        raise InputError("the subset is empty: there is nothing to score.")
+    return [stages.score_ids(ids) for ids in found]
 
 
 def _find(ids: pa.Array, known: pa.Array, what: str) -> Int64Array:

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.board import hear_wishes
-from subsel.config import SelectConfig, resolve_size
-from subsel.constraints import Constraints, Wishes
+from subsel.config import resolve_size
+from subsel.constraints import Constraints
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.output import write_frame
@@ -33,6 +33,7 @@ from subsel.parts.pack import Parcel, from_rows, unpack
 from subsel.pipeline import run_bounding, run_pipeline
 from subsel.plan import part_points
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
+from subsel.request import Request
 from subsel.results import BoundingResult
 from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory
@@ -45,20 +46,12 @@ class SparkStages:
 
     name = "spark"
 
-    def __init__(
-        self,
-        spark: SparkSession,
-        data: Any,
-        graph: Any,
-        config: SelectConfig,
-        run_id: str,
-        rundir: RunDirectory | None = None,
-        wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
-    ) -> None:
-        if data is None:
+    def __init__(self, spark: SparkSession, request: Request, run_id: str, rundir: RunDirectory | None = None) -> None:
+        if request.data is None:
             raise ConfigError("on Spark data is needed, with a graph too: its ids say which points there are.")
-        self.spark, self.data, self.user_graph, self.config, self.run_id = spark, data, graph, config, run_id
-        self.rundir, self.wishes = rundir, wishes
+        self.spark, self.run_id, self.rundir = spark, run_id, rundir
+        self.data, self.user_graph = request.data, request.graph
+        self.config, self.wishes = request.config, request.wishes
         self.points: SparkPoints
         self.input: InputReport
         self.parts = 1
@@ -303,37 +296,17 @@ class SparkStages:
 
 
 @contextmanager
-def spark_stages(
-    engine: Any,
-    master: str | None,
-    data: Any,
-    graph: Any,
-    config: SelectConfig,
-    run: Run,
-    rundir: RunDirectory | None,
-    wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
-) -> Iterator[SparkStages]:
+def spark_stages(request: Request, run: Run, rundir: RunDirectory | None) -> Iterator[SparkStages]:
     """Yield stages in a session, and leave nothing of theirs in it."""
-    with session_for(engine, master) as spark:
-        stages = SparkStages(spark, data, graph, config, run.id, rundir, wishes)
+    with session_for(request.engine, request.master) as spark:
+        stages = SparkStages(spark, request, run.id, rundir)
         try:
             yield stages
         finally:
             stages.close()
 
 
-def select_on_spark(
-    engine: Any,
-    master: str | None,
-    data: Any,
-    graph: Any,
-    sizes: Sequence[tuple[SelectConfig, Path | None]],
-    run: Run,
-    *,
-    overwrite: bool,
-    rundir: RunDirectory | None,
-    wishes: Wishes,
-) -> list[Report]:
+def select_on_spark(request: Request, run: Run, rundir: RunDirectory | None) -> list[Report]:
     """Run the pipeline in a Spark session and leave the session as it was.
 
     Raises:
@@ -341,57 +314,45 @@ def select_on_spark(
         InputError: the input is wrong; the message is the local engine's.
         OutputError: the subset could not be written.
     """
-    if any(output is None for _, output in sizes):
+    if any(output is None for _, output in request.sizes):
         raise ConfigError("on Spark the subset is written, never collected: give an output.")
-    with spark_stages(engine, master, data, graph, sizes[0][0], run, rundir, wishes) as stages:
-        return run_pipeline(stages, sizes, run, overwrite=overwrite)
+    with spark_stages(request, run, rundir) as stages:
+        return run_pipeline(stages, request.sizes, run, overwrite=request.overwrite)
 
 
-def build_graph(
-    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory
-) -> GraphReport:
-    """Run the pipeline's first two stages into a run directory."""
-    with spark_stages(engine, None, data, graph, config, run, rundir) as stages:
-        with run.stage("read") as tell:
-            stages.read(tell)
-        with run.stage("neighbors") as tell:
-            return stages.neighbors(tell)
+def build_graph(request: Request, run: Run, rundir: RunDirectory | None) -> GraphReport:
+    """Run the pipeline's first two stages, into the run directory."""
+    with spark_stages(request, run, rundir) as stages:
+        return _with_graph(stages, run)
 
 
-def bound_points(
-    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory, wishes: Wishes
-) -> BoundingResult:
-    """Run the pipeline up to bounding into a run directory; finished stages are taken over."""
-    with spark_stages(engine, None, data, graph, config, run, rundir, wishes) as stages:
+def bound_points(request: Request, run: Run, rundir: RunDirectory | None) -> BoundingResult:
+    """Run the pipeline up to bounding, into the run directory; finished stages are taken over."""
+    with spark_stages(request, run, rundir) as stages:
         with run.stage("read") as tell:
             points = stages.read(tell)
-            k = resolve_size(config.size, points.points, points.name)
+            k = resolve_size(request.config.size, points.points, points.name)
             stages.check_wishes([k])
         with run.stage("neighbors") as tell:
             stages.neighbors(tell)
-            spark_engine, scale = stages.engine(k)
+            engine, scale = stages.engine(k)
             needed = k - stages.constrain([k]).included
         with run.stage("bounding"):
-            resumable = config.bounding == "exact"
-            drive = partial(run_bounding, spark_engine, needed, config, scale.tie_bits)
+            resumable = request.config.bounding == "exact"
+            drive = partial(run_bounding, engine, needed, request.config, scale.tie_bits)
             return stages.once("bounding", BoundingResult, drive, resumable=resumable)
 
 
-def score_on_spark(
-    engine: Any,
-    master: str | None,
-    subsets: Sequence[Any],
-    data: Any,
-    graph: Any,
-    config: SelectConfig,
-    run: Run,
-    rundir: RunDirectory | None,
-) -> list[Score]:
+def score_on_spark(request: Request, subsets: Sequence[Any], run: Run, rundir: RunDirectory | None) -> list[Score]:
     """Score subsets on a graph, given or in the run directory, in a Spark session."""
-    with spark_stages(engine, master, data, graph, config, run, rundir) as stages:
-        with run.stage("read") as tell:
-            stages.read(tell)
-        with run.stage("neighbors") as tell:
-            stages.neighbors(tell)
+    with spark_stages(request, run, rundir) as stages:
+        _with_graph(stages, run)
         with run.stage("score"):
             return [stages.score_ids(subset) for subset in subsets]
+
+
+def _with_graph(stages: SparkStages, run: Run) -> GraphReport:
+    with run.stage("read") as tell:
+        stages.read(tell)
+    with run.stage("neighbors") as tell:
+        return stages.neighbors(tell)
