@@ -30,6 +30,7 @@ from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
 from subsel.greedy.refine import refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction, reverse_greedy
+from subsel.request import Request
 from subsel.stages.local import LocalStages
 
 ALPHAS = (0.9, 0.5, 0.1)
@@ -52,7 +53,7 @@ def problems(kind: str, n: int) -> Iterator[tuple[Problem, LocalStages]]:
     """Yield the problem of each alpha on a kind of graph, which is made once."""
     data, graph, utility = inputs(kind, n)
     for alpha in ALPHAS:
-        stages = LocalStages(data, graph, utility, SelectConfig(alpha=alpha))
+        stages = LocalStages(Request(data, graph, utility, ((SelectConfig(alpha=alpha), None),)))
         stages.read(lambda what, share: None)
         stages.neighbors(lambda what, share: None)
         stages.engine(1)

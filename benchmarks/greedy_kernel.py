@@ -17,13 +17,14 @@ from subsel.engines.local import LocalEngine
 from subsel.graph import NeighborGraph
 from subsel.greedy.exact import exact_greedy
 from subsel.objective import score_subset
+from subsel.request import Request
 from subsel.schema import Status
 from subsel.stages.local import LocalStages
 from tests.reference import float_greedy
 
 
 def engine_for(graph: NeighborGraph, utility: np.ndarray, alpha: float) -> LocalEngine:
-    stages = LocalStages(None, graph, utility, SelectConfig(alpha=alpha))
+    stages = LocalStages(Request(None, graph, utility, ((SelectConfig(alpha=alpha), None),)))
     stages.read(lambda what, share: None)
     stages.neighbors(lambda what, share: None)
     return stages.engine(1)[0]

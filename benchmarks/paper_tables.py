@@ -28,6 +28,7 @@ from subsel.graph import NeighborGraph, PartGraph
 from subsel.greedy.exact import exact_greedy, pick
 from subsel.greedy.partitioned import partitioned_greedy
 from subsel.objective import score_subset
+from subsel.request import Request
 from subsel.schema import Status
 from subsel.stages.local import LocalStages
 from tests.split_engine import SplitEngine, parts_of
@@ -60,7 +61,7 @@ def problems(data: object, graph: object, **options: object) -> list[Problem]:
     """Return the problem at each α; the graph is made once."""
     found = []
     for alpha in ALPHAS:
-        stages = LocalStages(data, graph, None, SelectConfig.of({"alpha": alpha, **options}))
+        stages = LocalStages(Request(data, graph, sizes=((SelectConfig.of({"alpha": alpha, **options}), None),)))
         stages.read(lambda what, share: None)
         stages.neighbors(lambda what, share: None)
         stages.engine(1)

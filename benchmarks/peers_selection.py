@@ -30,6 +30,7 @@ from benchmarks.common import local_graph, machine, seconds
 from subsel import NeighborGraph, SelectConfig
 from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
+from subsel.request import Request
 from subsel.stages.local import LocalStages
 
 ALPHA, BETA = 0.9, 0.1
@@ -101,7 +102,7 @@ def timed(work: Callable[[], set[int]], repeats: int) -> tuple[set[int], float]:
 def case(n: int, k: int, peers: tuple[str, ...], repeats: int, *, show: bool = True) -> None:
     """Print the rows of one size."""
     graph, utility = local_graph(n), np.random.default_rng(1).random(n)
-    stages = LocalStages(None, graph, utility, SelectConfig(alpha=ALPHA))
+    stages = LocalStages(Request(None, graph, utility, ((SelectConfig(alpha=ALPHA), None),)))
     for stage in (stages.read, stages.neighbors):
         stage(lambda what, share: None)
     stages.engine(k)

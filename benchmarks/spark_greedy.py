@@ -28,6 +28,7 @@ from subsel.config import resolve_size
 from subsel.greedy.exact import order_subset
 from subsel.objective import Score
 from subsel.pipeline import run_greedy, run_refine
+from subsel.request import Request
 from subsel.run import Run
 from subsel.stages.spark import spark_stages
 
@@ -73,7 +74,8 @@ def main() -> None:
         inputs = str(folder / "points.parquet"), str(folder / "graph.parquet")
         k = resolve_size(arguments.size, arguments.points, "the graph")
         rows: dict[str, tuple[Score, int, float, float]] = {}
-        with spark_stages(spark, None, *inputs, methods["exact"], Run(False), None) as stages:
+        request = Request(*inputs, sizes=((methods["exact"], None),), engine=spark)
+        with spark_stages(request, Run(False), None) as stages:
             begin = time.perf_counter()
             stages.read(lambda what, share: None)
             parts = stages.neighbors(lambda what, share: None).parts

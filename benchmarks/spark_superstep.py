@@ -32,6 +32,7 @@ from benchmarks.common import machine
 from benchmarks.spark_greedy import write_problem
 from subsel import SelectConfig
 from subsel.pipeline import run_greedy
+from subsel.request import Request
 from subsel.run import Run
 from subsel.stages.spark import spark_stages
 
@@ -100,7 +101,7 @@ def main() -> None:
         spark = SparkSession.builder.master(f"local[{_CORES}]").config(map=settings).getOrCreate()
         spark.sparkContext.setLogLevel("ERROR")
         inputs = str(folder / "points.parquet"), str(folder / "graph.parquet")
-        with spark_stages(spark, None, *inputs, config, Run(False), None) as stages:
+        with spark_stages(Request(*inputs, sizes=((config, None),), engine=spark), Run(False), None) as stages:
             stages.read(lambda what, share: None)
             parts = stages.neighbors(lambda what, share: None).parts
             for warm in (False, True):

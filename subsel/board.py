@@ -15,6 +15,8 @@ from subsel.schema import FIRST_MEMBER, Status
 
 _UNDECIDED = int(Status.UNDECIDED)
 _FIRST_MEMBER = int(FIRST_MEMBER)
+#: Statuses of points whose fate is not decided.
+_OPEN = (Status.UNDECIDED, Status.JOINING, Status.LEAVING)
 
 #: What a board's sums are before a kernel sets them.
 NO_SUMS = (0, 0, 0, 0)
@@ -117,6 +119,12 @@ class Board:
         self.key[: graph.n_own] = graph.fixed_point.keys(graph.utility[: graph.n_own], graph.code[: graph.n_own])
         _subtract_members(graph.indptr, graph.indices, graph.weight, graph.fixed_point.tie_bits, self.key, self.status)
         self.reset_lower(graph)
+
+    def count_step(self, before: npt.NDArray[np.int8]) -> None:
+        """Count a step, and note it for own points whose fate it decided; ``before`` are their statuses before it."""
+        after = self.status[: len(before)]
+        self.steps += 1
+        self.decided_at[(after != before) & np.isin(before, _OPEN) & ~np.isin(after, _OPEN)] = self.steps
 
     def note_decided(self, graph: PartGraph) -> None:
         """Remember how each member joined the subset, where that is not known yet."""

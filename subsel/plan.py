@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,13 +106,19 @@ def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:
     )
 
 
-def plan_input(data: Any, config: SelectConfig, *, with_embeddings: bool = True) -> Plan:
+def plan_input(
+    data: Any,
+    config: SelectConfig,
+    *,
+    with_embeddings: bool = True,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Plan:
     """Return what selecting from an input takes, from its metadata and first row only.
 
     Raises:
         InputError: the input cannot be opened, or lacks the embedding column.
     """
-    source = open_source(data, may_be_read(config), config)
+    source = open_source(data, may_be_read(config), config, storage_options)
     n = source.rows
     if n == 0:
         raise InputError(f"{source.name} is empty: there is nothing to select from.")

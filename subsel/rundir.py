@@ -1,168 +1,256 @@
 """The run directory: what a long run has finished, so that it can go on after a crash or with other sizes.
 
+    .subsel-run.json        whose it is: only folders that it names are ever removed
     graph/ points/          the assembled graph and the ids of its points, by part
-    bounding/ greedy/ refine/ certify/      the last boards of each stage
-    manifest.json           one entry per finished stage, written last, with fingerprints
+    neighbors/              lists of neighbours by groups of parts, until the graph is there
+    bounding/ greedy/ refine/ certify/      the last boards of each stage, and boards.json, which names those that are whole
+    manifest.json           one entry per finished stage, written last
 
-A stage is done when its entry is there. Entries carry the fingerprint of all options that the stage depends on, and the
-input's name; a run with others is refused. Boards of an unfinished stage carry the same.
+A stage is done when its entry is there. Entries hold the options that the stage depends on, as `SelectConfig` declares
+them, and what the run is of: identities of input, graph, utilities and wishes. A run with others is refused, by name and values.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable
-from pathlib import Path
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from subsel import declare
 from subsel.config import SelectConfig
-from subsel.input.wishes import Wishes
 from subsel.declare import Stage
-from subsel.errors import ConfigError, InputError
-from subsel.output import remove
+from subsel.errors import InputError, option
+from subsel.storage import LOCK, TEMPORARY, Place, lock
+from subsel.version import __version__
+
+log = logging.getLogger(__name__)
 
 NAME = "manifest.json"
+MARK = ".subsel-run.json"
+BOARDS = "boards.json"
+#: Raised whenever a run directory's content changes its meaning.
+FORMAT = 1
 
 #: Stages whose results are kept, in their order.
 STAGES: tuple[Stage, ...] = tuple(stage for stage in declare.STAGES if stage != "output")
-_FOLDERS = ("points", *STAGES)
-_BEGUN = "begun.json"
-
-
-def wishes_name(wishes: Wishes) -> str:
-    """Say what is included and excluded: paths and columns by name, ids by what they hash to."""
-    names = []
-    for what, value in (("include", wishes.include), ("exclude", wishes.exclude)):
-        if hasattr(value, "columns"):
-            raise ConfigError(
-                f"with run_dir, {what} must be a path, a column or a list of ids, to be told from others."
-            )
-        if isinstance(value, str | Path):
-            names.append(f"{what} {Path(value).absolute() if Path(value).exists() else value}")
-        elif value is not None:
-            names.append(f"{what} {hashlib.sha256(repr(list(value)).encode()).hexdigest()[:16]}")
-    return ", ".join(names)
-
-
-def source_name(data: Any, graph: Any) -> str:
-    """Say what a run reads: the paths, absolute, or that it is a DataFrame."""
-    given = [one for one in (data, graph) if one is not None]
-    names = [str(Path(one).absolute()) if isinstance(one, str | Path) else "a DataFrame" for one in given]
-    return " with graph ".join(names)
+#: Lists of neighbours, and the note beside them.
+NEIGHBORS = "neighbors"
+_OURS = {MARK, NAME, LOCK, NEIGHBORS, "points", *STAGES}
+#: What the graph does not depend on.
+_WISHES = ("include", "exclude")
 
 
 class RunDirectory:
-    """A run directory, new or to be resumed.
+    """A run directory, new or to be resumed; see `open_run`.
 
     Args:
-        path: the folder; made if it does not exist.
+        place: the folder; made if it does not exist.
         config: of this run.
-        source: the input's name, and the graph's if one is given.
-        wishes: what is included and excluded, in words; the graph does not depend on it.
+        run_id: of this run.
         resume: whether finished stages are taken over; if not, the folder must be new or empty.
         stages: those that this run is about; others in the folder are left alone.
 
     Raises:
-        InputError: the folder has a run and ``resume`` is False, or its run is of another config or input.
+        InputError: the folder has a run and ``resume`` is False, or it is not subsel's, or of another version.
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        config: SelectConfig,
-        source: str,
-        *,
-        resume: bool,
-        wishes: str = "",
-        stages: Iterable[str] = STAGES,
+        self, place: Place, config: SelectConfig, run_id: str, *, resume: bool, stages: Iterable[str] = tuple(STAGES)
     ) -> None:
-        self.path, self.config, self.source, self.stages = Path(path), config, source, tuple(stages)
-        self.wishes = wishes
+        self.place, self.config, self.stages = place, config, tuple(stages)
+        self.of: dict[str, Any] = {}
         self.entries: dict[str, Any] = {}
-        if (self.path / NAME).is_file():
-            if not resume:
-                raise InputError(f"run directory {self.path} holds a run: resume it (resume), or choose another.")
-            self.entries = json.loads((self.path / NAME).read_text(encoding="utf-8"))["stages"]
-            self._check()
-        elif self.path.is_dir() and any(self.path.iterdir()):
-            for left in _FOLDERS:  # of a run that finished no stage
-                if not resume and (self.path / left).exists():
-                    raise InputError(
-                        f"run directory {self.path} holds an unfinished run: resume it, or choose another."
-                    )
-            strange = [p.name for p in self.path.iterdir() if p.name not in _FOLDERS]
-            if strange:
+        there = set(place.children())
+        if MARK in there:
+            self._mark = _versioned(place.join(MARK), place)
+            if not resume and there & (_OURS - {MARK, LOCK}):
                 raise InputError(
-                    f"run directory {self.path} has other things in it, such as {strange[0]}: choose another."
+                    f"run directory {place} holds a run: resume it ({option('resume', True)}), or choose another."
                 )
-        self.path.mkdir(parents=True, exist_ok=True)
+            if NAME in there:
+                self.entries = _versioned(place.join(NAME), place)["stages"]
+            return
+        strange = sorted(name for name in there if name != LOCK and not name.startswith(TEMPORARY))
+        if strange:
+            raise InputError(
+                f"run directory {place} has other things in it, such as {strange[0]}: choose another, or an empty one."
+            )
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        self._mark = {"subsel": __version__, "format": FORMAT, "run": run_id, "made": made, "folders": []}
+        place.make_folder()
+        self._write(MARK, self._mark)
+
+    def identify(self, **of: Any) -> None:
+        """Say what this run is of, by ``engine``, ``input``, ``graph``, ``utility``, ``include`` and ``exclude``.
+
+        Raises:
+            InputError: a finished stage is of something else, or was made with other options.
+        """
+        self.of |= json.loads(json.dumps(of))
+        for stage in self.stages:
+            if stage in self.entries:
+                difference = self._difference(stage, self.entries[stage])
+                if difference:
+                    raise InputError(f"run directory {self.place}: its {stage} {difference}")
+
+    def _difference(self, stage: str, made: dict[str, Any]) -> str | None:
+        """Say in what a stage that was made differs from what this run would make, as far as that is known."""
+        for name, now in self._of(stage).items():
+            if name in made["of"] and made["of"][name] != now:
+                return f"is of {_told(name, made['of'][name], now)}: choose another {option('run_dir')}."
+        options = self._options(stage)
+        for field, now in options.items():
+            then = made["options"].get(field)
+            if then != now:
+                return (
+                    f"was made with {option(field, then)}, now it is {option(field, now)}: give {option(field, then)}, or "
+                    f"choose another {option('run_dir')}."
+                )
+        return None
 
     def finished(self, stage: str) -> dict[str, Any] | None:
         """Return what a finished stage recorded, or None."""
         entry = self.entries.get(stage) if stage in self.stages else None
         return None if entry is None else dict(entry["result"])
 
-    def begin(self, stage: str, *names: str) -> list[Path]:
-        """Return the stage's folders, emptied of what an unfinished run of it left."""
-        places = [self.path / name for name in names or (stage,)]
-        for place in places:
-            remove(place)
-        return places
+    def begin(self, *names: str) -> list[Place]:
+        """Return the places of folders, removed as an unfinished run left them. Write them in one go, or append.
 
-    def mark_begun(self, stage: str) -> None:
-        """Note in a stage's folder what its boards are made with, before the first of them."""
-        place = self.path / stage
-        place.mkdir(exist_ok=True)
-        (place / _BEGUN).write_text(json.dumps([self._fingerprint(stage), self.source]), encoding="utf-8")
-
-    def begun_alike(self, stage: str) -> bool:
-        """Return whether the boards of an unfinished stage were made with this config, input and wishes."""
-        note = self.path / stage / _BEGUN
-        return note.is_file() and json.loads(note.read_text(encoding="utf-8")) == [
-            self._fingerprint(stage),
-            self.source,
-        ]
+        Raises:
+            InputError: a folder is there that no run has made.
+        """
+        folders = [self.place.join(name) for name in names]
+        for name, folder in zip(names, folders, strict=True):
+            if name in self._mark["folders"]:
+                folder.remove()
+            elif folder.exists():
+                raise InputError(
+                    f"{folder} was not made by a run: move it away, or choose another {option('run_dir')}."
+                )
+        self._mark["folders"] = sorted({*self._mark["folders"], *names})
+        self._write(MARK, self._mark)
+        return folders
 
     def finish(self, stage: str, result: dict[str, Any], scale: dict[str, Any] | None = None) -> None:
         """Record that a stage is done, and the scale of its boards' keys."""
         assert stage in self.stages, f"this run is not about {stage}"
-        self.entries[stage] = {"fingerprint": self._fingerprint(stage), "source": self.source, "result": result}
-        self.entries[stage]["options"] = self.config.stage_options(stage)
-        if scale is not None:
-            self.entries[stage]["scale"] = scale
-        temporary = self.path / f".{NAME}.tmp"
-        temporary.write_text(json.dumps({"stages": self.entries}, indent=2) + "\n", encoding="utf-8")
-        temporary.rename(self.path / NAME)
+        entry = {"options": self._options(stage), "of": self._of(stage), "result": result}
+        self.entries[stage] = entry if scale is None else entry | {"scale": scale}
+        self._write(NAME, {"subsel": __version__, "format": FORMAT, "stages": self.entries})
 
-    def forget(self, *stages: str) -> None:
-        """Drop entries of stages that will run anew."""
-        for stage in stages:
-            self.entries.pop(stage, None)
+    def note(self, folder: str, name: str, **what: Any) -> None:
+        """Write down in a folder how far an unfinished stage is, with what that depends on."""
+        stage = "graph" if folder == NEIGHBORS else folder
+        place = self.place.join(folder)
+        place.make_folder()
+        self._write_to(place.join(name), {"options": self._options(stage), "of": self._of(stage)} | what)
 
-    def boards(self, stage: str) -> list[Path]:
-        """Return the boards that were written whole in a stage, oldest first."""
-        if stage not in self.stages:
-            return []
-        return sorted(place.parent for place in (self.path / stage).glob("board-*/_SUCCESS"))
+    def noted(self, folder: str, name: str) -> dict[str, Any] | None:
+        """Return what was noted in a folder by a run with the same options and of the same; None if there is none."""
+        note = self.place.join(folder, name)
+        if folder not in self._mark["folders"] or not note.exists():
+            return None
+        found: dict[str, Any] = note.read_json()
+        stage = "graph" if folder == NEIGHBORS else folder
+        difference = self._difference(stage, found)
+        if difference:
+            log.warning("run directory %s: %s is made anew, since it %s", self.place, folder, difference)
+        return None if difference else found
 
-    def _check(self) -> None:
-        for stage, entry in self.entries.items():
-            if entry["source"] != self.source:
-                raise InputError(
-                    f"run directory {self.path} is of {entry['source']}, not of {self.source}: choose another."
-                )
-            if stage in self.stages and entry["fingerprint"] != self._fingerprint(stage):
-                if stage == "graph":
-                    raise InputError(f"run directory {self.path} was made with other graph options: choose another.")
-                raise InputError(
-                    f"run directory {self.path} has a {stage} of another size or objective: choose another, or copy "
-                    "its graph/, points/ and manifest.json without the later stages' entries."
-                )
+    def boards(self, stage: str) -> list[int]:
+        """Return the numbers of the boards that were written whole in a stage and are kept, oldest first."""
+        found = self.noted(stage, BOARDS) if stage in self.stages else None
+        return [] if found is None else list(found["boards"])
 
-    def _fingerprint(self, stage: str) -> str:
-        chosen = self.config.stage_options(stage)
-        if self.wishes and stage != "graph":
-            chosen["wishes"] = self.wishes
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
+    def board(self, stage: str, number: int) -> Place:
+        """Return where a board is."""
+        return self.place.join(stage, f"board-{number:06d}")
+
+    def _options(self, stage: str) -> dict[str, Any]:
+        options: dict[str, Any] = json.loads(json.dumps(self.config.stage_options(stage)))
+        return options
+
+    def _of(self, stage: str) -> dict[str, Any]:
+        return {name: value for name, value in self.of.items() if stage != "graph" or name not in _WISHES}
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        self._write_to(self.place.join(name), content)
+
+    def _write_to(self, place: Place, content: dict[str, Any]) -> None:
+        place.write_text(json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def open_run(
+    place: Place | None, config: SelectConfig, run_id: str, *, resume: bool, stages: Iterable[str] = tuple(STAGES)
+) -> Iterator[RunDirectory | None]:
+    """Hold a run directory for one run; None if there is none. Arguments and errors are those of `RunDirectory`.
+
+    Raises:
+        InputError: another run holds it.
+    """
+    if place is None:
+        yield None
+        return
+    if place.kind() == "file":
+        raise InputError(f"run directory {place} is a file: choose another.")
+    RunDirectory(place, config, run_id, resume=resume, stages=stages)  # refuses before anything is written into it
+    with lock(place, "run directory"):
+        yield RunDirectory(place, config, run_id, resume=resume, stages=stages)
+
+
+def _versioned(file: Place, place: Place) -> dict[str, Any]:
+    """Return a JSON file of a run directory whose format is ours.
+
+    Raises:
+        InputError: it is truncated, of something else, or of another version.
+    """
+    found = file.read_json()
+    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+        raise InputError(f"{file} is not of subsel: choose another {option('run_dir')}.")
+    for name, ours in (("format", FORMAT), ("subsel", __version__)):
+        if found.get(name) != ours:
+            told = "subsel" if name == "subsel" else "run directories' format"
+            raise InputError(
+                f"run directory {place} is of {told} {found.get(name)}, this is {ours}: choose another, or go on with that one."
+            )
+    return found
+
+
+def read_manifest(place: Place) -> dict[str, Any]:
+    """Return the entries of a run directory's finished stages.
+
+    Raises:
+        InputError: it is no run directory, or of another version, or damaged.
+    """
+    if not place.join(NAME).exists():
+        raise InputError(f"{place} is no run directory: it has no {NAME}. Give the {option('run_dir')} of a run.")
+    stages = _versioned(place.join(NAME), place).get("stages")
+    if not isinstance(stages, dict) or not all(isinstance(one, dict) and "result" in one for one in stages.values()):
+        raise InputError(f"{place.join(NAME)} is damaged: its stages are not what subsel writes.")
+    return stages
+
+
+def _told(name: str, then: Any, now: Any) -> str:
+    """Say what something was and is, in few words: of files those that differ."""
+    if isinstance(then, dict) and isinstance(now, dict) and "files" in then and "files" in now:
+        before, after = ({file[0]: file[1:] for file in one["files"]} for one in (then, now))
+        changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+        if changed:
+            key = changed[0]
+            how = "is new" if key not in before else "is gone" if key not in after else "has changed"
+            return (
+                f"another {name}: {then['rows']:,} rows of {len(before):,} files then, {now['rows']:,} of {len(after):,} now, and "
+                f"{key} {how}"
+            )
+    return f"{name} {_short(then)}, not {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "files" in value:
+        return f"{len(value['files']):,} files of {value['rows']:,} rows"
+    text = "none" if value is None else str(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "…"

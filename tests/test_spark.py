@@ -242,18 +242,21 @@ def test_a_superstep_shuffles_the_board_and_not_the_graph(spark, problem, tmp_pa
 def test_kth_largest_is_exact(spark, problem, monkeypatch, few):
     from subsel.config import SelectConfig
     from subsel.engines.spark import engine as engine_module
+    from subsel.request import Request
     from subsel.stages.spark import SparkStages
 
     monkeypatch.setattr(engine_module, "_FEW", few)  # collected at once, or after radix passes
     config = SelectConfig(size=10, utility="levels", part_points=400)
-    stages = SparkStages(spark, str(problem / "points.parquet"), str(problem / "graph.parquet"), config, "test")
+    inputs = str(problem / "points.parquet"), str(problem / "graph.parquet")
+    request = Request(*inputs, sizes=((config, None),))
+    stages = SparkStages(spark, request, "test")
     try:
         stages.read(lambda *_: None)
         stages.neighbors(lambda *_: None)
         engine, _ = stages.engine(10)
         from subsel.stages.local import LocalStages
 
-        local = LocalStages(str(problem / "points.parquet"), str(problem / "graph.parquet"), None, config)
+        local = LocalStages(request)
         local.read(lambda *_: None)
         local.neighbors(lambda *_: None)
         one, _ = local.engine(10)

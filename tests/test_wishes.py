@@ -174,6 +174,22 @@ def test_several_sizes_share_a_graph(spark, problem, tmp_path):
         subsel.select_sizes(points(problem), sizes=["1%", "1pct"], **options(problem))
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"sizes": [3], "size": 4}, "^size is 4 where sizes are given: name all of them in sizes.$"),
+        ({"sizes": [3, "1.5x"]}, "size '1.5x' is neither a count"),
+        ({"sizes": [3, 0]}, "size 0 is neither a count"),
+        ({"sizes": [3], "resume": True}, "give run_dir"),
+    ],
+)
+def test_wrong_sizes_are_refused_before_a_folder_is_made(problem, tmp_path, more, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        subsel.select_sizes(points(problem), output=tmp_path / "out", **more)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_sizes_and_wishes_from_the_command_line(problem, tmp_path):
     arguments = ["select", points(problem), str(tmp_path / "out"), "--graph", options(problem)["graph"]]
     result = CliRunner().invoke(main, [*arguments, "--sizes", "5%,10%", "--include", "wanted", "--exclude", "banned"])

@@ -20,6 +20,7 @@ from subsel.config_file import default_toml
 from subsel.errors import ConfigError
 from subsel.explain import explain
 from subsel.report import Report
+from subsel.request import load_config
 from subsel.storage import MANIFEST, LocalPlace, check_new, place_of
 from subsel.version import __version__
 
@@ -100,7 +101,7 @@ def plan_command(
     """Say what selecting from INPUT takes, from its metadata only: memory, disk, time, parts, Spark settings."""
     if (data is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
-    config = api.load_config(options.pop("config"), **options)
+    config = load_config(options.pop("config"), **options)
     if points is not None and dimension is not None:
         found = plan.estimate(points, dimension, resolve_size(config.size, points, "the plan"), config)
     else:

@@ -13,9 +13,9 @@ from subsel.cli.shell import Command, close, progress
 from subsel.cli.tables import graph_line, pairs_table
 from subsel.cli.text import count
 from subsel.declare import GROUPS
-from subsel.input.wishes import Wishes
+from subsel.request import Request
 from subsel.run import Run
-from subsel.rundir import RunDirectory, source_name, wishes_name
+
 
 #: All but what is of the output: a job refuses a run directory whose later stages were made with other options.
 _STAGE_FIELDS = ("size", *(group for group in GROUPS if group != "Subset"))
@@ -53,9 +53,8 @@ def build_graph(data: str, run_dir: str, graph: str | None, config: str | None, 
     """Compute the neighbour graph of INPUT, by part, into RUN_DIR."""
     from subsel.stages import spark  # noqa: PLC0415
 
-    settings = api.load_config(config, **options)
-    rundir = RunDirectory(run_dir, settings, source_name(data, graph), resume=True, stages=["graph"])
-    found = spark.build_graph(_session(), data, graph, settings, Run(progress()), rundir)
+    request = Request.of(data, purpose="score on", graph=graph, engine=_session(), run_dir=run_dir, config=config, **options)
+    found = spark.build_graph(request, Run(progress()))
     line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
     close(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))
 
@@ -79,10 +78,18 @@ def bound_points(
     """Accept and discard points of INPUT by bounds, from RUN_DIR's graph (made if it is not there)."""
     from subsel.stages import spark  # noqa: PLC0415
 
-    wishes = Wishes(include, exclude)
-    settings = api.load_config(config, **options)
-    rundir = RunDirectory(run_dir, settings, source_name(data, graph), resume=True, wishes=wishes_name(wishes))
-    found = spark.bound_points(_session(), data, graph, settings, Run(progress()), rundir, wishes)
+    request = Request.of(
+        data,
+        purpose="select from",
+        graph=graph,
+        engine=_session(),
+        run_dir=run_dir,
+        config=config,
+        include=include,
+        exclude=exclude,
+        **options,
+    )
+    found = spark.bound_points(request, Run(progress()))
     rounds = count(found.rounds, "round")
     decided = f"accepted {found.accepted:,}, discarded {found.discarded:,} in {rounds}"
     close(pairs_table({"bounding": decided, "run directory": run_dir}))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from subsel.config import SelectConfig
 from subsel.errors import ConfigError, MissingPackageError, option
+from subsel.input.source import is_location
 from subsel.plan import plan_input
 
 log = logging.getLogger(__name__)
@@ -16,11 +17,14 @@ log = logging.getLogger(__name__)
 _INSTALL = "pip install 'subsel[spark]'"
 
 
-def choose_engine(engine: Any, data: Any, graph: Any, config: SelectConfig) -> Any:
+def choose_engine(
+    engine: Any, data: Any, graph: Any, config: SelectConfig, storage_options: Mapping[str, Any] | None = None
+) -> Any:
     """Return "local", "spark", or the Spark session to run in.
 
     "auto" is the session of ``data`` if that is a Spark DataFrame, "local" for whatever is in memory already, and for
-    paths what `subsel.plan` says: local if memory is enough, else Spark, which is logged.
+    paths and addresses what `subsel.plan` says: local if memory is enough, else Spark, which is logged. So is Spark for
+    storage that nothing here reaches.
 
     Raises:
         ConfigError: the engine is unknown.
@@ -33,21 +37,27 @@ def choose_engine(engine: Any, data: Any, graph: Any, config: SelectConfig) -> A
     if engine == "auto":
         if hasattr(data, "sparkSession"):
             return data.sparkSession
-        engine = "local"
-        if isinstance(data, str | Path) and "://" not in str(data):
-            any_size = config.model_copy(update={"size": 1})  # it makes no difference here, and scoring has none
-            plan = plan_input(data, any_size, with_embeddings=graph is None)
-            if not plan.fits:
-                engine = "spark"
-                log.warning(
-                    "%s needs %.1f GiB on one machine and %.1f GiB are available: selecting on Spark (engine 'spark')",
-                    data,
-                    plan.local_bytes / 2**30,
-                    plan.available_bytes / 2**30,
-                )
-        elif isinstance(data, str):
-            engine = "spark"
-            log.warning("%s is not a local path: selecting on Spark (engine 'spark')", data)
+        why = _why_not_here(data, graph, config, storage_options) if is_location(data) else None
+        if why is None:
+            return "local"
+        engine = "spark"
+        log.warning("%s %s: selecting on Spark (engine 'spark')", data, why)
     if engine == "spark" and importlib.util.find_spec("pyspark") is None:
         raise MissingPackageError(f"{option('engine', 'spark')} needs pyspark: {_INSTALL}.")
     return engine
+
+
+def _why_not_here(
+    data: Any, graph: Any, config: SelectConfig, storage_options: Mapping[str, Any] | None
+) -> str | None:
+    """Return why a path cannot be selected from on one machine; None if it can, or is wrong in any case."""
+    any_size = config.model_copy(update={"size": 1})  # it makes no difference here, and scoring has none
+    try:
+        plan = plan_input(data, any_size, with_embeddings=graph is None, storage_options=storage_options)
+    except MissingPackageError:
+        if importlib.util.find_spec("pyspark") is None:
+            raise
+        return "is not reached without Spark"
+    if plan.fits:
+        return None
+    return f"needs {plan.local_bytes / 2**30:.1f} GiB on one machine and {plan.available_bytes / 2**30:.1f} GiB are available"

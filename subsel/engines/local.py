@@ -63,10 +63,28 @@ class OnePart(Generic[G]):
 
 
 class LocalEngine(OnePart[PartGraph]):
-    """Runs kernels on a whole graph. Implements `subsel.engines.base.Engine`."""
+    """Runs kernels on a whole graph. Implements `subsel.engines.base.Engine`.
 
-    def __init__(self, graph: PartGraph, board: Board | None = None) -> None:
+    Args:
+        graph: all of it.
+        board: to go on from; None: nothing is decided.
+        steps: whether the board counts steps, and notes at which a point was decided; for run directories.
+    """
+
+    def __init__(self, graph: PartGraph, board: Board | None = None, *, steps: bool = False) -> None:
         super().__init__(graph, Board.start(graph) if board is None else board)
+        self.steps = steps
+
+    def step(
+        self, kernel: Callable[Concatenate[PartGraph, Board, P], None], /, *args: P.args, **params: P.kwargs
+    ) -> Counts:
+        """Run the kernel, see `OnePart.step`."""
+        if not self.steps:
+            return super().step(kernel, *args, **params)
+        before = self.board.status.copy()
+        found = super().step(kernel, *args, **params)
+        self.board.count_step(before)
+        return found
 
     def deal(self, groups: int, salt: int, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run the kernel on one group after the other."""

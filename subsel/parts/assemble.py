@@ -25,11 +25,21 @@ from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 POINTS, EDGES, DRAFT, BORDER, GRAPH, SHAPE = "points", "edges", "draft", "border", "graph", "shape"
 
 
+#: Sums of codes are kept modulo this, which float64 holds exactly.
+CODE_SUM = 2**52
+#: What is wrong where points of one scan are not those of the next.
+CHANGED = (
+    "its ids or rows changed from one scan to the next: write it to Parquet, or cache it, if it is computed by something "
+    "random or by functions that do not always return the same."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What must be known of all parts before keys can be made, and of a graph to report it."""
 
     points: int
+    code_sum: int
     half_edges: int
     max_degree: int
     max_weighted_degree: float
@@ -122,6 +132,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
     degree = np.bincount(row, weights=similarity, minlength=n_own)
     shape = Shape(
         points=n_own,
+        code_sum=int(points["code"].view(np.uint64).sum(dtype=np.uint64)) % CODE_SUM,
         half_edges=len(similarity),
         max_degree=int(np.diff(indptr).max(initial=0)),
         max_weighted_degree=float(degree.max(initial=0)),

@@ -21,9 +21,6 @@ from subsel.schema import Status
 BOARD, POST, FINISHED, SETTLED, UNDECIDED, LETTER = "board", "post", "finished", "settled", "undecided", "letter"
 
 _EXTRA = "extra_"
-#: Statuses of points whose fate is not decided.
-_OPEN = (Status.UNDECIDED, Status.JOINING, Status.LEAVING)
-
 #: A kernel with its parameters bound.
 BoundKernel = Callable[[PartGraph, Board], None]
 
@@ -99,9 +96,7 @@ def superstep(graph: PartGraph, parcels: Sequence[Parcel], kernel: BoundKernel, 
     for parcel in finished:
         regroup.adopt(board, unpack(parcel.payload))
     kernel(graph, board)
-    board.steps += 1
-    after = board.status[own]
-    board.decided_at[(after != status) & np.isin(status, _OPEN) & ~np.isin(after, _OPEN)] = board.steps
+    board.count_step(status)
     changed = (board.key[own] != key) | (board.status[own] != status) | repost
     posts = _posts(graph, board, changed, SETTLED if finished else POST)
     return _state(graph, board, posts + _letters(graph, board), news)

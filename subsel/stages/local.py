@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,36 +18,39 @@ from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import NeighborGraph, PartGraph
-from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, is_edges
+from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, graph_checksum, is_edges
 from subsel.input.files import open_place
 from subsel.input.ids import given_back, known_places, shown
-from subsel.input.points import Points, given_utility, kept_columns, read_points
+from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
-from subsel.input.wishes import Constraints, Wishes, boolean_column, no_such_wish, wished_column, wished_ids
+from subsel.input.wishes import Constraints, boolean_column, no_such_wish, wished_column, wished_ids
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
-from subsel.run import Tell
+from subsel.pipeline import run_pipeline
+from subsel.request import Request, places_for
+from subsel.run import Run, Tell
+from subsel.rundir import RunDirectory, open_run
 from subsel.schema import DECIDED_BY_NAMES, Status
 from subsel.stages.base import T
+from subsel.stages.kept import KeptRun
 from subsel.storage import Place, place_of
 
 
 class LocalStages:
-    """Implements `subsel.stages.base.Stages` in this process' memory."""
+    """Implements `subsel.stages.base.Stages` in this process' memory.
+
+    Args:
+        request: what is asked for.
+        rundir: where finished stages are kept, if anywhere.
+    """
 
     name = "local"
 
-    def __init__(
-        self,
-        data: Any,
-        graph: Any,
-        utility: npt.ArrayLike | None,
-        config: SelectConfig,
-        wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.data, self.user_graph, self.utility, self.config = data, graph, utility, config
-        self.wishes, self.storage_options = wishes, storage_options
+    def __init__(self, request: Request, rundir: RunDirectory | None = None) -> None:
+        self.data, self.user_graph = request.data, request.graph
+        self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
+        self.storage_options = request.storage_options
+        self.kept = None if rundir is None else KeptRun(rundir)
         self.source: Source
         self.points: Points
         self.graph: NeighborGraph
@@ -59,11 +63,13 @@ class LocalStages:
         self.written: Callable[[pa.Table], None] = lambda table: None
 
     def read(self, tell: Tell) -> InputReport:
-        """Read points; with a graph, only ids and utilities."""
+        """Read points; with a graph, only ids and utilities; what a run directory has is not read again."""
         wanted = may_be_read(self.config, self.wishes.columns())
-        if self.user_graph is not None and is_edges(self.user_graph):
-            self.user_graph = open_source(self.user_graph, wanted, self.config, self.storage_options, "graph")
-            require_columns(self.user_graph, COLUMNS)
+        edges = self.user_graph is not None and is_edges(self.user_graph)
+        given = self.user_graph
+        if edges:
+            self.user_graph = given = open_source(self.user_graph, wanted, self.config, self.storage_options, "graph")
+            require_columns(given, COLUMNS)
         if self.data is None:
             found = as_neighbor_graph(self.user_graph, None, self.config)
             # Utilities follow the rows that the graph was made from, not the order of its nodes.
@@ -71,13 +77,22 @@ class LocalStages:
             self.data = pa.table({self.config.id_column or schema.ID: ids})
             self.user_graph, self.dropped_edges = found.graph, found.dropped
         self.source = open_source(self.data, wanted, self.config, self.storage_options)
+        utility = None if self.utility is None else given_utility(self.utility, self.data)
+        if self.kept is not None and self.source.identity() is not None:
+            self._identify(self.source.identity(), given, utility)
+            if self.kept.has_graph:
+                return self._take_kept()
         self.points = read_points(
             self.source,
             self.config,
             with_embeddings=self.user_graph is None,
-            utility=None if self.utility is None else given_utility(self.utility, self.data),
+            utility=utility,
             progress=lambda share: tell("rows", share),
         )
+        if self.kept is not None and self.source.identity() is None:
+            self._identify(self.points.checksum(), given, utility)
+            if self.kept.has_graph:
+                return self._take_kept()
         return InputReport(
             name=self.points.name,
             points=self.points.n,
@@ -86,23 +101,50 @@ class LocalStages:
             dropped_rows=self.points.dropped,
         )
 
+    def _take_kept(self) -> InputReport:
+        assert self.kept is not None
+        name = self.config.id_column
+        id_type = pa.int64() if name is None else self.source.schema.field(name).type
+        self.points, self.graph, report = self.kept.graph(id_type)
+        return report
+
+    def _identify(self, data: Any, graph: Any, utility: npt.NDArray[np.float64] | None) -> None:
+        """Say what the run directory's run is of, before anything long."""
+        assert self.kept is not None
+        of_graph = None
+        if graph is not None:
+            source = is_edges(graph)
+            of_graph = graph.identity() if source else graph_checksum(graph)
+            if of_graph is None:
+                of_graph = graph_checksum(as_neighbor_graph(graph, None, self.config).graph)
+        of_utility = None if utility is None else array_checksum(utility)
+        self.kept.rundir.identify(engine=self.name, input=data, graph=of_graph, utility=of_utility)
+
     def neighbors(self, tell: Tell) -> GraphReport:
-        """Search neighbours, or take the user's graph."""
+        """Search neighbours, or take the user's graph, or the run directory's."""
+        if self.kept is not None and self.kept.has_graph:
+            return self.kept.graph_report()
         if self.user_graph is not None:
             tell("checking edges", 0)
             points = self.points
             known = KnownPoints(points.ids, points.id_type, points.rows, points.source_rows)
             found = as_neighbor_graph(self.user_graph, known, self.config)
             self.graph = found.graph
-            return graph_report(self.graph, None, found.dropped | self.dropped_edges)
-        searched = neighbor_graph(self.points, self.config, tell)
-        self.graph = searched.graph
-        return graph_report(searched.graph, searched, {})
+            report = graph_report(self.graph, None, found.dropped | self.dropped_edges)
+        else:
+            searched = neighbor_graph(self.points, self.config, tell)
+            self.graph = searched.graph
+            report = graph_report(searched.graph, searched, {})
+        if self.kept is not None:
+            self.kept.keep_graph(self.points, self.graph, report)
+        return report
 
     def engine(self, k: int) -> tuple[LocalEngine, FixedPointReport]:
-        """Make the whole graph one part."""
+        """Make the whole graph one part, with the last board of the run directory, if that has one."""
         self.part = whole_part(self.graph, self.points, self.config)
-        self.local = LocalEngine(self.part)
+        board = None if self.kept is None else self.kept.last_board()
+        self._resumed = board is not None
+        self.local = LocalEngine(self.part, board, steps=self.kept is not None)
         scale = self.part.fixed_point
         return self.local, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
 
@@ -114,12 +156,18 @@ class LocalStages:
         for k in sizes:
             Constraints(len(inside), len(outside)).check(self.points.n, k, len(both), example)
         self.wished = {Status.INCLUDED: inside, Status.EXCLUDED: outside}
+        if self.kept is not None:
+            names = [
+                None if wish is None else f"{len(found)} ids {array_checksum(np.sort(self.points.code[found]))}"
+                for wish, found in ((self.wishes.include, inside), (self.wishes.exclude, outside))
+            ]
+            self.kept.rundir.identify(include=names[0], exclude=names[1])
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
         if not self.wished:
             self.check_wishes(sizes)
-        if self.wishes:
+        if self.wishes and not self._resumed:
             node = np.empty(self.points.n, np.int64)
             node[self.graph.rows] = np.arange(self.points.n)
             for status, points in self.wished.items():
@@ -144,8 +192,13 @@ class LocalStages:
         return known_places(ids, self.points.ids, what, self.points.id_type) if len(ids) else np.empty(0, np.int64)
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
-        """Run a stage's driver: on one machine stages take seconds, and none is kept."""
-        return drive()
+        """Run a stage's driver and keep its board and result in the run directory, or return what that has.
+
+        On one machine stages take seconds: none is resumed inside.
+        """
+        if self.kept is None:
+            return drive()
+        return self.kept.once(stage, kind, drive, self.local)
 
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
@@ -229,6 +282,39 @@ class LocalStages:
             part.fixed_point.alpha,
             part.fixed_point.beta,
         )
+
+
+def select_here(request: Request, run: Run) -> list[tuple[Report, Place | None, NeighborGraph, pa.Table]]:
+    """Run the pipeline in this process; return for each size the report, where it is, the graph and the subset.
+
+    Raises:
+        InputError: the input or the request is wrong; nothing was written.
+        OutputError: the subset could not be written; nothing was left behind.
+    """
+    places = places_for(request, partial(place_of, storage_options=request.storage_options))
+    with open_run(places.run_dir, request.config, run.id, resume=request.resume, stages=request.stages) as rundir:
+        stages = LocalStages(request, rundir)
+        tables: list[pa.Table] = []
+        stages.written = tables.append
+        wanted = [(config, place) for (config, _), place in zip(request.sizes, places.outputs, strict=True)]
+        reports = run_pipeline(stages, wanted, run, overwrite=request.overwrite)
+    found = zip(reports, places.outputs, tables, strict=True)
+    return [(report, place, stages.graph, table) for report, place, table in found]
+
+
+def score_here(request: Request, subsets: Sequence[Any]) -> list[objective.Score]:
+    """Return f of each of some subsets, on one graph in memory.
+
+    Raises:
+        InputError: a subset is empty or names unknown or repeated ids, or something of the input is wrong.
+    """
+    places = places_for(request, partial(place_of, storage_options=request.storage_options))
+    with open_run(places.run_dir, request.config, "score", resume=True, stages=["graph"]) as rundir:
+        stages = LocalStages(request, rundir)
+        stages.read(lambda what, share: None)
+        stages.neighbors(lambda what, share: None)
+        stages.engine(1)
+        return [stages.score_ids(subset) for subset in subsets]
 
 
 def whole_part(graph: NeighborGraph, points: Points, config: SelectConfig) -> PartGraph:

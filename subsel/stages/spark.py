@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.board import hear_wishes
-from subsel.config import SelectConfig, resolve_size
-from subsel.input.wishes import Constraints, Wishes
+from subsel.config import resolve_size
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.engine import SparkEngine
-from subsel.engines.spark.output import write_frame
+from subsel.engines.spark.ids import given, kept, kept_kind
+from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
-from subsel.engines.spark.points import SparkPoints, check_points, open_frame
+from subsel.engines.spark.points import SparkPoints, check_points
 from subsel.engines.spark.ranking import ROWS_PER_FILE, rank_subset, sum_up
 from subsel.engines.spark.resume import go_on, run_once
-from subsel.engines.spark.scoring import check_wished, decided, open_subset, places_of, stored_ids
+from subsel.engines.spark.scoring import decided, members_of, places_of
+from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.session import session_for
-from subsel.engines.spark.wishes import check_counts, wishes_of
-from subsel.errors import ConfigError, InputError
+from subsel.engines.spark.source import SparkSource, col, open_on_spark
+from subsel.engines.spark.storage import place_in
+from subsel.engines.spark.wishes import Wished, check_counts, edges_checksum, subset_on_spark, wishes_on_spark
+from subsel.errors import ConfigError, InputError, option
+from subsel.input.edges import COLUMNS
+from subsel.input.rows import REPEATED, Columns, may_be_read
+from subsel.input.wishes import Constraints
 from subsel.objective import Score, expected_random
 from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, from_rows, unpack
 from subsel.pipeline import run_bounding, run_pipeline
 from subsel.plan import part_points
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
+from subsel.request import Places, Request, places_for
 from subsel.results import BoundingResult
 from subsel.run import Run, Tell
-from subsel.rundir import RunDirectory
+from subsel.rundir import NEIGHBORS, STAGES, RunDirectory, open_run
 from subsel.schema import Status
 from subsel.stages.base import T
 from subsel.storage import Place
@@ -45,41 +53,43 @@ class SparkStages:
 
     name = "spark"
 
-    def __init__(
-        self,
-        spark: SparkSession,
-        data: Any,
-        graph: Any,
-        config: SelectConfig,
-        run_id: str,
-        rundir: RunDirectory | None = None,
-        wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
-    ) -> None:
-        if data is None:
+    def __init__(self, spark: SparkSession, request: Request, run_id: str, rundir: RunDirectory | None = None) -> None:
+        if request.data is None:
             raise ConfigError("on Spark data is needed, with a graph too: its ids say which points there are.")
-        self.spark, self.data, self.user_graph, self.config, self.run_id = spark, data, graph, config, run_id
-        self.rundir, self.wishes = rundir, wishes
+        self.spark, self.run_id, self.rundir = spark, run_id, rundir
+        self.data, self.user_graph = request.data, request.graph
+        self.config, self.wishes = request.config, request.wishes
+        self.source: SparkSource
+        self.edges: SparkSource | None = None
+        self.id_type: pa.DataType
         self.points: SparkPoints
         self.input: InputReport
         self.parts = 1
         self.spark_engine: SparkEngine | None = None
+        self._wide: DataFrame | None = None
         self._persisted: list[DataFrame] = []
         self._of_size: list[DataFrame] = []
 
     def read(self, tell: Tell) -> InputReport:
-        """Check every row in one scan, and draw the samples that parts and recall need."""
-        done = self.rundir.finished("graph") if self.rundir else None
+        """Check every row in one scan, and draw the samples that parts and recall need; unless that is done."""
+        tell("opening", 0)
+        with plain_errors():
+            self._open()
+            identity = self.source.identity()
+            with_content = self.rundir is not None and identity is None
+            if self.rundir is not None and identity is not None:
+                self._identify(identity)
+            done = self.rundir.finished("graph") if self.rundir else None
+            if done is None or with_content:
+                tell("checking rows", 0)
+                self.points = self._check(with_content)
+                self._wide = self.points.wide
+            if self.rundir is not None and with_content:
+                self._identify(self.points.content)
+                done = self.rundir.finished("graph")
         if done is not None:
             self.input = InputReport.model_validate(done["input"])
             return self.input
-        tell("checking rows", 0)
-        self.points = check_points(
-            self.spark,
-            self.data,
-            self.config,
-            with_embeddings=self.user_graph is None,
-            sample_rows=lambda n, dimension: route.sample_rows(n, dimension, part_points(dimension, self.config)),
-        )
         self.part_points = part_points(self.points.dimension, self.config)
         self.input = InputReport(
             name=self.points.name,
@@ -90,22 +100,73 @@ class SparkStages:
         )
         return self.input
 
+    def _open(self) -> None:
+        """Open input and graph, and look at their columns."""
+        wanted = may_be_read(self.config, self.wishes.columns())
+        numbered = None if self.config.id_column is not None else schema.ID
+        self.source = open_on_spark(self.spark, self.data, wanted, row_numbers=numbered)
+        if numbered is not None:
+            self.config = self.config.model_copy(update={"id_column": numbered})
+        with_embeddings = self.user_graph is None
+        self.id_type = Columns.of(
+            self.source.schema, self.config, self.source.name, with_embeddings=with_embeddings, given=False
+        ).id_type
+        if self.user_graph is not None:
+            self.edges = open_on_spark(self.spark, self.user_graph, wanted, "graph")
+            self.edges.select(COLUMNS)
+
+    def _check(self, with_content: bool) -> SparkPoints:
+        return check_points(
+            self.spark,
+            self.source,
+            self.config,
+            with_embeddings=self.user_graph is None,
+            sample_rows=lambda n, dimension: route.sample_rows(n, dimension, part_points(dimension, self.config)),
+            with_content=with_content,
+        )
+
+    def _identify(self, data: Any) -> None:
+        """Say what the run directory's run is of, before anything long."""
+        assert self.rundir is not None
+        of_graph = None
+        if self.edges is not None:
+            of_graph = self.edges.identity() or edges_checksum(self.edges)
+        self.rundir.identify(engine=self.name, input=data, graph=of_graph, utility=None)
+
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Look up the ids that the user wants in or out among the input's.
 
         Where rows were dropped as bad only `constrain` knows whose; where the graph is there it comes right after.
         """
-        if not self.wishes or self.input.dropped_rows or (self.rundir and self.rundir.finished("graph")):
-            return
         with plain_errors():
-            source, _ = open_frame(self.spark, self.data)
-            known = stored_ids(source.select(F.col(self.config.id_column).alias(schema.ID)))
-            wishes = self._wished()
-            numbers = {status: check_wished(known, ids, n_ids, what) for status, what, ids, n_ids in wishes}
-            check_counts(sizes, self.input.points, numbers, {status: ids for status, _, ids, _ in wishes})
+            self.wished = self._find_wishes()
+            if self.rundir is not None:
+                names = {status: one.checksum() for status, one in self.wished.items()}
+                self.rundir.identify(include=names.get(Status.INCLUDED), exclude=names.get(Status.EXCLUDED))
+            if not self.wished or self.input.dropped_rows or (self.rundir and self.rundir.finished("graph")):
+                return
+            id_column = col(self.config.id_column or schema.ID)
+            known = self.source.frame.select(kept(id_column, self.id_type).alias(schema.ID))
+            numbers = {
+                status: one.ids.count() if one.count is None else members_of(known, one.ids, one.count, one.what)[1]
+                for status, one in self.wished.items()
+            }
+            frames = {status: one.ids for status, one in self.wished.items()}
+            check_counts(sizes, self.input.points, numbers, frames)
 
-    def _wished(self) -> list[tuple[Status, str, DataFrame, int | None]]:
-        return wishes_of(self.spark, self.wishes, self.data, self.config)
+    def _find_wishes(self) -> dict[Status, Wished]:
+        if not self.wishes:
+            return {}
+        columns, name = self.source.schema, self.source.name
+        wide = self._rows() if any(one in columns.names for one in self.wishes.columns()) else self.source.frame
+        return wishes_on_spark(self.spark, self.wishes, wide, columns, self.config, name, self.id_type)
+
+    def _rows(self) -> DataFrame:
+        """Return the input's rows with all columns that may be asked for; of rows with one id the one that stays."""
+        if self._wide is None:
+            repeated = REPEATED in self.input.dropped_rows
+            self._wide = self._check(False).wide if repeated else self.source.frame
+        return self._wide
 
     def neighbors(self, tell: Tell) -> GraphReport:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
@@ -117,33 +178,28 @@ class SparkStages:
             return report
         config, points = self.config, self.points
         cells = None
-        if self.user_graph is None:
-            tell("k-means", 0)
-            part_map = route.PartMap.plan(points.sample, points.n, self.part_points, config)
-            self.parts, cells = part_map.parts, len(part_map.quantizer.centroids)
-            assembled = neighbors.assembled_from_embeddings(points, part_map, config)
-        else:
-            self.parts = max(1, -(-points.n // self.part_points))
-            assembled = neighbors.assembled_from_edges(self.spark, points, self.user_graph, self.parts, config)
-        tell(f"{self.parts} parts", 0)
+        dropped: dict[str, int] = {}
         with plain_errors():
-            if self.rundir is None:
-                self.assembled = self._keep(assembled)
-                self._read_shapes()
+            if self.edges is None:
+                tell("k-means", 0)
+                part_map = route.PartMap.plan(points.sample, points.n, self.part_points, config)
+                self.parts, cells = part_map.parts, len(part_map.quantizer.centroids)
+                tell(f"{self.parts} parts", 0)
+                searched = None if self.rundir is None else Searched(self.spark, self.rundir, self.run_id)
+                assembled = neighbors.assembled_from_embeddings(points, part_map, config, searched)
             else:
-                kept = self._keep(assembled)
-                graph, ids = self.rundir.begin("graph", "graph", "points")
-                kept.where(F.col("kind") != assemble.POINTS).write.parquet(str(graph))
-                kept.where(F.col("kind") == assemble.POINTS).write.parquet(str(ids))
-                kept.unpersist()
-                self._load()
+                self.parts = max(1, -(-points.n // self.part_points))
+                tell(f"{self.parts} parts", 0)
+                assembled, dropped = neighbors.assembled_from_edges(points, self.edges, self.parts, config)
+            self._assemble(assembled)
         half_edges = sum(shape["half_edges"] for shape in self.shapes)
-        found = self.user_graph is None
+        found = self.edges is None
         report = GraphReport(
             source="embeddings" if found else "given",
             edges=int(half_edges) // 2,
             mean_degree=round(half_edges / points.n, 2),
             max_degree=int(max(shape["max_degree"] for shape in self.shapes)),
+            dropped_edges=dropped,
             parts=self.parts,
             neighbors=config.neighbors if found else None,
             dimension=points.dimension if found else None,
@@ -152,7 +208,29 @@ class SparkStages:
         )
         if self.rundir is not None:
             self.rundir.finish("graph", {"input": self.input.model_dump(), "graph": report.model_dump()})
+            self.rundir.begin(NEIGHBORS)
         return report
+
+    def _assemble(self, assembled: DataFrame) -> None:
+        """Compute the graph and keep it: in the run directory if there is one.
+
+        Raises:
+            InputError: its points are not those that were checked.
+        """
+        if self.rundir is None:
+            self.assembled = self._keep(assembled)
+            self._read_shapes()
+        else:
+            held = self._keep(assembled)
+            graph, ids = self.rundir.begin("graph", "points")
+            write_rows(held.where(F.col("kind") != assemble.POINTS), graph)
+            write_rows(held.where(F.col("kind") == assemble.POINTS), ids)
+            held.unpersist()
+            self._load()
+        points, found = self.points, sum(int(shape["points"]) for shape in self.shapes)
+        code_sum = sum(int(shape["code_sum"]) for shape in self.shapes) % assemble.CODE_SUM
+        if found != points.n or (points.code_sum is not None and points.code_sum != code_sum):
+            raise InputError(f"{points.name}: {assemble.CHANGED}")
 
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
@@ -182,7 +260,7 @@ class SparkStages:
             return Constraints()
         points = self._points_parcels()
         with plain_errors():
-            members = {status: places_of(points, ids, n_ids, what) for status, what, ids, n_ids in self._wished()}
+            members = {status: places_of(points, one.ids, one.count, one.what) for status, one in self.wished.items()}
             places = {status: found for status, (found, _) in members.items()}
             numbers = {status: number for status, (_, number) in members.items()}
             found = check_counts(sizes, self.input.points, numbers, places)
@@ -209,10 +287,9 @@ class SparkStages:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
         engine = self.spark_engine
         assert engine is not None
-        id_type = "bigint" if "int" in self.input.id_type else "string"
         with plain_errors():
             before = len(self._persisted)
-            self.ranked = rank_subset(engine, self._points_parcels(), k, id_type, self._keep)
+            self.ranked = rank_subset(engine, self._points_parcels(), k, kept_kind(self.id_type), self._keep)
             self._of_size = self._persisted[before:]
             totals = sum_up(engine, self.top)
         return ObjectiveReport(
@@ -227,18 +304,16 @@ class SparkStages:
         """Join the kept columns back and write, in rank order."""
         if output is None:
             raise ConfigError("on Spark the subset is written, never collected: give an output.")
-        ranked = self.ranked
-        source, _ = open_frame(self.spark, self.data)
-        type_in = source.schema[self.config.id_column].dataType
-        ranked = ranked.withColumn(schema.ID, F.col(schema.ID).cast(type_in))
-        if self.config.keep_columns:
-            kept = source.select(F.col(self.config.id_column).alias(schema.ID), *self.config.keep_columns)
-            if self.input.dropped_rows:
-                kept = kept.dropDuplicates([schema.ID])
-            files = -(-report.k // ROWS_PER_FILE)
-            ranked = ranked.join(kept, schema.ID).repartitionByRange(files, schema.RANK)
-            ranked = ranked.sortWithinPartitions(schema.RANK)
+        ranked, id_column = self.ranked, self.config.id_column or schema.ID
+        type_in = self.source.frame.schema[id_column].dataType
+        ranked = ranked.withColumn(schema.ID, given(F.col(schema.ID), self.id_type, type_in))
         with plain_errors():
+            if self.config.keep_columns:
+                names = [col(name) for name in self.config.keep_columns]
+                rows = self._rows().select(col(id_column).alias(schema.ID), *names)
+                files = -(-report.k // ROWS_PER_FILE)
+                ranked = ranked.join(rows, schema.ID).repartitionByRange(files, schema.RANK)
+                ranked = ranked.sortWithinPartitions(schema.RANK)
             write_frame(ranked, report, output, overwrite=overwrite)
 
     def score_ids(self, subset: Any) -> Score:
@@ -248,13 +323,15 @@ class SparkStages:
             InputError: it cannot be read, or its ids are null, repeated, unknown or of another type.
         """
         with plain_errors():
-            ids, k = open_subset(self.spark, subset, self.config.id_column)
-            if k == 0:
+            found = subset_on_spark(self.spark, subset, self.config, self.id_type)
+            k = found.count
+            if not k:
                 raise InputError("the subset is empty: there is nothing to score.")
             if k > self.input.points:
                 raise InputError(f"the subset has {k:,} ids, the input {self.input.points:,}: some are unknown.")
             engine, _ = self.engine(k)
-            engine.adopt(decided(places_of(self._points_parcels(), ids, k, "the subset")[0], Status.SELECTED))
+            members, _ = places_of(self._points_parcels(), found.ids, k, found.what)
+            engine.adopt(decided(members, Status.SELECTED))
             totals = sum_up(engine, self.top)
         return Score(totals["utility"] - totals["similarity"], totals["utility"], totals["similarity"])
 
@@ -280,9 +357,8 @@ class SparkStages:
     def _load(self) -> None:
         """Take the graph and its points from the run directory."""
         assert self.rundir is not None
-        folders = (self.rundir.path / name for name in ("graph", "points"))
-        graph, ids = (self.spark.read.schema(PARCEL_SCHEMA).parquet(str(folder)) for folder in folders)
-        self.assembled = graph.unionByName(ids)
+        folders = (self.rundir.place.join(name) for name in ("graph", "points"))
+        self.assembled = read_rows(self.spark, PARCEL_SCHEMA, *folders)
         self._read_shapes()
 
     def _read_shapes(self) -> None:
@@ -304,94 +380,75 @@ class SparkStages:
 
 @contextmanager
 def spark_stages(
-    engine: Any,
-    master: str | None,
-    data: Any,
-    graph: Any,
-    config: SelectConfig,
-    run: Run,
-    rundir: RunDirectory | None,
-    wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
-) -> Iterator[SparkStages]:
-    """Yield stages in a session, and leave nothing of theirs in it."""
-    with session_for(engine, master) as spark:
-        stages = SparkStages(spark, data, graph, config, run.id, rundir, wishes)
-        try:
-            yield stages
-        finally:
-            stages.close()
+    request: Request, run: Run, *, resume: bool, stages: Iterable[str]
+) -> Iterator[tuple[SparkStages, Places]]:
+    """Yield stages in a session and where results go, and leave nothing of theirs in the session.
+
+    Args:
+        request: what is asked for.
+        run: of it.
+        resume: whether the run directory may have some stages already.
+        stages: those that the run is about.
+    """
+    with session_for(request.engine, request.master) as spark, plain_errors():
+        places = places_for(request, partial(place_in, spark))
+        with open_run(places.run_dir, request.config, run.id, resume=resume, stages=stages) as rundir:
+            found = SparkStages(spark, request, run.id, rundir)
+            try:
+                yield found, places
+            finally:
+                found.close()
 
 
-def select_on_spark(
-    engine: Any,
-    master: str | None,
-    data: Any,
-    graph: Any,
-    sizes: Sequence[tuple[SelectConfig, Place | None]],
-    run: Run,
-    *,
-    overwrite: bool,
-    rundir: RunDirectory | None,
-    wishes: Wishes,
-) -> list[Report]:
-    """Run the pipeline in a Spark session and leave the session as it was.
+def select_on_spark(request: Request, run: Run) -> list[tuple[Report, Place | None]]:
+    """Run the pipeline in a Spark session and leave the session as it was; return each size's report and place.
 
     Raises:
         ConfigError: there is no output, or no data.
         InputError: the input is wrong; the message is the local engine's.
         OutputError: the subset could not be written.
     """
-    if any(output is None for _, output in sizes):
-        raise ConfigError("on Spark the subset is written, never collected: give an output.")
-    with spark_stages(engine, master, data, graph, sizes[0][0], run, rundir, wishes) as stages:
-        return run_pipeline(stages, sizes, run, overwrite=overwrite)
+    if request.output is None:
+        raise ConfigError(f"on Spark the subset is written, never collected: give an {option('output')}.")
+    with spark_stages(request, run, resume=request.resume, stages=request.stages) as (stages, places):
+        wanted = [(config, place) for (config, _), place in zip(request.sizes, places.outputs, strict=True)]
+        reports = run_pipeline(stages, wanted, run, overwrite=request.overwrite)
+    return list(zip(reports, places.outputs, strict=True))
 
 
-def build_graph(
-    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory
-) -> GraphReport:
-    """Run the pipeline's first two stages into a run directory."""
-    with spark_stages(engine, None, data, graph, config, run, rundir) as stages:
-        with run.stage("read") as tell:
-            stages.read(tell)
-        with run.stage("neighbors") as tell:
-            return stages.neighbors(tell)
+def build_graph(request: Request, run: Run) -> GraphReport:
+    """Run the pipeline's first two stages, into the run directory."""
+    with spark_stages(request, run, resume=True, stages=["graph"]) as (stages, _):
+        return _with_graph(stages, run)
 
 
-def bound_points(
-    engine: Any, data: Any, graph: Any, config: SelectConfig, run: Run, rundir: RunDirectory, wishes: Wishes
-) -> BoundingResult:
-    """Run the pipeline up to bounding into a run directory; finished stages are taken over."""
-    with spark_stages(engine, None, data, graph, config, run, rundir, wishes) as stages:
+def bound_points(request: Request, run: Run) -> BoundingResult:
+    """Run the pipeline up to bounding, into the run directory; finished stages are taken over."""
+    with spark_stages(request, run, resume=True, stages=STAGES) as (stages, _):
         with run.stage("read") as tell:
             points = stages.read(tell)
-            k = resolve_size(config.size, points.points, points.name)
+            k = resolve_size(request.config.size, points.points, points.name)
             stages.check_wishes([k])
         with run.stage("neighbors") as tell:
             stages.neighbors(tell)
-            spark_engine, scale = stages.engine(k)
+            engine, scale = stages.engine(k)
             needed = k - stages.constrain([k]).included
         with run.stage("bounding"):
-            resumable = config.bounding == "exact"
-            drive = partial(run_bounding, spark_engine, needed, config, scale.tie_bits)
+            resumable = request.config.bounding == "exact"
+            drive = partial(run_bounding, engine, needed, request.config, scale.tie_bits)
             return stages.once("bounding", BoundingResult, drive, resumable=resumable)
 
 
-def score_on_spark(
-    engine: Any,
-    master: str | None,
-    subsets: Sequence[Any],
-    data: Any,
-    graph: Any,
-    config: SelectConfig,
-    run: Run,
-    rundir: RunDirectory | None,
-) -> list[Score]:
+def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[Score]:
     """Score subsets on a graph, given or in the run directory, in a Spark session."""
-    with spark_stages(engine, master, data, graph, config, run, rundir) as stages:
-        with run.stage("read") as tell:
-            stages.read(tell)
-        with run.stage("neighbors") as tell:
-            stages.neighbors(tell)
+    with spark_stages(request, run, resume=True, stages=["graph"]) as (stages, _):
+        _with_graph(stages, run)
         with run.stage("score"):
             return [stages.score_ids(subset) for subset in subsets]
+
+
+def _with_graph(stages: SparkStages, run: Run) -> GraphReport:
+    with run.stage("read") as tell:
+        stages.read(tell)
+    with run.stage("neighbors") as tell:
+        return stages.neighbors(tell)

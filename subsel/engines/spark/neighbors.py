@@ -19,8 +19,10 @@ from subsel import schema
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig
 from subsel.embeddings.metrics import Preparation
-from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task, to_table
+from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task
+from subsel.parts.rows import to_table
 from subsel.engines.spark.points import SparkPoints
+from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.source import SparkSource, col, plain_batches
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
@@ -36,15 +38,26 @@ from subsel.parts.superstep import pack_graph
 _ROUTE_BYTES = 32 << 20
 
 
-def assembled_from_embeddings(points: SparkPoints, part_map: route.PartMap, config: SelectConfig) -> DataFrame:
-    """Return parcels of kinds points, graph, shape (and, at part number ``parts``, what recall is estimated from)."""
+def assembled_from_embeddings(
+    points: SparkPoints, part_map: route.PartMap, config: SelectConfig, searched: Searched | None = None
+) -> DataFrame:
+    """Return parcels of kinds points, graph, shape (and, at part number ``parts``, what recall is estimated from).
+
+    Args:
+        points: checked.
+        part_map: where they belong.
+        config: of the search.
+        searched: where what was found in each part is kept, so that another run can go on from there.
+    """
     send = partial(_route, Rules.of(points, config), points.prepare, part_map, points.asked_code, points.asked)
     parcels = map_in_arrow(points.frame, send, PARCEL_SCHEMA)
     search = partial(_search, part_map.parts, points.dimension, config)
     merge = partial(_merge, part_map.parts, points.asked_code, config)
-    for function in (search, merge):
-        parcels = exchange(parcels, function, part_map.parts + 1)
-    return _assembled(parcels, part_map.parts)
+    if searched is None:
+        parcels = exchange(parcels, search, part_map.parts + 1)
+    else:
+        parcels = searched.all(parcels, search, part_map)
+    return _assembled(exchange(parcels, merge, part_map.parts + 1), part_map.parts)
 
 
 def assembled_from_edges(

@@ -1,34 +1,40 @@
-"""Writing a DataFrame so that it appears whole or not at all."""
+"""Writing DataFrames: results that appear whole or not at all, and rows of a run directory."""
 
 from __future__ import annotations
 
-from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
+from subsel.engines.spark.parcels import plain_errors
+from subsel.engines.spark.paths import for_reader
+from subsel.engines.spark.storage import uri_for_spark
 from subsel.errors import OutputError
-from subsel.output import MANIFEST, new_path
 from subsel.report import Report
-from subsel.storage import Place
+from subsel.storage import Place, new_folder
 
 
 def write_frame(frame: DataFrame, report: Report, output: Place, *, overwrite: bool) -> None:
-    """Write a subset and its manifest as a folder.
-
-    Executors write into a temporary folder beside ``output``, which the driver moves into place; so the path must be
-    one that driver and executors share (a local disk in local mode, a network file system on a cluster).
+    """Write a subset and its manifest as a folder, see `subsel.storage.new_folder`.
 
     Raises:
-        InputError: see `subsel.output.check_new`.
-        OutputError: writing failed.
+        InputError: see `subsel.storage.check_new`.
+        OutputError: writing failed; nothing was left behind.
     """
-    with new_path(output, overwrite=overwrite) as temporary:
-        try:
-            frame.write.parquet(str(temporary.absolute()))
-        except PySparkException as error:
-            first = str(error).splitlines()[0]
-            raise OutputError(f"{output} could not be written by Spark: {first}. Nothing was left behind.") from error
-        if not (temporary / "_SUCCESS").exists():
+    with new_folder(output, overwrite=overwrite) as folder:
+        before = len(folder.data.files())
+        with plain_errors():
+            write_rows(frame, folder.data)
+        if len(folder.data.files()) == before:
             raise OutputError(
                 f"{output} was written, but the driver does not see it: give a path that driver and executors share."
             )
-        (temporary / MANIFEST).write_text(report.model_dump_json(indent=2) + "\n")
+        folder.manifest = report.model_dump(mode="json")
+
+
+def write_rows(frame: DataFrame, place: Place) -> None:
+    """Write a frame as Parquet files into a folder, beside what is there."""
+    frame.write.mode("append").parquet(uri_for_spark(place))
+
+
+def read_rows(spark: SparkSession, schema: str, *places: Place) -> DataFrame:
+    """Read the Parquet files of folders that `write_rows` wrote."""
+    return spark.read.schema(schema).parquet(*(for_reader(uri_for_spark(place)) for place in places))

@@ -28,11 +28,10 @@ from subsel.fixedpoint import Int64Array
 from subsel.input.ids import shown, stored_ids
 from subsel.input.points import content_sum
 from subsel.input.rows import REPEATED, Columns, Findings, RowChecker, kept_text
+from subsel.parts.assemble import CODE_SUM
 
 _SCAN_SCHEMA = "kind string, rows bigint, payload binary"
 _TOP = float(2**64)
-#: Sums of codes are kept modulo this, which float64 holds exactly.
-CODE_SUM = 2**52
 #: Columns that are added to rows while the one that stays is chosen.
 _GOOD, _UTILITY, _CONTENT, _TEXT, _CODE = "_good", "_utility", "_content", "_text", "_code"
 

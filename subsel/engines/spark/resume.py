@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from subsel.engines.spark.checkpoints import local_checkpoint
 from subsel.engines.spark.engine import SparkEngine
+from subsel.engines.spark.output import read_rows, write_rows
 from subsel.engines.spark.parcels import BOARD_SCHEMA
-from subsel.output import remove
-from subsel.rundir import RunDirectory
+from subsel.rundir import BOARDS, RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +44,10 @@ def run_once(
     """
     done = rundir.finished(stage)
     if done is None:
-        if resumable and rundir.boards(stage) and rundir.begun_alike(stage):
+        if resumable and rundir.boards(stage):
             go_on(spark, rundir, engine, stage)
         else:
-            remove(rundir.path / stage)
-            rundir.mark_begun(stage)
+            rundir.begin(stage)
         engine.checkpoint = partial(_write_board, spark, rundir, stage)
         result = drive()
         # Whoever resumes after this stage starts from its last board, also if it took no superstep.
@@ -62,17 +61,19 @@ def run_once(
 
 def go_on(spark: SparkSession, rundir: RunDirectory, engine: SparkEngine, stage: str) -> None:
     """Take the last board of a stage from the run directory."""
-    last = rundir.boards(stage)[-1]
-    board = spark.read.schema(BOARD_SCHEMA).parquet(str(last))
-    engine.resume(board, int(last.name.removeprefix("board-")))
+    number = rundir.boards(stage)[-1]
+    last = rundir.board(stage, number)
+    engine.resume(read_rows(spark, BOARD_SCHEMA, last), number)
     log.info("[%s] going on from %s", engine.run_id, last)
 
 
 def _write_board(spark: SparkSession, rundir: RunDirectory, stage: str, frame: DataFrame, number: int) -> DataFrame:
     """Write a board to the run directory and read it back; then remove those before the last."""
-    place = rundir.path / stage / f"board-{number:06d}"
-    remove(place)
-    frame.write.parquet(str(place))
-    for old in rundir.boards(stage)[:-2]:
-        remove(old)
-    return spark.read.schema(BOARD_SCHEMA).parquet(str(place))
+    place = rundir.board(stage, number)
+    place.remove()
+    write_rows(frame, place)
+    boards = [one for one in rundir.boards(stage) if one != number]
+    rundir.note(stage, BOARDS, boards=[*boards[-1:], number])
+    for old in boards[:-1]:
+        rundir.board(stage, old).remove()
+    return read_rows(spark, BOARD_SCHEMA, place)

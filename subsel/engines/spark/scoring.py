@@ -9,7 +9,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from subsel import schema
-from subsel.engines.spark.parcels import BOARD_SCHEMA, of_group, plain_ids, task, to_board
+from subsel.engines.spark.parcels import BOARD_SCHEMA, of_group, plain_ids, task
+from subsel.parts.rows import to_board
 from subsel.errors import InputError
 from subsel.parts import superstep
 from subsel.parts.pack import Parcel, from_rows, pack, unpack

@@ -24,7 +24,8 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
 
 from subsel.engines.spark.parcels import map_in_arrow
-from subsel.engines.spark.storage import place_in
+from subsel.engines.spark.paths import for_reader
+from subsel.engines.spark.storage import classic, place_in, uri_for_spark
 from subsel.errors import InputError
 from subsel.input.files import FileSet, Footer, InputFile, files_of, footers, open_place, table_format
 from subsel.input.rows import flat_lists
@@ -34,8 +35,6 @@ from subsel.storage import Place
 
 _TABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2}")
 _PACKAGES = {"delta": "io.delta:delta-spark", "iceberg": "org.apache.iceberg:iceberg-spark-runtime", "hudi": "hudi-spark-bundle"}
-#: Spark reads paths as they are, not as patterns.
-_LITERAL = ("__globPaths__", "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ def open_on_spark(spark: SparkSession, data: Any, wanted: Wanted, what: str = "i
             return _of_frame(_open_table(spark, name, kind, what), name, wanted)
     found = {file.place.key: file for text in texts for file in files_of(text, opener, what)}
     files = [found[key] for key in sorted(found)] if len(texts) > 1 else list(found.values())
-    read = footers(files, what) if hasattr(spark, "_jvm") else _inferred(spark, files, what)
+    read = footers(files, what) if classic(spark) else _inferred(spark, files, what)
     listed = FileSet.of(name, files, read, wanted)
     return SparkSource(name, _read_files(spark, listed, row_numbers), listed.schema, listed)
 
@@ -144,9 +143,9 @@ def _inferred(spark: SparkSession, files: Sequence[InputFile], what: str) -> lis
 
     All get the joint schema, so a column that some lack is null there and its rows are bad; rows are not counted.
     """
-    uris = [file.place.uri for file in files]
+    uris = [_as_read(file) for file in files]
     try:
-        frame = spark.read.option(*_LITERAL).option("mergeSchema", "true").parquet(*uris)
+        frame = spark.read.option("mergeSchema", "true").parquet(*uris)
         columns = pa.schema([(field.name, _arrow_type(field.dataType)) for field in frame.schema.fields])
     except PySparkException as error:
         raise InputError(f"{what} cannot be read as Parquet by Spark: {str(error).splitlines()[0]}") from error
@@ -238,8 +237,8 @@ def _read_group(
     inside = [name for name in kinds if name in footer.schema.names]
     stored = {name: plain_type(footer.schema.field(name).type) for name in inside}
     fields = [T.StructField(name, _stored_as(stored[name], f"column {name!r} of {listed.name}")) for name in inside]
-    reader = spark.read.option(*_LITERAL).schema(T.StructType(fields or [T.StructField("_none", T.IntegerType())]))
-    frame = reader.parquet(*(file.place.uri for file, _ in group))
+    reader = spark.read.schema(T.StructType(fields or [T.StructField("_none", T.IntegerType())]))
+    frame = reader.parquet(*(_as_read(file) for file, _ in group))
     columns = []
     for name, kind in kinds.items():
         if name in inside:
@@ -260,6 +259,10 @@ def _read_group(
         wide = [name for name in halves if pa.types.is_float64(kinds[name].value_type)]
         frame = frame.withColumns({name: col(name).cast("array<double>") for name in wide}) if wide else frame
     return frame
+
+
+def _as_read(file: InputFile) -> str:
+    return for_reader(uri_for_spark(file.place))
 
 
 def _halves(kind: pa.DataType) -> bool:

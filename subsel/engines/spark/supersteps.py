@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from subsel.engines.spark.parcels import parcels_in, task, to_board, to_table
+from subsel.engines.spark.parcels import task
+from subsel.parts.rows import parcels_in, to_board, to_table
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import PartGraph
 from subsel.parts import superstep

@@ -16,7 +16,7 @@ from subsel.codes import hash_ids
 from subsel.config import SelectConfig
 from subsel.engines.spark.ids import kept, kept_kind
 from subsel.engines.spark.parcels import map_in_arrow, task
-from subsel.engines.spark.source import col, open_on_spark
+from subsel.engines.spark.source import SparkSource, col, open_on_spark
 from subsel.errors import InputError
 from subsel.input.ids import same_type
 from subsel.input.source import is_location
@@ -128,7 +128,7 @@ def wishes_on_spark(
 
 
 def check_counts(
-    sizes: Sequence[int], n: int, numbers: dict[Status, int], ids: dict[Status, DataFrame], id_type: pa.DataType
+    sizes: Sequence[int], n: int, numbers: dict[Status, int], ids: dict[Status, DataFrame]
 ) -> Constraints:
     """Return how many points are wished in and out; `Constraints.check` says what is wrong with that.
 
@@ -137,7 +137,6 @@ def check_counts(
         n: points.
         numbers: of points per wish.
         ids: frames with their ids, per wish.
-        id_type: of the points.
 
     Raises:
         ConfigError: wishes contradict each other or a size.
@@ -151,3 +150,10 @@ def check_counts(
     for k in sizes:
         found.check(n, k, both, example)
     return found
+
+
+def edges_checksum(edges: SparkSource) -> str:
+    """Return a checksum of a graph's edges that come from no files: the same for any order of rows."""
+    frame = edges.select([schema.SRC, schema.DST, schema.SIMILARITY])
+    row = frame.agg(F.count("*"), F.sum(F.xxhash64(*frame.columns).cast("decimal(38,0)"))).collect()[0]
+    return f"{row[0]} edges {int(row[1] or 0) % 2**64:016x}"

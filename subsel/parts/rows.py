@@ -1,0 +1,87 @@
+"""Parcels as rows of tables: what engines move about and run directories keep.
+
+A row holds a piece of a parcel's payload, because a cell of much more than a few MiB costs the JVM several copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from subsel.board import NO_SUMS, Counts
+from subsel.parts.pack import CHUNK_BYTES, Parcel, chunks, from_rows
+from subsel.schema import Status
+
+#: Columns of `subsel.board.Counts`, set on a part's board and 0 elsewhere.
+COUNTS = (*(status.name.lower() for status in Status), "news")
+#: Columns of its sums.
+SUMS = ("sum_0", "sum_1", "sum_2", "sum_3")
+_SUM = pa.decimal128(38, 0)
+
+_ARROW_PARCELS = pa.schema(
+    [
+        ("part", pa.int32()),
+        ("source", pa.int32()),
+        ("kind", pa.string()),
+        ("number", pa.int32()),
+        ("chunk", pa.int32()),
+        ("payload", pa.binary()),
+    ]
+)
+
+#: Pieces in one Arrow array, whose offsets end at 2 GiB.
+_PIECES = (2**31 - 1) // CHUNK_BYTES
+
+
+def to_board(parcels: Iterable[Parcel], counts: Counts | None = None) -> pa.Table:
+    """Return parcels as rows of the board schema, the counts on the first of them."""
+    table = to_table(parcels)
+    rows = len(table)
+    for name in COUNTS:
+        value = 0 if counts is None else getattr(counts, name)
+        table = table.append_column(name, pa.array([value] + [0] * (rows - 1), pa.int64()))
+    for name, value in zip(SUMS, NO_SUMS if counts is None else counts.sums, strict=True):
+        table = table.append_column(name, pa.array([Decimal(value)] + [Decimal(0)] * (rows - 1), _SUM))
+    return table
+
+
+def to_table(parcels: Iterable[Parcel]) -> pa.Table:
+    """Return parcels as rows."""
+    columns: list[list[Any]] = [[], [], [], [], []]
+    pieces: list[memoryview] = []
+    for number, parcel in enumerate(parcels):
+        for chunk, piece in enumerate(chunks(parcel.payload)):
+            for column, value in zip(columns, (parcel.part, parcel.source, parcel.kind, number, chunk), strict=True):
+                column.append(value)
+            pieces.append(piece)
+    payloads = [_binary(pieces[begin : begin + _PIECES]) for begin in range(0, len(pieces), _PIECES)]
+    return pa.table([*columns, pa.chunked_array(payloads, pa.binary())], schema=_ARROW_PARCELS)
+
+
+def _binary(pieces: Sequence[memoryview]) -> pa.Array:
+    """Return pieces as a binary array, each copied once: `pa.array` copies as often as its memory has to grow."""
+    ends = np.cumsum([0, *map(len, pieces)], dtype=np.int32)
+    data = pa.allocate_buffer(int(ends[-1]))
+    with pa.FixedSizeBufferWriter(data) as sink:
+        for piece in pieces:
+            sink.write(piece)
+    return pa.Array.from_buffers(pa.binary(), len(pieces), [None, pa.py_buffer(ends), data])
+
+
+def parcels_in(batches: Iterable[pa.RecordBatch]) -> Iterator[Parcel]:
+    """Yield the parcels that rows hold, a part at a time; a part's rows follow each other."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        part = batch.column("part").to_numpy()
+        for begin, end in pairwise([0, *(np.flatnonzero(np.diff(part)) + 1), len(part)] if len(part) else [0]):
+            if held and held[0].column("part")[0].as_py() != part[begin]:
+                yield from from_rows(pa.Table.from_batches(held))
+                held = []
+            held.append(batch.slice(begin, end - begin))
+    if held:
+        yield from from_rows(pa.Table.from_batches(held))

@@ -1,0 +1,200 @@
+"""What a caller asks for, checked once before anything is read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from subsel.config import MISSING_SIZE, SelectConfig
+from subsel.errors import ConfigError, InputError, SubselError, option
+from subsel.input.source import is_location
+from subsel.input.wishes import Wishes
+from subsel.rundir import STAGES
+from subsel.storage import LocalPlace, Place, check_new
+
+#: A result's or a run directory's place, as callers spell it.
+Location = str | os.PathLike[str] | Place
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A request, as all that carry it out see it.
+
+    Attributes:
+        data: points, see `subsel.select`; None where the graph says which there are.
+        graph: the user's own graph; None: one is made of the points' embeddings.
+        utility: one number per input row; None: a column of the data has them, or all are 1.
+        sizes: a config, of which only the size differs, and the name of its subset in ``output``; None: that itself.
+        output: where subsets go, if anywhere.
+        wishes: who is in or out whatever its gain.
+        engine: "auto", "local", "spark" or a SparkSession.
+        master: where a Spark session of our own runs.
+        overwrite: whether outputs that subsel wrote are replaced.
+        run_dir: folder in which finished stages are kept.
+        resume: whether a run goes on from there.
+        progress: whether it is shown; None: if stderr is a terminal.
+        storage_options: how paths are opened that are not on this machine.
+    """
+
+    data: Any
+    graph: Any = None
+    utility: npt.ArrayLike | None = None
+    sizes: tuple[tuple[SelectConfig, str | None], ...] = ((SelectConfig(), None),)
+    output: Location | None = None
+    wishes: Wishes = Wishes()  # noqa: RUF009  (frozen)
+    engine: Any = "auto"
+    master: str | None = None
+    overwrite: bool = False
+    run_dir: Location | None = None
+    resume: bool = False
+    progress: bool | None = None
+    storage_options: dict[str, Any] | None = None
+
+    @classmethod
+    def of(  # noqa: PLR0913  (all that a caller says)
+        cls,
+        data: Any,
+        sizes: Sequence[tuple[int | float | str | None, str | None]] = ((None, None),),
+        *,
+        purpose: Literal["select from", "score on"],
+        output: Location | None = None,
+        graph: Any = None,
+        utility: str | npt.ArrayLike | None = None,
+        engine: Any = "auto",
+        master: str | None = None,
+        config: SelectConfig | str | Path | None = None,
+        overwrite: bool = False,
+        include: Any = None,
+        exclude: Any = None,
+        run_dir: Location | None = None,
+        resume: bool = False,
+        progress: bool | None = None,
+        storage_options: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Request:
+        """Return what a caller of `subsel.select` and its like said, checked.
+
+        Args:
+            data: see `subsel.select`, as for all that is not named here.
+            sizes: what is to be selected, and its name in ``output``; a size of None is that of the options or the config.
+            purpose: what the data is for.
+            graph, utility, engine, master, config, overwrite, include, exclude, run_dir, resume, progress,
+                storage_options: as in `subsel.select`.
+            **options: fields of `SelectConfig`.
+
+        Raises:
+            ConfigError: options are wrong or contradict each other, or something is missing.
+            InputError: an output exists or cannot be made.
+        """
+        column, given = (utility, None) if isinstance(utility, str) else (None, utility)
+        request = cls(
+            data,
+            graph,
+            given,
+            tuple((_sized(config, size, options | {"utility": column}), name) for size, name in sizes),
+            output,
+            wishes=Wishes(include, exclude),
+            engine=engine,
+            master=master,
+            overwrite=overwrite,
+            run_dir=run_dir,
+            resume=resume,
+            progress=progress,
+            storage_options=storage_options,
+        )
+        if data is None and graph is None:
+            raise ConfigError(f"there is nothing to {purpose}: give data, or a graph.")
+        if purpose == "select from" and request.config.size is None:
+            raise ConfigError(MISSING_SIZE)
+        if resume and run_dir is None:
+            raise ConfigError(f"{option('resume')} goes on from a run directory: give {option('run_dir')}.")
+        return request
+
+    @property
+    def config(self) -> SelectConfig:
+        """The first size's config: for all but the size, that of all."""
+        return self.sizes[0][0]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stages that a run directory keeps: a graph serves all sizes, later stages one."""
+        return tuple(STAGES) if len(self.sizes) == 1 else ("graph",)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a request's results go: a place, or None, for each size; and the run directory."""
+
+    outputs: tuple[Place | None, ...]
+    run_dir: Place | None
+
+
+def places_for(request: Request, opener: Callable[[Location], Place]) -> Places:
+    """Return the places of a request's results, checked before anything is read.
+
+    Args:
+        request: what is asked for.
+        opener: makes a place of what the caller wrote, where the engine reaches it.
+
+    Raises:
+        InputError: an output exists or cannot be made; or inputs, outputs and run directory lie in each other.
+    """
+    given = (request.data, request.graph, request.wishes.include, request.wishes.exclude)
+    inputs = [place for one in given for place in _input_places(one, opener)]
+    run_dir = None if request.run_dir is None else opener(request.run_dir)
+    base = None if request.output is None else opener(request.output)
+    outputs = tuple(None if base is None else base if name is None else base.join(name) for _, name in request.sizes)
+    if run_dir is not None:
+        for place, what in [(one, "input") for one in inputs] + ([] if base is None else [(base, "output")]):
+            if place.within(run_dir) or run_dir.within(place):
+                raise InputError(
+                    f"run directory {run_dir} would mix with the {what} {place}: choose another {option('run_dir')}."
+                )
+    if base is not None and request.sizes[0][1] is not None:
+        if isinstance(base, LocalPlace) and not base.exists():
+            check_new(base, overwrite=False, inputs=inputs)
+        base.make_folder()
+    for place in outputs:
+        if place is not None:
+            check_new(place, overwrite=request.overwrite, inputs=inputs)
+    return Places(outputs, run_dir)
+
+
+def _input_places(given: Any, opener: Callable[[Location], Place]) -> list[Place]:
+    """Return the places that an input is read from: of a pattern the folder in which it begins; none for other things."""
+    several = given if isinstance(given, list | tuple) else [given]
+    places = []
+    for one in several:
+        if not is_location(one):
+            continue
+        with suppress(SubselError):  # whoever opens it says what is wrong
+            place = opener(one)
+            if isinstance(one, str) and re.search(r"[*?\[{]", one) and not place.exists():
+                place = opener(re.split(r"/?[^/]*[*?\[{]", one, maxsplit=1)[0] or ("/" if one.startswith("/") else "."))
+            places.append(place)
+    return places
+
+
+def _sized(
+    config: SelectConfig | str | Path | None, size: int | float | str | None, options: dict[str, Any]
+) -> SelectConfig:
+    return load_config(config, **(options if size is None else options | {"size": size}))
+
+
+def load_config(config: SelectConfig | str | Path | None, **options: Any) -> SelectConfig:
+    """Return a config with options that are not None on top.
+
+    Raises:
+        ConfigError: an option is unknown or out of range.
+    """
+    if isinstance(config, SelectConfig):
+        changes = {key: value for key, value in options.items() if value is not None}
+        return SelectConfig.of(config.model_dump() | changes)
+    return SelectConfig.load(config, **options)

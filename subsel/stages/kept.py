@@ -1,0 +1,149 @@
+"""A run directory of the local engine: its graph, points and boards as those of one part, in the format of Spark's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from subsel.board import Board
+from subsel.engines.local import LocalEngine
+from subsel.errors import InputError
+from subsel.graph import NeighborGraph
+from subsel.input.points import Points
+from subsel.parts import assemble, superstep
+from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
+from subsel.parts.rows import to_board, to_table
+from subsel.report import GraphReport, InputReport
+from subsel.rundir import BOARDS, STAGES, RunDirectory
+from subsel.storage import Place, arrow_place
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class KeptRun:
+    """What one machine keeps in a run directory, and takes from it."""
+
+    def __init__(self, rundir: RunDirectory) -> None:
+        self.rundir = rundir
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the graph is there."""
+        return self.rundir.finished("graph") is not None
+
+    def keep_graph(self, points: Points, graph: NeighborGraph, report: GraphReport) -> None:
+        """Write the graph and its points, in node order, and record the stage."""
+        folders = self.rundir.begin("graph", "points")
+        arrays = {"indptr": graph.indptr, "indices": graph.indices, "similarity": graph.similarity}
+        utility, code = points.utility[graph.rows], points.code[graph.rows]
+        draft = pack(
+            **arrays, mean_weight=np.empty(0), utility=utility, code=code, ghost_vid=np.empty(0, np.int64)
+        )
+        ids = graph.ids.to_numpy() if pa.types.is_int64(graph.ids.type) else graph.ids
+        known = pack(code=code, utility=utility, id=ids, row=points.rows[graph.rows])
+        _write(folders[0], [Parcel(0, 0, assemble.GRAPH, draft)])
+        _write(folders[1], [Parcel(0, 0, assemble.POINTS, known)])
+        found = InputReport(
+            name=points.name,
+            points=points.n,
+            id_type=str(points.id_type),
+            utility=points.utility_source,
+            dropped_rows=points.dropped,
+        )
+        self.rundir.finish("graph", {"input": found.model_dump(), "graph": report.model_dump(), "rows": points.source_rows})
+
+    def graph_report(self) -> GraphReport:
+        """Return what was recorded of the graph."""
+        return GraphReport.model_validate(self._done()["graph"])
+
+    def graph(self, id_type: pa.DataType) -> tuple[Points, NeighborGraph, InputReport]:
+        """Read the points, in node order, and the graph.
+
+        Raises:
+            InputError: the files are damaged.
+        """
+        done = self._done()
+        report = InputReport.model_validate(done["input"])
+        known = unpack(_read(self.rundir.place.join("points"), assemble.POINTS))
+        draft = unpack(_read(self.rundir.place.join("graph"), assemble.GRAPH))
+        ids = pa.array(known["id"]) if isinstance(known["id"], np.ndarray) else known["id"]
+        points = Points(
+            name=report.name,
+            ids=ids,
+            id_type=id_type,
+            code=known["code"],
+            rows=known["row"],
+            source_rows=done["rows"],
+            utility=known["utility"],
+            utility_source=report.utility,
+            embeddings=None,
+            dropped=report.dropped_rows,
+        )
+        graph = NeighborGraph(ids, np.arange(len(ids)), draft["indptr"], draft["indices"], draft["similarity"])
+        log.info("going on from the graph in %s", self.rundir.place)
+        return points, graph, report
+
+    def last_board(self) -> Board | None:
+        """Return the board of the last finished stage, None if none is."""
+        for stage in reversed(STAGES):
+            if stage != "graph" and self.rundir.finished(stage) is not None:
+                number = self.rundir.boards(stage)[-1]
+                return superstep.unpack_board(_read(self.rundir.board(stage, number), superstep.BOARD))
+        return None
+
+    def once(self, stage: str, kind: type[T], drive: Callable[[], T], engine: LocalEngine) -> T:
+        """Run a stage's driver and keep its board and result, or return what was recorded of it."""
+        if stage not in self.rundir.stages:
+            return drive()
+        done = self.rundir.finished(stage)
+        if done is None:
+            result = drive()
+            self.rundir.begin(stage)
+            number = engine.board.steps
+            board = Parcel(0, 0, superstep.BOARD, superstep.pack_board(engine.board))
+            _write(self.rundir.board(stage, number), [board], board=True)
+            self.rundir.note(stage, BOARDS, boards=[number])
+            done = asdict(result)  # type: ignore[call-overload]
+            self.rundir.finish(stage, done, asdict(engine.graph.fixed_point))
+        return kind(**done)
+
+    def _done(self) -> dict[str, Any]:
+        done = self.rundir.finished("graph")
+        assert done is not None
+        return done
+
+
+def _write(folder: Place, parcels: Sequence[Parcel], *, board: bool = False) -> None:
+    folder.make_folder()
+    there = arrow_place(folder.join("part-00000.parquet"))
+    pq.write_table((to_board if board else to_table)(parcels), there.path, filesystem=there.filesystem)
+
+
+def _read(folder: Place, kind: str) -> Any:
+    """Return the payload of the one parcel of a kind in a folder.
+
+    Raises:
+        InputError: it is not there, or damaged.
+    """
+    try:
+        parcels = of_kind(read_parcels(folder), kind)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error
+    if len(parcels) != 1:
+        raise InputError(f"{folder} has {len(parcels)} parts, one machine works on one: go on with engine='spark'.")
+    return parcels[0].payload
+
+
+def read_parcels(folder: Place, part: int | None = None) -> list[Parcel]:
+    """Return the parcels in a folder, of all parts or of one."""
+    there = arrow_place(folder)
+    filters = None if part is None else [("part", "=", part)]
+    return from_rows(pq.read_table(there.path, filesystem=there.filesystem, filters=filters))
