@@ -129,9 +129,9 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         OutputError: the subset could not be written; nothing was left behind.
     """
     request = Request.of(
+        "select from",
         data,
         [(size, None if output is None else Path(output))],
-        purpose="select from",
         graph=graph,
         utility=utility,
         engine=engine,
@@ -185,10 +185,10 @@ def select_sizes(
         raise ConfigError(f"sizes {', '.join(map(str, sizes))}: give one or more, all different.")
     places = [None if output is None else Path(output) / name for name in names]
     request = Request.of(
+        "select from",
         data,
         list(zip(sizes, places, strict=True)),
-        purpose="select from",
-        folder=output,
+        output,
         include=include,
         exclude=exclude,
         run_dir=run_dir,
@@ -306,8 +306,8 @@ def score_subsets(
     if isinstance(subsets, str):
         raise ConfigError(f"subsets is one string, {subsets!r}: give a list of subsets, or use score.")
     request = Request.of(
+        "score on",
         data,
-        purpose="score on",
         graph=graph,
         utility=utility,
         engine=engine,

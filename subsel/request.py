@@ -51,11 +51,12 @@ class Request:
     @classmethod
     def of(  # noqa: PLR0913  (all that a caller says)
         cls,
+        purpose: Literal["select from", "score on"],
         data: Any,
         sizes: Sequence[tuple[int | float | str | None, Path | None]] = ((None, None),),
-        *,
-        purpose: Literal["select from", "score on"],
         folder: str | Path | None = None,
+        /,  # so that no option of that name gets here
+        *,
         graph: Any = None,
         utility: str | npt.ArrayLike | None = None,
         engine: Any = "auto",
@@ -73,9 +74,9 @@ class Request:
         """Return what a caller of `subsel.select` and its like said, checked.
 
         Args:
+            purpose: what the data is for.
             data: see `subsel.select`, as for all that is not named here.
             sizes: what is to be selected, and where it goes; a size of None is that of the options or the config.
-            purpose: what the data is for.
             folder: made, if it is not there, once all but the outputs is right; they lie in it.
             graph, utility, engine, master, config, overwrite, include, exclude, run_dir, resume, progress,
                 storage_options: as in `subsel.select`.

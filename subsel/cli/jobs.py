@@ -75,7 +75,7 @@ def build_graph(input_: str, run_dir: str, graph: str | None, **options: Any) ->
     """Compute the neighbour graph of INPUT, by part, into RUN_DIR."""
     from subsel.stages import spark  # noqa: PLC0415
 
-    request = Request.of(input_, purpose="score on", graph=graph, engine=_session(), run_dir=run_dir, **options)
+    request = Request.of("score on", input_, graph=graph, engine=_session(), run_dir=run_dir, **options)
     found = spark.build_graph(request, Run(), request.open_rundir(["graph"], resume=True))
     line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
     Console().print(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))
@@ -90,7 +90,7 @@ def bound_points(input_: str, run_dir: str, graph: str | None, **options: Any) -
     """Accept and discard points of INPUT by bounds, from RUN_DIR's graph (made if it is not there)."""
     from subsel.stages import spark  # noqa: PLC0415
 
-    request = Request.of(input_, purpose="select from", graph=graph, engine=_session(), run_dir=run_dir, **options)
+    request = Request.of("select from", input_, graph=graph, engine=_session(), run_dir=run_dir, **options)
     found = spark.bound_points(request, Run(), request.open_rundir(STAGES, resume=True))
     decided = f"accepted {found.accepted:,}, discarded {found.discarded:,} in {found.rounds} rounds"
     Console().print(pairs_table({"bounding": decided, "run directory": run_dir}))
