@@ -23,7 +23,6 @@ from subsel.input.points import Points, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import is_location, open_source, result_dataset
 from subsel.objective import Score
-from subsel.pipeline import run_pipeline
 from subsel.report import Report
 from subsel.request import Location, Request, load_config
 from subsel.run import Run
@@ -149,9 +148,10 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         OutputError: the subset could not be written; nothing was left behind.
     """
     request = Request.of(
-        "select from",
         data,
-        [(size, None if output is None else Path(output))],
+        [(size, None)],
+        purpose="select from",
+        output=output,
         graph=graph,
         utility=utility,
         engine=engine,
@@ -205,10 +205,10 @@ def select_sizes(
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"{option('sizes')} {', '.join(map(str, sizes))}: give one or more, all different.")
     request = Request.of(
-        "select from",
         data,
-        list(zip(sizes, places, strict=True)),
-        output,
+        list(zip(sizes, names, strict=True)),
+        purpose="select from",
+        output=output,
         include=include,
         exclude=exclude,
         run_dir=run_dir,
@@ -315,8 +315,8 @@ def score_subsets(
     if is_location(subsets):
         raise ConfigError(f"subsets is one place, {str(subsets)!r}: give a list of subsets, or use score.")
     request = Request.of(
-        "score on",
         data,
+        purpose="score on",
         graph=graph,
         utility=utility,
         engine=engine,

@@ -42,7 +42,9 @@ def unique_codes(ids: pa.Array | pa.ChunkedArray, seed: int) -> tuple[Int64Array
         repeats = _repeats(ids, suspects)
         if repeats.size:
             some = ", ".join(repr(name) for name in pc.take(ids, pa.array(repeats[:3])).to_pylist())
-            raise InputError(f"{repeats.size:,} of {len(codes):,} rows repeat the id of an earlier row, such as {some}.")
+            raise InputError(
+                f"{repeats.size:,} of {len(codes):,} rows repeat the id of an earlier row, such as {some}."
+            )
         salt += 1
 
 

@@ -16,7 +16,6 @@ from subsel.declare import GROUPS
 from subsel.request import Request
 from subsel.run import Run
 
-
 #: All but what is of the output: a job refuses a run directory whose later stages were made with other options.
 _STAGE_FIELDS = ("size", *(group for group in GROUPS if group != "Subset"))
 
@@ -53,7 +52,9 @@ def build_graph(data: str, run_dir: str, graph: str | None, config: str | None, 
     """Compute the neighbour graph of INPUT, by part, into RUN_DIR."""
     from subsel.stages import spark  # noqa: PLC0415
 
-    request = Request.of(data, purpose="score on", graph=graph, engine=_session(), run_dir=run_dir, config=config, **options)
+    request = Request.of(
+        data, purpose="score on", graph=graph, engine=_session(), run_dir=run_dir, config=config, **options
+    )
     found = spark.build_graph(request, Run(progress()))
     line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
     close(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))

@@ -27,7 +27,6 @@ from subsel.fixedpoint import Int64Array
 FloatMatrix = npt.NDArray[np.float32]
 
 
-
 @dataclass(frozen=True, slots=True)
 class Preparation:
     """What is done to every row before it is searched.

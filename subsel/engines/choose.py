@@ -47,9 +47,7 @@ def choose_engine(
     return engine
 
 
-def _why_not_here(
-    data: Any, graph: Any, config: SelectConfig, storage_options: Mapping[str, Any] | None
-) -> str | None:
+def _why_not_here(data: Any, graph: Any, config: SelectConfig, storage_options: Mapping[str, Any] | None) -> str | None:
     """Return why a path cannot be selected from on one machine; None if it can, or is wrong in any case."""
     any_size = config.model_copy(update={"size": 1})  # it makes no difference here, and scoring has none
     try:

@@ -79,9 +79,7 @@ def check_edge_types(columns: pa.Schema, name: str, id_type: pa.DataType | None)
         raise InputError(f"column 'similarity' of {name} is {similarity}, but must be numbers: cast it.")
 
 
-def settle_edges(
-    name: str, counts: dict[str, int], total: int, example: Any, config: SelectConfig
-) -> dict[str, int]:
+def settle_edges(name: str, counts: dict[str, int], total: int, example: Any, config: SelectConfig) -> dict[str, int]:
     """Return bad edges by reason, or raise if they are errors.
 
     Args:
@@ -132,7 +130,11 @@ def as_neighbor_graph(graph: Any, points: KnownPoints | None, config: SelectConf
 
 def is_edges(graph: Any) -> bool:
     """Return whether a graph is given as edges, to be opened as a `Source`, and not as a matrix or arrays."""
-    pair = isinstance(graph, tuple) and len(graph) == 2 and all(hasattr(one, "ndim") or isinstance(one, list) for one in graph)
+    pair = (
+        isinstance(graph, tuple)
+        and len(graph) == 2
+        and all(hasattr(one, "ndim") or isinstance(one, list) for one in graph)
+    )
     return not (isinstance(graph, NeighborGraph) or sp.issparse(graph) or pair)
 
 
@@ -152,7 +154,9 @@ def _same_points(graph: NeighborGraph, points: KnownPoints | None) -> NeighborGr
     if points is None:
         return graph
     if graph.n != len(points.ids):
-        raise InputError(f"the graph has {graph.n:,} points and the data {len(points.ids):,}: they must be the same points.")
+        raise InputError(
+            f"the graph has {graph.n:,} points and the data {len(points.ids):,}: they must be the same points."
+        )
     if graph.ids.type != points.ids.type:
         raise InputError(f"the graph's ids are {graph.ids.type}, those of the data {points.id_type}: use one type.")
     rows = pc.index_in(graph.ids, value_set=points.ids)
@@ -179,7 +183,9 @@ def _from_neighbors(pair: Any, points: KnownPoints | None, config: SelectConfig)
         )
     if not np.issubdtype(indices.dtype, np.integer):
         if np.issubdtype(similarity.dtype, np.integer):
-            raise InputError("the graph's arrays are swapped: give (indices, similarities), not (similarities, indices).")
+            raise InputError(
+                "the graph's arrays are swapped: give (indices, similarities), not (similarities, indices)."
+            )
         raise InputError(f"neighbour indices are {indices.dtype}, but must be integers: row numbers, -1 for none.")
     if not (np.issubdtype(similarity.dtype, np.floating) or np.issubdtype(similarity.dtype, np.integer)):
         raise InputError(f"the graph's similarities are {similarity.dtype}, but must be real numbers: cast them.")
@@ -206,7 +212,10 @@ def _refuse_distances(indices: npt.NDArray[Any], similarity: npt.NDArray[Any]) -
     own = np.where(itself, similarity, -np.inf)[has].max(axis=1)
     others = np.where(itself | (indices < 0), np.nan, similarity)[has]
     with np.errstate(invalid="ignore"):
-        least, most = (f(others, axis=1, initial=start, where=~np.isnan(others)) for f, start in ((np.min, np.inf), (np.max, -np.inf)))
+        least, most = (
+            f(others, axis=1, initial=start, where=~np.isnan(others))
+            for f, start in ((np.min, np.inf), (np.max, -np.inf))
+        )
     nearer = (own <= least) & (own < most)
     if nearer.sum() > 0.5 * len(has):
         raise InputError(
@@ -227,7 +236,9 @@ def _of_rows(
     if points is None:
         return _from_pairs(src, dst, similarity, pa.array(np.arange(n)), n, {}, None, config)
     if n != points.source_rows:
-        raise InputError(f"the graph has {n:,} points and the data {points.source_rows:,}: they must be the same points.")
+        raise InputError(
+            f"the graph has {n:,} points and the data {points.source_rows:,}: they must be the same points."
+        )
     if len(points.ids) < n:
         point = np.full(n, -1, np.int64)
         point[points.rows] = np.arange(len(points.rows))
@@ -254,7 +265,10 @@ def _from_edges(source: Source, points: KnownPoints | None, config: SelectConfig
         ids = pc.unique(pa.chunked_array([src, dst])).sort()
     else:
         ids = points.ids
-    ends = [pc.index_in(end, value_set=ids).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) for end in (src, dst)]
+    ends = [
+        pc.index_in(end, value_set=ids).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        for end in (src, dst)
+    ]
     unknown = (ends[0] < 0) | (ends[1] < 0)
     example = None
     if unknown.any():
@@ -269,7 +283,9 @@ def _from_edges(source: Source, points: KnownPoints | None, config: SelectConfig
 
 
 def _numbers(column: pa.Array) -> npt.NDArray[Any]:
-    return np.asarray((column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column).to_numpy(zero_copy_only=False))
+    return np.asarray(
+        (column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column).to_numpy(zero_copy_only=False)
+    )
 
 
 def _from_pairs(

@@ -118,7 +118,9 @@ def _matching(pattern: str, opener: Callable[[str], Place]) -> list[InputFile]:
                 found[file.place.key] = file
             continue
         base = opener("/".join(parts[:first]) or ("/" if one.startswith("/") else "."))
-        rest = re.compile("/".join(map(_as_expression, parts[first:])).replace("<any>/", "(?:.*/)?") + r"(?P<below>/.*)?")
+        rest = re.compile(
+            "/".join(map(_as_expression, parts[first:])).replace("<any>/", "(?:.*/)?") + r"(?P<below>/.*)?"
+        )
         for info in base.files() if base.kind() == "folder" else []:
             if rest.fullmatch(info.name) and _counts(info):
                 file = _input_file(base, info)
@@ -213,9 +215,7 @@ class FileSet:
         return {"files": listed, "rows": self.rows}
 
     @classmethod
-    def of(
-        cls, name: str, files: list[InputFile], read: Sequence[Footer], wanted: Callable[[str], bool]
-    ) -> FileSet:
+    def of(cls, name: str, files: list[InputFile], read: Sequence[Footer], wanted: Callable[[str], bool]) -> FileSet:
         """Unify the columns of files.
 
         Args:

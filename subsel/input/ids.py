@@ -34,9 +34,16 @@ def storage_type(kind: pa.DataType) -> pa.DataType:
         return pa.int64()
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return pa.large_string()
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or is_uuid(kind):
+    if (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+        or is_uuid(kind)
+    ):
         return pa.large_binary()
-    raise InputError(f"ids are {kind}, but must be integers or strings (or UUIDs, bytes, decimals): cast the id column.")
+    raise InputError(
+        f"ids are {kind}, but must be integers or strings (or UUIDs, bytes, decimals): cast the id column."
+    )
 
 
 def is_unsigned(kind: pa.DataType) -> bool:
@@ -65,7 +72,9 @@ def _whole(ids: pa.Array) -> pa.Array:
     try:
         digits = ids.cast(pa.decimal128(38, 0))
     except pa.ArrowInvalid:
-        raise InputError(f"ids are {ids.type} and have fractions, or more than 38 digits: cast them to strings.") from None
+        raise InputError(
+            f"ids are {ids.type} and have fractions, or more than 38 digits: cast them to strings."
+        ) from None
     if not is_unsigned(ids.type):
         return digits.cast(pa.int64())
     words = np.frombuffer(digits.buffers()[1], np.uint64)[2 * digits.offset : 2 * (digits.offset + len(digits))]

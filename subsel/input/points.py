@@ -110,7 +110,9 @@ def read_points(
     if n == 0:
         raise InputError(f"{source.name} is empty: there is nothing to select from.")
     if utility is not None and utility.shape != (n,):
-        raise InputError(f"utility has shape {utility.shape}, but {source.name} has {n:,} rows: give one number per row.")
+        raise InputError(
+            f"utility has shape {utility.shape}, but {source.name} has {n:,} rows: give one number per row."
+        )
     reader = _Reader(columns, config, n)
     reader.read(source, utility, progress)
     if not reader.checker.settled():  # lists of the first batch were of another length than most
@@ -229,7 +231,9 @@ def kept_columns(source: Source, columns: list[str], rows: Int64Array) -> pa.Tab
     if not parts:
         return pa.table({column: pa.array([], source.schema.field(column).type) for column in columns})
     table = pa.Table.from_batches(parts)
-    wide = [pa.field(field.name, _WIDE.get(field.type, field.type)) for field in table.schema]  # 32-bit offsets overflow
+    wide = [
+        pa.field(field.name, _WIDE.get(field.type, field.type)) for field in table.schema
+    ]  # 32-bit offsets overflow
     table = table.cast(pa.schema(wide)).take(pa.array(place))
     pieces = [_narrowed(piece, parts[0].schema) for piece in table.to_batches(max_chunksize=_BLOCK_ROWS)]
     return pa.Table.from_batches(pieces, parts[0].schema) if None not in pieces else table
@@ -261,11 +265,19 @@ def given_utility(utility: Any, data: Any) -> npt.NDArray[np.float64]:
     if index is not None and hasattr(utility, "iloc"):
         own = getattr(data, "index", None) if hasattr(data, "iloc") else np.arange(len(index))
         if own is None or len(own) != len(index) or not np.array_equal(np.asarray(own), np.asarray(index)):
-            raise InputError("utility's index is not that of data: align them, or give utility.to_numpy() to go by position.")
+            raise InputError(
+                "utility's index is not that of data: align them, or give utility.to_numpy() to go by position."
+            )
     if not hasattr(utility, "dtype") and hasattr(utility, "__getitem__") and hasattr(utility, "__len__"):
         utility = list(utility[:]) if not isinstance(utility, pa.ChunkedArray | pa.Array) else utility
     if isinstance(utility, pa.ChunkedArray | pa.Array):
-        utility = utility.to_pandas() if pa.types.is_dictionary(utility.type) else utility.to_numpy(zero_copy_only=False) if isinstance(utility, pa.Array) else utility.to_numpy()
+        utility = (
+            utility.to_pandas()
+            if pa.types.is_dictionary(utility.type)
+            else utility.to_numpy(zero_copy_only=False)
+            if isinstance(utility, pa.Array)
+            else utility.to_numpy()
+        )
     if isinstance(utility, np.ma.MaskedArray):
         utility = utility.astype(np.float64).filled(np.nan)
     try:

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 
 from subsel.config import SelectConfig
 from subsel.errors import InputError, MissingPackageError
 from subsel.input.files import FileSet, files_of, footers, open_place, partition_value, table_format
 from subsel.input.types import as_plain, plain_type
-from subsel.storage import ArrowPlace, Place, place_of
+from subsel.storage import ArrowPlace, Place, place_of, result_files
 
 #: Bytes of embeddings in a batch, and rows at most.
 _BATCH_BYTES = 16 << 20
@@ -38,8 +39,13 @@ class Source(Protocol):
         schema: plain types of the columns that may be asked for; a name that stands twice is refused where it is used.
     """
 
-    name: str
-    schema: pa.Schema
+    @property
+    def name(self) -> str:
+        """See `Source`."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `Source`."""
 
     @property
     def rows(self) -> int:
@@ -102,7 +108,11 @@ class TableSource:
             options["fragment_scan_options"] = pads.ParquetFragmentScanOptions(pre_buffer=False)
         try:
             for batch in self.dataset.to_batches(
-                columns=list(columns), batch_size=_batch_rows(self.schema), batch_readahead=0, fragment_readahead=0, **options
+                columns=list(columns),
+                batch_size=_batch_rows(self.schema),
+                batch_readahead=0,
+                fragment_readahead=0,
+                **options,
             ):
                 yield _plain_batch(batch, self.schema)
         except (pa.ArrowException, OSError) as error:
@@ -213,7 +223,9 @@ def is_location(data: Any) -> bool:
     return isinstance(data, str | os.PathLike | Place)
 
 
-def _table_source(dataset: pads.Dataset, name: str, wanted: Wanted, version: dict[str, Any] | None = None) -> TableSource:
+def _table_source(
+    dataset: pads.Dataset, name: str, wanted: Wanted, version: dict[str, Any] | None = None
+) -> TableSource:
     fields = [pa.field(field.name, plain_type(field.type)) for field in dataset.schema if wanted(field.name)]
     return TableSource(name, pa.schema(fields), dataset, version)
 
@@ -256,7 +268,9 @@ def _open_table(where: str, kind: str, wanted: Wanted, options: Mapping[str, Any
     except ImportError:
         raise refuse_table(where, kind, what, "pip install deltalake") from None
     try:
-        table = DeltaTable(where, storage_options={key: str(value) for key, value in options.items()} if options else None)
+        table = DeltaTable(
+            where, storage_options={key: str(value) for key, value in options.items()} if options else None
+        )
         dataset = table.to_pyarrow_dataset()
     except Exception as error:
         raise InputError(f"{what} {where} cannot be read as a Delta table: {str(error).splitlines()[0]}") from error
@@ -283,7 +297,9 @@ def _as_table(data: Any, wanted: Wanted, what: str) -> pa.Table:
         return data
     if hasattr(data, "with_format") and hasattr(data, "features"):  # a Hugging Face dataset
         if not hasattr(data, "select_columns") or not hasattr(data, "__len__"):
-            raise InputError("a Hugging Face IterableDataset cannot be read twice: save it to Parquet and give the path.")
+            raise InputError(
+                "a Hugging Face IterableDataset cannot be read twice: save it to Parquet and give the path."
+            )
         return data.select_columns([name for name in data.column_names if wanted(name)]).with_format("arrow")[:]
     if module == "pandas" and hasattr(data, "columns"):
         return _of_pandas(data, wanted)
@@ -319,7 +335,9 @@ def _of_pandas(frame: Any, wanted: Wanted) -> pa.Table:
         try:
             columns[name] = pa.array(values, from_pandas=True)
         except (pa.ArrowException, TypeError, ValueError) as error:
-            raise InputError(f"column {name!r} of the table has values of several types: {str(error).splitlines()[0]}") from error
+            raise InputError(
+                f"column {name!r} of the table has values of several types: {str(error).splitlines()[0]}"
+            ) from error
     return pa.table(columns)
 
 
@@ -357,3 +375,20 @@ def iterate_columns(source: Source, columns: Sequence[str]) -> Iterator[pa.Recor
     for batch in source.batches(columns):
         if len(batch):
             yield batch
+
+
+def result_dataset(place: Place) -> pads.Dataset:
+    """Return a subset that was written as an Arrow dataset: of the files that its manifest names.
+
+    A place that only a Spark session reaches is read into memory through that.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    infos = result_files(place) if place.kind() == "folder" else place.files()
+    if not infos:
+        raise InputError(f"{place} is no subset: it is gone, or was never finished.")
+    files = [place.join(info.name) if info.name else place for info in infos]
+    if all(isinstance(file, ArrowPlace) for file in files):
+        return pads.dataset([file.path for file in files], filesystem=files[0].filesystem)  # type: ignore[attr-defined]
+    return pads.dataset(pa.concat_tables([pq.read_table(file.open_input()) for file in files]))

@@ -100,5 +100,8 @@ def _number(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:
         return pa.decimal128(digits, scale) if digits <= 38 else None
     if any(decimals) and any(integers):
         return pa.decimal128(38, (one if decimals[0] else two).scale)
-    numbers = [integer or decimal or kind in _FLOATS for integer, decimal, kind in zip(integers, decimals, (one, two), strict=True)]
+    numbers = [
+        integer or decimal or kind in _FLOATS
+        for integer, decimal, kind in zip(integers, decimals, (one, two), strict=True)
+    ]
     return pa.float64() if all(numbers) else None

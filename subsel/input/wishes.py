@@ -71,7 +71,9 @@ def no_such_wish(wish: str, what: str, name: str, columns: Iterable[str]) -> Inp
 
 def boolean_column(source: Source, column: str) -> npt.NDArray[np.bool_]:
     """Return a boolean column of an input: bool, (rows,); null is False."""
-    pieces = [batch.column(0).fill_null(False).to_numpy(zero_copy_only=False) for batch in iterate_columns(source, [column])]
+    pieces = [
+        batch.column(0).fill_null(False).to_numpy(zero_copy_only=False) for batch in iterate_columns(source, [column])
+    ]
     return np.concatenate(pieces) if pieces else np.empty(0, np.bool_)
 
 

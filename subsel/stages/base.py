@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from subsel.input.wishes import Constraints
-from subsel.storage import Place
 from subsel.engines.base import Engine
+from subsel.input.wishes import Constraints
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.run import Tell
+from subsel.storage import Place
 
 T = TypeVar("T")
 

@@ -44,9 +44,7 @@ class KeptRun:
         folders = self.rundir.begin("graph", "points")
         arrays = {"indptr": graph.indptr, "indices": graph.indices, "similarity": graph.similarity}
         utility, code = points.utility[graph.rows], points.code[graph.rows]
-        draft = pack(
-            **arrays, mean_weight=np.empty(0), utility=utility, code=code, ghost_vid=np.empty(0, np.int64)
-        )
+        draft = pack(**arrays, mean_weight=np.empty(0), utility=utility, code=code, ghost_vid=np.empty(0, np.int64))
         ids = graph.ids.to_numpy() if pa.types.is_int64(graph.ids.type) else graph.ids
         known = pack(code=code, utility=utility, id=ids, row=points.rows[graph.rows])
         _write(folders[0], [Parcel(0, 0, assemble.GRAPH, draft)])
@@ -58,7 +56,9 @@ class KeptRun:
             utility=points.utility_source,
             dropped_rows=points.dropped,
         )
-        self.rundir.finish("graph", {"input": found.model_dump(), "graph": report.model_dump(), "rows": points.source_rows})
+        self.rundir.finish(
+            "graph", {"input": found.model_dump(), "graph": report.model_dump(), "rows": points.source_rows}
+        )
 
     def graph_report(self) -> GraphReport:
         """Return what was recorded of the graph."""

@@ -25,8 +25,8 @@ from subsel.input.points import Points, array_checksum, given_utility, kept_colu
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
 from subsel.input.wishes import Constraints, boolean_column, no_such_wish, wished_column, wished_ids
-from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.pipeline import run_pipeline
+from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
 from subsel.request import Request, places_for
 from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory, open_run

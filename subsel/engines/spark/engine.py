@@ -23,11 +23,19 @@ from subsel.board import Counts
 from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, Kernel, P
 from subsel.engines.spark import supersteps
 from subsel.engines.spark.checkpoints import Checkpoint, local_checkpoint, release_checkpoint
-from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, map_in_arrow, of_cogroup, of_group, place, plain_errors
-from subsel.parts.rows import COUNTS, SUMS
+from subsel.engines.spark.parcels import (
+    BOARD_SCHEMA,
+    PARCEL_SCHEMA,
+    map_in_arrow,
+    of_cogroup,
+    of_group,
+    place,
+    plain_errors,
+)
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.parts import superstep
 from subsel.parts.regroup import BoundGroupKernel
+from subsel.parts.rows import COUNTS, SUMS
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from subsel.codes import hash_ids
 from subsel.config import SelectConfig
 from subsel.embeddings.metrics import Preparation
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task
-from subsel.parts.rows import to_table
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.source import SparkSource, col, plain_batches
@@ -32,6 +31,7 @@ from subsel.input.ids import shown, stored_ids
 from subsel.input.rows import CheckedBatch, Columns, RowChecker
 from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, pack
+from subsel.parts.rows import to_table
 from subsel.parts.superstep import pack_graph
 
 #: Bytes of rows that a routing task holds before it sends them on.

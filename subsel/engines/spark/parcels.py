@@ -31,6 +31,7 @@ BOARD_SCHEMA = PARCEL_SCHEMA + "".join(
 BatchFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 PartFunction = Callable[[int, list[Parcel]], Iterable[Parcel]]
 
+
 def plain_ids(ids: Any) -> pa.Array:
     """Return unpacked ids as Spark knows them: with offsets of 32 bits."""
     if isinstance(ids, np.ndarray):

@@ -240,7 +240,7 @@ def _gather(rows: pa.Table) -> _Found:
     for row in rows.to_pylist():
         count, payload = row["rows"], row["payload"]
         if row["kind"] == "found":
-            findings, code_sum, content = pickle.loads(payload)  # noqa: S301  (of our own task)
+            findings, code_sum, content = pickle.loads(payload)
             found.findings.merge(findings)
             found.rows += count
             found.code_sum = (found.code_sum + code_sum) % CODE_SUM
@@ -279,7 +279,9 @@ def _several(frame: DataFrame, columns: Columns, config: SelectConfig) -> tuple[
         if isinstance(kind, T.StringType | T.BinaryType):
             shape = T.StructType([T.StructField(name, kind), T.StructField(_CODE, T.LongType())])
             grouped = map_in_arrow(ids, partial(_with_codes, config.seed, salt), shape)
-        several = grouped.groupBy(_CODE).agg(F.count("*").alias("_n"), F.min(name).alias("_low"), F.max(name).alias("_high"))
+        several = grouped.groupBy(_CODE).agg(
+            F.count("*").alias("_n"), F.min(name).alias("_low"), F.max(name).alias("_high")
+        )
         several = several.where("_n > 1")
         row = several.agg(F.count("*"), F.sum((F.col("_low") != F.col("_high")).cast("bigint"))).collect()[0]
         if not row[1]:
@@ -315,7 +317,11 @@ def _judge(
             found = checker.check(plain)
             good, utility = np.zeros(len(batch), np.bool_), np.zeros(len(batch))
             content = np.zeros(len(batch), np.int64)
-            good[found.kept], utility[found.kept], content[found.kept] = True, found.utility, found.content().view(np.int64)
+            good[found.kept], utility[found.kept], content[found.kept] = (
+                True,
+                found.utility,
+                found.content().view(np.int64),
+            )
             text = kept_text(plain, config.keep_columns) if config.keep_columns else [""] * len(batch)
             more = [pa.array(good), pa.array(utility), pa.array(content), pa.array(text, pa.string())]
             names = [*batch.schema.names, _GOOD, _UTILITY, _CONTENT, _TEXT]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -10,10 +9,10 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.engines.spark.parcels import BOARD_SCHEMA, of_group, plain_ids, task
-from subsel.parts.rows import to_board
 from subsel.errors import InputError
 from subsel.parts import superstep
 from subsel.parts.pack import Parcel, from_rows, pack, unpack
+from subsel.parts.rows import to_board
 from subsel.schema import Status
 
 

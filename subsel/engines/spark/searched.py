@@ -66,7 +66,9 @@ class Searched:
             self.rundir.note(NEIGHBORS, _NOTE, map=mark, done=done)
             log.info("[%s] searched group %d of %d", self.run_id, len(done), groups)
         sent.unpersist()
-        return read_rows(self.spark, PARCEL_SCHEMA, *(self.rundir.place.join(NEIGHBORS, f"group-{g:03d}") for g in done))
+        return read_rows(
+            self.spark, PARCEL_SCHEMA, *(self.rundir.place.join(NEIGHBORS, f"group-{g:03d}") for g in done)
+        )
 
 
 def _checksum(part_map: PartMap) -> str:

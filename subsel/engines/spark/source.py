@@ -34,7 +34,11 @@ from subsel.input.types import as_plain, plain_type
 from subsel.storage import Place
 
 _TABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2}")
-_PACKAGES = {"delta": "io.delta:delta-spark", "iceberg": "org.apache.iceberg:iceberg-spark-runtime", "hudi": "hudi-spark-bundle"}
+_PACKAGES = {
+    "delta": "io.delta:delta-spark",
+    "iceberg": "org.apache.iceberg:iceberg-spark-runtime",
+    "hudi": "hudi-spark-bundle",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,9 @@ def plain_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
         yield pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
-def open_on_spark(spark: SparkSession, data: Any, wanted: Wanted, what: str = "input", row_numbers: str | None = None) -> SparkSource:
+def open_on_spark(
+    spark: SparkSession, data: Any, wanted: Wanted, what: str = "input", row_numbers: str | None = None
+) -> SparkSource:
     """Open an input on Spark.
 
     Args:
@@ -217,7 +223,11 @@ def _read_files(spark: SparkSession, listed: FileSet, row_numbers: str | None) -
     for file, footer in zip(listed.files, listed.footers, strict=True):
         if footer.rows == 0 and len(listed.files) > 1:
             continue
-        stored = tuple((name, str(plain_type(footer.schema.field(name).type))) for name in names if footer.schema.names.count(name) == 1)
+        stored = tuple(
+            (name, str(plain_type(footer.schema.field(name).type)))
+            for name in names
+            if footer.schema.names.count(name) == 1
+        )
         groups.setdefault(stored, []).append((file, footer))
     groups = groups or {(): list(zip(listed.files, listed.footers, strict=True))}
     frames = [_read_group(spark, listed, names, group, len(groups) > 1, row_numbers) for group in groups.values()]
@@ -254,7 +264,10 @@ def _read_group(
     frame = frame.select(*columns)
     halves = [name for name in inside if several and _halves(stored[name])]
     if halves:  # other files have floats
-        out = [T.StructField(f.name, T.ArrayType(T.FloatType()) if f.name in halves else f.dataType) for f in frame.schema.fields]
+        out = [
+            T.StructField(f.name, T.ArrayType(T.FloatType()) if f.name in halves else f.dataType)
+            for f in frame.schema.fields
+        ]
         frame = map_in_arrow(frame, lambda batches: _as_floats(halves, batches), T.StructType(out))
         wide = [name for name in halves if pa.types.is_float64(kinds[name].value_type)]
         frame = frame.withColumns({name: col(name).cast("array<double>") for name in wide}) if wide else frame
@@ -276,7 +289,9 @@ def _as_floats(names: list[str], batches: Iterator[pa.RecordBatch]) -> Iterator[
             if name in names:
                 lengths, flat = flat_lists(column)
                 ends = np.concatenate([[0], np.cumsum(np.maximum(lengths, 0))]).astype(np.int32)
-                column = pa.ListArray.from_arrays(pa.array(ends, mask=np.append(lengths < 0, False)), pa.array(flat.astype(np.float32)))
+                column = pa.ListArray.from_arrays(
+                    pa.array(ends, mask=np.append(lengths < 0, False)), pa.array(flat.astype(np.float32))
+                )
             arrays.append(column)
         yield pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
@@ -302,5 +317,3 @@ def _row_numbers(spark: SparkSession, frame: DataFrame, listed: FileSet) -> Colu
     paths = [row[0] for row in frame.select(decoded).distinct().collect()]
     offsets = F.create_map(*(F.lit(one) for path in paths for one in (path, first[place_in(spark, path).key])))
     return offsets[decoded] + F.col("_metadata.row_index")
-
-

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from subsel.engines.spark.parcels import task
-from subsel.parts.rows import parcels_in, to_board, to_table
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import PartGraph
 from subsel.parts import superstep
 from subsel.parts.assemble import GRAPH
 from subsel.parts.pack import Parcel, from_rows, of_kind
 from subsel.parts.regroup import BoundGroupKernel
+from subsel.parts.rows import parcels_in, to_board, to_table
 from subsel.schema import Status
 
 #: Bits that one pass of a radix search decides.

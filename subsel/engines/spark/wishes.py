@@ -91,7 +91,13 @@ def subset_on_spark(
 
 
 def wishes_on_spark(
-    spark: SparkSession, wishes: Wishes, wide: DataFrame, columns: pa.Schema, config: SelectConfig, name: str, id_type: pa.DataType
+    spark: SparkSession,
+    wishes: Wishes,
+    wide: DataFrame,
+    columns: pa.Schema,
+    config: SelectConfig,
+    name: str,
+    id_type: pa.DataType,
 ) -> dict[Status, Wished]:
     """Return the ids of each wish.
 
@@ -127,9 +133,7 @@ def wishes_on_spark(
     return found
 
 
-def check_counts(
-    sizes: Sequence[int], n: int, numbers: dict[Status, int], ids: dict[Status, DataFrame]
-) -> Constraints:
+def check_counts(sizes: Sequence[int], n: int, numbers: dict[Status, int], ids: dict[Status, DataFrame]) -> Constraints:
     """Return how many points are wished in and out; `Constraints.check` says what is wrong with that.
 
     Args:
