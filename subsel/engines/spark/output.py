@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+import os
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
+from subsel.engines.spark.failures import known
+from subsel.engines.spark.storage import place_in, uri_for_spark
+from subsel.engines.spark.storage_errors import storage_error
 from subsel.errors import OutputError
-from subsel.output import MANIFEST, new_path
 from subsel.report import Report
+from subsel.storage import Place, new_folder
+
+log = logging.getLogger(__name__)
 
 
-def write_frame(frame: DataFrame, report: Report, output: Path, *, overwrite: bool) -> None:
-    """Write a subset and its manifest as a folder.
+def write_frame(frame: DataFrame, report: Report, output: str | os.PathLike[str] | Place, *, overwrite: bool) -> None:
+    """Write a subset and its manifest as a folder, on whatever the frame's session reaches.
 
-    Executors write into a temporary folder beside ``output``, which the driver moves into place; so the path must be
-    one that driver and executors share (a local disk in local mode, a network file system on a cluster).
+    Executors write the data; the manifest, which names them, is written last. Where that is the place itself, because
+    nothing can be renamed there, the files of an older result stay beside the new ones until the manifest is there.
 
     Raises:
-        InputError: see `subsel.output.check_new`.
+        InputError: see `subsel.storage.check_new`.
         OutputError: writing failed.
     """
-    with new_path(output, overwrite=overwrite) as temporary:
+    target = place_in(frame.sparkSession, output)
+    with new_folder(target, overwrite=overwrite) as new:
         try:
-            frame.write.parquet(str(temporary.absolute()))
-        except PySparkException as error:
-            first = str(error).splitlines()[0]
-            raise OutputError(f"{output} could not be written by Spark: {first}. Nothing was left behind.") from error
-        if not (temporary / "_SUCCESS").exists():
+            # Appending leaves what is there alone; names of Spark's files are new ones each time.
+            frame.write.mode("append").parquet(uri_for_spark(new.data))
+        except (PySparkException, Py4JError) as error:
+            log.info("what Spark says in full: %s", error)
+            raise known(error) or storage_error(error, str(target), writing=True) from error
+        if not any(name.endswith(".parquet") for name in new.data.children()):
             raise OutputError(
-                f"{output} was written, but the driver does not see it: give a path that driver and executors share."
+                f"{target} was written, but the driver does not see it: give a path that driver and executors share."
             )
-        (temporary / MANIFEST).write_text(report.model_dump_json(indent=2) + "\n")
+        new.manifest = report.model_dump(mode="json")
