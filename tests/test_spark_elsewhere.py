@@ -176,3 +176,36 @@ def test_spark_submit_of_the_whole_pipeline_and_of_its_stages(expected, points, 
     said = [line for line in (wrong.stdout + wrong.stderr).splitlines() if line.startswith("subsel: ")]
     assert len(said) == 1
     assert "made with other graph options" in said[0]
+
+
+@pytest.mark.slow
+def test_places_through_spark_connect(tmp_path, connect_server):
+    """The contract of small files and of results, on a server of which only Spark's readers and writers are used."""
+    script = tmp_path / "places.py"
+    script.write_text(CONNECT.format(port=connect_server, folder=str(tmp_path / "places")))
+    env = environment(PYTHONPATH=str(ROOT))
+    done = subprocess.run(
+        [sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "all is well" in done.stdout
+
+
+CONNECT = """
+from pathlib import Path
+from pyspark.sql import SparkSession
+from subsel.engines.spark.connect import ConnectPlace
+from subsel.engines.spark.preflight import check_executors
+from subsel.engines.spark.storage import place_in
+from tests.test_spark_storage import check_files, check_results, check_unreachable
+
+spark = SparkSession.builder.remote("sc://127.0.0.1:{port}").getOrCreate()
+check_executors(spark)
+place = place_in(spark, {folder!r})
+assert isinstance(place, ConnectPlace)
+assert place.key == {folder!r}
+check_files(place)
+check_results(spark, place.join("out"), Path({folder!r}, "out"))
+check_unreachable(spark)
+print("all is well")
+"""

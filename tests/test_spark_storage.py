@@ -7,12 +7,15 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
 from subsel.engines.spark.hadoop import HadoopPlace
+from subsel.engines.spark.output import write_frame
 from subsel.engines.spark.paths import canonical, for_reader, scheme_of
 from subsel.engines.spark.storage import place_in, uri_for_spark
-from subsel.errors import InputError
-from subsel.storage.local import LocalPlace
+from subsel.errors import InputError, SubselError
+from subsel.report import Report
+from subsel.storage import LocalPlace, result_files
 from tests.spark_fixtures import MOUNTED
 
 ODD = "a%20b {x}[*]?=1, é"  # a colon is beyond Hadoop itself
@@ -115,9 +118,51 @@ def test_spark_reads_and_writes_what_a_place_names(spark, folder):
     assert not [file.name for file in data.files() if file.name.endswith(".crc")]
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_a_result_replaces_another_and_names_its_files(spark, folder, local):
+    place, disk = folder
+    target = place_in(spark, disk / "out") if local else place.join("out")
+    check_results(spark, target, disk / "out")
+    assert sorted(path.name for path in disk.iterdir()) == ["out"]
+
+
+def check_results(spark, target, disk):
+    write_frame(spark.range(10).repartition(2), a_report(), target, overwrite=False)
+    assert pq.read_table(disk).num_rows == 10
+    assert {file.name for file in result_files(target)} == {path.name for path in disk.glob("part-*.parquet")}
+    with pytest.raises(InputError, match="exists"):
+        write_frame(spark.range(5), a_report(), target, overwrite=False)
+
+    write_frame(spark.range(7), a_report(), target, overwrite=True)
+    assert pq.read_table(disk).num_rows == 7
+    assert spark.read.parquet(for_reader(uri_for_spark(target))).count() == 7
+    assert sum(file.size > 0 for file in result_files(target)) == len(result_files(target))
+
+    fails = F.udf(_fails, "long")
+    with pytest.raises(SubselError, match="ZeroDivisionError") as caught:
+        write_frame(spark.range(7).select(fails("id")), a_report(), target, overwrite=True)
+    assert len(str(caught.value).splitlines()) == 1
+    assert pq.read_table(disk).num_rows == 7
+
+
+def _fails(value):
+    return value // 0
+
+
+def a_report():
+    return Report.model_construct(subsel="0", run_id="x")
+
+
+def test_in_place_where_nothing_is_renamed(spark, folder, monkeypatch):
+    monkeypatch.setattr(HadoopPlace, "renames", False)  # as on an object store
+    place, disk = folder
+    check_results(spark, place.join("out"), disk / "out")
+    assert not place.swaps
+
+
 def test_plain_and_file_paths_are_the_driver_own_disk(spark, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for where in ("x%20y", tmp_path / "x%20y", f"file:{tmp_path}/x%20y", f"file://{tmp_path}/x%20y/"):
+    for where in ("x%20y", tmp_path / "x%20y", f"file:{tmp_path}/x%2520y", f"file://{tmp_path}/x%2520y/"):
         place = place_in(spark, where)
         assert isinstance(place, LocalPlace)
         assert place.key == str(tmp_path / "x%20y")
@@ -125,22 +170,26 @@ def test_plain_and_file_paths_are_the_driver_own_disk(spark, tmp_path, monkeypat
     assert place_in(spark, place) is place
 
 
-@pytest.mark.parametrize(
-    ("uri", "words"),
-    [
-        ("s3://b/k", r"hadoop-aws:\d"),
-        ("s3a://b/k", "no file system for s3a"),
-        ("gs://b/k", r"hadoop-gcp:|gcs-connector:"),
-        ("abfss://c@a.dfs.core.windows.net/k", "hadoop-azure:"),
-        ("nosuch://b/k", "spark.hadoop.fs.nosuch.impl"),
-        ("hdfs://no-such-host.invalid:1/k", "no-such-host.invalid is unknown"),
-        ("viewfs://nowhere/k", "mount table"),
-    ],
-)
-def test_a_file_system_that_is_not_there_is_one_line(spark, uri, words):
-    with pytest.raises(InputError, match=words) as caught:
-        place_in(spark, uri).kind()
-    assert len(str(caught.value).splitlines()) == 1
+UNREACHABLE = [
+    ("s3://b/k", r"hadoop-aws:[\dV]"),
+    ("s3a://b/k", "no file system for s3a"),
+    ("gs://b/k", r"hadoop-gcp:|gcs-connector:"),
+    ("abfss://c@a.dfs.core.windows.net/k", "hadoop-azure:"),
+    ("nosuch://b/k", "spark.hadoop.fs.nosuch.impl"),
+    ("hdfs://no-such-host.invalid:1/k", "no-such-host.invalid is unknown"),
+    ("viewfs://nowhere/k", "mount table"),
+]
+
+
+def check_unreachable(spark):
+    for uri, words in UNREACHABLE:
+        with pytest.raises(InputError, match=words) as caught:
+            place_in(spark, uri).kind()
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_file_system_that_is_not_there_is_one_line(spark):
+    check_unreachable(spark)
 
 
 def test_one_spelling():

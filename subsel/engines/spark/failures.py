@@ -100,9 +100,18 @@ class plain_errors:  # noqa: N801  (a context manager that reads as a word)
 
 def plain(error: BaseException) -> SubselError:
     """Return the one-line error for one that Spark raised."""
-    text = str(error)
-    if not isinstance(error, PySparkException) and type(error).__name__ not in text:
-        text = f"{type(error).__name__}: {text}"
+    found = known(error)
+    if found is not None:
+        return found
+    text = _text(error)
+    if isinstance(error, AnalysisException):
+        return InputError(f"Spark refused: {_first(text)}.")
+    return SubselError(f"Spark failed: {first_cause(text)}. The log (-v) has the whole trace.")
+
+
+def known(error: BaseException) -> SubselError | None:
+    """Return the error for what is recognised: one of ours, or a failure of which it is known what to do."""
+    text = _text(error)
     marked = re.findall(f"{MARK}(.*?){MARK}", text, re.DOTALL)
     if marked:
         name, message = json.loads(marked[-1])
@@ -111,9 +120,13 @@ def plain(error: BaseException) -> SubselError:
         found = re.search(pattern, text, re.DOTALL)
         if found:
             return kind(f"Spark failed: {said.format(*found.groups())}.")
-    if isinstance(error, AnalysisException):
-        return InputError(f"Spark refused: {_first(text)}.")
-    return SubselError(f"Spark failed: {first_cause(text)}. The log (-v) has the whole trace.")
+    return None
+
+
+def _text(error: BaseException) -> str:
+    text = str(error)
+    spark = isinstance(error, PySparkException) or type(error).__name__ in text
+    return text if spark else f"{type(error).__name__}: {text}"
 
 
 def first_cause(text: str) -> str:

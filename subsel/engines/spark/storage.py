@@ -7,7 +7,6 @@ writers (`subsel.engines.spark.connect`). What was tried is in docs/decisions/00
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JError
@@ -17,8 +16,7 @@ from subsel.engines.spark.connect import ConnectPlace
 from subsel.engines.spark.hadoop import HadoopPlace
 from subsel.engines.spark.paths import scheme_of
 from subsel.errors import InputError
-from subsel.storage.local import LocalPlace
-from subsel.storage.place import Place
+from subsel.storage import LocalPlace, Place, place_of
 
 
 def place_in(spark: Any, where: str | os.PathLike[str] | Place) -> Place:
@@ -26,26 +24,23 @@ def place_in(spark: Any, where: str | os.PathLike[str] | Place) -> Place:
 
     A plain path is one on the session's default file system, as for Spark's own readers, relative to the working
     directory if that is the local disk. What is on the driver's own disk gets the local engine's place, which can
-    do more. Names are taken literally: neither percent signs nor patterns mean anything.
+    do more. Names are taken literally: neither percent signs nor patterns mean anything, but in ``file:`` URIs percent
+    signs are what they are for the local engine.
 
     Raises:
         InputError: the session has no file system for the scheme, or it cannot be reached.
     """
     if isinstance(where, Place):
         return where
-    given = os.fspath(where)
-    if not given:
-        raise InputError("an empty path names no place: give a path or a URI.")
-    uri = given
+    uri = os.fspath(where)
     if scheme_of(uri) == "s3" and not _setting(spark, "fs.s3.impl"):
         uri = f"s3a{uri[len('s3') :]}"
     default = _setting(spark, "fs.defaultFS") or "file:///"
-    local = scheme_of(uri) == "file" or (not scheme_of(uri) and scheme_of(default) == "file")
-    if local:
-        path = Path("/" + uri[len("file:") :].lstrip("/")) if scheme_of(uri) else Path(uri).absolute()
+    if scheme_of(uri) in ("", "file") and (scheme_of(uri) or scheme_of(default) == "file"):
+        local = place_of(where)
         if classic(spark):
-            return LocalPlace(path, given)
-        uri = f"file://{path}"
+            return local
+        uri = uri_for_spark(local)
     if classic(spark):
         return HadoopPlace(spark, uri)
     if not scheme_of(uri):

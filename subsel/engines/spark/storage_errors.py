@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from subsel.engines.spark.failures import first_cause
 from subsel.errors import InputError, OutputError, SubselError
 
 #: What to give to spark.jars.packages, by scheme. {version} is that of Spark's own Hadoop.
@@ -92,7 +93,7 @@ def storage_error(error: BaseException, uri: str, *, writing: bool = False) -> S
             return InputError(f"{uri} cannot be reached: {said.format(*found.groups())}.")
     kind: type[SubselError] = OutputError if writing else InputError
     name, message = chain[-1]
-    cause = (message.strip().splitlines() or [""])[0] or name.rpartition(".")[2]
+    cause = first_cause(message if name == "" or message.strip() else name)
     return kind(f"{uri} cannot be {'written' if writing else 'read'}: {cause.rstrip('.')}.")
 
 
