@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, settings
 
 from subsel import demo
 from tests.spark_fixtures import spark  # noqa: F401  (a fixture)
+from tests.storage_fixtures import anywhere, memory, s3, s3_server  # noqa: F401  (fixtures)
 
 settings.register_profile(
     "subsel",

@@ -6,7 +6,8 @@ pyspark: what a Spark session reaches is behind the same class under ``engines/s
 """
 
 from subsel.storage.arrow import ArrowPlace, arrow_place
-from subsel.storage.commit import NewFolder, check_new, new_file, new_folder, result_files
+from subsel.storage.check import check_new, result_files
+from subsel.storage.commit import NewFolder, new_file, new_folder
 from subsel.storage.leftovers import FORMAT, MANIFEST
 from subsel.storage.local import LocalPlace
 from subsel.storage.owner import LOCK, lock

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from subsel.errors import InputError, OutputError
 from subsel.storage.arrow import ArrowPlace
+from subsel.storage.check import check_new, check_ours, settled
 from subsel.storage.faults import retold, unwritten
 from subsel.storage.leftovers import (
     FORMAT,
@@ -26,7 +27,6 @@ from subsel.storage.leftovers import (
     MARK,
     Record,
     begin,
-    clean,
     end,
     is_data,
     manifest_of,
@@ -34,12 +34,11 @@ from subsel.storage.leftovers import (
     sizes,
     sweep,
     temporary,
-    tidying,
+    tidy,
 )
-from subsel.storage.local import LocalPlace, flush
-from subsel.storage.place import TEMPORARY, FileInfo, Place
+from subsel.storage.local import LocalPlace
+from subsel.storage.place import TEMPORARY, Place
 
-_LONGEST_NAME = 255  # bytes, where the file system does not say
 _TRIES = 3  # of putting a result in place while others come and go there
 
 
@@ -66,114 +65,6 @@ class NewFolder:
         assert self.manifest is not None, "a result folder needs a manifest"
         head = {"format": FORMAT}
         return json.dumps(head | self.manifest | head | {"files": files}, indent=2) + "\n"
-
-
-def result_files(folder: Place) -> list[FileInfo] | None:
-    """Return the files that a result folder's manifest names; None if it has no manifest of ours.
-
-    Raises:
-        InputError: one of them is missing, or not as long as it was written.
-    """
-    manifest = manifest_of(folder)
-    if manifest is None:
-        return None
-    found = {file.name: file for file in folder.files()}
-    named = named_files(folder, manifest)
-    for name, size in named.items():
-        if name not in found:
-            raise InputError(f"{folder} is not whole: {name}, which its manifest names, is missing. Write it again.")
-        if found[name].size != size:
-            raise InputError(
-                f"{folder} is not whole: {name} has {found[name].size:,} bytes, not {size:,} as its manifest says. "
-                "Write it again."
-            )
-    return [found[name] for name in sorted(named)]
-
-
-def check_new(target: Place, *, overwrite: bool, inputs: Iterable[Place] = ()) -> None:
-    """Raise early if a target could not be written at the end; remove what dead runs to it left.
-
-    Raises:
-        InputError: it exists and ``overwrite`` is False, or subsel did not write it, or it is, holds or lies in one of
-            ``inputs``, or the folder, bucket or container that it would be in does not exist.
-    """
-    for source in inputs:
-        if source.within(target) or target.within(source):
-            raise InputError(f"output {target} would overwrite or mix with the input {source}: choose another path.")
-    target = _settled(target)
-    _check_parent(target)
-    clean(target)
-    if target.exists():
-        if not overwrite:
-            raise InputError(f"output {target} exists: choose another path, or ask for it to be replaced (overwrite).")
-        _check_ours(target, target)
-
-
-def _settled(target: Place) -> Place:
-    """Return where a target's links lead.
-
-    Raises:
-        InputError: to nothing, or it is neither a file nor a folder.
-    """
-    if not isinstance(target, LocalPlace):
-        return target
-    target.kind()
-    return target.resolved()
-
-
-def _check_parent(target: Place) -> None:
-    parent = target.parent()
-    if not target.name or parent.key == target.key:
-        raise InputError(f"output {target} is the root of its storage: choose a path below it.")
-    if not isinstance(target, LocalPlace):
-        bucket = parent
-        while (above := bucket.parent()).key != bucket.key:
-            bucket = above
-        known = isinstance(bucket, ArrowPlace) and bucket.filesystem.type_name in ("s3", "gcs", "abfs")
-        if known and not bucket.exists():
-            raise InputError(f"there is no bucket {bucket} for output {target}: make it first.")
-        return
-    folder = target.local.parent
-    if not folder.is_dir():
-        raise InputError(f"the folder {folder} of output {target} does not exist: make it first.")
-    try:
-        longest = os.pathconf(folder, "PC_NAME_MAX")
-    except (OSError, ValueError):
-        longest = _LONGEST_NAME
-    if len(os.fsencode(target.name)) > longest:
-        raise InputError(f"output {target} has a name of more than {longest} bytes: choose a shorter one.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"the folder {folder} of output {target} is not writable: choose another path.")
-
-
-def _check_ours(place: Place, target: Place) -> None:
-    """Raise if subsel did not write all that is at a place.
-
-    Raises:
-        InputError: it did not; the message speaks of ``target``.
-    """
-    if place.kind() == "file":
-        try:
-            with place.open_input() as file:
-                ours = b"subsel" in (pq.read_schema(file).metadata or {})
-        except (pa.ArrowInvalid, OSError):
-            ours = False
-    else:
-        try:
-            manifest = manifest_of(place)
-        except InputError:
-            manifest = None
-        ours = manifest is not None
-        if manifest is not None and place.swaps:  # the whole folder goes: nothing of the user's may be in it
-            named = named_files(place, manifest)
-            strange = [name for name in sizes(place) if is_data(name) and name not in named]
-            if strange:
-                raise InputError(
-                    f"output {target} holds {strange[0]}, which subsel did not write: move it away, or choose another "
-                    "path."
-                )
-    if not ours:
-        raise InputError(f"output {target} exists and subsel did not write it: choose another path.")
 
 
 def _appeared(target: Place) -> InputError:
@@ -205,7 +96,7 @@ def new_file(target: Place, *, overwrite: bool = False) -> Iterator[Place]:
         InputError: see `check_new`; or something appeared at the target meanwhile.
         OutputError: writing failed; nothing was left.
     """
-    target = _settled(target)
+    target = settled(target)
     check_new(target, overwrite=overwrite)
     record = Record.new(target)
     beside = temporary(target, record)
@@ -218,8 +109,7 @@ def new_file(target: Place, *, overwrite: bool = False) -> Iterator[Place]:
                 new.flush()
             _place_file(new, target, overwrite=overwrite)
     finally:
-        with tidying(target):
-            end(beside, target)
+        tidy(target, partial(end, beside, target))
 
 
 def _place_file(new: Place, target: Place, *, overwrite: bool) -> None:
@@ -237,13 +127,12 @@ def _place_file(new: Place, target: Place, *, overwrite: bool) -> None:
                 if not overwrite:
                     raise
                 continue
-        _check_ours(target, target)
+        check_ours(target, target)
         if isinstance(new, LocalPlace) and isinstance(target, LocalPlace):
             if _swapped(new, target):
                 return
             if target.kind() == "file":  # without an exchange nothing tells what was there at that moment
-                new.local.replace(target.local)
-                flush(target.local.parent)
+                new.replace(target)
                 return
         elif target.kind() == "file" and isinstance(new, ArrowPlace) and isinstance(target, ArrowPlace):
             new.copy_file(target)
@@ -258,15 +147,19 @@ def _swapped(new: LocalPlace, target: LocalPlace) -> bool:
     Raises:
         InputError: what was there was not ours; it is there again.
     """
+    mine = new.local.stat()
     try:
         if not new.swap(target):
             return False
+        check_ours(new, target)
     except FileNotFoundError:
         return False
-    try:
-        _check_ours(new, target)
-    except BaseException:
-        new.swap(target)
+    except BaseException:  # Ctrl-C, too: what is removed now must have been looked at
+        if target.local.exists() and os.path.samestat(target.local.stat(), mine):
+            try:
+                check_ours(new, target)
+            except InputError:
+                new.swap(target)
         raise
     return True
 
@@ -279,7 +172,7 @@ def new_folder(target: Place, *, overwrite: bool = False) -> Iterator[NewFolder]
         InputError: see `check_new`; or something appeared at the target meanwhile.
         OutputError: writing failed; nothing was left.
     """
-    target = _settled(target)
+    target = settled(target)
     check_new(target, overwrite=overwrite)
     write = _beside if target.renames else _inside
     with _telling(target), write(target, overwrite=overwrite) as new:
@@ -303,8 +196,7 @@ def _beside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
             data.flush()
         _place_folder(new, target, beside, overwrite=overwrite)
     finally:
-        with tidying(target):
-            end(beside, target)
+        tidy(target, partial(end, beside, target))
 
 
 @contextmanager
@@ -327,8 +219,7 @@ def replaced_by(target: LocalPlace, *, overwrite: bool) -> Iterator[LocalPlace]:
             data.flush()
             _place_folder(NewFolder(data, manifest_of(data), record), target, beside, overwrite=overwrite)
         finally:
-            with tidying(target):
-                end(beside, target)
+            tidy(target, partial(end, beside, target))
 
 
 def _place_folder(new: NewFolder, target: Place, beside: Place, *, overwrite: bool) -> None:
@@ -339,7 +230,7 @@ def _place_folder(new: NewFolder, target: Place, beside: Place, *, overwrite: bo
         except FileExistsError:
             if not overwrite:
                 raise
-        _check_ours(target, target)
+        check_ours(target, target)
         if isinstance(new.data, LocalPlace) and isinstance(target, LocalPlace) and _swapped(new.data, target):
             return
         if target.kind() == "folder":
@@ -355,7 +246,7 @@ def _merge(new: NewFolder, target: Place, beside: Place) -> None:
     try:
         files: dict[str, int] = {}
         for name, size in sizes(new.data).items():
-            if name != MANIFEST:
+            if name != MANIFEST and not name.rpartition("/")[2].startswith("."):  # checksums go by their files' names
                 place = target.join(record.fresh(name))
                 if "/" in name:
                     place.parent().make_folder()
@@ -364,10 +255,18 @@ def _merge(new: NewFolder, target: Place, beside: Place) -> None:
                 new.data.join(name).rename_new(place)
                 if is_data(name):
                     files[record.fresh(name)] = size
-        target.join(MANIFEST).write_text(new.text(files))
+        _put_manifest(new.data.join(MANIFEST), target.join(MANIFEST), new.text(files))
     finally:
-        with tidying(target):
-            sweep(target, record)
+        tidy(target, partial(sweep, target, record))
+
+
+def _put_manifest(beside: Place, place: Place, text: str) -> None:
+    """Replace a manifest; a temporary file of it is in the folder that has a mark."""
+    if isinstance(beside, LocalPlace) and isinstance(place, LocalPlace):
+        beside.write_text(text)
+        beside.replace(place)
+    else:
+        place.write_text(text)
 
 
 def _record_of(target: Place, record: Record) -> Record:
@@ -387,7 +286,7 @@ def _inside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
         mark.write_text(record.text())
         new = NewFolder(target, None, record, _direct=True)
         yield new
-        found = {name: size for name, size in sizes(target).items() if record.wrote(name)}
+        found = {name: size for name, size in sizes(target).items() if record.wrote(name) and is_data(name)}
         own = {name: size for name, size in found.items() if record.token in name}
         manifest, text = target.join(MANIFEST), new.text(own or found)
         if not overwrite:
@@ -395,11 +294,15 @@ def _inside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
                 raise _appeared(target)
         else:
             if manifest.exists():
-                _check_ours(target, target)
+                check_ours(target, target)
             manifest.write_text(text)
     finally:
-        with tidying(target):
-            sweep(target, record)
-            mark.remove()
-            if not record.before and not sizes(target):
-                target.remove()
+        tidy(target, partial(_end_inside, target, record, mark))
+
+
+def _end_inside(target: Place, record: Record, mark: Place) -> None:
+    """Remove the files of the old result, or of this one, whichever the manifest does not name; the mark last."""
+    sweep(target, record)
+    mark.remove()
+    if not record.before and not sizes(target):
+        target.remove()

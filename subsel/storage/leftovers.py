@@ -11,9 +11,10 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from subsel.errors import SubselError
@@ -137,13 +138,19 @@ def sweep(folder: Place, record: Record) -> None:
             folder.join(name).remove()
 
 
-@contextmanager
-def tidying(shown: object) -> Iterator[None]:
-    """Only log what fails while temporary files are removed: the result is there, or another error is on its way."""
+def tidy(shown: object, remove: Callable[[], None]) -> None:
+    """Remove temporary files; only log what fails: the result is there, or another error is on its way.
+
+    A Ctrl-C in the midst of it counts after they are gone.
+    """
     try:
-        yield
+        remove()
     except (SubselError, OSError) as error:
         log.warning("temporary files of %s could not be removed, the next run to it will: %s", shown, error)
+    except BaseException:
+        with suppress(SubselError, OSError):
+            remove()
+        raise
 
 
 def temporary(target: Place, record: Record) -> Place:
@@ -166,7 +173,10 @@ def begin(folder: Place, record: Record) -> None:
 
 
 def end(folder: Place, target: Place) -> None:
-    """Remove a temporary folder and all in it."""
+    """Remove a temporary folder and all in it, the mark last."""
+    for name in folder.children():
+        if name != MARK:
+            folder.join(name).remove()
     folder.remove()
     if not target.renames and not sizes(_room(target)):
         _room(target).remove()
@@ -174,24 +184,26 @@ def end(folder: Place, target: Place) -> None:
 
 def clean(target: Place) -> None:
     """Remove what dead runs to a target left, and nothing without their mark."""
-    with tidying(target):
-        for beside in _marked(target.parent() if target.renames else _room(target)):
-            mark = beside.join(MARK)
-            record = _gone(mark)
-            if record is not None and record.target == target.name:
-                if target.renames and target.kind() == "folder":
-                    sweep(target, record)
-                end(beside, target)
-        if target.renames or target.kind() != "folder":
-            return
-        for name in target.children():
-            if name.startswith(TEMPORARY) and name.endswith(".json"):
-                record = _gone(target.join(name))
-                if record is not None:
-                    sweep(target, record)
-                    target.join(name).remove()
-        if not sizes(target):  # nothing but a key that stands for the folder
-            target.remove()
+    tidy(target, partial(_clean, target))
+
+
+def _clean(target: Place) -> None:
+    for beside in _marked(target.parent() if target.renames else _room(target)):
+        record = _gone(beside.join(MARK))
+        if record is not None and record.target == target.name:
+            if target.kind() == "folder":
+                sweep(target, record)
+            end(beside, target)
+    if target.renames or target.kind() != "folder":
+        return
+    for name in target.children():
+        if name.startswith(TEMPORARY) and name.endswith(".json"):
+            record = _gone(target.join(name))
+            if record is not None:
+                sweep(target, record)
+                target.join(name).remove()
+    if not sizes(target):  # nothing but a key that stands for the folder
+        target.remove()
 
 
 def _marked(folder: Place) -> list[Place]:

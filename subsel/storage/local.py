@@ -77,6 +77,10 @@ class LocalPlace(ArrowPlace):
                     leads = printable(str(self.local.readlink()))
                     raise InputError(f"{self} is a link to {leads}, which does not exist: remove or mend it.") from None
                 return None
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    return None
+                raise
         if stat.S_ISDIR(mode):
             return "folder"
         if stat.S_ISREG(mode):
@@ -200,6 +204,12 @@ class LocalPlace(ArrowPlace):
         assert isinstance(target, LocalPlace)
         with writing(target, target.local.parent):
             rename.rename_new(self.local, target.local)
+            flush(target.local.parent)
+
+    def replace(self, target: LocalPlace) -> None:
+        """Move a file to a place, over a file that may be there, at one moment."""
+        with writing(target, target.local.parent):
+            self.local.replace(target.local)
             flush(target.local.parent)
 
     def swap(self, target: LocalPlace) -> bool:
