@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from subsel.engines.spark.parcels import plain_errors
+from subsel.engines.spark.failures import known
 from subsel.engines.spark.paths import for_reader
 from subsel.engines.spark.storage import uri_for_spark
+from subsel.engines.spark.storage_errors import storage_error
 from subsel.errors import OutputError
 from subsel.report import Report
 from subsel.storage import Place, new_folder
+
+log = logging.getLogger(__name__)
 
 
 def write_frame(frame: DataFrame, report: Report, output: Place, *, overwrite: bool) -> None:
@@ -21,8 +28,11 @@ def write_frame(frame: DataFrame, report: Report, output: Place, *, overwrite: b
     """
     with new_folder(output, overwrite=overwrite) as folder:
         before = len(folder.data.files())
-        with plain_errors():
+        try:
             write_rows(frame, folder.data)
+        except (PySparkException, Py4JError) as error:
+            log.debug("what Spark says in full: %s", error)
+            raise known(error) or storage_error(error, str(output), writing=True) from error
         if len(folder.data.files()) == before:
             raise OutputError(
                 f"{output} was written, but the driver does not see it: give a path that driver and executors share."
