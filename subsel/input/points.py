@@ -16,7 +16,7 @@ from subsel.codes import hash_ids, rehash, unique_codes
 from subsel.config import SelectConfig
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.input.ids import shown
+from subsel.input.ids import smallest
 from subsel.input.rows import REPEATED, CheckedBatch, Columns, RowChecker, kept_text
 from subsel.input.source import Source, iterate_columns
 
@@ -160,8 +160,7 @@ class _Reader:
         rows = np.concatenate(self.rows)
         losers = self._losers(source, ids, rows)
         if losers.size:
-            repeated = ids.take(pa.array(losers)).unique().sort()[:3]
-            findings.add(REPEATED, int(losers.size), shown(repeated, self.columns.id_type))
+            findings.add(REPEATED, int(losers.size), smallest(ids.take(pa.array(losers)), self.columns.id_type, 3))
         findings.refuse(source.name, self.n, len(ids) - losers.size, self.config)
         utility, matrix = self.utility[: self.kept], None if self.matrix is None else self.matrix[: self.kept]
         if losers.size:

@@ -24,7 +24,7 @@ from subsel.codes import hash_rows
 from subsel.config import SelectConfig
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.input.ids import shown, storage_type, stored_ids
+from subsel.input.ids import smallest, storage_type, stored_ids
 from subsel.input.source import name_list
 from subsel.input.utility import utility_of_probabilities, valid_probabilities
 
@@ -358,8 +358,8 @@ class RowChecker:
         """Count rows that are bad for the first time, and remember a few of their ids."""
         first_time = np.flatnonzero(good & bad)
         if first_time.size:
-            some = ids.take(pa.array(first_time)).unique().sort()[:_SHOWN]
-            self.findings.add(reason, int(first_time.size), shown(some, self.columns.id_type))
+            some = smallest(ids.take(pa.array(first_time)), self.columns.id_type, _SHOWN)
+            self.findings.add(reason, int(first_time.size), some)
             good[first_time] = False
 
 
