@@ -27,8 +27,8 @@ def unique_codes(ids: pa.Array | pa.ChunkedArray, seed: int) -> tuple[Int64Array
     """Return the codes of user ids, int64, (n,), uniform over all 64 bits and unique, and the salt they were made with.
 
     Integer ids go through a bijection (SplitMix64's finaliser), so they cannot collide. Text and bytes are hashed by
-    SipHash-1-3, whose key is made of seed and salt: no two ids collide under all keys. Should two collide under one salt,
-    the next is taken, for all ids; so the salt depends on the ids and not on their order.
+    SipHash-1-3, whose key is made of seed and salt: no two ids collide under all keys. Should two collide under one
+    salt, the next is taken, for all ids; so the salt depends on the ids and not on their order.
 
     Raises:
         InputError: an id is null or occurs twice.

@@ -1,7 +1,7 @@
 """Points on Spark: the executor of the rules in `subsel.input.rows`, and the samples that follow from codes.
 
-One scan checks every row; a second looks for repeated ids among all rows, good or bad. Only where there are some, rows with
-such ids are checked again to see which are good, and which of them stays.
+One scan checks every row; a second looks for repeated ids among all rows, good or bad. Only where there are some,
+rows with such ids are checked again to see which are good, and which of them stays.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def _gather(rows: pa.Table) -> _Found:
 
 
 def _by_code(pieces: list[Any], dimension: int) -> tuple[Int64Array, FloatMatrix]:
-    """Return sampled codes and rows in the order of codes (as unsigned, as they were drawn); of repeats the one that stays."""
+    """Return sampled codes and rows in the order of codes (unsigned, as drawn); of repeats the one that stays."""
     if not pieces:
         return np.empty(0, np.int64), np.empty((0, dimension), np.float32)
     code, utility, content, X = (np.concatenate([piece[i] for piece in pieces]) for i in range(4))
