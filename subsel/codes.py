@@ -86,7 +86,8 @@ def _hash_chunk(chunk: pa.Array, seed: int, salt: int) -> Int64Array:
     content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
     bounds = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
     keys = _mix(np.array([2 * salt, 2 * salt + 1], np.uint64), np.uint64(seed))
-    return _siphash(content, bounds, keys[0], keys[1]).view(np.int64)
+    codes: Int64Array = _siphash(content, bounds, keys[0], keys[1]).view(np.int64)
+    return codes
 
 
 @numba.njit(cache=True, inline="always")

@@ -151,9 +151,10 @@ def places_for(request: Request, opener: Callable[[Location], Place]) -> Places:
     inputs = [place for one in given for place in _input_places(one, opener)]
     run_dir = None if request.run_dir is None else opener(request.run_dir)
     base = None if request.output is None else opener(request.output)
-    outputs: tuple[Place | None, ...] = tuple(
-        None if base is None else base if name is None else base.join(name) for _, name in request.sizes
-    )
+    names = [name for _, name in request.sizes]
+    outputs: tuple[Place | None, ...] = (None,) * len(names)
+    if base is not None:
+        outputs = tuple(base if name is None else base.join(name) for name in names)
     if run_dir is not None:
         for place, what in [(one, "input") for one in inputs] + ([] if base is None else [(base, "output")]):
             if place.within(run_dir) or run_dir.within(place):

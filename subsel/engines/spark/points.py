@@ -106,7 +106,7 @@ def check_points(
         if total == 0:
             raise InputError(f"{source.name} is empty: there is nothing to select from.")
         salt, several = _several(frame, columns, config)
-        wants = (lambda dimension: sample_rows(total, dimension)) if with_embeddings else (lambda dimension: 0)
+        wants = partial(sample_rows, total) if with_embeddings else _none
         scan = partial(_scan, columns, config, salt, with_content)
         found = _check_all(frame, columns, scan, total, wants, config.recall_sample)
         findings, wide = found.findings, source.frame
@@ -142,6 +142,11 @@ def check_points(
         asked_code=np.sort(asked[0][last]),
         asked=prepare.rows(asked[1][last][np.argsort(asked[0][last])]),
     )
+
+
+def _none(dimension: int) -> int:
+    """Return the rows that k-means wants where there is nothing to search."""
+    return 0
 
 
 @dataclass(slots=True)
