@@ -27,8 +27,8 @@ def unique_codes(ids: pa.Array | pa.ChunkedArray, seed: int) -> tuple[Int64Array
     """Return the codes of user ids, int64, (n,), uniform over all 64 bits and unique, and the salt they were made with.
 
     Integer ids go through a bijection (SplitMix64's finaliser), so they cannot collide. Text and bytes are hashed by
-    SipHash-1-3, whose key is made of seed and salt: no two ids collide under all keys. Should two collide under one salt,
-    the next is taken, for all ids; so the salt depends on the ids and not on their order.
+    SipHash-1-3, whose key is made of seed and salt: no two ids collide under all keys. Should two collide under one
+    salt, the next is taken, for all ids; so the salt depends on the ids and not on their order.
 
     Raises:
         InputError: an id is null or occurs twice.
@@ -86,7 +86,8 @@ def _hash_chunk(chunk: pa.Array, seed: int, salt: int) -> Int64Array:
     content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
     bounds = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
     keys = _mix(np.array([2 * salt, 2 * salt + 1], np.uint64), np.uint64(seed))
-    return _siphash(content, bounds, keys[0], keys[1]).view(np.int64)
+    codes: Int64Array = _siphash(content, bounds, keys[0], keys[1]).view(np.int64)
+    return codes
 
 
 @numba.njit(cache=True, inline="always")

@@ -83,7 +83,8 @@ class Request:
 
         Args:
             data: see `subsel.select`, as for all that is not named here.
-            sizes: what is to be selected, and its name in ``output``; a size of None is that of the options or the config.
+            sizes: what is to be selected, and its name in ``output``; a size of None is that of the options or the
+                config.
             purpose: what the data is for.
             graph, utility, engine, master, config, overwrite, include, exclude, run_dir, resume, progress,
                 storage_options: as in `subsel.select`.
@@ -150,7 +151,10 @@ def places_for(request: Request, opener: Callable[[Location], Place]) -> Places:
     inputs = [place for one in given for place in _input_places(one, opener)]
     run_dir = None if request.run_dir is None else opener(request.run_dir)
     base = None if request.output is None else opener(request.output)
-    outputs = tuple(None if base is None else base if name is None else base.join(name) for _, name in request.sizes)
+    names = [name for _, name in request.sizes]
+    outputs: tuple[Place | None, ...] = (None,) * len(names)
+    if base is not None:
+        outputs = tuple(base if name is None else base.join(name) for name in names)
     if run_dir is not None:
         for place, what in [(one, "input") for one in inputs] + ([] if base is None else [(base, "output")]):
             if place.within(run_dir) or run_dir.within(place):
@@ -161,14 +165,14 @@ def places_for(request: Request, opener: Callable[[Location], Place]) -> Places:
         if isinstance(base, LocalPlace) and not base.exists():
             check_new(base, overwrite=False, inputs=inputs)
         base.make_folder()
-    for place in outputs:
-        if place is not None:
-            check_new(place, overwrite=request.overwrite, inputs=inputs)
+    for output in outputs:
+        if output is not None:
+            check_new(output, overwrite=request.overwrite, inputs=inputs)
     return Places(outputs, run_dir)
 
 
 def _input_places(given: Any, opener: Callable[[Location], Place]) -> list[Place]:
-    """Return the places that an input is read from: of a pattern the folder in which it begins; none for other things."""
+    """Return the places that an input is read from: of a pattern the folder in which it begins."""
     several = given if isinstance(given, list | tuple) else [given]
     places = []
     for one in several:

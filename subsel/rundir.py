@@ -1,13 +1,13 @@
 """The run directory: what a long run has finished, so that it can go on after a crash or with other sizes.
 
-    .subsel-run.json        whose it is: only folders that it names are ever removed
-    graph/ points/          the assembled graph and the ids of its points, by part
-    neighbors/              lists of neighbours by groups of parts, until the graph is there
-    bounding/ greedy/ refine/ certify/      the last boards of each stage, and boards.json, which names those that are whole
-    manifest.json           one entry per finished stage, written last
+    .subsel-run.json        whose it is: only folders that it names are ever removed graph/ points/          the
+    assembled graph and the ids of its points, by part neighbors/              lists of neighbours by groups of parts,
+    until the graph is there bounding/ greedy/ refine/ certify/      the last boards of each stage, and boards.json,
+    which names those that are whole manifest.json           one entry per finished stage, written last
 
-A stage is done when its entry is there. Entries hold the options that the stage depends on, as `SelectConfig` declares
-them, and what the run is of: identities of input, graph, utilities and wishes. A run with others is refused, by name and values.
+A stage is done when its entry is there. Entries hold the options that the stage depends on, as `SelectConfig`
+declares them, and what the run is of: identities of input, graph, utilities and wishes. A run with others is refused,
+by name and values.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class RunDirectory:
             then = made["options"].get(field)
             if then != now:
                 return (
-                    f"was made with {option(field, then)}, now it is {option(field, now)}: give {option(field, then)}, or "
-                    f"choose another {option('run_dir')}."
+                    f"was made with {option(field, then)}, now it is {option(field, now)}: give "
+                    f"{option(field, then)}, or choose another {option('run_dir')}."
                 )
         return None
 
@@ -215,7 +215,8 @@ def _versioned(file: Place, place: Place) -> dict[str, Any]:
         if found.get(name) != ours:
             told = "subsel" if name == "subsel" else "run directories' format"
             raise InputError(
-                f"run directory {place} is of {told} {found.get(name)}, this is {ours}: choose another, or go on with that one."
+                f"run directory {place} is of {told} {found.get(name)}, this is {ours}: choose another, or go on with "
+                "that one."
             )
     return found
 
@@ -243,8 +244,8 @@ def _told(name: str, then: Any, now: Any) -> str:
             key = changed[0]
             how = "is new" if key not in before else "is gone" if key not in after else "has changed"
             return (
-                f"another {name}: {then['rows']:,} rows of {len(before):,} files then, {now['rows']:,} of {len(after):,} now, and "
-                f"{key} {how}"
+                f"another {name}: {then['rows']:,} rows of {len(before):,} files then, {now['rows']:,} of "
+                f"{len(after):,} now, and {key} {how}"
             )
     return f"{name} {_short(then)}, not {_short(now)}"
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 import subsel
 from subsel.board import Board
-from subsel.input.edges import as_neighbor_graph
 from subsel.engines.local import LocalEngine
 from subsel.greedy import kernel
 from subsel.greedy.exact import exact_greedy, order_subset
+from subsel.input.edges import as_neighbor_graph
 from subsel.objective import realised_gains
 from subsel.schema import Status
 from tests.reference import fixed_objective, float_greedy, make_graph, make_part, plain_greedy

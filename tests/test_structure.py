@@ -28,16 +28,18 @@ FLOORS: list[list[tuple[str, ...]]] = [
     [("input",)],
     [("limits",), ("objective",), ("board",), ("graph",), ("results",)],
     [("rundir",), ("output",)],
-    [("constraints",), ("report",), ("run",)],
+    [("report",), ("run",)],
+    [("config_file",)],
     [("config",)],
+    [("declare",), ("sizes",)],
     [("storage",)],
     [("fixedpoint",), ("codes",), ("schema",), ("errors",), ("version",)],
 ]
 PLACE = {name: (floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms for name in room}
 
 MOST_LINES = 400
-#: Longer than that for now: subsel.input takes its place.
-LONG = {"embeddings/readers.py"}
+
+LONG: set[str] = set()
 
 
 def modules() -> list[Path]:

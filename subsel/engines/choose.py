@@ -58,4 +58,5 @@ def _why_not_here(data: Any, graph: Any, config: SelectConfig, storage_options: 
         return "is not reached without Spark"
     if plan.fits:
         return None
-    return f"needs {plan.local_bytes / 2**30:.1f} GiB on one machine and {plan.available_bytes / 2**30:.1f} GiB are available"
+    needed, available = plan.local_bytes / 2**30, plan.available_bytes / 2**30
+    return f"needs {needed:.1f} GiB on one machine and {available:.1f} GiB are available"

@@ -1,1 +1,1 @@
-"""What comes in: one set of rules for files, rows, edges, ids and wishes, which every engine executes in its own way."""
+"""What comes in: one set of rules for files, rows, edges, ids and wishes, executed by every engine in its way."""

@@ -1,8 +1,8 @@
 """A user's own graph instead of a computed one: the rules of edges, and their executor in this process' memory.
 
-Of an edge ``src, dst, similarity`` the first of these holds: null end or similarity; an end that joins itself; a similarity
-that is negative, NaN or infinite; an end that is no point's id. Good edges may stand in one direction or both, any number of
-times: an undirected edge has its largest similarity.
+Of an edge ``src, dst, similarity`` the first of these holds: null end or similarity; an end that joins itself; a
+similarity that is negative, NaN or infinite; an end that is no point's id. Good edges may stand in one direction or
+both, any number of times: an undirected edge has its largest similarity.
 """
 
 from __future__ import annotations
@@ -261,10 +261,7 @@ def _from_edges(source: Source, points: KnownPoints | None, config: SelectConfig
     counts = {NULL: total - sum(map(len, whole))}
     empty = pa.array([], storage_type(source.schema.field(schema.SRC).type))
     src, dst = (pa.concat_arrays([empty, *(stored_ids(batch.column(end)) for batch in whole)]) for end in (0, 1))
-    if points is None:
-        ids = pc.unique(pa.chunked_array([src, dst])).sort()
-    else:
-        ids = points.ids
+    ids = pc.unique(pa.chunked_array([src, dst])).sort() if points is None else points.ids
     ends = [
         pc.index_in(end, value_set=ids).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         for end in (src, dst)

@@ -1,9 +1,10 @@
 """Which files belong to an input, what their columns are, and what a folder of them is called: for every engine.
 
-Rules. A path names itself if it exists; else it is a pattern: ``*``, ``?`` and ``[…]`` inside a name, ``**`` over folders,
-``{a,b}`` either. Of a folder all files count, in subfolders too, but for those that are empty, and those below a name that
-begins with a dot, or with an underscore unless it is a partition ``_c=1``. Of a folder that subsel wrote the files count that
-its manifest names. Every file that counts must be Parquet. Folders ``column=value`` give their files a column.
+Rules. A path names itself if it exists; else it is a pattern: ``*``, ``?`` and ``[…]`` inside a name, ``**`` over
+folders, ``{a,b}`` either. Of a folder all files count, in subfolders too, but for those that are empty, and those
+below a name that begins with a dot, or with an underscore unless it is a partition ``_c=1``. Of a folder that subsel
+wrote the files count that its manifest names. Every file that counts must be Parquet. Folders ``column=value`` give
+their files a column.
 """
 
 from __future__ import annotations

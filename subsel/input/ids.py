@@ -1,6 +1,7 @@
 """Ids: which types there are, how they are kept, and how the user's type comes back.
 
-Kept are int64 (unsigned ones by their bits), large_string or large_binary; everything between input and output sees these.
+Kept are int64 (unsigned ones by their bits), large_string or large_binary; everything between input and output sees
+these.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _whole(ids: pa.Array) -> pa.Array:
     return pa.array(low.view(np.int64), mask=null)
 
 
-def given_back(ids: pa.Array, kind: pa.DataType) -> pa.Array:
+def given_back(ids: pa.Array, kind: pa.DataType) -> pa.Array:  # noqa: PLR0911  (a table)
     """Return kept ids in the user's plain type."""
     if ids.type.equals(kind):
         return ids

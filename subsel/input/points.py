@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,8 @@ class Points:
         source_rows: rows of the input, bad ones too.
         utility: float64, (n,).
         utility_source: where it came from, in words.
-        embeddings: float32, (n, d), not normalised; None where not asked for. The neighbour search takes it away, to free
-            it as soon as it has its own copy.
+        embeddings: float32, (n, d), not normalised; None where not asked for. The neighbour search takes it away, to
+            free it as soon as it has its own copy.
         dropped: rows dropped, by reason.
     """
 
@@ -101,8 +102,8 @@ def read_points(
         progress: called with the share of rows read.
 
     Raises:
-        InputError: a column is missing or of the wrong type; the input is empty; rows are bad and ``config.on_bad_rows`` is
-            "error".
+        InputError: a column is missing or of the wrong type; the input is empty; rows are bad and
+            ``config.on_bad_rows`` is "error".
     """
     given = utility is not None
     columns = Columns.of(source.schema, config, source.name, with_embeddings=with_embeddings, given=given)
@@ -201,7 +202,7 @@ class _Reader:
         text = self._texts(source, rows[twice])
         name = ids.take(pa.array(twice)).to_pylist()
         ranked = sorted(range(len(twice)), key=lambda i: (name[i], -utility[i], content[i], text[i], twice[i]))
-        losers = [twice[b] for a, b in zip(ranked, ranked[1:], strict=False) if name[a] == name[b]]
+        losers = [twice[b] for a, b in pairwise(ranked) if name[a] == name[b]]
         return np.sort(np.array(losers, np.int64))
 
     def _texts(self, source: Source, rows: Int64Array) -> list[str]:
@@ -279,7 +280,7 @@ def given_utility(utility: Any, data: Any) -> npt.NDArray[np.float64]:
             else utility.to_numpy()
         )
     if isinstance(utility, np.ma.MaskedArray):
-        utility = utility.astype(np.float64).filled(np.nan)
+        utility = np.ma.filled(utility.astype(np.float64), np.nan)
     try:
         raw = np.asarray(utility)
         if raw.dtype.kind not in "biufO":
@@ -295,5 +296,5 @@ def array_checksum(*arrays: Any) -> str:
     for one in arrays:
         array = np.ascontiguousarray(one)
         found.update(f"{array.dtype} {array.shape}".encode())
-        found.update(memoryview(array).cast("B") if array.size else b"")
+        found.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
     return found.hexdigest()[:16]

@@ -1,10 +1,10 @@
 """The rules of rows: what is bad, how long lists are, and which of several rows with one id stays. For every engine.
 
-A row has one reason at most, the first that holds, in this order: null id; a utility that is null, NaN or infinite (or
-probabilities that are none); an embedding that is null, of another length than most, not finite, or zero under cosine (or too
-long for the other metrics). Lists are as long as most are over the whole input; among lengths equally common, the longer. Of
-the good rows with one id the one of the largest utility stays; then the one whose embedding, then whose kept columns hash
-lowest: what they hold decides, never where they stand.
+A row has one reason at most, the first that holds, in this order: null id; a utility that is null, NaN or infinite
+(or probabilities that are none); an embedding that is null, of another length than most, not finite, or zero under
+cosine (or too long for the other metrics). Lists are as long as most are over the whole input; among lengths equally
+common, the longer. Of the good rows with one id the one of the largest utility stays; then the one whose embedding,
+then whose kept columns hash lowest: what they hold decides, never where they stand.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Findings:
         }
 
     def describe(self, n: int) -> str:
-        """Say in one line how many of ``n`` rows were bad, why, and name a few; reasons in the order of the alphabet."""
+        """Say in one line how many of ``n`` rows were bad, why, and name a few; reasons in alphabetical order."""
         parts = []
         for reason in sorted(self.counts):
             some = ", ".join(map(repr, self.examples[reason]))
@@ -366,8 +366,8 @@ class RowChecker:
 def flat_lists(column: pa.Array) -> tuple[Int64Array, npt.NDArray[Any]]:
     """Return how long each list is (-1 where it is null), and the values of all, one after the other; nulls become NaN.
 
-    Lists of lists count as one list each, of all their values. Halves that came as two bytes each, which is how Spark reads
-    them, become float16.
+    Lists of lists count as one list each, of all their values. Halves that came as two bytes each, which is how Spark
+    reads them, become float16.
     """
     if pa.types.is_null(column.type):
         return np.full(len(column), -1, np.int64), np.empty(0, np.float32)

@@ -1,7 +1,7 @@
 """Sources: anything that holds rows, opened once, as named columns in batches of plain Arrow types.
 
-A `Source` is what everyone uses from then on: it knows what messages call it, its columns, its number of rows, and what tells
-it from another. Reading it again gives the same rows in the same order.
+A `Source` is what everyone uses from then on: it knows what messages call it, its columns, its number of rows, and
+what tells it from another. Reading it again gives the same rows in the same order.
 """
 
 from __future__ import annotations
@@ -191,9 +191,9 @@ def open_source(
 ) -> Source:
     """Open anything that holds rows.
 
-    Understood: a path, URI or pattern of Parquet files, or several of them in a list; a Delta table; a ``.npy`` file; Arrow
-    tables, batches, readers and datasets; pandas and polars frames, lazy ones too; Hugging Face datasets; whatever has
-    ``__arrow_c_stream__``; numpy (n, d) arrays.
+    Understood: a path, URI or pattern of Parquet files, or several of them in a list; a Delta table; a ``.npy`` file;
+    Arrow tables, batches, readers and datasets; pandas and polars frames, lazy ones too; Hugging Face datasets;
+    whatever has ``__arrow_c_stream__``; numpy (n, d) arrays.
 
     Args:
         data: see above.
@@ -256,7 +256,7 @@ def _open_locations(
 def refuse_table(where: str, kind: str, what: str, package: str) -> MissingPackageError:
     """Return the error for a folder of a table format that nothing here reads."""
     return MissingPackageError(
-        f"{what} {where} is a {kind.capitalize()} table, not a folder of Parquet files: {package}, or give another input."
+        f"{what} {where} is a {kind.capitalize()} table, not a folder of Parquet files: {package}, or give another."
     )
 
 
@@ -317,8 +317,8 @@ def _as_table(data: Any, wanted: Wanted, what: str) -> pa.Table:
         batches = [pa.RecordBatch.from_arrays([batch.column(i) for i in kept], schema=out) for batch in reader]
         return pa.Table.from_batches(batches, out)
     raise InputError(
-        f"{what} of type {type(data).__name__} is not understood: give a Parquet path, an Arrow table or dataset, a pandas "
-        "or polars frame, a Hugging Face dataset, or a numpy (n, d) array."
+        f"{what} of type {type(data).__name__} is not understood: give a Parquet path, an Arrow table or dataset, a "
+        "pandas or polars frame, a Hugging Face dataset, or a numpy (n, d) array."
     )
 
 
@@ -346,9 +346,9 @@ def _table_of_matrix(matrix: npt.NDArray[Any], config: SelectConfig, name: str =
         raise InputError(f"{name} has shape {matrix.shape}, but must be (n, d) with n, d >= 1.")
     if not (np.issubdtype(matrix.dtype, np.floating) or np.issubdtype(matrix.dtype, np.integer)):
         raise InputError(f"{name} is {matrix.dtype}, but must be float16, float32, float64 or integers: cast it.")
-    if isinstance(matrix, np.ma.MaskedArray):
-        floats = matrix if np.issubdtype(matrix.dtype, np.floating) else matrix.astype(np.float32)
-        matrix = floats.filled(np.nan)  # a masked value is no value
+    if isinstance(matrix, np.ma.MaskedArray):  # a masked value is no value
+        kind = matrix.dtype if np.issubdtype(matrix.dtype, np.floating) else np.float32
+        matrix = np.ma.filled(matrix.astype(kind), np.nan)
     if matrix.dtype == np.longdouble or not matrix.dtype.isnative:
         matrix = matrix.astype(np.float64 if matrix.dtype == np.longdouble else matrix.dtype.newbyteorder("="))
     flat = pa.array(np.ascontiguousarray(matrix).reshape(-1))

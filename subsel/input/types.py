@@ -10,7 +10,7 @@ _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 _FLOATS = (pa.float16(), pa.float32(), pa.float64())
 
 
-def plain_type(kind: pa.DataType) -> pa.DataType:
+def plain_type(kind: pa.DataType) -> pa.DataType:  # noqa: PLR0911  (a table)
     """Return the plain type of a type: no dictionaries, runs, views, and no extensions but UUIDs."""
     if isinstance(kind, pa.BaseExtensionType):
         return kind if is_uuid(kind) else plain_type(kind.storage_type)

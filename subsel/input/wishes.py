@@ -1,7 +1,8 @@
 """Wishes: which points must be in the subset, or out of it, whatever their gain; and subsets to score.
 
-A string is the name of a column if the data has it, else a path; ``column:NAME`` is a column in any case, and ``./name`` a path.
-Anything else is ids: written down, or the id column of whatever `subsel.input.source.open_source` reads.
+A string is the name of a column if the data has it, else a path; ``column:NAME`` is a column in any case, and
+``./name`` a path. Anything else is ids: written down, or the id column of whatever `subsel.input.source.open_source`
+reads.
 """
 
 from __future__ import annotations
@@ -81,9 +82,8 @@ def is_listed(wish: Any) -> bool:
     """Return whether a wish is ids as such, and not a place or a table that has a column of them."""
     if is_location(wish):
         return False
-    return not any(hasattr(wish, name) for name in ("columns", "column_names", "schema", "mapInArrow")) and not (
-        getattr(wish, "ndim", 1) == 2
-    )
+    tabular = any(hasattr(wish, name) for name in ("columns", "column_names", "schema", "mapInArrow"))
+    return not tabular and getattr(wish, "ndim", 1) != 2
 
 
 def wished_ids(

@@ -29,8 +29,8 @@ POINTS, EDGES, DRAFT, BORDER, GRAPH, SHAPE = "points", "edges", "draft", "border
 CODE_SUM = 2**52
 #: What is wrong where points of one scan are not those of the next.
 CHANGED = (
-    "its ids or rows changed from one scan to the next: write it to Parquet, or cache it, if it is computed by something "
-    "random or by functions that do not always return the same."
+    "its ids or rows changed from one scan to the next: write it to Parquet, or cache it, if it is computed by "
+    "something random or by functions that do not always return the same."
 )
 
 

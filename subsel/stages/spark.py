@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -17,21 +16,20 @@ from subsel.board import hear_wishes
 from subsel.config import resolve_size
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.engine import SparkEngine
-from subsel.engines.spark.ids import given, kept, kept_kind
+from subsel.engines.spark.ids import given, kept_kind
+from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
-from subsel.engines.spark.points import SparkPoints, check_points
+from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.ranking import ROWS_PER_FILE, rank_subset, sum_up
 from subsel.engines.spark.resume import go_on, run_once
-from subsel.engines.spark.scoring import decided, members_of, places_of
+from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.session import session_for
-from subsel.engines.spark.source import SparkSource, col, open_on_spark
+from subsel.engines.spark.source import col
 from subsel.engines.spark.storage import place_in
-from subsel.engines.spark.wishes import Wished, check_counts, edges_checksum, subset_on_spark, wishes_on_spark
+from subsel.engines.spark.wishes import check_counts, subset_on_spark
 from subsel.errors import ConfigError, InputError, option
-from subsel.input.edges import COLUMNS
-from subsel.input.rows import REPEATED, Columns, may_be_read
 from subsel.input.wishes import Constraints
 from subsel.objective import Score, expected_random
 from subsel.parts import assemble, route
@@ -59,14 +57,11 @@ class SparkStages:
         self.spark, self.run_id, self.rundir = spark, run_id, rundir
         self.data, self.user_graph = request.data, request.graph
         self.config, self.wishes = request.config, request.wishes
-        self.source: SparkSource
-        self.edges: SparkSource | None = None
-        self.id_type: pa.DataType
+        self.inputs: SparkInputs
         self.points: SparkPoints
         self.input: InputReport
         self.parts = 1
         self.spark_engine: SparkEngine | None = None
-        self._wide: DataFrame | None = None
         self._persisted: list[DataFrame] = []
         self._of_size: list[DataFrame] = []
 
@@ -74,16 +69,16 @@ class SparkStages:
         """Check every row in one scan, and draw the samples that parts and recall need; unless that is done."""
         tell("opening", 0)
         with plain_errors():
-            self._open()
-            identity = self.source.identity()
+            self.inputs = SparkInputs(self.spark, self.data, self.user_graph, self.config, self.wishes)
+            self.config = self.inputs.config
+            identity = self.inputs.source.identity()
             with_content = self.rundir is not None and identity is None
             if self.rundir is not None and identity is not None:
                 self._identify(identity)
             done = self.rundir.finished("graph") if self.rundir else None
             if done is None or with_content:
                 tell("checking rows", 0)
-                self.points = self._check(with_content)
-                self._wide = self.points.wide
+                self.points = self.inputs.check(with_content=with_content)
             if self.rundir is not None and with_content:
                 self._identify(self.points.content)
                 done = self.rundir.finished("graph")
@@ -100,38 +95,10 @@ class SparkStages:
         )
         return self.input
 
-    def _open(self) -> None:
-        """Open input and graph, and look at their columns."""
-        wanted = may_be_read(self.config, self.wishes.columns())
-        numbered = None if self.config.id_column is not None else schema.ID
-        self.source = open_on_spark(self.spark, self.data, wanted, row_numbers=numbered)
-        if numbered is not None:
-            self.config = self.config.model_copy(update={"id_column": numbered})
-        with_embeddings = self.user_graph is None
-        self.id_type = Columns.of(
-            self.source.schema, self.config, self.source.name, with_embeddings=with_embeddings, given=False
-        ).id_type
-        if self.user_graph is not None:
-            self.edges = open_on_spark(self.spark, self.user_graph, wanted, "graph")
-            self.edges.select(COLUMNS)
-
-    def _check(self, with_content: bool) -> SparkPoints:
-        return check_points(
-            self.spark,
-            self.source,
-            self.config,
-            with_embeddings=self.user_graph is None,
-            sample_rows=lambda n, dimension: route.sample_rows(n, dimension, part_points(dimension, self.config)),
-            with_content=with_content,
-        )
-
     def _identify(self, data: Any) -> None:
         """Say what the run directory's run is of, before anything long."""
         assert self.rundir is not None
-        of_graph = None
-        if self.edges is not None:
-            of_graph = self.edges.identity() or edges_checksum(self.edges)
-        self.rundir.identify(engine=self.name, input=data, graph=of_graph, utility=None)
+        self.rundir.identify(engine=self.name, input=data, graph=self.inputs.identity_of_graph(), utility=None)
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Look up the ids that the user wants in or out among the input's.
@@ -139,34 +106,13 @@ class SparkStages:
         Where rows were dropped as bad only `constrain` knows whose; where the graph is there it comes right after.
         """
         with plain_errors():
-            self.wished = self._find_wishes()
+            self.wished = self.inputs.wished(self.input.dropped_rows)
             if self.rundir is not None:
                 names = {status: one.checksum() for status, one in self.wished.items()}
                 self.rundir.identify(include=names.get(Status.INCLUDED), exclude=names.get(Status.EXCLUDED))
             if not self.wished or self.input.dropped_rows or (self.rundir and self.rundir.finished("graph")):
                 return
-            id_column = col(self.config.id_column or schema.ID)
-            known = self.source.frame.select(kept(id_column, self.id_type).alias(schema.ID))
-            numbers = {
-                status: one.ids.count() if one.count is None else members_of(known, one.ids, one.count, one.what)[1]
-                for status, one in self.wished.items()
-            }
-            frames = {status: one.ids for status, one in self.wished.items()}
-            check_counts(sizes, self.input.points, numbers, frames)
-
-    def _find_wishes(self) -> dict[Status, Wished]:
-        if not self.wishes:
-            return {}
-        columns, name = self.source.schema, self.source.name
-        wide = self._rows() if any(one in columns.names for one in self.wishes.columns()) else self.source.frame
-        return wishes_on_spark(self.spark, self.wishes, wide, columns, self.config, name, self.id_type)
-
-    def _rows(self) -> DataFrame:
-        """Return the input's rows with all columns that may be asked for; of rows with one id the one that stays."""
-        if self._wide is None:
-            repeated = REPEATED in self.input.dropped_rows
-            self._wide = self._check(False).wide if repeated else self.source.frame
-        return self._wide
+            self.inputs.check_wished(self.wished, sizes, self.input.points)
 
     def neighbors(self, tell: Tell) -> GraphReport:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
@@ -180,7 +126,7 @@ class SparkStages:
         cells = None
         dropped: dict[str, int] = {}
         with plain_errors():
-            if self.edges is None:
+            if self.inputs.edges is None:
                 tell("k-means", 0)
                 part_map = route.PartMap.plan(points.sample, points.n, self.part_points, config)
                 self.parts, cells = part_map.parts, len(part_map.quantizer.centroids)
@@ -190,10 +136,10 @@ class SparkStages:
             else:
                 self.parts = max(1, -(-points.n // self.part_points))
                 tell(f"{self.parts} parts", 0)
-                assembled, dropped = neighbors.assembled_from_edges(points, self.edges, self.parts, config)
+                assembled, dropped = neighbors.assembled_from_edges(points, self.inputs.edges, self.parts, config)
             self._assemble(assembled)
         half_edges = sum(shape["half_edges"] for shape in self.shapes)
-        found = self.edges is None
+        found = self.inputs.edges is None
         report = GraphReport(
             source="embeddings" if found else "given",
             edges=int(half_edges) // 2,
@@ -289,7 +235,7 @@ class SparkStages:
         assert engine is not None
         with plain_errors():
             before = len(self._persisted)
-            self.ranked = rank_subset(engine, self._points_parcels(), k, kept_kind(self.id_type), self._keep)
+            self.ranked = rank_subset(engine, self._points_parcels(), k, kept_kind(self.inputs.id_type), self._keep)
             self._of_size = self._persisted[before:]
             totals = sum_up(engine, self.top)
         return ObjectiveReport(
@@ -305,12 +251,12 @@ class SparkStages:
         if output is None:
             raise ConfigError("on Spark the subset is written, never collected: give an output.")
         ranked, id_column = self.ranked, self.config.id_column or schema.ID
-        type_in = self.source.frame.schema[id_column].dataType
-        ranked = ranked.withColumn(schema.ID, given(F.col(schema.ID), self.id_type, type_in))
+        type_in = self.inputs.source.frame.schema[id_column].dataType
+        ranked = ranked.withColumn(schema.ID, given(F.col(schema.ID), self.inputs.id_type, type_in))
         with plain_errors():
             if self.config.keep_columns:
                 names = [col(name) for name in self.config.keep_columns]
-                rows = self._rows().select(col(id_column).alias(schema.ID), *names)
+                rows = self.inputs.rows(self.input.dropped_rows).select(col(id_column).alias(schema.ID), *names)
                 files = -(-report.k // ROWS_PER_FILE)
                 ranked = ranked.join(rows, schema.ID).repartitionByRange(files, schema.RANK)
                 ranked = ranked.sortWithinPartitions(schema.RANK)
@@ -323,7 +269,7 @@ class SparkStages:
             InputError: it cannot be read, or its ids are null, repeated, unknown or of another type.
         """
         with plain_errors():
-            found = subset_on_spark(self.spark, subset, self.config, self.id_type)
+            found = subset_on_spark(self.spark, subset, self.config, self.inputs.id_type)
             k = found.count
             if not k:
                 raise InputError("the subset is empty: there is nothing to score.")

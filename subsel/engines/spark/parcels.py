@@ -54,12 +54,12 @@ def exchange(frame: DataFrame, function: PartFunction, parts: int) -> DataFrame:
 
 
 def map_in_arrow(frame: DataFrame, function: BatchFunction, schema: Any) -> DataFrame:
-    """Run a function on the batches of every partition, as `DataFrame.mapInArrow`, in the width that the session wants."""
+    """Run a function on the batches of every partition, as `DataFrame.mapInArrow`, in the session's width."""
     return frame.mapInArrow(lambda batches: map(_in_width, function(batches)), schema)
 
 
 def _in_width(rows: Any) -> Any:
-    """Return rows for Spark with offsets of 64 bits where ``spark.sql.execution.arrow.useLargeVarTypes`` asks for them."""
+    """Return rows with offsets of 64 bits where ``spark.sql.execution.arrow.useLargeVarTypes`` asks for them."""
     context = TaskContext.get()
     if context is None or context.getLocalProperty("spark.sql.execution.arrow.useLargeVarTypes") != "true":
         return rows

@@ -1,7 +1,7 @@
 """Points on Spark: the executor of the rules in `subsel.input.rows`, and the samples that follow from codes.
 
-One scan checks every row; a second looks for repeated ids among all rows, good or bad. Only where there are some, rows with
-such ids are checked again to see which are good, and which of them stays.
+One scan checks every row; a second looks for repeated ids among all rows, good or bad. Only where there are some,
+rows with such ids are checked again to see which are good, and which of them stays.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def check_points(
         if total == 0:
             raise InputError(f"{source.name} is empty: there is nothing to select from.")
         salt, several = _several(frame, columns, config)
-        wants = (lambda dimension: sample_rows(total, dimension)) if with_embeddings else (lambda dimension: 0)
+        wants = partial(sample_rows, total) if with_embeddings else _none
         scan = partial(_scan, columns, config, salt, with_content)
         found = _check_all(frame, columns, scan, total, wants, config.recall_sample)
         findings, wide = found.findings, source.frame
@@ -142,6 +142,11 @@ def check_points(
         asked_code=np.sort(asked[0][last]),
         asked=prepare.rows(asked[1][last][np.argsort(asked[0][last])]),
     )
+
+
+def _none(dimension: int) -> int:
+    """Return the rows that k-means wants where there is nothing to search."""
+    return 0
 
 
 @dataclass(slots=True)
@@ -256,7 +261,7 @@ def _gather(rows: pa.Table) -> _Found:
 
 
 def _by_code(pieces: list[Any], dimension: int) -> tuple[Int64Array, FloatMatrix]:
-    """Return sampled codes and rows in the order of codes (as unsigned, as they were drawn); of repeats the one that stays."""
+    """Return sampled codes and rows in the order of codes (unsigned, as drawn); of repeats the one that stays."""
     if not pieces:
         return np.empty(0, np.int64), np.empty((0, dimension), np.float32)
     code, utility, content, X = (np.concatenate([piece[i] for piece in pieces]) for i in range(4))

@@ -1,8 +1,8 @@
 """Sources on Spark: files, tables and DataFrames as one frame of the columns that may be asked for.
 
-Which files belong to an input, and what their columns are, is decided by `subsel.input.files` as on one machine. Files are
-read with a schema of exactly the wanted columns, so types that Spark does not know in others do not matter; files whose
-columns are stored differently are read apart, and cast to the unified type.
+Which files belong to an input, and what their columns are, is decided by `subsel.input.files` as on one machine.
+Files are read with a schema of exactly the wanted columns, so types that Spark does not know in others do not matter;
+files whose columns are stored differently are read apart, and cast to the unified type.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def open_on_spark(
     given = [data] if is_location(data) else list(data) if isinstance(data, list | tuple) else []
     if not given or not all(is_location(one) for one in given):
         raise InputError(
-            f"{what} of type {type(data).__name__} is not understood on Spark: give a Parquet path or a Spark DataFrame."
+            f"{what} of type {type(data).__name__} is not understood on Spark: give a Parquet path or a Spark "
+            "DataFrame."
         )
 
     def opener(where: str) -> Place:
@@ -169,8 +170,8 @@ def _of_frame(frame: DataFrame, name: str, wanted: Wanted) -> SparkSource:
         twins = lower.count(field.name.lower())
         if twins > 1 and frame.schema.names.count(field.name) == 1 and not _case_sensitive(frame):
             raise InputError(
-                f"{name} has {twins} columns {field.name!r} in other cases, which Spark takes for one: rename all but one, or set "
-                "spark.sql.caseSensitive."
+                f"{name} has {twins} columns {field.name!r} in other cases, which Spark takes for one: rename all but "
+                "one, or set spark.sql.caseSensitive."
             )
         column, kind = col(field.name), field.dataType
         if kind.typeName() in ("vector", "vectorudt"):
@@ -284,16 +285,16 @@ def _halves(kind: pa.DataType) -> bool:
 
 def _as_floats(names: list[str], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        arrays = []
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if name in names:
-                lengths, flat = flat_lists(column)
-                ends = np.concatenate([[0], np.cumsum(np.maximum(lengths, 0))]).astype(np.int32)
-                column = pa.ListArray.from_arrays(
-                    pa.array(ends, mask=np.append(lengths < 0, False)), pa.array(flat.astype(np.float32))
-                )
-            arrays.append(column)
+        columns = zip(batch.schema.names, batch.columns, strict=True)
+        arrays = [_floats(column) if name in names else column for name, column in columns]
         yield pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _floats(column: pa.Array) -> pa.Array:
+    lengths, flat = flat_lists(column)
+    ends = np.concatenate([[0], np.cumsum(np.maximum(lengths, 0))]).astype(np.int32)
+    bounds = pa.array(ends, mask=np.append(lengths < 0, False))
+    return pa.ListArray.from_arrays(bounds, pa.array(flat.astype(np.float32)))
 
 
 def _partition(name: str, kind: pa.DataType) -> Column:

@@ -111,7 +111,8 @@ def wishes_on_spark(
         id_type: of the points.
 
     Raises:
-        InputError: a column is not boolean, a string is neither column nor path, or ids are null, repeated or of another type.
+        InputError: a column is not boolean, a string is neither column nor path, or ids are null, repeated or of
+            another type.
     """
     found = {}
     for what, status in (("include", Status.INCLUDED), ("exclude", Status.EXCLUDED)):

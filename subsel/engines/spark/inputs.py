@@ -1,0 +1,108 @@
+"""What a request reads on Spark: points, a graph, and wishes, opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from subsel import schema
+from subsel.config import SelectConfig
+from subsel.engines.spark.ids import kept
+from subsel.engines.spark.points import SparkPoints, check_points
+from subsel.engines.spark.scoring import members_of
+from subsel.engines.spark.source import SparkSource, col, open_on_spark
+from subsel.engines.spark.wishes import Wished, check_counts, edges_checksum, wishes_on_spark
+from subsel.input.edges import COLUMNS
+from subsel.input.rows import REPEATED, Columns, may_be_read
+from subsel.input.wishes import Wishes
+from subsel.parts import route
+from subsel.plan import part_points
+from subsel.schema import Status
+
+
+class SparkInputs:
+    """Points and graph of a request, opened and looked at, not yet read.
+
+    Attributes:
+        config: of the request; where rows are numbered instead of having ids, the numbers' column is its id column.
+        source: the points.
+        edges: the graph, if one is given.
+        id_type: of the points' ids.
+
+    Raises:
+        InputError: something is not there, or lacks columns.
+    """
+
+    def __init__(self, spark: SparkSession, data: Any, graph: Any, config: SelectConfig, wishes: Wishes) -> None:
+        self.spark, self.wishes = spark, wishes
+        wanted = may_be_read(config, wishes.columns())
+        numbered = None if config.id_column is not None else schema.ID
+        self.source: SparkSource = open_on_spark(spark, data, wanted, row_numbers=numbered)
+        self.config = config if numbered is None else config.model_copy(update={"id_column": numbered})
+        self.with_embeddings = graph is None
+        self.id_type = Columns.of(
+            self.source.schema, self.config, self.source.name, with_embeddings=graph is None, given=False
+        ).id_type
+        self.edges: SparkSource | None = None
+        if graph is not None:
+            self.edges = open_on_spark(spark, graph, wanted, "graph")
+            self.edges.select(COLUMNS)
+        self._rows: DataFrame | None = None
+
+    def check(self, *, with_content: bool = False) -> SparkPoints:
+        """Check every row; see `subsel.engines.spark.points.check_points`."""
+        points = check_points(
+            self.spark,
+            self.source,
+            self.config,
+            with_embeddings=self.with_embeddings,
+            sample_rows=lambda n, dimension: route.sample_rows(n, dimension, part_points(dimension, self.config)),
+            with_content=with_content,
+        )
+        self._rows = points.wide
+        return points
+
+    def rows(self, dropped: Container[str]) -> DataFrame:
+        """Return the rows with all columns that may be asked for; of rows with one id the one that stays.
+
+        Args:
+            dropped: why rows were dropped: only repeated ids make it necessary to check rows again.
+        """
+        if self._rows is None:
+            self._rows = self.check().wide if REPEATED in dropped else self.source.frame
+        return self._rows
+
+    def identity_of_graph(self) -> Any:
+        """Return what tells the given graph from another; None if there is none."""
+        return None if self.edges is None else self.edges.identity() or edges_checksum(self.edges)
+
+    def check_wished(self, wished: dict[Status, Wished], sizes: Sequence[int], n: int) -> None:
+        """Look wished ids up among all rows', good or bad.
+
+        Args:
+            wished: see `wished`.
+            sizes: all that will be selected.
+            n: points.
+
+        Raises:
+            InputError: an id is no row's.
+            ConfigError: wishes contradict each other or a size.
+        """
+        ids = kept(col(self.config.id_column or schema.ID), self.id_type).alias(schema.ID)
+        known = self.source.frame.select(ids)
+        numbers = {
+            status: one.ids.count() if one.count is None else members_of(known, one.ids, one.count, one.what)[1]
+            for status, one in wished.items()
+        }
+        check_counts(sizes, n, numbers, {status: one.ids for status, one in wished.items()})
+
+    def wished(self, dropped: Container[str]) -> dict[Status, Wished]:
+        """Return the ids that are wished in and out; ``dropped`` as for `rows`."""
+        if not self.wishes:
+            return {}
+        columns = self.source.schema
+        by_column = any(name in columns.names for name in self.wishes.columns())
+        rows = self.rows(dropped) if by_column else self.source.frame
+        return wishes_on_spark(self.spark, self.wishes, rows, columns, self.config, self.source.name, self.id_type)
