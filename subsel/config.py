@@ -91,9 +91,9 @@ class SelectConfig(BaseModel):
         group="Objective",
     )
 
-    id_column: str = declare(
+    id_column: str | None = declare(
         schema.ID,
-        "Column of unique ids, integers or strings.",
+        "Column of unique ids: integers, strings, UUIDs or bytes; empty: rows are numbered.",
         stage="graph",
         group="Input",
         metavar="COLUMN",
@@ -285,6 +285,11 @@ class SelectConfig(BaseModel):
         parsed = parse_size(value)
         return value if isinstance(value, str) else parsed
 
+    @field_validator("id_column")
+    @classmethod
+    def _no_column(cls, value: str | None) -> str | None:
+        return value or None
+
     @field_validator("keep_columns", mode="before")
     @classmethod
     def _name_or_names(cls, value: Any) -> Any:
@@ -355,7 +360,7 @@ class SelectConfig(BaseModel):
                 ) from error
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise ConfigError(f"config {path} is not valid TOML: {error}.") from error
-        return cls(**values | {key: value for key, value in options.items() if value is not None})
+        return cls(**values | given_options(options))
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> SelectConfig:
@@ -365,6 +370,11 @@ class SelectConfig(BaseModel):
             ConfigError: a key is unknown, or a value is of the wrong type or out of range.
         """
         return cls(**values)
+
+
+def given_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are not None, but for ``id_column``, where that says that rows are numbered instead."""
+    return {key: value for key, value in options.items() if value is not None or key == "id_column"}
 
 
 def _one_line(error: ValidationError) -> str:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import os
+import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint
 from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
-from subsel.rundir import NAME
+from subsel.rundir import BOARDS, read_manifest
 from subsel.schema import FIRST_MEMBER, Status
+from subsel.storage import Place, arrow_place, place_of
 
 #: Stages whose last boards tell of a point, in their order.
 _STAGES = ("bounding", "greedy", "refine")
@@ -66,37 +68,40 @@ class Explanation:
     neighbors: list[Neighbor]
 
 
-def explain(run_dir: str | Path, point: Any) -> Explanation:
+def explain(
+    run_dir: str | os.PathLike[str] | Place, point: Any, *, storage_options: dict[str, Any] | None = None
+) -> Explanation:
     """Explain one point's fate in a run.
 
     Reads the ids of the run's points until the point is found, then a part or two of everything else.
 
     Args:
-        run_dir: of a run on Spark.
+        run_dir: of a run, on one machine or on Spark.
         point: its id.
+        storage_options: see `subsel.storage.place_of`.
 
     Raises:
         InputError: that is no run directory, greedy is not done in it, or no point has that id.
     """
-    folder = Path(run_dir)
-    if not (folder / NAME).is_file():
-        raise InputError(f"{folder} is no run directory: it has no {NAME}. Give the run_dir of a run on Spark.")
-    stages = json.loads((folder / NAME).read_text(encoding="utf-8"))["stages"]
+    folder = place_of(run_dir, storage_options)
+    stages = read_manifest(folder)
     if "greedy" not in stages:
-        raise InputError(f"the run in {folder} has not finished greedy: nothing can be explained yet.")
+        raise InputError(
+            f"the run in {folder} has not finished greedy: go on with it ({option('resume', True)}), then ask again."
+        )
     scale = FixedPoint(**stages["greedy"]["scale"])
     part, slot, identity = _find(folder, point)
-    (parcel,) = of_kind(_parcels(folder / "graph", part), assemble.GRAPH)
+    (parcel,) = of_kind(_parcels(folder.join("graph"), part), assemble.GRAPH)
     graph = superstep.unpack_graph(part, parcel.payload, scale)
 
     fates: list[tuple[str, int]] = []
     before, least, last = Status.UNDECIDED, None, folder
     certain = stages["greedy"]["options"]["bounding"] == "exact"
     for stage in _STAGES:
-        boards = sorted((folder / stage).glob("board-*/_SUCCESS"))
-        if stage not in stages or not boards:
+        if stage not in stages:
             continue
-        last = boards[-1].parent
+        boards = folder.join(stage, BOARDS).read_json()["boards"]
+        last = folder.join(stage, f"board-{boards[-1]:06d}")
         board = superstep.unpack_board(of_kind(_parcels(last, part), superstep.BOARD)[0].payload)
         now = Status(board.status[slot])
         again = stage == "refine" and board.decided_by[slot] == Status.JOINING  # in, out and in again
@@ -127,36 +132,60 @@ def explain(run_dir: str | Path, point: Any) -> Explanation:
     )
 
 
-def _parcels(folder: Path, part: int) -> list[Parcel]:
+def _dataset(folder: Place) -> pads.Dataset:
+    """Return the rows of a folder of a run directory.
+
+    Raises:
+        InputError: it is not there, or not reached from here.
+    """
+    there = arrow_place(folder)
+    try:
+        return pads.dataset(there.path, filesystem=there.filesystem, format="parquet")
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error
+
+
+def _parcels(folder: Place, part: int) -> list[Parcel]:
     """Return a part's parcels."""
-    return from_rows(pads.dataset(folder).to_table(filter=pads.field("part") == part))
+    return from_rows(_dataset(folder).to_table(filter=pads.field("part") == part))
 
 
-def _ids(folder: Path, part: int) -> Any:
-    (parcel,) = of_kind(_parcels(folder / "points", part), assemble.POINTS)
+def _ids(folder: Place, part: int) -> Any:
+    (parcel,) = of_kind(_parcels(folder.join("points"), part), assemble.POINTS)
     return unpack(parcel.payload)["id"]
 
 
-def _find(folder: Path, point: Any) -> tuple[int, int, Any]:
+def _find(folder: Place, point: Any) -> tuple[int, int, Any]:
     """Return the part and slot of the point with an id, and the id in the type that the run has."""
-    parts = pads.dataset(folder / "points").to_table(columns=["part"]).column("part").unique().to_pylist()
+    parts = _dataset(folder.join("points")).to_table(columns=["part"]).column("part").unique().to_pylist()
     for part in sorted(parts):
         ids = _ids(folder, part)
-        if isinstance(ids, np.ndarray):
-            try:
-                wanted: Any = int(point)
-            except ValueError:
-                raise InputError(f"ids of this run are integers, {point!r} is none.") from None
-            found = np.flatnonzero(ids == wanted)
-        else:
-            wanted = str(point)
-            found = np.flatnonzero(pa.compute.equal(ids, wanted).to_numpy(zero_copy_only=False))
+        ids = pa.array(ids) if isinstance(ids, np.ndarray) else ids
+        found = np.flatnonzero(pc.equal(ids, _as_kept(point, ids.type)).to_numpy(zero_copy_only=False))
         if len(found):
-            return part, int(found[0]), wanted
+            return part, int(found[0]), point if not isinstance(point, str) else ids[int(found[0])].as_py()
     raise InputError(f"no point of this run has the id {point!r}.")
 
 
-def _at_home(folder: Path, last: Path, graph: PartGraph, near: Any) -> list[tuple[Any, bool]]:
+def _as_kept(point: Any, kind: pa.DataType) -> pa.Scalar:
+    """Return an id, which a shell has as text, in the type in which ids are kept.
+
+    Raises:
+        InputError: it cannot be one.
+    """
+    try:
+        if pa.types.is_int64(kind):
+            number = int(point)
+            return pa.scalar(number - 2**64 if number >= 2**63 else number, kind)
+        if pa.types.is_large_binary(kind):
+            return pa.scalar(point if isinstance(point, bytes) else uuid.UUID(str(point)).bytes, kind)
+        return pa.scalar(str(point), kind)
+    except (ValueError, OverflowError, pa.ArrowException):
+        known = "integers" if pa.types.is_int64(kind) else "UUIDs, or bytes"
+        raise InputError(f"ids of this run are {known}, {point!r} is none.") from None
+
+
+def _at_home(folder: Place, last: Place, graph: PartGraph, near: Any) -> list[tuple[Any, bool]]:
     """Return the ids of neighbours, own points and ghosts, and whether their home parts have them in the subset."""
     everyone = graph.vid
     vid = everyone[near]
@@ -172,9 +201,9 @@ def _at_home(folder: Path, last: Path, graph: PartGraph, near: Any) -> list[tupl
     return found
 
 
-def _least_gain(folder: Path, scale: FixedPoint) -> float:
+def _least_gain(folder: Place, scale: FixedPoint) -> float:
     """Return the least that a member of the subset adds, over all parts."""
-    dataset = pads.dataset(folder)
+    dataset = _dataset(folder)
     least = None
     kinds = dataset.to_table(columns=["part"], filter=pads.field("kind") == superstep.BOARD)
     for part in kinds.column("part").unique().to_pylist():

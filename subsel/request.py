@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from subsel.config import MISSING_SIZE, SelectConfig
+from subsel.config import MISSING_SIZE, SelectConfig, given_options
 from subsel.errors import ConfigError, InputError, SubselError, option
 from subsel.input.source import is_location
 from subsel.input.wishes import Wishes
@@ -199,6 +199,5 @@ def load_config(config: SelectConfig | str | Path | None, **options: Any) -> Sel
         ConfigError: an option is unknown or out of range.
     """
     if isinstance(config, SelectConfig):
-        changes = {key: value for key, value in options.items() if value is not None}
-        return SelectConfig.of(config.model_dump() | changes)
+        return SelectConfig.of(config.model_dump() | given_options(options))
     return SelectConfig.load(config, **options)

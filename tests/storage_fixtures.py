@@ -8,10 +8,14 @@ import subprocess
 import sys
 import time
 
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 import pytest
 
 from subsel import storage
+
+OURS = pa.table({"a": [1, 2]}).replace_schema_metadata({"subsel": "{}"})
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +93,19 @@ def read_result(target):
 def names_below(target):
     """Return the names of all files below a folder."""
     return [file.name for file in target.files()]
+
+
+def write_file(target, value, **options):
+    """Write a result of one file."""
+    with storage.new_file(target, **options) as new:
+        pq.write_table(OURS.append_column("value", pa.array([value] * 2)), new.path, filesystem=new.filesystem)
+
+
+def read_file(target):
+    """Return the value of a result of one file."""
+    return pq.read_table(target.open_input())["value"][0].as_py()
+
+
+def without_exchange(monkeypatch):
+    """As on a kernel or file system that lacks the flags."""
+    monkeypatch.setattr(storage.rename, "_renameat2", lambda source, target, flag: False)

@@ -16,6 +16,7 @@ import subsel
 from subsel import InputError, OutputError, demo
 from subsel.errors import MissingPackageError, SubselError
 from subsel.storage import ArrowPlace, LocalPlace, lock, place_of
+from subsel.storage.faults import why
 from subsel.storage.owner import Owner
 
 ODD = "a b%20#?[x]*{1}é.txt"
@@ -196,8 +197,24 @@ def test_s3_environment_and_options(s3, s3_server, monkeypatch):
         {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": s3_server, "region_name": "eu-1"}},
     ):
         assert place_of(place.uri, options).kind() == "file", options
-    denied = refused(place.uri, storage_options={"anon": True, "endpoint_url": s3_server})
-    assert "access is denied: check the credentials" in str(denied)
+    assert place_of(place.uri, {"anon": True, "endpoint_url": s3_server}).filesystem is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("AWS Error ACCESS_DENIED during HeadObject operation: No response body.", "access is denied: check the cred"),
+        ("AWS Error UNKNOWN (HTTP status 400) … InvalidAccessKeyId", "access is denied: check the cred"),
+        ("HTTP Response Code: 301", "the bucket is in another region: set AWS_REGION"),
+        ("Unable to load libjvm", "Java's HDFS client is not found: set JAVA_HOME"),
+        ("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device", "the disk is full"),
+        ("something new.\nand more", "something new"),
+        ("", "OSError"),
+    ],
+)
+def test_what_storages_say(said, message):
+    assert why(OSError(said)).startswith(message)
+    assert "\n" not in why(OSError(said))
 
 
 def test_s3_says_what_is_wrong(s3, monkeypatch):

@@ -53,7 +53,7 @@ def build_graph(data: str, run_dir: str, graph: str | None, config: str | None, 
     from subsel.stages import spark  # noqa: PLC0415
 
     request = Request.of(
-        data, purpose="score on", graph=graph, engine=_session(), run_dir=run_dir, config=config, **options
+        data, purpose="score on", graph=graph, engine=_session(), run_dir=run_dir, config=config, **opt.given(options)
     )
     found = spark.build_graph(request, Run(progress()))
     line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
@@ -88,7 +88,7 @@ def bound_points(
         config=config,
         include=include,
         exclude=exclude,
-        **options,
+        **opt.given(options),
     )
     found = spark.bound_points(request, Run(progress()))
     rounds = count(found.rounds, "round")

@@ -131,7 +131,6 @@ def _s3(bucket: str, chosen: Options) -> pafs.FileSystem:
         chosen["anonymous"] = True
     settings = {
         "connect_timeout": _CONNECT_SECONDS,
-        "allow_delayed_open": True,  # small files are put in one request
         "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
         **chosen,
         "region": region,

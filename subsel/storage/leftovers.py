@@ -166,7 +166,7 @@ def _room(target: Place) -> Place:
 def begin(folder: Place, record: Record) -> None:
     """Make a temporary folder, and mark it before anything else is in it."""
     if isinstance(folder, LocalPlace):
-        folder.make_private()
+        folder.make_alone()
     else:
         folder.make_folder()
     folder.join(MARK).write_text(record.text())

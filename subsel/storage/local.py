@@ -183,10 +183,10 @@ class LocalPlace(ArrowPlace):
             reason = "there is a file" if isinstance(error, FileExistsError) else error.strerror
             raise InputError(f"folder {self} cannot be made: {reason}. Choose another.") from error
 
-    def make_private(self) -> None:
-        """Make a folder that nobody else looks into; it must not exist."""
+    def make_alone(self) -> None:
+        """Make a folder that must not exist; with the usual mode, since executors of another user may write into it."""
         with writing(self, self.local.parent):
-            self.local.mkdir(mode=0o700)
+            self.local.mkdir()
 
     def remove(self) -> None:
         """See `Place`. Of a link, the link."""
