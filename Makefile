@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test test-slow lint bench clean help
 
 help:
 	@echo "make demo   set up, then select 10 % of 50,000 generated points, Parquet to Parquet"
-	@echo "make test   set up, then pass the tests"
+	@echo "make test   set up, then pass the tests: minutes"
+	@echo "make test-slow  set up, then pass those that need servers or executors of their own, and all properties at length"
 	@echo "make lint   set up, then ruff and mypy --strict"
 	@echo "make bench  set up, then the benchmarks that docs/benchmarks.md quotes"
 
@@ -22,6 +23,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	SUBSEL_EXAMPLES=full $(BIN)/python -m pytest -m "slow or hypothesis"
 
 lint: $(READY)
 	$(BIN)/ruff check subsel jobs tests benchmarks

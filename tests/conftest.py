@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -8,13 +10,15 @@ from subsel import demo
 from tests.spark_fixtures import spark  # noqa: F401  (a fixture)
 from tests.storage_fixtures import anywhere, memory, s3, s3_server  # noqa: F401  (fixtures)
 
-settings.register_profile(
-    "subsel",
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-settings.load_profile("subsel")
+#: Examples of each property: `make test` tries few, `make test-slow` many.
+for name, examples in (("quick", 40), ("full", 150)):
+    settings.register_profile(
+        name,
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+settings.load_profile(os.environ.get("SUBSEL_EXAMPLES", "quick"))
 
 
 @pytest.fixture(scope="session")

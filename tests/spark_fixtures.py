@@ -39,7 +39,7 @@ def build_session(master: str):
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")  # no port, no pages
         .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.sql.shuffle.partitions", "4")  # the default of 200 is for clusters
+        .config("spark.sql.shuffle.partitions", "2")  # the default of 200 is for clusters
         .config("spark.hadoop.fs.viewfs.mounttable.subsel.link./mounted", MOUNTED.as_uri())
         .getOrCreate()
     )

@@ -259,3 +259,24 @@ def test_a_signal_ends_in_order_in_one_line(number, status, word):
     assert (process.returncode, out) == (status, "cleaned up\n")
     assert err == f"subsel: {word}: go on from where it was with --resume.\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_signal_that_a_callback_swallows_is_heard_all_the_same():
+    """numba's compiler calls Python from C, where an exception cannot be raised."""
+    code = """
+import ctypes, os, signal, time
+import click
+from subsel.cli.shell import Command
+@click.command(cls=Command)
+def run():
+    calls = []
+    def back():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        return 0
+    ctypes.CFUNCTYPE(ctypes.c_int)(back)()
+    time.sleep(20)
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15, check=False)
+    assert (done.returncode, done.stderr) == (143, "subsel: terminated.\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,10 +14,13 @@ import subsel
 from subsel import InputError
 from subsel.cli.commands import main
 from subsel.explain import explain
+from subsel.rundir import FORMAT
 
 
-@pytest.fixture(scope="module")
-def run(spark, tmp_path_factory):
+@pytest.fixture(scope="module", params=["local", pytest.param("spark", marks=pytest.mark.slow)])
+def run(request, tmp_path_factory):
+    """A run directory, of which engine it may be."""
+    where = request.getfixturevalue("spark") if request.param == "spark" else "local"
     folder = tmp_path_factory.mktemp("explain")
     rng = np.random.default_rng(4)
     n = 600
@@ -29,7 +34,7 @@ def run(spark, tmp_path_factory):
     selection = subsel.select(
         folder / "points.parquet",
         size=0.3,
-        engine=spark,
+        engine=where,
         output=folder / "subset",
         run_dir=folder / "run",
         part_points=150,
@@ -59,7 +64,7 @@ def test_every_point_is_told_as_it_is(run):
             (f"p{j}", round(s, 9)) for j, s in zip(row.indices, row.data, strict=True)
         }
         assert all(one.selected == (one.id in chosen) for one in found.neighbors)
-        assert all(step > 0 for _, step in found.fates)
+        assert all(step > 0 for _, step in found.fates), found.fates
         told += len(found.fates)
         if f"p{i}" in refined:
             assert "brought in by refinement" in found.fates[-1][0]
@@ -84,6 +89,7 @@ def test_the_command(run):
 
 
 def test_an_unfinished_run(tmp_path):
-    (tmp_path / "manifest.json").write_text('{"stages": {}}')
+    content = {"subsel": subsel.__version__, "format": FORMAT, "stages": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="has not finished greedy"):
         explain(tmp_path, "p1")

@@ -85,7 +85,8 @@ def test_local_runs_that_overwrite(points, tmp_path):
         # Most moments are near the end, where it is written.
         time.sleep(took * (draw.uniform(0.6, 1.05) if moment % 3 else draw.random()))
         said = end(process, SIGNALS[moment % 3])
-        assert "Traceback" not in said, said[-2000:]
+        lines = said.strip().splitlines()  # Python itself tells of Ctrl-C while it imports the package
+        assert "Traceback" not in said or lines[-1] == "KeyboardInterrupt", said[-2000:]
         after = ids(tmp_path)
         assert after in (before, sizes[size]), f"moment {moment}"
     finish(points, tmp_path, "--size", "20", "--overwrite")

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import subsel
-from subsel import ConfigError, InputError
+from subsel import ConfigError, InputError, SelectConfig
 from subsel.cli.commands import main
 from subsel.objective import Score
 
@@ -20,7 +20,7 @@ from subsel.objective import Score
 def problem(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scoring")
     rng = np.random.default_rng(5)
-    n = 1000
+    n = 400
     src = np.repeat(np.arange(n), 4)
     dst = (src + rng.integers(1, 40, len(src))) % n
     ids = np.array([f"p{i}" for i in rng.permutation(n)])
@@ -35,19 +35,19 @@ def paths(problem):
     return {"data": str(problem / "points.parquet"), "graph": str(problem / "graph.parquet")}
 
 
-@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_spark_scores_like_local(spark, problem, parts):
     subset = str(problem / "subset.parquet")
     local = subsel.score(subset, engine="local", alpha=0.3, **paths(problem))
-    ours = subsel.score(subset, engine=spark, alpha=0.3, part_points=-(-1000 // parts), **paths(problem))
+    ours = subsel.score(subset, engine=spark, alpha=0.3, part_points=-(-400 // parts), **paths(problem))
     for name in ("total", "utility", "similarity"):
         assert getattr(ours, name) == pytest.approx(getattr(local, name), rel=1e-12)
     assert local.similarity > 0
 
 
-@pytest.mark.parametrize("engine", ["local", "spark"])
-def test_several_subsets_on_one_graph(spark, problem, monkeypatch, engine):
-    where = spark if engine == "spark" else "local"
+@pytest.mark.parametrize("engine", ["local", pytest.param("spark", marks=pytest.mark.slow)])
+def test_several_subsets_on_one_graph(request, problem, monkeypatch, engine):
+    where = request.getfixturevalue("spark") if engine == "spark" else "local"
     made = []
     for stages in ("subsel.stages.local.LocalStages", "subsel.stages.spark.SparkStages"):
         module, name = stages.rsplit(".", 1)
@@ -64,26 +64,39 @@ def test_several_subsets_on_one_graph(spark, problem, monkeypatch, engine):
     assert [one.total for one in both] == pytest.approx(alone)
 
 
-@pytest.mark.parametrize(
-    ("ids", "message"),
-    [
-        (["p1", "p2", "who"], "1 of 3 ids of the subset are unknown, such as 'who'"),
-        (["p1", "p1"], "1 of 2 ids of the subset repeat another"),
-        (["p1", None], "1 of 2 ids of the subset are null"),
-        ([1, 2], "use one type"),
-        (pa.array([], pa.string()), "the subset is empty"),
-    ],
-)
-def test_bad_subsets_on_spark(spark, problem, tmp_path, ids, message):
-    pq.write_table(pa.table({"id": ids}), tmp_path / "subset.parquet")
-    with pytest.raises(InputError, match=message):
-        subsel.score(str(tmp_path / "subset.parquet"), engine=spark, **paths(problem))
+def test_bad_subsets_on_spark(spark, problem, tmp_path):
+    """On the graph that is there already."""
+    from subsel.request import Request
+    from subsel.stages.spark import SparkStages
+
+    request = Request(*paths(problem).values(), sizes=((SelectConfig(size=10), None),))
+    stages = SparkStages(spark, request, "test")
+    try:
+        stages.read(lambda *_: None)
+        stages.neighbors(lambda *_: None)
+        for number, (ids, message) in enumerate(
+            (
+                (["p1", "p2", "who"], "1 of 3 ids of the subset are unknown, such as 'who'"),
+                (["p1", "p1"], "1 of 2 ids of the subset repeat another"),
+                (["p1", None], "1 of 2 ids of the subset are null"),
+                ([1, 2], "use one type"),
+                (pa.array([], pa.string()), "the subset is empty"),
+            )
+        ):
+            pq.write_table(pa.table({"id": ids}), tmp_path / f"{number}.parquet")
+            with pytest.raises(InputError, match=message) as caught:
+                stages.score_ids(str(tmp_path / f"{number}.parquet"))
+            assert "\n" not in str(caught.value)
+    finally:
+        stages.close()
 
 
-def test_the_graph_of_a_run_directory(spark, tmp_path, demo_table):
+@pytest.mark.parametrize("engine", ["local", pytest.param("spark", marks=pytest.mark.slow)])
+def test_the_graph_of_a_run_directory(request, tmp_path, demo_table, engine):
     points = tmp_path / "points.parquet"
     pq.write_table(demo_table, points)
-    options = {"run_dir": tmp_path / "run", "engine": spark, "part_points": 1000}
+    where = request.getfixturevalue("spark") if engine == "spark" else "local"
+    options = {"run_dir": tmp_path / "run", "engine": where, "part_points": 1000}
     selection = subsel.select(points, size="10%", output=tmp_path / "subset", **options)
     found = subsel.score(tmp_path / "subset", data=points, **options)
     assert found.total == pytest.approx(selection.objective)

@@ -23,14 +23,14 @@ import subsel
 from tests.spark_fixtures import needs_spark
 
 ROOT = Path(__file__).parent.parent
-OPTIONS = {"size": 150, "part_points": 700, "finish_points": 200}
+OPTIONS = {"size": 50, "part_points": 230, "finish_points": 70}
 
 SCRIPT = """
 import os, sys
 import subsel
 from pyspark.sql import SparkSession
 {session}
-selection = subsel.select({points!r}, size=150, part_points=700, finish_points=200, engine=spark, output={output!r})
+selection = subsel.select({points!r}, size=50, part_points=230, finish_points=70, engine=spark, output={output!r})
 print("parts", selection.report.graph.parts)
 spark.stop()
 """
@@ -39,7 +39,7 @@ spark.stop()
 @pytest.fixture(scope="module")
 def points(tmp_path_factory, demo_table):
     folder = tmp_path_factory.mktemp("elsewhere")
-    pq.write_table(demo_table.slice(0, 1500), folder / "points.parquet", row_group_size=200)
+    pq.write_table(demo_table.slice(0, 500), folder / "points.parquet", row_group_size=100)
     return folder / "points.parquet"
 
 
@@ -76,6 +76,7 @@ def run_script(folder, session, points, output):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_local_cluster_with_two_executors(expected, points, tmp_path):
     session = (
         "spark = (SparkSession.builder.master('local-cluster[2,1,1024]').config('spark.executor.memory', '1g')"
@@ -99,7 +100,7 @@ def connect_server(tmp_path):
         *("--master", "local[2]", "--driver-memory", "1g"),
         *("--conf", f"spark.connect.grpc.binding.port={port}"),
         *("--conf", "spark.connect.grpc.binding.address=127.0.0.1"),
-        *("--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=4"),
+        *("--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2"),
     ]
     subprocess.run([str(part) for part in command], env=env, check=True, capture_output=True, timeout=60)
     pid = int(next((tmp_path / "pid").glob("*.pid")).read_text())
@@ -117,6 +118,7 @@ def connect_server(tmp_path):
         os.kill(pid, signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_spark_connect(expected, points, tmp_path, connect_server):
     session = f"spark = SparkSession.builder.remote('sc://127.0.0.1:{connect_server}').getOrCreate()"
     run_script(tmp_path, session, points, tmp_path / "subset")
@@ -143,7 +145,7 @@ def submit(package, job, *arguments, exit_code=0):
     command = [
         str(Path(env["SPARK_HOME"]) / "bin" / "spark-submit"),
         *("--master", "local[2]", "--driver-memory", "1g", "--py-files", str(package / "subsel.zip")),
-        *("--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=4"),
+        *("--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2"),
         str(package / "jobs" / job),
         *map(str, arguments),
     ]
@@ -152,30 +154,48 @@ def submit(package, job, *arguments, exit_code=0):
     return done
 
 
-def test_spark_submit_of_the_whole_pipeline_and_of_its_stages(expected, points, package, tmp_path):
-    options = ["--config", package / "configs" / "cluster.toml", "--size", "150"]
-    options += ["--part-points", "700", "--finish-points", "200"]
-    done = submit(package, "select_subset.py", *options, points, tmp_path / "whole")
+def options_of(package):
+    options = ["--config", package / "configs" / "cluster.toml", "--size", "50"]
+    return [*options, "--part-points", "230", "--finish-points", "70"]
+
+
+def one_line(done):
+    """What spark-submit says on the program's behalf: its stderr comes on stdout."""
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("subsel: ")]
+    assert len(said) == 1
+    return said[0]
+
+
+def test_spark_submit(expected, points, package, tmp_path):
+    done = submit(package, "select_subset.py", *options_of(package), points, tmp_path / "whole")
     assert "objective" in done.stdout
     assert pq.read_table(tmp_path / "whole").equals(expected)
 
-    run = tmp_path / "run"
+
+def test_spark_submit_of_what_is_wrong(points, package, tmp_path):
+    options = [*options_of(package), "--utility", "nothing"]
+    wrong = submit(package, "select_subset.py", *options, points, tmp_path / "whole", exit_code=2)
+    assert "has no utility column 'nothing'" in one_line(wrong)
+    assert not (tmp_path / "whole").exists()
+
+
+@pytest.mark.slow
+def test_spark_submit_of_the_stages(expected, points, package, tmp_path):
+    options, run = options_of(package), tmp_path / "run"
     submit(package, "build_graph.py", *options, points, run)
     submit(package, "bound_points.py", *options, points, run)
     assert set(json.loads((run / "manifest.json").read_text())["stages"]) == {"graph", "bounding"}
     submit(package, "greedy_subset.py", *options, points, run, tmp_path / "staged")
     assert pq.read_table(tmp_path / "staged").equals(expected)
 
-    config = ["--config", package / "configs" / "cluster.toml", "--part-points", "700"]
+    config = ["--config", package / "configs" / "cluster.toml", "--part-points", "230"]
     scored = submit(package, "score_subset.py", *config, tmp_path / "staged", points, "--run-dir", run)
     reported = json.loads((tmp_path / "staged" / "_manifest.json").read_text())["objective"]["total"]
     assert f"{reported:,.6f}" in scored.stdout
 
     wrong = submit(package, "greedy_subset.py", *options, "--neighbors", "3", points, run, tmp_path / "no", exit_code=2)
-    # spark-submit prints what the program writes to stderr on its own stdout
-    said = [line for line in (wrong.stdout + wrong.stderr).splitlines() if line.startswith("subsel: ")]
-    assert len(said) == 1
-    assert "made with other graph options" in said[0]
+    said = one_line(wrong)
+    assert "its graph was made with --neighbors 10, now it is --neighbors 3" in said
 
 
 @pytest.mark.slow

@@ -39,13 +39,22 @@ def points(problem):
     return str(problem[0] / "points.parquet")
 
 
-@pytest.mark.parametrize("size", [30, 500, 880])
-def test_wishes_are_met_alike_on_both_engines(spark, problem, tmp_path, size):
+@pytest.mark.parametrize(
+    ("size", "engine"),
+    [
+        (30, "local"),
+        (500, "local"),
+        (880, "local"),
+        *(pytest.param(size, "spark", marks=pytest.mark.slow) for size in (30, 500, 880)),
+    ],
+)
+def test_wishes_are_met_alike_on_both_engines(request, problem, tmp_path, size, engine):
     wishes = {"include": "wanted", "exclude": "banned"}
     local = subsel.select(points(problem), size=size, engine="local", **wishes, **options(problem))
-    ours = subsel.select(
-        points(problem), size=size, engine=spark, part_points=300, output=tmp_path / "out", **wishes, **options(problem)
-    )
+    ours = local
+    if engine == "spark":  # in make test: tests/test_spark.py has wishes on many parts
+        more = {"engine": request.getfixturevalue("spark"), "part_points": 300, "output": tmp_path / "out"}
+        ours = subsel.select(points(problem), size=size, **more, **wishes, **options(problem))
     assert ours.table.equals(local.table)
     ids = problem[1]
     wanted, banned = set(ids[np.arange(1000) % 50 == 3]), set(ids[np.arange(1000) % 10 == 7])
@@ -63,12 +72,18 @@ def test_wishes_are_met_alike_on_both_engines(spark, problem, tmp_path, size):
     assert local.upper_bound >= local.objective
 
 
-def test_last_times_subset_grows(spark, problem, tmp_path):
+def test_last_times_subset_grows(problem, tmp_path):
     first = subsel.select(points(problem), size=100, output=tmp_path / "first", **options(problem))
     more = subsel.select(points(problem), size=150, include=tmp_path / "first", **options(problem))
     assert set(first.ids) <= set(more.ids)
     by_list = subsel.select(points(problem), size=150, include=first.ids.tolist(), **options(problem))
     assert by_list.table.equals(more.table)
+
+
+@pytest.mark.slow
+def test_last_times_subset_grows_on_spark(spark, problem, tmp_path):
+    first = subsel.select(points(problem), size=100, output=tmp_path / "first", **options(problem))
+    more = subsel.select(points(problem), size=150, include=tmp_path / "first", **options(problem))
     for number, include in enumerate((str(tmp_path / "first"), first.ids)):
         ours = subsel.select(
             points(problem), size=150, include=include, engine=spark, output=tmp_path / str(number), **options(problem)
@@ -101,6 +116,7 @@ def test_wishes_that_cannot_be_met(spark, problem, tmp_path, monkeypatch, engine
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_empty_wishes_change_nothing(spark, problem, tmp_path):
     plain = subsel.select(points(problem), size=50, engine="local", **options(problem))
     pq.write_table(pa.table({"id": pa.array([], pa.int64())}), tmp_path / "nobody.parquet")
@@ -111,6 +127,7 @@ def test_empty_wishes_change_nothing(spark, problem, tmp_path):
         assert empty.table.equals(plain.table)
 
 
+@pytest.mark.slow
 def test_flagged_rows_that_were_dropped_do_not_count(spark, tmp_path, rng):
     """With ids of 32 bits, which Spark keeps as such."""
     table = pa.table(
@@ -134,6 +151,7 @@ def test_flagged_rows_that_were_dropped_do_not_count(spark, tmp_path, rng):
         assert {4, 5} <= set(found.ids.tolist())
 
 
+@pytest.mark.slow
 def test_best_direction_and_several_sizes_with_a_run_directory(spark, problem, tmp_path):
     more = {"part_points": 300, "finish_points": 0, **options(problem)}
     for number, size in enumerate((0.1, 0.6)):
@@ -153,21 +171,21 @@ def test_best_direction_and_several_sizes_with_a_run_directory(spark, problem, t
     subsel.select_sizes(
         points(problem), sizes=[50, 60], engine=spark, output=tmp_path / "both", run_dir=run_dir, **more
     )
-    assert sorted(p.name for p in run_dir.iterdir()) == ["graph", "manifest.json", "points"]
+    assert sorted(p.name for p in run_dir.iterdir()) == [".subsel-run.json", "graph", "manifest.json", "points"]
     one = subsel.select(
         points(problem), size=50, engine=spark, output=tmp_path / "one", run_dir=run_dir, resume=True, **more
     )
     assert one.table.equals(subsel.select(points(problem), size=50, engine="local", **more).table)
 
 
-def test_several_sizes_share_a_graph(spark, problem, tmp_path):
+@pytest.mark.parametrize("engine", ["local", pytest.param("spark", marks=pytest.mark.slow)])
+def test_several_sizes_share_a_graph(request, problem, tmp_path, engine):
+    where = request.getfixturevalue("spark") if engine == "spark" else "local"
     sizes = ["1%", 50, 0.5]
     alone = [subsel.select(points(problem), size=size, engine="local", **options(problem)) for size in sizes]
-    local = subsel.select_sizes(points(problem), sizes=sizes, engine="local", output=tmp_path / "a", **options(problem))
-    ours = subsel.select_sizes(points(problem), sizes=sizes, engine=spark, output=tmp_path / "b", **options(problem))
-    for one, two, three in zip(alone, local, ours, strict=True):
+    ours = subsel.select_sizes(points(problem), sizes=sizes, engine=where, output=tmp_path / "a", **options(problem))
+    for one, two in zip(alone, ours, strict=True):
         assert two.table.equals(one.table)
-        assert three.table.equals(one.table)
         assert two.report.k == len(one.table)
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["0.5", "1pct", "50"]
     with pytest.raises(ConfigError, match="all different"):
@@ -177,7 +195,7 @@ def test_several_sizes_share_a_graph(spark, problem, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"sizes": [3], "size": 4}, "^size is 4 where sizes are given: name all of them in sizes.$"),
+        ({"sizes": [3], "size": 4}, "^size=4 where sizes are given: name all of them in sizes.$"),
         ({"sizes": [3, "1.5x"]}, "size '1.5x' is neither a count"),
         ({"sizes": [3, 0]}, "size 0 is neither a count"),
         ({"sizes": [3], "resume": True}, "give run_dir"),

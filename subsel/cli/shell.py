@@ -80,11 +80,42 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise _Terminated(TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    with _heard():
+        before = signal.signal(signal.SIGTERM, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Raise once more what a signal raised where nobody could hear it.
+
+    A callback from C (numba's compiler has some) cannot raise: Python prints the exception and goes on, and the signal
+    would be lost. It is raised again a moment later, when the callback is over.
+    """
+    lost: list[type[BaseException]] = []
+    plain = sys.unraisablehook
+
+    def note(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt | _Terminated):
+            plain(unraisable)
+            return
+        lost.append(unraisable.exc_type)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+    def again(number: int, frame: Any) -> None:
+        if lost:
+            raise lost.pop()
+
+    sys.unraisablehook, before = note, signal.signal(signal.SIGALRM, again)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        sys.unraisablehook = plain
 
 
 class _Printable(logging.Formatter):

@@ -44,7 +44,7 @@ class KeptRun:
         folders = self.rundir.begin("graph", "points")
         arrays = {"indptr": graph.indptr, "indices": graph.indices, "similarity": graph.similarity}
         utility, code = points.utility[graph.rows], points.code[graph.rows]
-        draft = pack(**arrays, mean_weight=np.empty(0), utility=utility, code=code, ghost_vid=np.empty(0, np.int64))
+        draft = pack(**arrays, utility=utility, code=code, ghost_vid=np.empty(0, np.int64))
         ids = graph.ids.to_numpy() if pa.types.is_int64(graph.ids.type) else graph.ids
         known = pack(code=code, utility=utility, id=ids, row=points.rows[graph.rows])
         _write(folders[0], [Parcel(0, 0, assemble.GRAPH, draft)])

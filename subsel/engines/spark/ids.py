@@ -12,6 +12,11 @@ from subsel.input.ids import is_unsigned, storage_type
 _WIDE = "decimal(20,0)"
 
 
+def _all() -> Column:
+    """Return 2^64, which the JVM takes as text only."""
+    return F.lit(str(2**64)).cast(_WIDE)
+
+
 def kept_kind(id_type: pa.DataType) -> str:
     """Return the Spark type in which ids of a type are kept."""
     kept = storage_type(id_type)
@@ -22,7 +27,7 @@ def kept(ids: Column, id_type: pa.DataType) -> Column:
     """Return a column of ids as they are kept; unsigned ones by their bits."""
     if kept_kind(id_type) == "bigint" and is_unsigned(id_type):
         wide = ids.cast(_WIDE)
-        return F.when(wide > F.lit(2**63 - 1), wide - F.lit(2**64).cast(_WIDE)).otherwise(wide).cast("bigint")
+        return F.when(wide > F.lit(2**63 - 1), wide - _all()).otherwise(wide).cast("bigint")
     return ids.cast(kept_kind(id_type))
 
 
@@ -30,5 +35,5 @@ def given(ids: Column, id_type: pa.DataType, target: T.DataType) -> Column:
     """Return kept ids in the type that they have in the input."""
     if kept_kind(id_type) == "bigint" and is_unsigned(id_type):
         wide = ids.cast(_WIDE)
-        ids = F.when(wide < 0, wide + F.lit(2**64).cast(_WIDE)).otherwise(wide)
+        ids = F.when(wide < 0, wide + _all()).otherwise(wide)
     return ids.cast(target)

@@ -55,7 +55,15 @@ def exchange(frame: DataFrame, function: PartFunction, parts: int) -> DataFrame:
 
 def map_in_arrow(frame: DataFrame, function: BatchFunction, schema: Any) -> DataFrame:
     """Run a function on the batches of every partition, as `DataFrame.mapInArrow`, in the session's width."""
-    return frame.mapInArrow(lambda batches: map(_in_width, function(batches)), schema)
+    names = frame.columns
+    if any("." in name or "`" in name for name in names):  # which mapInArrow takes for syntax
+        frame = frame.toDF(*(f"_{i}" for i in range(len(names))))
+    return frame.mapInArrow(lambda batches: map(_in_width, function(_named(names, batches))), schema)
+
+
+def _named(names: list[str], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch if batch.schema.names == names else batch.rename_columns(names)
 
 
 def _in_width(rows: Any) -> Any:

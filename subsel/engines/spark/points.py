@@ -34,6 +34,7 @@ _SCAN_SCHEMA = "kind string, rows bigint, payload binary"
 _TOP = float(2**64)
 #: Columns that are added to rows while the one that stays is chosen.
 _GOOD, _UTILITY, _CONTENT, _TEXT, _CODE = "_good", "_utility", "_content", "_text", "_code"
+_SEVERAL = "_several"
 
 SampleRows = Callable[[int, int], int]
 
@@ -290,7 +291,7 @@ def _several(frame: DataFrame, columns: Columns, config: SelectConfig) -> tuple[
         several = several.where("_n > 1")
         row = several.agg(F.count("*"), F.sum((F.col("_low") != F.col("_high")).cast("bigint"))).collect()[0]
         if not row[1]:
-            return salt, several.select(F.col("_low").alias(columns.id)) if row[0] else None
+            return salt, several.select(F.col("_low").alias(_SEVERAL)) if row[0] else None
         salt += 1
 
 
@@ -306,7 +307,7 @@ def _ranked(
 ) -> DataFrame:
     """Return the rows with ids that several rows have, with what decides which stays."""
     assert columns.id is not None
-    rows = wide.join(several, [columns.id], "left_semi")
+    rows = wide.join(several, col(columns.id) == F.col(_SEVERAL), "left_semi")
     more = [(_GOOD, T.BooleanType()), (_UTILITY, T.DoubleType()), (_CONTENT, T.LongType()), (_TEXT, T.StringType())]
     out = T.StructType([*rows.schema.fields, *(T.StructField(name, kind) for name, kind in more)])
     return map_in_arrow(rows, partial(_judge, columns, config, lengths), out)
@@ -350,5 +351,5 @@ def _without_losers(wide: DataFrame, suspects: DataFrame, columns: Columns, seve
     best = (F.desc(_GOOD), F.desc(_UTILITY), F.asc(F.col(_CONTENT).bitwiseXOR(F.lit(-(2**63)))), F.asc(_TEXT))
     place = F.row_number().over(Window.partitionBy(col(columns.id)).orderBy(*best))
     stay = suspects.withColumn("_place", place).where((F.col("_place") == 1) & F.col(_GOOD))
-    rest = wide.join(several, [columns.id], "left_anti")
+    rest = wide.join(several, col(columns.id) == F.col(_SEVERAL), "left_anti")
     return rest.unionByName(stay.select(*map(col, wide.columns)))
