@@ -13,8 +13,9 @@ import pyarrow as pa
 from subsel import cost
 from subsel.config import SelectConfig, resolve_size
 from subsel.errors import InputError, option
-from subsel.input.rows import flat_lists, may_be_read, value_type
+from subsel.input.rows import may_be_read, value_type
 from subsel.input.source import Source, name_list, open_source
+from subsel.input.types import flat_lists
 
 #: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
 LOCAL_BYTES_PER_VALUE = 2.5 * 4

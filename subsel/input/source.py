@@ -62,8 +62,8 @@ class Source(Protocol):
         """Return what tells this input from another, None if only its content does."""
 
 
-def require_columns(source: Source, columns: Iterable[str]) -> None:
-    """Refuse columns that a source lacks, or has twice.
+def require_columns(source: Source, columns: Sequence[str]) -> None:
+    """Refuse columns that a source, or some of its files, lack, or that it has twice.
 
     Raises:
         InputError: see above.
@@ -74,6 +74,8 @@ def require_columns(source: Source, columns: Iterable[str]) -> None:
             raise InputError(f"{source.name} has no column {column!r}; it has {name_list(source.schema.names)}.")
         if found > 1:
             raise InputError(f"{source.name} has {found} columns {column!r}: rename all but one.")
+    if isinstance(source, FileSource):
+        source.set.check_present(columns)
 
 
 def name_list(names: Iterable[str]) -> str:
@@ -147,7 +149,6 @@ class FileSource:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield all rows, file by file, without reading ahead: what is in memory is one batch, not files."""
         require_columns(self, columns)
-        self.set.check_present(columns)
         scan = pads.ParquetFragmentScanOptions(pre_buffer=False)
         kinds = {column: self.schema.field(column).type for column in columns}
         out = pa.schema(list(kinds.items()))

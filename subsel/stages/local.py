@@ -87,6 +87,7 @@ class LocalStages:
             self.config,
             with_embeddings=self.user_graph is None,
             utility=utility,
+            wishes=self.wishes.columns(),
             progress=lambda share: tell("rows", share),
         )
         if self.kept is not None and self.source.identity() is None:

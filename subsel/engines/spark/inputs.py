@@ -60,6 +60,7 @@ class SparkInputs:
             with_embeddings=self.with_embeddings,
             sample_rows=lambda n, dimension: route.sample_rows(n, dimension, part_points(dimension, self.config)),
             with_content=with_content,
+            wishes=self.wishes.columns(),
         )
         self._rows = points.wide
         return points
