@@ -121,6 +121,15 @@ def smallest(ids: pa.Array, kind: pa.DataType, count: int) -> list[Any]:
     return shown(unique.sort()[:count], kind)
 
 
+def shown_one(value: Any, kind: pa.DataType) -> Any:
+    """Return an id that Spark gave, as `shown` shows those of a type."""
+    if isinstance(value, Decimal):
+        return int(value) if value == int(value) else value
+    if isinstance(value, bytes | bytearray):
+        return uuid.UUID(bytes=bytes(value)) if is_uuid(kind) else bytes(value)
+    return value
+
+
 def same_type(ids: pa.DataType, points: pa.DataType, what: str) -> None:
     """Refuse ids that are kept in another type than those of the points.
 
