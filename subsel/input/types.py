@@ -55,10 +55,18 @@ def as_plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if is_uuid(kind) and not is_uuid(column.type):
         return pa.ExtensionArray.from_storage(kind, column.cast(kind.storage_type))
     if pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
-        column = column.cast(pa.large_list(column.type.value_type))
+        column = _without_view(column)
     if pa.types.is_fixed_size_list(column.type) and not pa.types.is_fixed_size_list(kind):
         column = column.cast(pa.large_list(column.type.value_type))  # Arrow has no direct way to lists of another type
     return column.cast(kind)
+
+
+def _without_view(column: pa.Array) -> pa.Array:
+    """Return a list view as lists; Arrow's own cast loses the last end of them (pyarrow 26)."""
+    lengths = pc.list_value_length(column)
+    ends = np.concatenate([[0], np.cumsum(lengths.fill_null(0).to_numpy(zero_copy_only=False))]).astype(np.int64)
+    null = np.append(column.is_null().to_numpy(zero_copy_only=False), False)
+    return pa.LargeListArray.from_arrays(pa.array(ends, mask=null), column.flatten())
 
 
 def unified(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:
