@@ -24,7 +24,7 @@ from subsel.config import SelectConfig
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.input.ids import smallest, storage_type, stored_ids
-from subsel.input.source import name_list
+from subsel.input.names import name_list
 from subsel.input.types import flat_lists
 from subsel.input.utility import utility_of_probabilities, valid_probabilities
 
@@ -90,7 +90,7 @@ class Columns:
                 raise InputError(f"{name} has {columns.names.count(column)} columns {column!r}: rename all but one.")
             if column not in columns.names:
                 raise InputError(
-                    f"{name} has no {what} column {column!r}; it has {name_list(columns.names)}: "
+                    f"{name} has no {what} column {column!r}; it has {name_list(columns)}: "
                     f"name the right one with {option}."
                 )
             return columns.field(column).type

@@ -18,7 +18,8 @@ import pyarrow as pa
 from subsel.config import SelectConfig
 from subsel.errors import ConfigError, InputError
 from subsel.input.ids import listed_ids, subset_ids
-from subsel.input.source import Source, is_location, iterate_columns, name_list, open_source
+from subsel.input.names import name_list
+from subsel.input.source import Source, is_location, iterate_columns, open_source
 
 _COLUMN = "column:"
 
@@ -57,7 +58,7 @@ def wished_column(wish: Any, columns: pa.Schema, name: str, what: str) -> str | 
     column = wish.removeprefix(_COLUMN)
     if column not in columns.names:
         if wish.startswith(_COLUMN):
-            raise InputError(f"{what} {wish!r}: {name} has no column {column!r}; it has {name_list(columns.names)}.")
+            raise InputError(f"{what} {wish!r}: {name} has no column {column!r}; it has {name_list(columns)}.")
         return None
     kind = columns.field(column).type
     if not pa.types.is_boolean(kind):
@@ -65,7 +66,7 @@ def wished_column(wish: Any, columns: pa.Schema, name: str, what: str) -> str | 
     return column
 
 
-def no_such_wish(wish: str, what: str, name: str, columns: Iterable[str]) -> InputError:
+def no_such_wish(wish: str, what: str, name: str, columns: pa.Schema) -> InputError:
     """Return the error for a wish that is a string and neither a path nor a column."""
     return InputError(f"{what} {wish!r}: no such path, and {name} has no column {wish!r}; it has {name_list(columns)}.")
 

@@ -28,7 +28,8 @@ from subsel.engines.spark.paths import for_reader
 from subsel.engines.spark.storage import classic, place_in, uri_for_spark
 from subsel.errors import InputError
 from subsel.input.files import FileSet, Footer, InputFile, files_of, footers, open_place, table_format
-from subsel.input.source import Wanted, is_location, name_list, refuse_table
+from subsel.input.names import name_list, with_names
+from subsel.input.source import Wanted, is_location, refuse_table
 from subsel.input.types import as_plain, flat_lists, plain_type
 from subsel.storage import Place
 
@@ -66,7 +67,7 @@ class SparkSource:
         for column in names:
             found = self.schema.names.count(column)
             if found == 0:
-                raise InputError(f"{self.name} has no column {column!r}; it has {name_list(self.schema.names)}.")
+                raise InputError(f"{self.name} has no column {column!r}; it has {name_list(self.schema)}.")
             if found > 1:
                 raise InputError(f"{self.name} has {found} columns {column!r}: rename all but one.")
         if self.set is not None:
@@ -181,7 +182,7 @@ def _of_frame(frame: DataFrame, name: str, wanted: Wanted) -> SparkSource:
         columns.append(column)
     twice = {field.name for field in kinds if [one.name for one in kinds].count(field.name) > 1}
     chosen = [column for column, field in zip(columns, kinds, strict=True) if field.name not in twice]
-    return SparkSource(name, frame.select(*chosen), pa.schema(kinds))
+    return SparkSource(name, frame.select(*chosen), with_names(pa.schema(kinds), frame.schema.names))
 
 
 def _case_sensitive(frame: DataFrame) -> bool:
