@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from subsel.input.ids import shown, storage_type
 from subsel.input.points import kept_columns
 from subsel.input.rows import RowChecker
 from subsel.input.types import as_plain, plain_type
+from subsel.input.wishes import Constraints
 from subsel.request import Request
 from subsel.schema import Status
 from subsel.stages.local import LocalStages
@@ -37,7 +39,7 @@ class Case:
 
     @contextmanager
     def written(self):
-        """Write the files; yield the request's arguments. Both engines must be asked inside, for messages name paths."""
+        """Write the files; yield the request's arguments. Both engines are asked inside, for messages name paths."""
         with tempfile.TemporaryDirectory() as folder:
             places = {}
             for what, files in (("points", self.files), ("edges", self.edges or [])):
@@ -56,10 +58,10 @@ class Case:
             names = rng.permutation(len(files))
             mixed = []
             for i, (name, table) in zip(names, files, strict=True):
-                table = table.take(pa.array(rng.permutation(len(table)), pa.int64()))
+                rows = table.take(pa.array(rng.permutation(len(table)), pa.int64()))
                 folder, _, _ = name.rpartition("/")
-                cut = int(rng.integers(0, len(table) + 1))
-                for j, piece in enumerate((table.slice(0, cut), table.slice(cut))):
+                cut = int(rng.integers(0, len(rows) + 1))
+                for j, piece in enumerate((rows.slice(0, cut), rows.slice(cut))):
                     mixed.append((f"{folder}/{i}-{j}.parquet".lstrip("/"), piece))
             return mixed
 
@@ -97,7 +99,7 @@ def _plain(value: Any) -> Any:
     """Return what a value is, whatever type holds it: NaN is itself, and halves are numbers."""
     if isinstance(value, Decimal):
         return int(value) if value == int(value) else float(value)
-    return "NaN" if isinstance(value, float) and value != value else value
+    return "NaN" if isinstance(value, float) and math.isnan(value) else value
 
 
 def _named(ids: pa.Array, kind: pa.DataType) -> list[Any]:
@@ -143,19 +145,25 @@ def on_spark(spark: Any, case: Case, data: Any, graph: Any) -> Outcome:
     with plain_errors():
         if graph is not None:
             rules = Rules.of(points, config)
-            good, dropped_edges = check_edges(stages.edges, known_ids(points, rules), points.columns.id_type, config)
+            good, dropped_edges = check_edges(
+                stages.inputs.edges, known_ids(points, rules), points.columns.id_type, config
+            )
             ends = F.least("src", "dst"), F.greatest("src", "dst")
             edges = good.select(*ends).distinct().count()
         rows = points.wide.toArrow().combine_chunks()
         wished = {
             status.name: _named(
-                as_plain(one.ids.toArrow().column(0).combine_chunks(), storage_type(stages.id_type)), stages.id_type
+                as_plain(one.ids.toArrow().column(0).combine_chunks(), storage_type(stages.inputs.id_type)),
+                stages.inputs.id_type,
             )
             for status, one in stages.wished.items()
         }
     kinds = [(one.name, plain_type(one.type)) for one in rows.schema]
     batch = pa.RecordBatch.from_arrays(
-        [as_plain(pa.concat_arrays(rows.column(name).chunks) if len(rows) else pa.array([], kind), kind) for name, kind in kinds],
+        [
+            as_plain(pa.concat_arrays(rows.column(name).chunks) if len(rows) else pa.array([], kind), kind)
+            for name, kind in kinds
+        ],
         names=[name for name, _ in kinds],
     )
     good = RowChecker(points.columns, config, points.lengths).check(batch)
@@ -164,6 +172,10 @@ def on_spark(spark: Any, case: Case, data: Any, graph: Any) -> Outcome:
     keep = list(config.keep_columns)
     kept = batch.select(keep).take(pa.array(good.kept)).to_pylist() if keep else [{}] * len(names)
     assert len(set(names)) == len(names), "an id stands twice"
+    wished = {name: frozenset(ids) & set(names) for name, ids in wished.items() if set(ids) & set(names)}
+    inside, outside = (wished.get(status.name, frozenset()) for status in (Status.INCLUDED, Status.EXCLUDED))
+    # Where rows were dropped Spark does so later, for only then it knows whose.
+    Constraints(len(inside), len(outside)).check(points.n, 1, 0, None)
     return Outcome(
         kind=str(storage_type(points.columns.id_type)),
         utility=dict(zip(names, good.utility.tolist(), strict=True)),
@@ -171,59 +183,104 @@ def on_spark(spark: Any, case: Case, data: Any, graph: Any) -> Outcome:
         dropped=points.dropped,
         dropped_edges=dropped_edges,
         edges=edges,
-        wished={name: frozenset(ids) & set(names) for name, ids in wished.items() if set(ids) & set(names)},
+        wished=wished,
     )
 
 
 # ------------------------------------------------------------------ dirty inputs
 _VECTORS = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.5, -1.0], [1.0, 0.0], [-0.0, 1.0]]
 _ODD = [
-    None, [], [0.0, 0.0], [NAN, 1.0], [INF, 0.0], [1.0], [1.0, 2.0, 3.0], [None, 1.0], [1e300, 1.0], [1e30, 1e30],
-    [1e-45, 0.0], [1e-320, 0.0],
-]  # fmt: skip
+    None,
+    [],
+    [0.0, 0.0],
+    [NAN, 1.0],
+    [INF, 0.0],
+    [1.0],
+    [1.0, 2.0, 3.0],
+    [None, 1.0],
+    [1e300, 1.0],
+    [1e30, 1e30],
+    [1e-45, 0.0],
+    [1e-320, 0.0],
+]
+
 _IDS = {
     "int": ([0, 1, 2, 3, 4, 5, -1, 7], [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint32()]),
+    "signs": ([0, 1, 2, 2**63, 2**64 - 1, -1, -(2**63)], [pa.uint64(), pa.int64()]),
     "uint64": ([0, 1, 2, 2**63, 2**63 + 1, 2**64 - 1], [pa.uint64()]),
-    "text": (["a", "b", "c", "é", "", "\U0001f600", "\uffff"], [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())]),
+    "text": (
+        ["a", "b", "c", "é", "", "\U0001f600", "\uffff"],
+        [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())],
+    ),
     "bytes": ([b"a", b"b", b"\xff\x00", b"", b"\x80"], [pa.binary(), pa.large_binary()]),
     "fixed": ([b"aa", b"bb", b"\xff\x00", b"\x80\x00"], [pa.binary(2)]),
-    "decimal": ([Decimal(1), Decimal(2), Decimal(-3), Decimal(44)], [pa.decimal128(10, 0), pa.decimal128(12, 2), pa.decimal128(18, 0)]),
-    "wide": ([Decimal(1), Decimal(2**63), Decimal(2**64 - 1), Decimal(7)], [pa.decimal128(20, 0), pa.decimal128(38, 0)]),
+    "decimal": (
+        [Decimal(1), Decimal(2), Decimal(-3), Decimal(44), Decimal("1.5")],
+        [pa.decimal128(10, 0), pa.decimal128(12, 2), pa.decimal128(18, 0)],
+    ),
+    "wide": (
+        [Decimal(1), Decimal(2**63), Decimal(2**64 - 1), Decimal(7), Decimal(2**70)],
+        [pa.decimal128(20, 0), pa.decimal128(38, 0)],
+    ),
     "mixed": ([0, 1, 2, 3, 5], [pa.int16(), pa.uint64(), pa.decimal128(12, 0), pa.int64()]),
     "strange": ([1, 2, 3], [pa.float64(), pa.bool_(), pa.date32(), pa.null()]),
-}  # fmt: skip
+}
 _UTILITIES = {
     "double": ([None, NAN, INF, 0.0, -0.0, 1.0, 1.0, 2.5], [pa.float64(), pa.float32(), pa.float16()]),
     "int": ([None, 0, 1, 1, 2], [pa.int8(), pa.int64(), pa.uint16(), pa.uint64(), pa.float32(), pa.null()]),
     "large": ([2**60 + 1, 2**60, 1], [pa.int64(), pa.uint64()]),
-    "decimal": ([None, Decimal("0.5"), Decimal("1.25")], [pa.decimal128(5, 2), pa.decimal128(9, 4)]),
+    "decimal": (
+        [None, Decimal("0.5"), Decimal("1.1"), Decimal("0.07")],
+        [pa.decimal128(5, 2), pa.decimal128(9, 4), pa.float64(), pa.decimal128(5, 2)],
+    ),
     "bool": ([None, True, False], [pa.bool_()]),
     "text": (["1", "2"], [pa.string()]),
 }
 _LISTS = [pa.list_(pa.float32()), pa.list_(pa.float64()), pa.large_list(pa.float32()), pa.list_(pa.float16())]
-_PROBABILITIES = [[0.5, 0.5], [0.9, 0.1], [0.25, 0.75], [1.0, 0.0], None, [NAN, 1.0], [0.9, 0.3], [-0.5, 1.5], [1.0], []]
+_PROBABILITIES = [
+    [0.5, 0.5],
+    [0.9, 0.1],
+    [0.25, 0.75],
+    [1.0, 0.0],
+    None,
+    [NAN, 1.0],
+    [0.9, 0.3],
+    [-0.5, 1.5],
+    [1.0],
+    [],
+]
+
+
+def _good(value: Any) -> bool:
+    return isinstance(value, str) or (value is not None and math.isfinite(value))
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     """Return values as a column of a type, null where it cannot hold one."""
     if pa.types.is_dictionary(kind):
         return pa.array(values, kind.value_type).dictionary_encode()
-    out = []
-    for value in values:
-        try:
-            if pa.types.is_null(kind) or value is None:
-                raise pa.ArrowInvalid
-            if pa.types.is_boolean(kind) and not isinstance(value, bool):
-                value = bool(value)
-            if pa.types.is_date(kind):
-                value = int(value)
-            if pa.types.is_floating(kind):
-                value = np.float16(value) if pa.types.is_float16(kind) else float(value)
-            pa.array([value], kind)
-            out.append(value)
-        except (pa.ArrowException, OverflowError, TypeError, ValueError):
-            out.append(None)
-    return pa.array(out, kind)
+    return pa.array([_held(value, kind) for value in values], kind)
+
+
+def _held(value: Any, kind: pa.DataType) -> Any:
+    """Return a value as a type takes it, None where it cannot."""
+    if pa.types.is_null(kind) or value is None:
+        return None
+    try:
+        for holds, convert in (
+            (pa.types.is_boolean, bool),
+            (pa.types.is_decimal, Decimal),
+            (pa.types.is_date, int),
+            (pa.types.is_float16, np.float16),
+            (pa.types.is_floating, float),
+        ):
+            if holds(kind):
+                value = convert(value)
+                break
+        pa.array([value], kind)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError, ArithmeticError):
+        return None
+    return value
 
 
 def _lists(values: list[Any], kind: pa.DataType) -> pa.Array:
@@ -255,7 +312,10 @@ def cases(draw: Any, with_edges: bool | None = None) -> Case:
         "metric": draw(st.sampled_from(["cosine", "inner_product", "l2"])),
     }
     if probabilities:
-        options |= {"probabilities": "p", "utility_from": draw(st.sampled_from(["margin", "entropy", "least_confidence"]))}
+        options |= {
+            "probabilities": "p",
+            "utility_from": draw(st.sampled_from(["margin", "entropy", "least_confidence"])),
+        }
     keep = draw(st.booleans())
     flag = draw(st.sampled_from([False, False, True]))
     layout = draw(st.sampled_from(["flat", "flat", "sub", "hive"]))
@@ -281,7 +341,7 @@ def cases(draw: Any, with_edges: bool | None = None) -> Case:
         }
         if utility is not None:
             values, kinds = _UTILITIES[utility]
-            good = [one for one in values if one is not None and one == one and one != INF]
+            good = [one for one in values if _good(one)]
             chosen = draw(st.lists(st.sampled_from(values if dirt else good), min_size=n, max_size=n))
             columns["utility"] = _column(chosen, draw(st.sampled_from(kinds)))
         if probabilities:
@@ -296,22 +356,19 @@ def cases(draw: Any, with_edges: bool | None = None) -> Case:
         whole += [one for one in ids if one is not None]
     graph = None
     if edges:
-        graph = []
-        ends = [*(whole or pool), *pool, *([None] if dirt else [])]
-        for i in range(draw(st.integers(1, 2))):
-            n = draw(st.integers(0, 8))
-            src, dst = (draw(st.lists(st.sampled_from(ends), min_size=n, max_size=n)) for _ in range(2))
-            values, kinds = _UTILITIES[draw(st.sampled_from(["double", "double", "int", "decimal"]))]
-            good = [one for one in values if one is not None and one == one and one != INF]
-            worse = [*values, -1] if dirt else good
-            similarity = draw(st.lists(st.sampled_from(worse), min_size=n, max_size=n))
-            kind = st.sampled_from(id_kinds)
-            table = pa.table(
-                {
-                    "src": _column(src, draw(kind)),
-                    "dst": _column(dst, draw(kind)),
-                    "similarity": _column(similarity, draw(st.sampled_from(kinds))),
-                }
-            )
-            graph.append((f"{i}.parquet", table))
+        kinds = st.sampled_from(id_kinds)
+        graph = [_edges(draw, i, [*(whole or pool), *pool, *([None] if dirt else [])], kinds, dirt) for i in (0, 1)]
+        graph = graph[: draw(st.integers(1, 2))]
     return Case(files, graph, options)
+
+
+def _edges(draw: Any, number: int, ends: list[Any], kinds: Any, dirt: int) -> tuple[str, pa.Table]:
+    n = draw(st.integers(0, 8))
+    src, dst = (draw(st.lists(st.sampled_from(ends), min_size=n, max_size=n)) for _ in range(2))
+    values, value_kinds = _UTILITIES[draw(st.sampled_from(["double", "double", "int", "decimal"]))]
+    some = [*values, -1] if dirt else [one for one in values if _good(one)]
+    similarity = _column(
+        draw(st.lists(st.sampled_from(some), min_size=n, max_size=n)), draw(st.sampled_from(value_kinds))
+    )
+    table = pa.table({"src": _column(src, draw(kinds)), "dst": _column(dst, draw(kinds)), "similarity": similarity})
+    return f"{number}.parquet", table
