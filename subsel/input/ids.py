@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from subsel.codes import repeated_rows
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.input.types import as_plain, is_uuid, plain_type
+from subsel.input.types import as_plain, in_pieces, is_uuid, plain_type
 
 #: Digits that int64 holds whatever they are; decimals of more must not be negative (Spark reads uint64 as 20 digits).
 _DIGITS = 18
@@ -86,25 +86,27 @@ def _whole(ids: pa.Array) -> pa.Array:
     return pa.array(low.view(np.int64), mask=null)
 
 
-def given_back(ids: pa.Array, kind: pa.DataType) -> pa.Array:  # noqa: PLR0911  (a table)
-    """Return kept ids in the user's plain type."""
-    if ids.type.equals(kind):
-        return ids
+def given_back(ids: pa.Array, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return kept ids in the user's plain type; in several pieces where one does not hold all of their text."""
+    binary = is_uuid(kind) or pa.types.is_fixed_size_binary(kind)
+    pieces = in_pieces(ids, pa.binary()) if binary else [ids]
+    return pa.chunked_array([one for piece in pieces for one in _given_back(piece, kind)], kind)
+
+
+def _given_back(ids: pa.Array, kind: pa.DataType) -> list[pa.Array]:
     if pa.types.is_null(kind):
-        return pa.nulls(len(ids))
+        return [pa.nulls(len(ids))]
     if pa.types.is_uint64(kind):
-        return ids.view(pa.uint64())
-    if pa.types.is_decimal(kind):
-        if not is_unsigned(kind):
-            return ids.cast(pa.decimal128(38, 0)).cast(kind)
+        return [ids.view(pa.uint64())]
+    if pa.types.is_decimal(kind) and is_unsigned(kind):
         words = np.zeros(2 * len(ids), np.uint64)
         words[::2] = ids.to_numpy(zero_copy_only=False).view(np.uint64)
-        return pa.Array.from_buffers(pa.decimal128(38, 0), len(ids), [None, pa.py_buffer(words)]).cast(kind)
-    if is_uuid(kind):
-        return pa.ExtensionArray.from_storage(kind, ids.cast(pa.binary()).cast(kind.storage_type))
-    if pa.types.is_fixed_size_binary(kind):
-        return ids.cast(pa.binary()).cast(kind)
-    return ids.cast(kind)
+        ids = pa.Array.from_buffers(pa.decimal128(38, 0), len(ids), [None, pa.py_buffer(words)])
+    elif pa.types.is_decimal(kind):
+        ids = ids.cast(pa.decimal128(38, 0))
+    elif is_uuid(kind):
+        return [pa.ExtensionArray.from_storage(kind, ids.cast(kind.storage_type))]
+    return in_pieces(ids, kind)
 
 
 def shown(ids: pa.Array, kind: pa.DataType | None = None) -> list[Any]:

@@ -20,6 +20,7 @@ from subsel.fixedpoint import Int64Array
 from subsel.input.ids import smallest
 from subsel.input.rows import REPEATED, CheckedBatch, Columns, RowChecker, text_beside
 from subsel.input.source import Source, iterate_columns, require_columns
+from subsel.input.types import in_pieces
 
 log = logging.getLogger(__name__)
 
@@ -236,24 +237,14 @@ def kept_columns(source: Source, columns: list[str], rows: Int64Array) -> pa.Tab
     if not parts:
         return pa.table({column: pa.array([], source.schema.field(column).type) for column in columns})
     table = pa.Table.from_batches(parts)
-    wide = [
-        pa.field(field.name, _WIDE.get(field.type, field.type)) for field in table.schema
-    ]  # 32-bit offsets overflow
-    table = table.cast(pa.schema(wide)).take(pa.array(place))
-    pieces = [_narrowed(piece, parts[0].schema) for piece in table.to_batches(max_chunksize=_BLOCK_ROWS)]
-    return pa.Table.from_batches(pieces, parts[0].schema) if None not in pieces else table
-
-
-_WIDE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
-
-
-def _narrowed(batch: pa.RecordBatch, kinds: pa.Schema) -> pa.RecordBatch | None:
-    """Return a batch in the columns' own types, None if one has more than 2 GiB of text."""
-    try:
-        arrays = [column.cast(field.type) for column, field in zip(batch.columns, kinds, strict=True)]
-    except pa.ArrowInvalid:
-        return None
-    return pa.RecordBatch.from_arrays(arrays, schema=kinds)
+    wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}  # taking may join more than 2 GiB
+    kinds = pa.schema([pa.field(field.name, wide.get(field.type, field.type)) for field in table.schema])
+    taken = table.cast(kinds).take(pa.array(place))
+    arrays = [
+        pa.chunked_array([one for chunk in column.chunks for one in in_pieces(chunk, field.type)], field.type)
+        for column, field in zip(taken.columns, table.schema, strict=True)
+    ]
+    return pa.table(arrays, table.schema)
 
 
 def given_utility(utility: Any, data: Any) -> npt.NDArray[np.float64]:

@@ -147,3 +147,19 @@ def flat_lists(column: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any
     if pa.types.is_decimal(flat.type):  # uint64, as Spark reads it
         flat = flat.cast(pa.float64())
     return lengths, flat.to_numpy(zero_copy_only=False)
+
+
+def in_pieces(column: pa.Array, kind: pa.DataType) -> list[pa.Array]:
+    """Return a column as another type, in as many pieces as it takes: an array of ``string`` ends at 2 GiB of text.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value does not fit the type.
+    """
+    try:
+        return [column.cast(kind)]
+    except pa.ArrowInvalid:
+        if len(column) < 2:
+            raise
+        # Copied, not sliced: a slice keeps its offsets into all of the text.
+        halves = np.array_split(np.arange(len(column)), 2)
+        return [piece for rows in halves for piece in in_pieces(column.take(pa.array(rows)), kind)]
