@@ -20,7 +20,7 @@ import scipy.sparse as sp
 
 from subsel import schema
 from subsel.config import SelectConfig
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph, SimilarityArray
 from subsel.input.ids import is_unsigned, same_type, smallest, storage_type, stored_ids
@@ -99,7 +99,7 @@ def settle_edges(name: str, counts: dict[str, int], total: int, example: Any, co
     told = {reason: f"{reason} such as {example!r}" if reason == UNKNOWN else reason for reason in found}
     what = "; ".join(f"{count:,} of {total:,} edges: {told[reason]}" for reason, count in found.items())
     if config.on_bad_rows == "error":
-        raise InputError(f"{name}: {what}. Mend it, or set on_bad_rows='drop' to leave them out.")
+        raise InputError(f"{name}: {what}. Mend it, or set {option('on_bad_rows', 'drop')} to leave them out.")
     log.warning("%s: dropped %s", name, what)
     return found
 

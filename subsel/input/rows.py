@@ -21,7 +21,7 @@ import pyarrow as pa
 from subsel import schema
 from subsel.codes import hash_rows
 from subsel.config import SelectConfig
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 from subsel.fixedpoint import Int64Array
 from subsel.input.ids import smallest, storage_type, stored_ids
 from subsel.input.names import name_list
@@ -85,13 +85,13 @@ class Columns:
             InputError: one is missing or of the wrong type.
         """
 
-        def require(column: str, what: str, option: str) -> pa.DataType:
+        def require(column: str, what: str, keyword: str) -> pa.DataType:
             if columns.names.count(column) > 1:
                 raise InputError(f"{name} has {columns.names.count(column)} columns {column!r}: rename all but one.")
             if column not in columns.names:
                 raise InputError(
                     f"{name} has no {what} column {column!r}; it has {name_list(columns)}: "
-                    f"name the right one with {option}."
+                    f"name the right one with {option(keyword)}."
                 )
             return columns.field(column).type
 
@@ -216,7 +216,7 @@ class Findings:
 
 
 #: What to do about bad rows.
-MEND = "Mend them, or set on_bad_rows='drop' to leave them out."
+MEND = f"Mend them, or set {option('on_bad_rows', 'drop')} to leave them out."
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from subsel.config import SelectConfig
-from subsel.errors import InputError, MissingPackageError
+from subsel.errors import InputError, MissingPackageError, option
 from subsel.input.files import FileSet, files_of, footers, open_place, partition_value, table_format
 from subsel.input.names import all_names, name_list, with_names
 from subsel.input.types import as_plain, plain_type
@@ -255,7 +255,9 @@ def refuse_table(where: str, kind: str, what: str, package: str) -> MissingPacka
 
 def _open_table(where: str, kind: str, wanted: Wanted, options: Mapping[str, Any] | None, what: str) -> Source:
     if kind != "delta":
-        raise refuse_table(where, kind, what, f"read it with Spark (engine='spark'), whose {kind} package knows it")
+        raise refuse_table(
+            where, kind, what, f"read it with Spark ({option('engine', 'spark')}), whose {kind} package knows it"
+        )
     try:
         from deltalake import DeltaTable  # noqa: PLC0415  (optional)
     except ImportError:
@@ -301,7 +303,9 @@ def _as_table(data: Any, wanted: Wanted, what: str) -> pa.Table:
         names = data.collect_schema().names()
         data = data.select([name for name in names if wanted(name)]).collect()
     if hasattr(data, "mapInArrow"):
-        raise InputError("a Spark DataFrame is read by Spark: leave engine out, or give engine='spark'.")
+        raise InputError(
+            f"a Spark DataFrame is read by Spark: select with {option('engine', 'spark')}, which checks its rows, too."
+        )
     if hasattr(data, "read") and not hasattr(data, "__arrow_c_stream__"):
         raise InputError(f"{what} is an open file: give its path.")
     if hasattr(data, "__arrow_c_stream__") and not hasattr(data, "dtype"):

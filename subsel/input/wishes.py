@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.config import SelectConfig
-from subsel.errors import ConfigError, InputError
+from subsel.errors import ConfigError, InputError, option
 from subsel.input.ids import listed_ids, subset_ids
 from subsel.input.names import name_list
 from subsel.input.source import Source, is_location, iterate_columns, open_source
@@ -136,11 +136,13 @@ class Constraints:
         Raises:
             ConfigError: points are on both lists, more are included than selected, or too many excluded.
         """
+        include, exclude, size = option("include"), option("exclude"), option("size")
         if both:
-            raise ConfigError(f"{both:,} points are in include and in exclude, such as {example!r}: choose.")
+            raise ConfigError(f"{both:,} points are in {include} and in {exclude}, such as {example!r}: choose.")
         if self.included > k:
-            raise ConfigError(f"include has {self.included:,} points, more than the {k:,} to select: raise size.")
+            raise ConfigError(f"{include} has {self.included:,} points, more than the {k:,} to select: raise {size}.")
         if n - self.excluded < k:
+            left = n - self.excluded
             raise ConfigError(
-                f"exclude leaves {n - self.excluded:,} of {n:,} points, fewer than the {k:,} to select: lower size."
+                f"{exclude} leaves {left:,} of {n:,} points, fewer than the {k:,} to select: lower {size}."
             )
