@@ -2,6 +2,7 @@
 
     python -m tests.guarantees            # the whole of it, as Markdown
     python -m tests.guarantees --write    # into docs/guarantees.md
+    python -m tests.guarantees Delta …    # rows with these words
 
 A cell is "accepted" where all six points arrive, else what was left out, or the one line of the refusal.
 """
@@ -14,7 +15,7 @@ import re
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -492,7 +493,12 @@ def _stream(spark: Any) -> Any:
 
 
 def _random_ids(spark: Any) -> Any:
-    return spark.range(3000).selectExpr("uuid() as id", "array(float(id % 7), 1f, float(id % 11)) as embedding")
+    from pyspark.sql import functions
+
+    random = functions.udf(lambda: uuid.uuid4().hex, "string").asNondeterministic()
+    return spark.range(3000).select(
+        random().alias("id"), functions.expr("array(float(id % 7), 1f, float(id % 11))").alias("embedding")
+    )
 
 
 spark_row("DataFrame, streaming", _stream)
@@ -647,7 +653,10 @@ def _accepted(engine: Any, given: Given, t: Path) -> str:
     if engine == "local":
         stages: Any = LocalStages(request)
     else:
+        from subsel.api import _on_engine
         from subsel.stages.spark import SparkStages
+
+        request = _on_engine(request)
 
         stages = SparkStages(engine, request, "run")
 
@@ -676,14 +685,16 @@ def _dropped_edges(engine: Any, stages: Any, quiet: Any) -> dict[str, int]:
         return check_edges(stages.inputs.edges, known, points.columns.id_type, config)[1]
 
 
-def lines(spark: Any, local_only: bool = False) -> Iterator[str]:
-    """Yield the table's lines; without Spark, rows that need none, their local cells only."""
+def lines(spark: Any, local_only: bool = False, only: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the table's lines; without Spark, rows that need none, their local cells only; or rows that have words."""
     for title, rows in SECTIONS:
         if not local_only:
             yield f"\n### {title}\n"
             yield "| input | one machine | Spark |"
             yield "|---|---|---|"
         for one in rows:
+            if only and not any(word in one.what for word in only):
+                continue
             if local_only:
                 if not one.needs_spark:
                     yield f"| {one.what} | {cell('local', one.make)} |"
@@ -743,7 +754,8 @@ def main() -> None:
         spark = build_session("local[2]")
         spark.sparkContext.setLogLevel("OFF")
         spark.conf.set("spark.sql.shuffle.partitions", "2")
-        text = "\n".join(lines(spark)).strip()
+        only = [word for word in sys.argv[1:] if not word.startswith("--")]
+        text = "\n".join(lines(spark, only=only)).strip()
     if "--write" in sys.argv:
         old = DOC.read_text()
         DOC.write_text(f"{old.split(BEGIN)[0]}{BEGIN}\n\n{text}\n\n{END}{old.split(END)[1]}")

@@ -50,12 +50,14 @@ class SparkSource:
         frame: the wanted columns, not computed yet.
         schema: their plain types.
         set: the files, where it is of files.
+        numbers: the column of the rows' numbers, where these are the ids.
     """
 
     name: str
     frame: DataFrame
     schema: pa.Schema
     set: FileSet | None = None
+    numbers: str | None = None
 
     def select(self, columns: Iterable[str]) -> DataFrame:
         """Return some columns.
@@ -71,7 +73,7 @@ class SparkSource:
             if found > 1:
                 raise InputError(f"{self.name} has {found} columns {column!r}: rename all but one.")
         if self.set is not None:
-            self.set.check_present(names)
+            self.set.check_present(name for name in names if name != self.numbers)
         return self.frame.select(*map(col, names))
 
     def identity(self) -> dict[str, Any] | None:
@@ -126,6 +128,8 @@ def open_on_spark(
         place = open_place(name, opener)
         if place is None and _TABLE.fullmatch(name) and spark.catalog.tableExists(name):
             return _of_frame(spark.table(name), name, wanted)
+        if place is not None and place.name.endswith((".npy", ".npz")):
+            raise InputError(f"{what} {name} is numpy's, which Spark does not read: write it to Parquet.")
         kind = table_format(place) if place is not None and place.kind() == "folder" else None
         if kind is not None:
             return _of_frame(_open_table(spark, name, kind, what), name, wanted)
@@ -133,14 +137,15 @@ def open_on_spark(
     files = [found[key] for key in sorted(found)] if len(texts) > 1 else list(found.values())
     read = footers(files, what) if classic(spark) else _inferred(spark, files, what)
     listed = FileSet.of(name, files, read, wanted)
-    return SparkSource(name, _read_files(spark, listed, row_numbers), listed.schema, listed)
+    columns = listed.schema if row_numbers is None else listed.schema.append(pa.field(row_numbers, pa.int64()))
+    return SparkSource(name, _read_files(spark, listed, row_numbers), columns, listed, row_numbers)
 
 
 def _open_table(spark: SparkSession, where: str, kind: str, what: str) -> DataFrame:
     try:
         return spark.read.format(kind).load(where)
-    except PySparkException as error:
-        if "DATA_SOURCE_NOT_FOUND" in f"{error.getCondition()} {error}" or "ClassNotFound" in str(error):
+    except Exception as error:  # py4j's own where Spark has not translated it
+        if "DATA_SOURCE_NOT_FOUND" in str(error) or "ClassNotFound" in str(error):
             raise refuse_table(where, kind, what, f"add {_PACKAGES[kind]} to spark.jars.packages") from error
         raise InputError(f"{what} {where} cannot be read as a {kind} table: {str(error).splitlines()[0]}") from error
 
@@ -167,12 +172,8 @@ def _of_frame(frame: DataFrame, name: str, wanted: Wanted) -> SparkSource:
     for field in frame.schema.fields:
         if not wanted(field.name):
             continue
-        twins = lower.count(field.name.lower())
-        if twins > 1 and frame.schema.names.count(field.name) == 1 and not _case_sensitive(frame):
-            raise InputError(
-                f"{name} has {twins} columns {field.name!r} in other cases, which Spark takes for one: rename all but "
-                "one, or set spark.sql.caseSensitive."
-            )
+        if frame.schema.names.count(field.name) == 1 and not _case_sensitive(frame.sparkSession):
+            _refuse_twin(name, field.name, lower)
         column, kind = col(field.name), field.dataType
         if kind.typeName() in ("vector", "vectorudt"):
             from pyspark.ml.functions import vector_to_array  # noqa: PLC0415  (only where vectors are)
@@ -185,8 +186,8 @@ def _of_frame(frame: DataFrame, name: str, wanted: Wanted) -> SparkSource:
     return SparkSource(name, frame.select(*chosen), with_names(pa.schema(kinds), frame.schema.names))
 
 
-def _case_sensitive(frame: DataFrame) -> bool:
-    return frame.sparkSession.conf.get("spark.sql.caseSensitive", "false") == "true"
+def _case_sensitive(spark: SparkSession) -> bool:
+    return spark.conf.get("spark.sql.caseSensitive", "false") == "true"
 
 
 def _arrow_type(kind: T.DataType, what: str = "a column") -> pa.DataType:
@@ -244,6 +245,7 @@ def _read_group(
     row_numbers: str | None,
 ) -> DataFrame:
     footer = group[0][1]
+    _refuse_twins(spark, listed, footer, names)
     kinds = {name: listed.schema.field(name).type for name in names if listed.schema.names.count(name) == 1}
     inside = [name for name in kinds if name in footer.schema.names]
     stored = {name: plain_type(footer.schema.field(name).type) for name in inside}
@@ -274,6 +276,27 @@ def _read_group(
         wide = [name for name in halves if pa.types.is_float64(kinds[name].value_type)]
         frame = frame.withColumns({name: col(name).cast("array<double>") for name in wide}) if wide else frame
     return frame
+
+
+def _refuse_twins(spark: SparkSession, listed: FileSet, footer: Footer, names: list[str]) -> None:
+    """Refuse columns whose names differ from others in case only, where Spark does not tell them apart.
+
+    Raises:
+        InputError: see above.
+    """
+    if not _case_sensitive(spark):
+        stored = [name.lower() for name in dict.fromkeys(footer.schema.names)]
+        for name in names:
+            _refuse_twin(listed.name, name, stored)
+
+
+def _refuse_twin(where: str, name: str, lower: list[str]) -> None:
+    twins = lower.count(name.lower())
+    if twins > 1:
+        raise InputError(
+            f"{where} has {twins} columns {name!r} in other cases, which Spark takes for one: rename all but one, "
+            "or set spark.sql.caseSensitive."
+        )
 
 
 def _target(kind: pa.DataType, what: str) -> T.DataType:
