@@ -157,10 +157,8 @@ def test_matrices_become_symmetric_by_the_larger_without_a_diagonal(kind):
 @pytest.mark.parametrize("kind", ["edges", "matrix", "arrays"])
 def test_rows_that_were_dropped_take_their_edges_along(kind):
     data = pa.table({"id": [1, 2, 3, 4], "utility": [1.0, NAN, 0.5, 0.25]})
-    indices, similarity = (
-        np.array([[1, 2], [2, -1], [3, -1], [-1, -1]]),
-        np.array([[0.5, 0.25], [0.5, 0], [0.75, 0], [0, 0]]),
-    )
+    indices = np.array([[1, 2], [2, -1], [3, -1], [-1, -1]])
+    similarity = np.array([[0.5, 0.25], [0.5, 0], [0.75, 0], [0, 0]])
     graph = {
         "edges": edges([(1, 2, 0.5), (1, 3, 0.25), (2, 3, 0.5), (3, 4, 0.75)]),
         "matrix": sp.csr_matrix(([0.5, 0.25, 0.5, 0.75], ([0, 0, 1, 2], [1, 2, 2, 3])), shape=(4, 4)),

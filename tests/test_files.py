@@ -6,6 +6,7 @@ import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
@@ -63,9 +64,8 @@ def test_one_file_that_is_not_parquet_is_named(tmp_path):
     for number in range(6):
         write(tmp_path / f"{number}.parquet", [number])
     (tmp_path / "readme.txt").write_text("no Parquet")
-    with pytest.raises(
-        InputError, match=r"readme\.txt cannot be read as Parquet: .* such as folder/\*\.parquet"
-    ) as caught:
+    message = r"readme\.txt cannot be read as Parquet: .* such as folder/\*\.parquet"
+    with pytest.raises(InputError, match=message) as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
     assert read(str(tmp_path / "*.parquet")) == list(range(6))
@@ -128,14 +128,8 @@ def test_partitions(tmp_path):
 
 
 def test_types_are_the_widest(tmp_path):
-    lists = [
-        pa.array([[1.0, 2.0]], kind) for kind in (pa.list_(pa.float16()), pa.list_(pa.float64()), pa.list_(pa.int8()))
-    ]
-    ids = [
-        pa.array([1], pa.int8()),
-        pa.array([2**31 - 1], pa.int32()),
-        pa.array([2**63 - 1], pa.uint32() if False else pa.int64()),
-    ]
+    lists = [pa.array([[1.0, 2.0]], pa.list_(kind)) for kind in (pa.float16(), pa.float64(), pa.int8())]
+    ids = [pa.array([1], pa.int8()), pa.array([2**31 - 1], pa.int32()), pa.array([2**63 - 1], pa.int64())]
     utility = [pa.array([1], pa.int64()), pa.array([0.5], pa.float32()), pa.nulls(1)]
     for number in range(3):
         write(tmp_path / f"{number}.parquet", ids[number], embedding=lists[number], utility=utility[number])
@@ -144,7 +138,7 @@ def test_types_are_the_widest(tmp_path):
     assert source.schema.field("embedding").type.value_type == pa.float64()
     assert source.schema.field("utility").type == pa.float64()
     assert read(tmp_path) == [1, 2**31 - 1, 2**63 - 1]
-    with pytest.raises(InputError, match="1 of 3 rows: null, NaN or infinite utility .ids 9223372036854775807"):
+    with pytest.raises(InputError, match=r"1 of 3 rows: null, NaN or infinite utility .ids 9223372036854775807"):
         subsel.select(tmp_path, size=1)
     assert subsel.select(tmp_path, size=2, on_bad_rows="drop").report.input.points == 2
 
@@ -245,7 +239,7 @@ def test_frames_of_every_library(tmp_path, demo_table):
         pl.scan_parquet(tmp_path / "p.parquet"),
         table.to_batches()[0],
         table.to_reader(),
-        pa.dataset.dataset(tmp_path) if hasattr(pa, "dataset") else table,
+        pads.dataset(tmp_path),
     ):
         assert subsel.select(data, size=9).ids.tolist() == expected
     with pytest.raises(InputError, match="is an open file: give its path"), (tmp_path / "p.parquet").open("rb") as file:

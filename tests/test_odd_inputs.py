@@ -37,7 +37,7 @@ def test_overwrite_replaces_only_what_subsel_wrote(tmp_path, demo_table):
             subsel.select(tmp_path / "points.parquet", size=5, output=tmp_path / output, overwrite=True)
     for data in (tmp_path, str(tmp_path / "*.parquet"), [tmp_path / "points.parquet", str(tmp_path / "p*")]):
         for engine in ("local", "auto"):
-            with pytest.raises(InputError, match="would overwrite or mix with the input|cannot be read as Parquet"):
+            with pytest.raises(InputError, match=r"would overwrite or mix|cannot be read as Parquet"):
                 subsel.select(data, size=5, output=tmp_path / "points.parquet", engine=engine, overwrite=True)
     with pytest.raises(InputError, match="would overwrite or mix with the input"):
         subsel.select(tmp_path, size=5, output=tmp_path / "subset", engine="local")
