@@ -13,8 +13,10 @@ import pyarrow as pa
 from subsel import cost
 from subsel.config import SelectConfig, resolve_size
 from subsel.errors import InputError, option
-from subsel.input.rows import flat_lists, may_be_read, value_type
-from subsel.input.source import Source, name_list, open_source
+from subsel.input.names import name_list
+from subsel.input.rows import may_be_read, value_type
+from subsel.input.source import Source, open_source
+from subsel.input.types import flat_lists
 
 #: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
 LOCAL_BYTES_PER_VALUE = 2.5 * 4
@@ -141,7 +143,7 @@ def _dimension(source: Source, config: SelectConfig) -> int:
     column = config.embedding_column
     if column not in source.schema.names:
         raise InputError(
-            f"{source.name} has no embedding column {column!r}; it has {name_list(source.schema.names)}: "
+            f"{source.name} has no embedding column {column!r}; it has {name_list(source.schema)}: "
             f"name the right one with {option('embedding_column')}."
         )
     kind = source.schema.field(column).type

@@ -8,6 +8,7 @@ both, any number of times: an undirected edge has its largest similarity.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,10 @@ import scipy.sparse as sp
 
 from subsel import schema
 from subsel.config import SelectConfig
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph, SimilarityArray
-from subsel.input.ids import same_type, shown, storage_type, stored_ids
+from subsel.input.ids import is_unsigned, same_type, smallest, storage_type, stored_ids
 from subsel.input.points import array_checksum
 from subsel.input.source import Source, iterate_columns, require_columns
 
@@ -98,7 +99,7 @@ def settle_edges(name: str, counts: dict[str, int], total: int, example: Any, co
     told = {reason: f"{reason} such as {example!r}" if reason == UNKNOWN else reason for reason in found}
     what = "; ".join(f"{count:,} of {total:,} edges: {told[reason]}" for reason, count in found.items())
     if config.on_bad_rows == "error":
-        raise InputError(f"{name}: {what}. Mend it, or set on_bad_rows='drop' to leave them out.")
+        raise InputError(f"{name}: {what}. Mend it, or set {option('on_bad_rows', 'drop')} to leave them out.")
     log.warning("%s: dropped %s", name, what)
     return found
 
@@ -259,24 +260,38 @@ def _from_edges(source: Source, points: KnownPoints | None, config: SelectConfig
         if any(column.null_count for column in batch.columns):
             whole.append(batch.drop_null())
     counts = {NULL: total - sum(map(len, whole))}
-    empty = pa.array([], storage_type(source.schema.field(schema.SRC).type))
+    kinds = [source.schema.field(end).type for end in (schema.SRC, schema.DST)]
+    empty = pa.array([], storage_type(kinds[0]))
     src, dst = (pa.concat_arrays([empty, *(stored_ids(batch.column(end)) for batch in whole)]) for end in (0, 1))
+    if points is None and is_unsigned(kinds[0]) != is_unsigned(kinds[1]) and (_beyond(src) | _beyond(dst)).any():
+        raise InputError(f"src is {kinds[0]} and dst {kinds[1]}: use one type.")
     ids = pc.unique(pa.chunked_array([src, dst])).sort() if points is None else points.ids
     ends = [
         pc.index_in(end, value_set=ids).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         for end in (src, dst)
     ]
-    unknown = (ends[0] < 0) | (ends[1] < 0)
-    example = None
-    if unknown.any():
-        some = [end.filter(pa.array(place < 0)).sort()[:1] for end, place in zip((src, dst), ends, strict=True)]
-        kind = None if points is None else points.id_type
-        example = min(one for ids_ in some for one in shown(ids_, kind))
+    for end, place, kind in zip((src, dst), ends, kinds, strict=True):
+        if points is not None and is_unsigned(kind) != is_unsigned(points.id_type):
+            place[_beyond(end)] = -1
     values = [_numbers(batch.column(2)) for batch in whole]
     similarity = np.concatenate(values) if values else np.empty(0)
     looped = pc.equal(src, dst).to_numpy(zero_copy_only=False)
-    # An unknown end is the last reason: an edge that has another is counted there.
+    if is_unsigned(kinds[0]) != is_unsigned(kinds[1]):
+        looped &= ~_beyond(src)
+    named = [(end, place, kind) for end, place, kind in zip((src, dst), ends, kinds, strict=True)]
+
+    def example(among: npt.NDArray[np.bool_]) -> Any:
+        some = [smallest(end.filter(pa.array(among & (place < 0))), kind, 1) for end, place, kind in named]
+        return min((one for ids_ in some for one in ids_), key=lambda one: getattr(one, "bytes", one))
+
     return _from_pairs(ends[0], ends[1], similarity, ids, total, counts, example, config, looped, source.name)
+
+
+def _beyond(ids: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return which kept ids are other numbers, signed and unsigned."""
+    if not pa.types.is_int64(ids.type):
+        return np.zeros(len(ids), np.bool_)
+    return np.asarray(ids.to_numpy(zero_copy_only=False) < 0)
 
 
 def _numbers(column: pa.Array) -> npt.NDArray[Any]:
@@ -292,7 +307,7 @@ def _from_pairs(
     ids: pa.Array,
     total: int,
     counts: dict[str, int],
-    example: Any,
+    example: Callable[[npt.NDArray[np.bool_]], Any] | None,
     config: SelectConfig,
     loops: npt.NDArray[np.bool_] | None = None,
     name: str = "the graph",
@@ -306,7 +321,8 @@ def _from_pairs(
     wrong = ~(np.isfinite(similarity) & (similarity >= 0)) & ~loops
     unknown = ((src < 0) | (dst < 0)) & ~loops & ~wrong
     counts = counts | {LOOP: int(loops.sum()), WRONG: int(wrong.sum()), UNKNOWN: int(unknown.sum())}
-    dropped = settle_edges(name, counts, total, example, config)
+    some = example(unknown) if example is not None and unknown.any() else None
+    dropped = settle_edges(name, counts, total, some, config)
     good = ~(loops | wrong | unknown)
     n = len(ids)
     pair = np.concatenate([src[good].astype(np.int64) * n + dst[good], dst[good].astype(np.int64) * n + src[good]])

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from subsel.errors import InputError
+from subsel.input.names import with_names
 from subsel.input.types import plain_type, unified
 from subsel.storage import FileInfo, Place, result_files
 
@@ -254,7 +255,8 @@ class FileSet:
         for column in types:
             twice = max((footer.schema.names.count(column) for footer in read), default=1)
             fields += [pa.field(column, types[column])] * (twice - 1)
-        return cls(name, files, list(read), pa.schema(fields), partitions)
+        names = [column for footer in read for column in footer.schema.names] + list(partitions)
+        return cls(name, files, list(read), with_names(pa.schema(fields), names), partitions)
 
     def check_present(self, columns: Iterable[str]) -> None:
         """Refuse columns that some files lack: a default for their rows would hide it.

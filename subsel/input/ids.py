@@ -90,6 +90,8 @@ def given_back(ids: pa.Array, kind: pa.DataType) -> pa.Array:  # noqa: PLR0911  
     """Return kept ids in the user's plain type."""
     if ids.type.equals(kind):
         return ids
+    if pa.types.is_null(kind):
+        return pa.nulls(len(ids))
     if pa.types.is_uint64(kind):
         return ids.view(pa.uint64())
     if pa.types.is_decimal(kind):
@@ -109,6 +111,23 @@ def shown(ids: pa.Array, kind: pa.DataType | None = None) -> list[Any]:
     """Return a few kept ids as Python values of the user's type, for messages."""
     values = (given_back(ids, kind) if kind is not None else ids).to_pylist()
     return [int(one) if isinstance(one, Decimal) else one for one in values]
+
+
+def smallest(ids: pa.Array, kind: pa.DataType, count: int) -> list[Any]:
+    """Return the smallest of kept ids, each once, as Python values of the user's type; nulls last."""
+    unique = ids.unique()
+    if pa.types.is_int64(unique.type) and is_unsigned(kind):
+        return shown(unique.view(pa.uint64()).sort()[:count].view(pa.int64()), kind)
+    return shown(unique.sort()[:count], kind)
+
+
+def shown_one(value: Any, kind: pa.DataType) -> Any:
+    """Return an id that Spark gave, as `shown` shows those of a type."""
+    if isinstance(value, Decimal):
+        return int(value) if value == int(value) else value
+    if isinstance(value, bytes | bytearray):
+        return uuid.UUID(bytes=bytes(value)) if is_uuid(kind) else bytes(value)
+    return value
 
 
 def same_type(ids: pa.DataType, points: pa.DataType, what: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,9 +17,9 @@ from subsel.codes import hash_ids, rehash, unique_codes
 from subsel.config import SelectConfig
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.input.ids import shown
-from subsel.input.rows import REPEATED, CheckedBatch, Columns, RowChecker, kept_text
-from subsel.input.source import Source, iterate_columns
+from subsel.input.ids import smallest
+from subsel.input.rows import REPEATED, CheckedBatch, Columns, RowChecker, text_beside
+from subsel.input.source import Source, iterate_columns, require_columns
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def read_points(
     *,
     with_embeddings: bool,
     utility: npt.NDArray[np.float64] | None = None,
+    wishes: Iterable[str] = (),
     progress: _PROGRESS = lambda share: None,
 ) -> Points:
     """Read ids, utilities and embeddings, checking every row.
@@ -99,6 +100,7 @@ def read_points(
         config: names of columns, metric, and what happens to bad rows.
         with_embeddings: False where a graph is given: then no embedding column is needed.
         utility: utilities by input row, (n,), instead of a column, see `given_utility`.
+        wishes: names that may be columns, which will be read later.
         progress: called with the share of rows read.
 
     Raises:
@@ -106,7 +108,10 @@ def read_points(
             ``config.on_bad_rows`` is "error".
     """
     given = utility is not None
-    columns = Columns.of(source.schema, config, source.name, with_embeddings=with_embeddings, given=given)
+    columns = Columns.of(
+        source.schema, config, source.name, with_embeddings=with_embeddings, given=given, wishes=wishes
+    )
+    require_columns(source, [*columns.names, *columns.beside])
     n = source.rows
     if n == 0:
         raise InputError(f"{source.name} is empty: there is nothing to select from.")
@@ -161,8 +166,7 @@ class _Reader:
         rows = np.concatenate(self.rows)
         losers = self._losers(source, ids, rows)
         if losers.size:
-            repeated = ids.take(pa.array(losers)).unique().sort()[:3]
-            findings.add(REPEATED, int(losers.size), shown(repeated, self.columns.id_type))
+            findings.add(REPEATED, int(losers.size), smallest(ids.take(pa.array(losers)), self.columns.id_type, 3))
         findings.refuse(source.name, self.n, len(ids) - losers.size, self.config)
         utility, matrix = self.utility[: self.kept], None if self.matrix is None else self.matrix[: self.kept]
         if losers.size:
@@ -206,10 +210,10 @@ class _Reader:
         return np.sort(np.array(losers, np.int64))
 
     def _texts(self, source: Source, rows: Int64Array) -> list[str]:
-        if not self.config.keep_columns:
+        beside = self.columns.beside
+        if not beside:
             return [""] * len(rows)
-        kept = self.config.keep_columns
-        return [text for batch in take_rows(source, list(kept), rows) for text in kept_text(batch, kept)]
+        return [text for batch in take_rows(source, list(beside), rows) for text in text_beside(batch, beside)]
 
 
 def take_rows(source: Source, columns: list[str], rows: Int64Array) -> list[pa.RecordBatch]:

@@ -4,28 +4,28 @@ A row has one reason at most, the first that holds, in this order: null id; a ut
 (or probabilities that are none); an embedding that is null, of another length than most, not finite, or zero under
 cosine (or too long for the other metrics). Lists are as long as most are over the whole input; among lengths equally
 common, the longer. Of the good rows with one id the one of the largest utility stays; then the one whose embedding,
-then whose kept columns hash lowest: what they hold decides, never where they stand.
+then whose kept columns and wishes hash lowest: what they hold decides, never where they stand.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from subsel import schema
 from subsel.codes import hash_rows
 from subsel.config import SelectConfig
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 from subsel.fixedpoint import Int64Array
-from subsel.input.ids import shown, storage_type, stored_ids
-from subsel.input.source import name_list
+from subsel.input.ids import smallest, storage_type, stored_ids
+from subsel.input.names import name_list
+from subsel.input.types import flat_lists
 from subsel.input.utility import utility_of_probabilities, valid_probabilities
 
 #: Under inner product and L2, squared lengths stay far below float32's largest value, so that sums of them do too.
@@ -35,13 +35,16 @@ LARGEST_SQUARE = 1e34
 _SQUARES_AS_THEY_ARE = (2.0**-120, 2.0**120)
 
 REPEATED = "repeated id"
-_NO_HALF = b"\x00\x7e"  # a float16 that is NaN
 _SHOWN = 3  # examples in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns are read, after their types were checked; ``id`` is None where rows are numbered instead."""
+    """Which columns are read, after their types were checked; ``id`` is None where rows are numbered instead.
+
+    ``beside`` are those that are kept or that wishes name: read later, and the last thing by which rows of one id
+    differ.
+    """
 
     id: str | None
     id_type: pa.DataType
@@ -49,6 +52,7 @@ class Columns:
     utility: str | None
     probabilities: str | None
     utility_source: str
+    beside: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -57,7 +61,16 @@ class Columns:
         return list(dict.fromkeys(name for name in wanted if name is not None))
 
     @classmethod
-    def of(cls, columns: pa.Schema, config: SelectConfig, name: str, *, with_embeddings: bool, given: bool) -> Columns:
+    def of(
+        cls,
+        columns: pa.Schema,
+        config: SelectConfig,
+        name: str,
+        *,
+        with_embeddings: bool,
+        given: bool,
+        wishes: Iterable[str] = (),
+    ) -> Columns:
         """Choose columns by the config.
 
         Args:
@@ -66,18 +79,19 @@ class Columns:
             name: what messages call the input.
             with_embeddings: False where a graph is given.
             given: whether utilities come from outside.
+            wishes: names that may be columns.
 
         Raises:
             InputError: one is missing or of the wrong type.
         """
 
-        def require(column: str, what: str, option: str) -> pa.DataType:
+        def require(column: str, what: str, keyword: str) -> pa.DataType:
             if columns.names.count(column) > 1:
                 raise InputError(f"{name} has {columns.names.count(column)} columns {column!r}: rename all but one.")
             if column not in columns.names:
                 raise InputError(
-                    f"{name} has no {what} column {column!r}; it has {name_list(columns.names)}: "
-                    f"name the right one with {option}."
+                    f"{name} has no {what} column {column!r}; it has {name_list(columns)}: "
+                    f"name the right one with {option(keyword)}."
                 )
             return columns.field(column).type
 
@@ -110,7 +124,8 @@ class Columns:
         for kept in config.keep_columns:
             require(kept, "kept", "keep_columns")
         embedding = config.embedding_column if with_embeddings else None
-        return cls(config.id_column, id_type, embedding, column, probabilities, source)
+        beside = dict.fromkeys([*config.keep_columns, *(wish for wish in wishes if wish in columns.names)])
+        return cls(config.id_column, id_type, embedding, column, probabilities, source, tuple(beside))
 
 
 def may_be_read(config: SelectConfig, more: tuple[Any, ...] = ()) -> Any:
@@ -201,7 +216,7 @@ class Findings:
 
 
 #: What to do about bad rows.
-MEND = "Mend them, or set on_bad_rows='drop' to leave them out."
+MEND = f"Mend them, or set {option('on_bad_rows', 'drop')} to leave them out."
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,43 +373,11 @@ class RowChecker:
         """Count rows that are bad for the first time, and remember a few of their ids."""
         first_time = np.flatnonzero(good & bad)
         if first_time.size:
-            some = ids.take(pa.array(first_time)).unique().sort()[:_SHOWN]
-            self.findings.add(reason, int(first_time.size), shown(some, self.columns.id_type))
+            some = smallest(ids.take(pa.array(first_time)), self.columns.id_type, _SHOWN)
+            self.findings.add(reason, int(first_time.size), some)
             good[first_time] = False
 
 
-def flat_lists(column: pa.Array) -> tuple[Int64Array, npt.NDArray[Any]]:
-    """Return how long each list is (-1 where it is null), and the values of all, one after the other; nulls become NaN.
-
-    Lists of lists count as one list each, of all their values. Halves that came as two bytes each, which is how Spark
-    reads them, become float16.
-    """
-    if pa.types.is_null(column.type):
-        return np.full(len(column), -1, np.int64), np.empty(0, np.float32)
-    fixed = pa.types.is_fixed_size_list(column.type)
-    lengths = np.array(pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
-    flat = column.flatten()  # without what null lists hold
-    while pa.types.is_list(flat.type) or pa.types.is_large_list(flat.type) or pa.types.is_fixed_size_list(flat.type):
-        inner = np.maximum(pc.list_value_length(flat).fill_null(0).to_numpy(zero_copy_only=False), 0)
-        ends = np.concatenate([[0], np.cumsum(inner)])
-        stops = np.cumsum(np.maximum(lengths, 0))
-        lengths = np.where(lengths < 0, -1, ends[stops] - ends[stops - np.maximum(lengths, 0)])
-        flat, fixed = flat.flatten(), False
-    if pa.types.is_binary(flat.type) or pa.types.is_large_binary(flat.type):
-        flat = pa.array(np.frombuffer(b"".join(v or _NO_HALF for v in flat.to_pylist()), np.float16))
-    if fixed and column.null_count == 0:
-        size = column.type.list_size
-        flat = column.values.slice(column.offset * size, len(column) * size)
-    if pa.types.is_null(flat.type):
-        flat = flat.cast(pa.float32())
-    return lengths, flat.to_numpy(zero_copy_only=False)
-
-
-def winner_order(utility: npt.NDArray[np.float64], content: npt.NDArray[np.uint64]) -> tuple[Any, Any]:
-    """Return sort keys, last first, by which the row that stays comes first among those of one id."""
-    return content, -utility
-
-
-def kept_text(batch: pa.RecordBatch, columns: tuple[str, ...]) -> list[str]:
-    """Return what the kept columns of each row hold, as text: the last thing by which rows of one id differ."""
+def text_beside(batch: pa.RecordBatch, columns: tuple[str, ...]) -> list[str]:
+    """Return what columns of each row hold, as text; see `Columns.beside`."""
     return [repr(tuple(row[name] for name in columns)) for row in batch.select(list(columns)).to_pylist()]

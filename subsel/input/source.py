@@ -19,14 +19,16 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from subsel.config import SelectConfig
-from subsel.errors import InputError, MissingPackageError
+from subsel.errors import InputError, MissingPackageError, option
 from subsel.input.files import FileSet, files_of, footers, open_place, partition_value, table_format
+from subsel.input.names import all_names, name_list, with_names
 from subsel.input.types import as_plain, plain_type
 from subsel.storage import ArrowPlace, Place, place_of, result_files
 
 #: Bytes of embeddings in a batch, and rows at most.
 _BATCH_BYTES = 16 << 20
 _BATCH_ROWS = 8_192
+_ARTICLES = {"delta": "a Delta", "iceberg": "an Iceberg", "hudi": "a Hudi"}
 
 Wanted = Callable[[str], bool]
 
@@ -62,8 +64,8 @@ class Source(Protocol):
         """Return what tells this input from another, None if only its content does."""
 
 
-def require_columns(source: Source, columns: Iterable[str]) -> None:
-    """Refuse columns that a source lacks, or has twice.
+def require_columns(source: Source, columns: Sequence[str]) -> None:
+    """Refuse columns that a source, or some of its files, lack, or that it has twice.
 
     Raises:
         InputError: see above.
@@ -71,19 +73,11 @@ def require_columns(source: Source, columns: Iterable[str]) -> None:
     for column in columns:
         found = source.schema.names.count(column)
         if found == 0:
-            raise InputError(f"{source.name} has no column {column!r}; it has {name_list(source.schema.names)}.")
+            raise InputError(f"{source.name} has no column {column!r}; it has {name_list(source.schema)}.")
         if found > 1:
             raise InputError(f"{source.name} has {found} columns {column!r}: rename all but one.")
-
-
-def name_list(names: Iterable[str]) -> str:
-    """Return the names of columns for a message."""
-    some = list(dict.fromkeys(names))
-    return ", ".join(map(_shown, some)) if some else "no columns"
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() and name.strip() == name and name else repr(name)
+    if isinstance(source, FileSource):
+        source.set.check_present(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +141,6 @@ class FileSource:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield all rows, file by file, without reading ahead: what is in memory is one batch, not files."""
         require_columns(self, columns)
-        self.set.check_present(columns)
         scan = pads.ParquetFragmentScanOptions(pre_buffer=False)
         kinds = {column: self.schema.field(column).type for column in columns}
         out = pa.schema(list(kinds.items()))
@@ -227,7 +220,7 @@ def _table_source(
     dataset: pads.Dataset, name: str, wanted: Wanted, version: dict[str, Any] | None = None
 ) -> TableSource:
     fields = [pa.field(field.name, plain_type(field.type)) for field in dataset.schema if wanted(field.name)]
-    return TableSource(name, pa.schema(fields), dataset, version)
+    return TableSource(name, with_names(pa.schema(fields), all_names(dataset.schema)), dataset, version)
 
 
 def _open_locations(
@@ -256,13 +249,15 @@ def _open_locations(
 def refuse_table(where: str, kind: str, what: str, package: str) -> MissingPackageError:
     """Return the error for a folder of a table format that nothing here reads."""
     return MissingPackageError(
-        f"{what} {where} is a {kind.capitalize()} table, not a folder of Parquet files: {package}, or give another."
+        f"{what} {where} is {_ARTICLES[kind]} table, not a folder of Parquet files: {package}, or give another."
     )
 
 
 def _open_table(where: str, kind: str, wanted: Wanted, options: Mapping[str, Any] | None, what: str) -> Source:
     if kind != "delta":
-        raise refuse_table(where, kind, what, f"read it with Spark (engine='spark'), whose {kind} package knows it")
+        raise refuse_table(
+            where, kind, what, f"read it with Spark ({option('engine', 'spark')}), whose {kind} package knows it"
+        )
     try:
         from deltalake import DeltaTable  # noqa: PLC0415  (optional)
     except ImportError:
@@ -290,7 +285,7 @@ def _load_matrix(place: Place) -> npt.NDArray[Any]:
 
 def _as_table(data: Any, wanted: Wanted, what: str) -> pa.Table:
     """Return frames, batches, streams and datasets as a table of the wanted columns."""
-    module = type(data).__module__.split(".")[0]
+    module, names = type(data).__module__.split(".")[0], None
     if isinstance(data, pa.RecordBatch):
         return pa.Table.from_batches([data])
     if isinstance(data, pa.Table):
@@ -300,14 +295,17 @@ def _as_table(data: Any, wanted: Wanted, what: str) -> pa.Table:
             raise InputError(
                 "a Hugging Face IterableDataset cannot be read twice: save it to Parquet and give the path."
             )
-        return data.select_columns([name for name in data.column_names if wanted(name)]).with_format("arrow")[:]
+        some = data.select_columns([name for name in data.column_names if wanted(name)])
+        return _named(some.with_format("arrow")[:], data.column_names)
     if module == "pandas" and hasattr(data, "columns"):
         return _of_pandas(data, wanted)
     if module == "polars" and hasattr(data, "collect"):
-        names = [name for name in data.collect_schema().names() if wanted(name)]
-        data = data.select(names).collect()
+        names = data.collect_schema().names()
+        data = data.select([name for name in names if wanted(name)]).collect()
     if hasattr(data, "mapInArrow"):
-        raise InputError("a Spark DataFrame is read by Spark: leave engine out, or give engine='spark'.")
+        raise InputError(
+            f"a Spark DataFrame is read by Spark: select with {option('engine', 'spark')}, which checks its rows, too."
+        )
     if hasattr(data, "read") and not hasattr(data, "__arrow_c_stream__"):
         raise InputError(f"{what} is an open file: give its path.")
     if hasattr(data, "__arrow_c_stream__") and not hasattr(data, "dtype"):
@@ -315,11 +313,15 @@ def _as_table(data: Any, wanted: Wanted, what: str) -> pa.Table:
         kept = [i for i, name in enumerate(reader.schema.names) if wanted(name)]
         out = pa.schema([reader.schema.field(i) for i in kept])
         batches = [pa.RecordBatch.from_arrays([batch.column(i) for i in kept], schema=out) for batch in reader]
-        return pa.Table.from_batches(batches, out)
+        return _named(pa.Table.from_batches(batches, out), reader.schema.names if names is None else names)
     raise InputError(
         f"{what} of type {type(data).__name__} is not understood: give a Parquet path, an Arrow table or dataset, a "
         "pandas or polars frame, a Hugging Face dataset, or a numpy (n, d) array."
     )
+
+
+def _named(table: pa.Table, names: Iterable[str]) -> pa.Table:
+    return table.replace_schema_metadata(with_names(table.schema, names).metadata)
 
 
 def _of_pandas(frame: Any, wanted: Wanted) -> pa.Table:
@@ -338,7 +340,7 @@ def _of_pandas(frame: Any, wanted: Wanted) -> pa.Table:
             raise InputError(
                 f"column {name!r} of the table has values of several types: {str(error).splitlines()[0]}"
             ) from error
-    return pa.table(columns)
+    return _named(pa.table(columns), map(str, frame.columns))
 
 
 def _table_of_matrix(matrix: npt.NDArray[Any], config: SelectConfig, name: str = "the array") -> pa.Table:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_NO_HALF = b"\x00\x7e"  # a float16 that is NaN
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 _FLOATS = (pa.float16(), pa.float32(), pa.float64())
@@ -50,10 +55,18 @@ def as_plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if is_uuid(kind) and not is_uuid(column.type):
         return pa.ExtensionArray.from_storage(kind, column.cast(kind.storage_type))
     if pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
-        column = column.cast(pa.large_list(column.type.value_type))
+        column = _without_view(column)
     if pa.types.is_fixed_size_list(column.type) and not pa.types.is_fixed_size_list(kind):
         column = column.cast(pa.large_list(column.type.value_type))  # Arrow has no direct way to lists of another type
     return column.cast(kind)
+
+
+def _without_view(column: pa.Array) -> pa.Array:
+    """Return a list view as lists; Arrow's own cast loses the last end of them (pyarrow 26)."""
+    lengths = pc.list_value_length(column)
+    ends = np.concatenate([[0], np.cumsum(lengths.fill_null(0).to_numpy(zero_copy_only=False))]).astype(np.int64)
+    null = np.append(column.is_null().to_numpy(zero_copy_only=False), False)
+    return pa.LargeListArray.from_arrays(pa.array(ends, mask=null), column.flatten())
 
 
 def unified(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:
@@ -105,3 +118,32 @@ def _number(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:
         for integer, decimal, kind in zip(integers, decimals, (one, two), strict=True)
     ]
     return pa.float64() if all(numbers) else None
+
+
+def flat_lists(column: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """Return how long each list is (-1 where it is null), and the values of all, one after the other; nulls become NaN.
+
+    Lists of lists count as one list each, of all their values. Halves that came as two bytes each, which is how Spark
+    reads them, become float16.
+    """
+    if pa.types.is_null(column.type):
+        return np.full(len(column), -1, np.int64), np.empty(0, np.float32)
+    fixed = pa.types.is_fixed_size_list(column.type)
+    lengths = np.array(pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+    flat = column.flatten()  # without what null lists hold
+    while pa.types.is_list(flat.type) or pa.types.is_large_list(flat.type) or pa.types.is_fixed_size_list(flat.type):
+        inner = np.maximum(pc.list_value_length(flat).fill_null(0).to_numpy(zero_copy_only=False), 0)
+        ends = np.concatenate([[0], np.cumsum(inner)])
+        stops = np.cumsum(np.maximum(lengths, 0))
+        lengths = np.where(lengths < 0, -1, ends[stops] - ends[stops - np.maximum(lengths, 0)])
+        flat, fixed = flat.flatten(), False
+    if pa.types.is_binary(flat.type) or pa.types.is_large_binary(flat.type):
+        flat = pa.array(np.frombuffer(b"".join(v or _NO_HALF for v in flat.to_pylist()), np.float16))
+    if fixed and column.null_count == 0:
+        size = column.type.list_size
+        flat = column.values.slice(column.offset * size, len(column) * size)
+    if pa.types.is_null(flat.type):
+        flat = flat.cast(pa.float32())
+    if pa.types.is_decimal(flat.type):  # uint64, as Spark reads it
+        flat = flat.cast(pa.float64())
+    return lengths, flat.to_numpy(zero_copy_only=False)

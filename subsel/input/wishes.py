@@ -16,9 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.config import SelectConfig
-from subsel.errors import ConfigError, InputError
+from subsel.errors import ConfigError, InputError, option
 from subsel.input.ids import listed_ids, subset_ids
-from subsel.input.source import Source, is_location, iterate_columns, name_list, open_source
+from subsel.input.names import name_list
+from subsel.input.source import Source, is_location, iterate_columns, open_source
 
 _COLUMN = "column:"
 
@@ -57,7 +58,7 @@ def wished_column(wish: Any, columns: pa.Schema, name: str, what: str) -> str | 
     column = wish.removeprefix(_COLUMN)
     if column not in columns.names:
         if wish.startswith(_COLUMN):
-            raise InputError(f"{what} {wish!r}: {name} has no column {column!r}; it has {name_list(columns.names)}.")
+            raise InputError(f"{what} {wish!r}: {name} has no column {column!r}; it has {name_list(columns)}.")
         return None
     kind = columns.field(column).type
     if not pa.types.is_boolean(kind):
@@ -65,7 +66,7 @@ def wished_column(wish: Any, columns: pa.Schema, name: str, what: str) -> str | 
     return column
 
 
-def no_such_wish(wish: str, what: str, name: str, columns: Iterable[str]) -> InputError:
+def no_such_wish(wish: str, what: str, name: str, columns: pa.Schema) -> InputError:
     """Return the error for a wish that is a string and neither a path nor a column."""
     return InputError(f"{what} {wish!r}: no such path, and {name} has no column {wish!r}; it has {name_list(columns)}.")
 
@@ -135,11 +136,13 @@ class Constraints:
         Raises:
             ConfigError: points are on both lists, more are included than selected, or too many excluded.
         """
+        include, exclude, size = option("include"), option("exclude"), option("size")
         if both:
-            raise ConfigError(f"{both:,} points are in include and in exclude, such as {example!r}: choose.")
+            raise ConfigError(f"{both:,} points are in {include} and in {exclude}, such as {example!r}: choose.")
         if self.included > k:
-            raise ConfigError(f"include has {self.included:,} points, more than the {k:,} to select: raise size.")
+            raise ConfigError(f"{include} has {self.included:,} points, more than the {k:,} to select: raise {size}.")
         if n - self.excluded < k:
+            left = n - self.excluded
             raise ConfigError(
-                f"exclude leaves {n - self.excluded:,} of {n:,} points, fewer than the {k:,} to select: lower size."
+                f"{exclude} leaves {left:,} of {n:,} points, fewer than the {k:,} to select: lower {size}."
             )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from subsel.board import Board
 from subsel.engines.local import LocalEngine
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points
 from subsel.parts import assemble, superstep
@@ -138,7 +138,9 @@ def _read(folder: Place, kind: str) -> Any:
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error
     if len(parcels) != 1:
-        raise InputError(f"{folder} has {len(parcels)} parts, one machine works on one: go on with engine='spark'.")
+        raise InputError(
+            f"{folder} has {len(parcels)} parts, one machine works on one: go on with {option('engine', 'spark')}."
+        )
     return parcels[0].payload
 
 

@@ -87,6 +87,7 @@ class LocalStages:
             self.config,
             with_embeddings=self.user_graph is None,
             utility=utility,
+            wishes=self.wishes.columns(),
             progress=lambda share: tell("rows", share),
         )
         if self.kept is not None and self.source.identity() is None:
@@ -187,7 +188,7 @@ class LocalStages:
         if column is not None:
             return np.flatnonzero(boolean_column(self.source, column)[self.points.rows])
         if isinstance(wish, str) and open_place(wish, lambda where: place_of(where, self.storage_options)) is None:
-            raise no_such_wish(wish, what, self.source.name, self.source.schema.names)
+            raise no_such_wish(wish, what, self.source.name, self.source.schema)
         ids = wished_ids(wish, self.config, self.points.id_type, what, self.storage_options)
         return known_places(ids, self.points.ids, what, self.points.id_type) if len(ids) else np.empty(0, np.int64)
 

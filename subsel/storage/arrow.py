@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from subsel.errors import InputError, OutputError
+from subsel.errors import InputError, OutputError, option
 from subsel.storage.faults import reading, writing
 from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place
 
@@ -195,7 +195,9 @@ def arrow_place(place: Place) -> ArrowPlace:
     """
     if isinstance(place, ArrowPlace):
         return place
-    raise InputError(f"{place} is reached through Spark only: give engine='spark', or a path of another storage.")
+    raise InputError(
+        f"{place} is reached through Spark only: give {option('engine', 'spark')}, or a path of another storage."
+    )
 
 
 def _stamp(properties: Iterable[tuple[str, Any]]) -> str:

@@ -39,16 +39,16 @@ class SparkInputs:
         self.spark, self.wishes = spark, wishes
         wanted = may_be_read(config, wishes.columns())
         numbered = None if config.id_column is not None else schema.ID
+        self.edges: SparkSource | None = None
+        if graph is not None:
+            self.edges = open_on_spark(spark, graph, wanted, "graph")
+            self.edges.select(COLUMNS)
         self.source: SparkSource = open_on_spark(spark, data, wanted, row_numbers=numbered)
         self.config = config if numbered is None else config.model_copy(update={"id_column": numbered})
         self.with_embeddings = graph is None
         self.id_type = Columns.of(
             self.source.schema, self.config, self.source.name, with_embeddings=graph is None, given=False
         ).id_type
-        self.edges: SparkSource | None = None
-        if graph is not None:
-            self.edges = open_on_spark(spark, graph, wanted, "graph")
-            self.edges.select(COLUMNS)
         self._rows: DataFrame | None = None
 
     def check(self, *, with_content: bool = False) -> SparkPoints:
@@ -60,6 +60,7 @@ class SparkInputs:
             with_embeddings=self.with_embeddings,
             sample_rows=lambda n, dimension: route.sample_rows(n, dimension, part_points(dimension, self.config)),
             with_content=with_content,
+            wishes=self.wishes.columns(),
         )
         self._rows = points.wide
         return points

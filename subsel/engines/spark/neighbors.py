@@ -27,7 +27,7 @@ from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
 from subsel.input import edges as rules_of_edges
-from subsel.input.ids import shown, stored_ids
+from subsel.input.ids import shown_one, stored_ids
 from subsel.input.rows import CheckedBatch, Columns, RowChecker
 from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, pack
@@ -155,7 +155,7 @@ def check_edges(
     if total == 0:
         raise InputError("the graph has no edges: give src, dst and similarity, or leave the graph out.")
     named = [row["id"] for row in rows if row["reason"] == rules_of_edges.UNKNOWN]
-    example = shown(stored_ids(pa.array(named, source.schema.field(schema.SRC).type)), id_type)[0] if named else None
+    example = shown_one(named[0], source.schema.field(schema.SRC).type) if named else None
     dropped = rules_of_edges.settle_edges(source.name, counts, total, example, config)
     if not dropped:
         return edges, {}

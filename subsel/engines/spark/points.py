@@ -7,7 +7,7 @@ rows with such ids are checked again to see which are good, and which of them st
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.input.ids import shown, stored_ids
 from subsel.input.points import content_sum
-from subsel.input.rows import REPEATED, Columns, Findings, RowChecker, kept_text
+from subsel.input.rows import REPEATED, Columns, Findings, RowChecker, text_beside
 from subsel.parts.assemble import CODE_SUM
 
 _SCAN_SCHEMA = "kind string, rows bigint, payload binary"
@@ -86,6 +86,7 @@ def check_points(
     with_embeddings: bool,
     sample_rows: SampleRows,
     with_content: bool = False,
+    wishes: Iterable[str] = (),
 ) -> SparkPoints:
     """Check every row and draw the samples, in one scan; then look for repeated ids.
 
@@ -96,12 +97,15 @@ def check_points(
         with_embeddings: False where a graph is given.
         sample_rows: returns the rows wanted for k-means, given the number of rows and the dimension.
         with_content: whether what rows hold is summed up, too, which takes time.
+        wishes: names that may be columns, which will be read later.
 
     Raises:
         InputError: columns are missing or of wrong types, the input is empty, or rows are bad.
     """
-    columns = Columns.of(source.schema, config, source.name, with_embeddings=with_embeddings, given=False)
-    frame = source.select(dict.fromkeys([*columns.names, *config.keep_columns])).select(*map(col, columns.names))
+    columns = Columns.of(
+        source.schema, config, source.name, with_embeddings=with_embeddings, given=False, wishes=wishes
+    )
+    frame = source.select(dict.fromkeys([*columns.names, *columns.beside])).select(*map(col, columns.names))
     with plain_errors():
         total = frame.count()
         if total == 0:
@@ -328,7 +332,7 @@ def _judge(
                 found.utility,
                 found.content().view(np.int64),
             )
-            text = kept_text(plain, config.keep_columns) if config.keep_columns else [""] * len(batch)
+            text = text_beside(plain, columns.beside) if columns.beside else [""] * len(batch)
             more = [pa.array(good), pa.array(utility), pa.array(content), pa.array(text, pa.string())]
             names = [*batch.schema.names, _GOOD, _UTILITY, _CONTENT, _TEXT]
             yield pa.RecordBatch.from_arrays([*batch.columns, *more], names=names)

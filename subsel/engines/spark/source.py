@@ -28,9 +28,9 @@ from subsel.engines.spark.paths import for_reader
 from subsel.engines.spark.storage import classic, place_in, uri_for_spark
 from subsel.errors import InputError
 from subsel.input.files import FileSet, Footer, InputFile, files_of, footers, open_place, table_format
-from subsel.input.rows import flat_lists
-from subsel.input.source import Wanted, is_location, name_list, refuse_table
-from subsel.input.types import as_plain, plain_type
+from subsel.input.names import name_list, with_names
+from subsel.input.source import Wanted, is_location, refuse_table
+from subsel.input.types import as_plain, flat_lists, plain_type
 from subsel.storage import Place
 
 _TABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2}")
@@ -67,7 +67,7 @@ class SparkSource:
         for column in names:
             found = self.schema.names.count(column)
             if found == 0:
-                raise InputError(f"{self.name} has no column {column!r}; it has {name_list(self.schema.names)}.")
+                raise InputError(f"{self.name} has no column {column!r}; it has {name_list(self.schema)}.")
             if found > 1:
                 raise InputError(f"{self.name} has {found} columns {column!r}: rename all but one.")
         if self.set is not None:
@@ -182,7 +182,7 @@ def _of_frame(frame: DataFrame, name: str, wanted: Wanted) -> SparkSource:
         columns.append(column)
     twice = {field.name for field in kinds if [one.name for one in kinds].count(field.name) > 1}
     chosen = [column for column, field in zip(columns, kinds, strict=True) if field.name not in twice]
-    return SparkSource(name, frame.select(*chosen), pa.schema(kinds))
+    return SparkSource(name, frame.select(*chosen), with_names(pa.schema(kinds), frame.schema.names))
 
 
 def _case_sensitive(frame: DataFrame) -> bool:
@@ -253,13 +253,14 @@ def _read_group(
     columns = []
     for name, kind in kinds.items():
         if name in inside:
-            target = _stored_as(kind, f"column {name!r} of {listed.name}")
+            target = _target(kind, f"column {name!r} of {listed.name}")
+            value = _float_of_half(col(name)) if pa.types.is_float16(stored[name]) else col(name)
             same = target == _stored_as(stored[name], "") or _halves(stored[name])
-            columns.append(col(name) if same else col(name).cast(target).alias(name))
+            columns.append(value if same else value.cast(target).alias(name))
         elif any(name in file.partition for file, _ in group):
             columns.append(_partition(name, kind).alias(name))
         else:
-            columns.append(F.lit(None).cast(_stored_as(kind, "")).alias(name))
+            columns.append(F.lit(None).cast(_target(kind, "")).alias(name))
     if row_numbers is not None:
         columns.append(_row_numbers(spark, frame, listed).alias(row_numbers))
     frame = frame.select(*columns)
@@ -273,6 +274,21 @@ def _read_group(
         wide = [name for name in halves if pa.types.is_float64(kinds[name].value_type)]
         frame = frame.withColumns({name: col(name).cast("array<double>") for name in wide}) if wide else frame
     return frame
+
+
+def _target(kind: pa.DataType, what: str) -> T.DataType:
+    """Return the Spark type in which a column of a plain type goes on: halves as floats, but for those in lists."""
+    return T.FloatType() if pa.types.is_float16(kind) else _stored_as(kind, what)
+
+
+def _float_of_half(value: Column) -> Column:
+    """Return the number that two bytes hold, the lower first, as a float16 does."""
+    bits = F.conv(F.hex(F.concat(F.substring(value, 2, 1), F.substring(value, 1, 1))), 16, 10).cast("int")
+    exponent, rest = F.shiftright(bits, 10).bitwiseAND(F.lit(31)), bits.bitwiseAND(F.lit(1023))
+    special = F.when(rest == 0, F.lit(float("inf"))).otherwise(F.lit(float("nan")))
+    normal = (1 + rest / 1024) * F.pow(F.lit(2.0), exponent - 15)
+    size = F.when(exponent == 31, special).when(exponent == 0, rest * 2.0**-24).otherwise(normal)
+    return F.when(bits >= 2**15, -size).otherwise(size).cast("float")
 
 
 def _as_read(file: InputFile) -> str:

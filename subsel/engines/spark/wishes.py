@@ -129,7 +129,7 @@ def wishes_on_spark(
             found[status] = subset_on_spark(spark, wish, config, id_type, what)
         except InputError as error:
             if isinstance(wish, str) and "does not exist" in str(error):
-                raise no_such_wish(wish, what, name, columns.names) from error
+                raise no_such_wish(wish, what, name, columns) from error
             raise
     return found
 

@@ -1,0 +1,32 @@
+"""Names of columns, as messages list them: those of the whole input, though only wanted columns are looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+_KEY, _MOST = b"subsel.names", 20
+
+
+def with_names(columns: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """Return a schema of wanted columns that knows the names of all."""
+    return columns.with_metadata({_KEY: json.dumps(list(dict.fromkeys(names))).encode()})
+
+
+def all_names(columns: pa.Schema) -> list[str]:
+    """Return the names of all columns of an input, wanted or not, each once."""
+    known = (columns.metadata or {}).get(_KEY)
+    return list(dict.fromkeys(columns.names if known is None else json.loads(known)))
+
+
+def name_list(columns: pa.Schema) -> str:
+    """Return names for a message: those of all columns, or the first of many."""
+    names = all_names(columns)
+    more = f" and {len(names) - _MOST:,} more" if len(names) > _MOST else ""
+    return ", ".join(map(_shown, names[:_MOST])) + more if names else "no columns"
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() and name.strip() == name and name else repr(name)
