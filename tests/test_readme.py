@@ -1,7 +1,14 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from subsel.cli.commands import main
 
 ROOT = Path(__file__).parent.parent
 
@@ -13,6 +20,45 @@ def test_the_library_example_runs_as_written():
     exec(example, names)
     assert len(names["selection"].ids) == 1000
     assert names["selection"].graph.to_scipy().shape == (10_000, 10_000)
+
+
+def shell_commands():
+    """The words of each command of the README's block for the shell, without remarks."""
+    text = (ROOT / "README.md").read_text().split("\nFrom the shell", 1)[1]
+    block = re.search(r"\n\n((?:    .*\n)+)", text)[1]
+    return [shlex.split(line, comments=True) for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """Run a command in a folder that has what `make demo` makes, if of fewer points."""
+    folder = tmp_path_factory.mktemp("readme")
+
+    def run(words):
+        assert words[0] == "subsel"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder / "subsel-demo" if (folder / "subsel-demo").exists() else folder)
+            result = CliRunner().invoke(main, words[1:])
+        assert result.exit_code == 0, f"{' '.join(words)}: {result.output}"
+        return result
+
+    run(["subsel", "demo", "subsel-demo", "--points", "3000", "--dimension", "16"])
+    shutil.rmtree(folder / "subsel-demo" / "subset")
+    return run
+
+
+def test_the_commands_run_as_written_in_order(shell):
+    commands = [words for words in shell_commands() if "spark" not in words]
+    assert len(commands) >= 10
+    for words in commands:
+        shell(words)
+
+
+@pytest.mark.slow
+def test_the_commands_on_spark_run_as_written(shell, spark):
+    for words in shell_commands():
+        if "spark" in words:
+            shell(words)
 
 
 def test_links_of_the_docs_lead_somewhere():

@@ -1,4 +1,4 @@
-"""A run goes on from its run directory, whatever moment it was killed at."""
+"""A run on Spark goes on from its run directory, whatever moment it was killed at."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import subsel
 from subsel import ConfigError, InputError
 from subsel.engines.spark.engine import SparkEngine
 
-OPTIONS = {"size": 0.5, "alpha": 0.9, "part_points": 700, "finish_points": 0}
+OPTIONS = {"size": 0.5, "alpha": 0.9, "part_points": 250, "finish_points": 0, "refine": 2}
 
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory, demo_table):
     path = tmp_path_factory.mktemp("resume") / "points.parquet"
-    pq.write_table(demo_table.slice(0, 1200), path)
+    pq.write_table(demo_table.slice(0, 500), path)
     return path
 
 
@@ -31,7 +31,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("moment", [1, 3, 6])
+@pytest.mark.parametrize("moment", [*(pytest.param(m, marks=pytest.mark.slow) for m in (1, 3)), 6])
 def test_resuming_gives_the_same_subset(spark, points, expected, tmp_path, monkeypatch, moment):
     plain, steps = SparkEngine.step, []
 
@@ -58,21 +58,34 @@ def test_resuming_gives_the_same_subset(spark, points, expected, tmp_path, monke
         assert again.table.equals(expected)
 
 
-def test_another_config_or_input_is_refused(spark, points, tmp_path):
-    arguments = {"engine": spark, "output": tmp_path / "subset", "run_dir": tmp_path / "run", **OPTIONS}
-    subsel.select(points, **arguments)
-    retry = arguments | {"output": tmp_path / "again", "resume": True}
-    with pytest.raises(InputError, match="other graph options"):
-        subsel.select(points, **(retry | {"neighbors": 5}))
-    with pytest.raises(InputError, match="another size or objective"):
-        subsel.select(points, **(retry | {"size": 0.2}))
-    with pytest.raises(InputError, match=r"is of .*points.parquet, not of .*other.parquet"):
-        subsel.select(tmp_path / "other.parquet", **retry)
+@pytest.fixture(scope="module")
+def graph_only(spark, points, tmp_path_factory):
+    """A run directory whose run was killed after the graph."""
+    folder = tmp_path_factory.mktemp("graph") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SparkEngine, "step", lambda *_, **__: (_ for _ in ()).throw(KilledError))
+        with pytest.raises(KilledError):
+            subsel.select(points, engine=spark, output=folder.parent / "subset", run_dir=folder, **OPTIONS)
+    return folder
+
+
+def test_another_config_or_input_is_refused(spark, points, tmp_path, graph_only):
+    retry = {"engine": spark, "output": tmp_path / "again", "run_dir": graph_only, "resume": True, **OPTIONS}
+    for change, message in (
+        ({"neighbors": 5}, "its graph was made with neighbors=10, now it is neighbors=5"),
+        ({"part_points": 300}, "its graph was made with part_points=250, now it is part_points=300"),
+        ({"engine": "local", "output": None}, "graph is of engine spark, not local"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            subsel.select(points, **(retry | change))
+        assert "\n" not in str(caught.value)
+    other = tmp_path / "other.parquet"
+    pq.write_table(pq.read_table(points).slice(1), other)
+    with pytest.raises(InputError, match=r"500 rows of 1 files then, 499 of 1 now, and .*\.parquet is (new|gone)"):
+        subsel.select(other, **retry)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"has other things in it, such as notes.txt"):
         subsel.select(points, **(retry | {"run_dir": tmp_path / "mine", "resume": False}))
     with pytest.raises(ConfigError, match="give run_dir"):
         subsel.select(points, size=1, engine=spark, output=tmp_path / "x", resume=True)
-    with pytest.raises(ConfigError, match="run_dir is for Spark"):
-        subsel.select(points, size=1, engine="local", run_dir=tmp_path / "x")
