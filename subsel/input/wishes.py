@@ -83,8 +83,8 @@ def is_listed(wish: Any) -> bool:
     """Return whether a wish is ids as such, and not a place or a table that has a column of them."""
     if is_location(wish):
         return False
-    tabular = any(hasattr(wish, name) for name in ("columns", "column_names", "schema", "mapInArrow"))
-    return not tabular and getattr(wish, "ndim", 1) != 2
+    # An array of two dimensions is neither: it is refused as a list of ids.
+    return not any(hasattr(wish, name) for name in ("columns", "column_names", "schema", "mapInArrow"))
 
 
 def wished_ids(
