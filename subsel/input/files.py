@@ -121,7 +121,8 @@ def _matching(pattern: str, opener: Callable[[str], Place]) -> list[InputFile]:
             continue
         base = opener("/".join(parts[:first]) or ("/" if one.startswith("/") else "."))
         rest = re.compile(
-            "/".join(map(_as_expression, parts[first:])).replace("<any>/", "(?:.*/)?") + r"(?P<below>/.*)?"
+            "/".join(map(_as_expression, parts[first:])).replace("<any>/", "(?:.*/)?").replace("<any>", ".*")
+            + r"(?P<below>/.*)?"
         )
         for info in base.files() if base.kind() == "folder" else []:
             if rest.fullmatch(info.name) and _counts(info):
