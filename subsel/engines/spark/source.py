@@ -353,7 +353,7 @@ def _row_numbers(spark: SparkSession, frame: DataFrame, listed: FileSet) -> Colu
     for file, footer in zip(listed.files, listed.footers, strict=True):
         first[file.place.key] = begin
         begin += footer.rows
-    decoded = F.url_decode(F.regexp_replace("_metadata.file_path", r"\+", "%2B"))
-    paths = [row[0] for row in frame.select(decoded).distinct().collect()]
-    offsets = F.create_map(*(F.lit(one) for path in paths for one in (path, first[place_in(spark, path).key])))
-    return offsets[decoded] + F.col("_metadata.row_index")
+    where = F.col("_metadata.file_path")  # a URI, which its place decodes
+    uris = [row[0] for row in frame.select(where).distinct().collect()]
+    offsets = F.create_map(*(F.lit(one) for uri in uris for one in (uri, first[place_in(spark, uri).key])))
+    return offsets[where] + F.col("_metadata.row_index")
