@@ -67,7 +67,7 @@ def hash_ids(ids: pa.Array | pa.ChunkedArray, seed: int, salt: int = 0) -> Int64
         salt: see `unique_codes`.
 
     Raises:
-        InputError: an id is null.
+        InputError: an id is null, or they are of a type that no ids have.
     """
     if ids.null_count:
         raise InputError(f"{ids.null_count:,} of {len(ids):,} ids are null: give every point an id.")
@@ -81,6 +81,8 @@ def _hash_chunk(chunk: pa.Array, seed: int, salt: int) -> Int64Array:
         raw = chunk.cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
         return _mix(raw, np.uint64(seed)).view(np.int64)
     text = pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)
+    if not text and not (pa.types.is_binary(chunk.type) or pa.types.is_large_binary(chunk.type)):
+        raise InputError(f"ids are {chunk.type}, but must be integers or strings (or bytes): cast the id column.")
     chunk = chunk.cast(pa.large_string() if text else pa.large_binary())
     _, offsets, data = chunk.buffers()
     content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)

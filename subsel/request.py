@@ -111,7 +111,10 @@ class Request:
             storage_options=storage_options,
         )
         if data is None and graph is None:
-            raise ConfigError(f"there is nothing to {purpose}: give data, or a graph.")
+            first, other = option("data"), f"a {option('graph')}"
+            if purpose == "score on":
+                first, other = other, first
+            raise ConfigError(f"there is nothing to {purpose}: give {first}, or {other}.")
         if purpose == "select from" and request.config.size is None:
             raise ConfigError(MISSING_SIZE)
         if resume and run_dir is None:
