@@ -87,9 +87,7 @@ def test_one_machine_and_an_s3_server(elsewhere, s3, tables, expected):  # noqa:
     assert subsel.score(f"{alias}/out", data=f"{s3}/points", graph=f"{alias}/graph.parquet", alpha=0.7, progress=False)
 
 
-@pytest.mark.parametrize(
-    "kind", ["viewfs", pytest.param("path", marks=pytest.mark.slow), pytest.param("file", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("viewfs", "path", "file")])
 def test_spark(spark, elsewhere, tables, expected, kind):
     backing = MOUNTED / f"anywhere-{kind}" if kind == "viewfs" else elsewhere
     put(tables, str(backing))

@@ -108,8 +108,7 @@ def test_distinct_is_unique(values):
 
 @pytest.mark.parametrize("rows_per_array", [1, 3, 1000])
 def test_parcels_come_back_from_rows_in_pieces(monkeypatch, rows_per_array):
-    pytest.importorskip("pyspark")
-    from subsel.engines.spark import parcels as rows
+    from subsel.parts import rows
 
     monkeypatch.setattr(pack, "CHUNK_BYTES", 100)
     monkeypatch.setattr(rows, "_PIECES", rows_per_array)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -31,7 +33,8 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("moment", [*(pytest.param(m, marks=pytest.mark.slow) for m in (1, 3)), 6])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [1, 3, 6])
 def test_resuming_gives_the_same_subset(spark, points, expected, tmp_path, monkeypatch, moment):
     plain, steps = SparkEngine.step, []
 
@@ -59,29 +62,47 @@ def test_resuming_gives_the_same_subset(spark, points, expected, tmp_path, monke
 
 
 @pytest.fixture(scope="module")
-def graph_only(spark, points, tmp_path_factory):
-    """A run directory whose run was killed after the graph."""
-    folder = tmp_path_factory.mktemp("graph") / "run"
+def killed(spark, tmp_path_factory):
+    """A run on a given graph that was killed in its midst: its input, and its options."""
+    folder = tmp_path_factory.mktemp("killed")
+    rng = np.random.default_rng(5)
+    src = np.repeat(np.arange(400), 4)
+    dst = (src + rng.integers(1, 40, len(src))) % 400
+    pq.write_table(pa.table({"id": np.arange(400), "utility": rng.random(400)}), folder / "points.parquet")
+    edges = {"src": src, "dst": dst, "similarity": rng.random(len(src))}
+    pq.write_table(pa.table(edges), folder / "graph.parquet")
+    options = {"graph": str(folder / "graph.parquet"), "run_dir": folder / "run"} | OPTIONS
+    plain, steps = SparkEngine.step, []
+
+    def step(self, kernel, /, *args, **params):
+        steps.append(kernel)
+        if len(steps) == 6:
+            raise KilledError
+        return plain(self, kernel, *args, **params)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SparkEngine, "step", lambda *_, **__: (_ for _ in ()).throw(KilledError))
+        patch.setattr(SparkEngine, "step", step)
         with pytest.raises(KilledError):
-            subsel.select(points, engine=spark, output=folder.parent / "subset", run_dir=folder, **OPTIONS)
-    return folder
+            subsel.select(folder / "points.parquet", engine=spark, output=folder / "subset", **options)
+    assert not (folder / "subset").exists()
+    return folder / "points.parquet", options
 
 
-def test_another_config_or_input_is_refused(spark, points, tmp_path, graph_only):
-    retry = {"engine": spark, "output": tmp_path / "again", "run_dir": graph_only, "resume": True, **OPTIONS}
+def test_another_config_or_input_is_refused(spark, tmp_path, killed):
+    points, options = killed
+    retry = {"engine": spark, "output": tmp_path / "again", "resume": True, **options}
     for change, message in (
-        ({"neighbors": 5}, "its graph was made with neighbors=10, now it is neighbors=5"),
+        ({"seed": 1}, "its graph was made with seed=0, now it is seed=1"),
         ({"part_points": 300}, "its graph was made with part_points=250, now it is part_points=300"),
         ({"engine": "local", "output": None}, "graph is of engine spark, not local"),
+        ({"resume": False}, "holds a run: resume it"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             subsel.select(points, **(retry | change))
         assert "\n" not in str(caught.value)
     other = tmp_path / "other.parquet"
     pq.write_table(pq.read_table(points).slice(1), other)
-    with pytest.raises(InputError, match=r"500 rows of 1 files then, 499 of 1 now, and .*\.parquet is (new|gone)"):
+    with pytest.raises(InputError, match=r"400 rows of 1 files then, 399 of 1 now, and .*\.parquet is (new|gone)"):
         subsel.select(other, **retry)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
@@ -89,3 +110,10 @@ def test_another_config_or_input_is_refused(spark, points, tmp_path, graph_only)
         subsel.select(points, **(retry | {"run_dir": tmp_path / "mine", "resume": False}))
     with pytest.raises(ConfigError, match="give run_dir"):
         subsel.select(points, size=1, engine=spark, output=tmp_path / "x", resume=True)
+
+
+def test_going_on_gives_the_uninterrupted_subset(spark, tmp_path, killed):
+    points, options = killed
+    resumed = subsel.select(points, engine=spark, output=tmp_path / "subset", resume=True, **options)
+    local = subsel.select(points, engine="local", **{k: v for k, v in options.items() if k != "run_dir"})
+    assert resumed.table.equals(local.table)

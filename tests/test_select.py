@@ -224,7 +224,9 @@ def test_kept_columns_follow_dropped_rows(demo_table, tmp_path):
     ids[5] = ids[4]
     table = demo_table.set_column(0, "id", pa.array(ids))
     selection = subsel.select(table, size=2999, on_bad_rows="drop", keep_columns=("utility",))
-    wanted = dict(zip(ids[::-1], demo_table["utility"].to_pylist()[::-1], strict=True))  # the first row of an id wins
+    wanted = {}  # of the rows of an id the one of largest utility stays
+    for one, utility in zip(ids, demo_table["utility"].to_pylist(), strict=True):
+        wanted[one] = max(utility, wanted.get(one, utility))
     assert [wanted[i] for i in selection.ids.tolist()] == selection.table["utility"].to_pylist()
 
 
