@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,6 @@ def shell(tmp_path_factory):
         return result
 
     run(["subsel", "demo", "subsel-demo", "--points", "3000", "--dimension", "16"])
-    shutil.rmtree(folder / "subsel-demo" / "subset")
     return run
 
 
