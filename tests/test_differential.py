@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -130,6 +132,23 @@ FOUND = {
     ),
     "similarities as halves": Case(
         [("a.parquet", points())], [("a.parquet", edges([0, 1], [1, 2], pa.array(HALVES[:2], pa.float16())))]
+    ),
+    "ends with fractions": Case(
+        [("a.parquet", points())],
+        [("a.parquet", edges(pa.array([Decimal(0), Decimal("1.5")], pa.decimal128(12, 2)), [1, 2], [1.0, 1.0]))],
+    ),
+    "ends beyond 64 bits": Case(
+        [("a.parquet", points())],
+        [("a.parquet", edges(pa.array([Decimal(0), Decimal(2**70)], pa.decimal128(38, 0)), [1, 2], [1.0, 1.0]))],
+    ),
+    "text in folders' names, integers in files": Case(
+        [("id=x/a.parquet", points().drop_columns(["id"])), ("b.parquet", points())]
+    ),
+    "integers in folders' names and in files": Case(
+        [
+            ("id=9/a.parquet", points().drop_columns(["id"]).slice(0, 1)),
+            ("b.parquet", points(id=pa.array(range(7), pa.int8()))),
+        ]
     ),
     "wrong edges and wrong points": Case([("a.parquet", points(id=pa.array([0.5] * 7)))], [("a.parquet", points())]),
 }

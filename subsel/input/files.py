@@ -230,10 +230,10 @@ class FileSet:
         Raises:
             InputError: a wanted column has types that do not go together.
         """
-        partitions = _partitions(files)
+        partitions, read_files = _partitions(files), list(zip(files, read, strict=True))
         types: dict[str, pa.DataType] = {}
         seen: dict[str, tuple[InputFile, pa.DataType]] = {}
-        for file, footer in zip(files, read, strict=True):
+        for file, footer in read_files:
             for field in footer.schema:
                 if not wanted(field.name):
                     continue
@@ -250,6 +250,16 @@ class FileSet:
                             f"{file.place.name}: write it with one type."
                         )
                     types[field.name] = joint
+        for column, kind in partitions.items():
+            if column in types and any(column in f.partition and column not in r.schema.names for f, r in read_files):
+                text = pa.types.is_string(types[column]) or pa.types.is_large_string(types[column])
+                joint = types[column] if text else unified(types[column], kind)
+                if joint is None or not (text or pa.types.is_integer(joint)):
+                    raise InputError(
+                        f"column {column!r} of {name} is {types[column]} in some files and {kind} in the names of "
+                        "folders: write it with one type."
+                    )
+                types[column] = joint
         types |= {column: kind for column, kind in partitions.items() if wanted(column) and column not in types}
         # A name that a file has twice stays twice, so that it is found out where it is asked for.
         fields = [pa.field(column, kind) for column, kind in types.items()]

@@ -69,20 +69,28 @@ def stored_ids(ids: pa.Array) -> pa.Array:
     return ids.cast(kept)
 
 
+def has_fractions(kind: pa.DataType) -> InputError:
+    """Return the error for decimal ids that are no integers."""
+    return InputError(f"ids are {kind} and have fractions, or more than 38 digits: cast them to strings.")
+
+
+def out_of_range(kind: pa.DataType) -> InputError:
+    """Return the error for decimal ids that 64 bits do not hold."""
+    return InputError(f"ids are {kind} and lie outside 0…2^64-1: cast them to strings.")
+
+
 def _whole(ids: pa.Array) -> pa.Array:
     try:
         digits = ids.cast(pa.decimal128(38, 0))
     except pa.ArrowInvalid:
-        raise InputError(
-            f"ids are {ids.type} and have fractions, or more than 38 digits: cast them to strings."
-        ) from None
+        raise has_fractions(ids.type) from None
     if not is_unsigned(ids.type):
         return digits.cast(pa.int64())
     words = np.frombuffer(digits.buffers()[1], np.uint64)[2 * digits.offset : 2 * (digits.offset + len(digits))]
     low, high = words[::2].copy(), words[1::2]
     null = digits.is_null().to_numpy(zero_copy_only=False)
     if (high[~null] != 0).any():
-        raise InputError(f"ids are {ids.type} and lie outside 0…2^64-1: cast them to strings.")
+        raise out_of_range(ids.type)
     return pa.array(low.view(np.int64), mask=null)
 
 

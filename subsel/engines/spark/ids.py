@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from subsel.input.ids import is_unsigned, storage_type
+from subsel.input.ids import has_fractions, is_unsigned, out_of_range, storage_type
 
 _WIDE = "decimal(20,0)"
 
@@ -29,6 +29,29 @@ def kept(ids: Column, id_type: pa.DataType) -> Column:
         wide = ids.cast(_WIDE)
         return F.when(wide > F.lit(2**63 - 1), wide - _all()).otherwise(wide).cast("bigint")
     return ids.cast(kept_kind(id_type))
+
+
+def refuse_decimals(rows: DataFrame, columns: dict[str, pa.DataType]) -> None:
+    """Refuse decimals that no ids are, as `subsel.input.ids.stored_ids` does, where no task looks at them first.
+
+    Args:
+        rows: without nulls in these columns.
+        columns: names, which must be plain words, and types in the input.
+
+    Raises:
+        InputError: see above.
+    """
+    wrong = []
+    for name, kind in columns.items():
+        if pa.types.is_decimal(kind):
+            wrong.append((F.col(name) % 1 != 0, has_fractions(kind)))
+            if is_unsigned(kind):
+                wrong.append(((F.col(name) < 0) | (F.col(name) >= F.lit(2.0**64)), out_of_range(kind)))
+    if wrong:
+        found = rows.agg(*(F.max(where) for where, _ in wrong)).collect()[0]
+        for is_so, (_, error) in zip(found, wrong, strict=True):
+            if is_so:
+                raise error
 
 
 def given(ids: Column, id_type: pa.DataType, target: T.DataType) -> Column:

@@ -19,6 +19,7 @@ from subsel import schema
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig
 from subsel.embeddings.metrics import Preparation
+from subsel.engines.spark.ids import refuse_decimals
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.searched import Searched
@@ -142,6 +143,8 @@ def check_edges(
     rules_of_edges.check_edge_types(source.schema, source.name, id_type)
     src, dst, similarity = map(F.col, rules_of_edges.COLUMNS)
     null = src.isNull() | dst.isNull() | similarity.isNull()
+    kinds = {end: source.schema.field(end).type for end in (schema.SRC, schema.DST)}
+    refuse_decimals(edges.where(~null), kinds)
     value = similarity.cast("double")
     wrong = F.isnan(value) | (value < 0) | (value == float("inf"))
     found = edges.join(known.select(F.col("_id").alias(schema.SRC), F.lit(1).alias("_s")), schema.SRC, "left")
