@@ -42,7 +42,7 @@ class Stages(Protocol):
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Put the user's wishes on the boards, unless a finished stage has: include and exclude.
 
-        Args and Raises: see `check_wishes`; on Spark rows that were dropped as bad are unknown from here on.
+        Args and Raises: see `check_wishes`.
         """
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:

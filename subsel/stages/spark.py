@@ -101,18 +101,14 @@ class SparkStages:
         self.rundir.identify(engine=self.name, input=data, graph=self.inputs.identity_of_graph(), utility=None)
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
-        """Look up the ids that the user wants in or out among the input's.
-
-        Where rows were dropped as bad only `constrain` knows whose; where the graph is there it comes right after.
-        """
+        """Look up the ids that the user wants in or out; where the graph is there `constrain` comes right after."""
         with plain_errors():
             self.wished = self.inputs.wished(self.input.dropped_rows)
             if self.rundir is not None:
                 names = {status: one.checksum() for status, one in self.wished.items()}
                 self.rundir.identify(include=names.get(Status.INCLUDED), exclude=names.get(Status.EXCLUDED))
-            if not self.wished or self.input.dropped_rows or (self.rundir and self.rundir.finished("graph")):
-                return
-            self.inputs.check_wished(self.wished, sizes, self.input.points)
+            if self.wished and not (self.rundir and self.rundir.finished("graph")):
+                self.inputs.check_wished(self.wished, sizes, self.points)
 
     def neighbors(self, tell: Tell) -> GraphReport:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""

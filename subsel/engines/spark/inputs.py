@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from subsel import schema
 from subsel.config import SelectConfig
 from subsel.engines.spark.ids import kept
+from subsel.engines.spark.neighbors import Rules, known_ids
 from subsel.engines.spark.points import SparkPoints, check_points
 from subsel.engines.spark.scoring import members_of
 from subsel.engines.spark.source import SparkSource, col, open_on_spark
@@ -79,25 +80,22 @@ class SparkInputs:
         """Return what tells the given graph from another; None if there is none."""
         return None if self.edges is None else self.edges.identity() or edges_checksum(self.edges)
 
-    def check_wished(self, wished: dict[Status, Wished], sizes: Sequence[int], n: int) -> None:
-        """Look wished ids up among all rows', good or bad.
+    def check_wished(self, wished: dict[Status, Wished], sizes: Sequence[int], points: SparkPoints) -> None:
+        """Look wished ids up among the points'.
 
         Args:
             wished: see `wished`.
             sizes: all that will be selected.
-            n: points.
+            points: checked.
 
         Raises:
-            InputError: an id is no row's.
+            InputError: an id is no point's.
             ConfigError: wishes contradict each other or a size.
         """
-        ids = kept(col(self.config.id_column or schema.ID), self.id_type).alias(schema.ID)
-        known = self.source.frame.select(ids)
-        numbers = {
-            status: one.ids.count() if one.count is None else members_of(known, one.ids, one.count, one.what)[1]
-            for status, one in wished.items()
-        }
-        check_counts(sizes, n, numbers, {status: one.ids for status, one in wished.items()})
+        ids = known_ids(points, Rules.of(points, self.config))
+        known = ids.select(kept(col("_id"), self.id_type).alias(schema.ID))
+        numbers = {status: members_of(known, one.ids, one.count, one.what)[1] for status, one in wished.items()}
+        check_counts(sizes, points.n, numbers, {status: one.ids for status, one in wished.items()})
 
     def wished(self, dropped: Container[str]) -> dict[Status, Wished]:
         """Return the ids that are wished in and out; ``dropped`` as for `rows`."""
