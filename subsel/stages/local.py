@@ -171,8 +171,10 @@ class LocalStages:
         if self.wishes and not self._resumed:
             node = np.empty(self.points.n, np.int64)
             node[self.graph.rows] = np.arange(self.points.n)
+            board = self.local.board
             for status, points in self.wished.items():
-                self.local.board.status[node[points]] = self.local.board.decided_by[node[points]] = status
+                board.status[node[points]] = board.decided_by[node[points]] = status
+                board.decided_at[node[points]] = board.steps + 1  # by the step that hears of it
             self.local.step(hear_wishes)
         return Constraints(len(self.wished[Status.INCLUDED]), len(self.wished[Status.EXCLUDED]))
 
