@@ -71,7 +71,7 @@ AS_DRAWN = {"phases": [Phase.explicit, Phase.reuse, Phase.generate], "suppress_h
 
 
 @given(case=cases())
-@settings(max_examples=8, derandomize=True, **AS_DRAWN)
+@settings(max_examples=5, derandomize=True, **AS_DRAWN)
 def test_both_engines_make_the_same_of_dirty_inputs(few, case):
     _both(few, case)
 

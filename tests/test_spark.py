@@ -163,7 +163,7 @@ def test_any_number_of_parts_gives_the_local_subset(spark, problem, tmp_path, pa
     [
         pytest.param({"bounding": "approximate", "sampling": "weighted"}, id="approximate", marks=pytest.mark.slow),
         pytest.param({"greedy": "partitioned", "partitions": 5, "rounds": 3}, id="partitioned", marks=pytest.mark.slow),
-        pytest.param({"config": ROOT / "configs" / "paper.toml", "rounds": 2}, id="paper"),
+        pytest.param({"config": ROOT / "configs" / "paper.toml", "rounds": 2}, id="paper", marks=pytest.mark.slow),
         pytest.param({"greedy_direction": "best"}, id="best", marks=pytest.mark.slow),
     ],
 )
@@ -239,6 +239,7 @@ def test_end_to_end_from_embeddings(spark, dirty, tmp_path):
     assert subsel.Report.model_validate(manifest).engine == "spark"
 
 
+@pytest.mark.slow
 def test_one_part_has_the_local_graph(spark, dirty, tmp_path):
     """On one part nothing travels; the search is the local one, up to the sample of k-means. From a frame, too."""
     options = {"size": 100, "probes": 1000, "recall_sample": 100, "on_bad_rows": "drop", "keep_columns": ("url",)}
