@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from subsel.errors import InputError
+
 _KEY, _MOST = b"subsel.names", 20
 
 
@@ -30,3 +32,22 @@ def name_list(columns: pa.Schema) -> str:
 
 def _shown(name: str) -> str:
     return name if name.isprintable() and name.strip() == name and name else repr(name)
+
+
+def require_named(name: str, schema: pa.Schema, columns: Iterable[str]) -> None:
+    """Refuse columns that a schema lacks, or has twice.
+
+    Args:
+        name: what messages call the input.
+        schema: of its columns.
+        columns: that are asked for.
+
+    Raises:
+        InputError: see above.
+    """
+    for column in columns:
+        found = schema.names.count(column)
+        if found == 0:
+            raise InputError(f"{name} has no column {column!r}; it has {name_list(schema)}.")
+        if found > 1:
+            raise InputError(f"{name} has {found} columns {column!r}: rename all but one.")

@@ -25,7 +25,6 @@ from subsel.input.types import in_pieces
 log = logging.getLogger(__name__)
 
 _BLOCK_ROWS = 8_192
-#: What a file lacks must not be hidden by the default for its rows.
 _PROGRESS = Callable[[float], None]
 
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from subsel.config import SelectConfig
 from subsel.errors import InputError, MissingPackageError, option
 from subsel.input.files import FileSet, files_of, footers, open_place, partition_value, table_format
-from subsel.input.names import all_names, name_list, with_names
+from subsel.input.names import all_names, require_named, with_names
 from subsel.input.types import as_plain, plain_type
 from subsel.storage import ArrowPlace, Place, place_of, result_files
 
@@ -70,12 +70,7 @@ def require_columns(source: Source, columns: Sequence[str]) -> None:
     Raises:
         InputError: see above.
     """
-    for column in columns:
-        found = source.schema.names.count(column)
-        if found == 0:
-            raise InputError(f"{source.name} has no column {column!r}; it has {name_list(source.schema)}.")
-        if found > 1:
-            raise InputError(f"{source.name} has {found} columns {column!r}: rename all but one.")
+    require_named(source.name, source.schema, columns)
     if isinstance(source, FileSource):
         source.set.check_present(columns)
 

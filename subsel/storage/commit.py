@@ -199,29 +199,6 @@ def _beside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
         tidy(target, partial(end, beside, target))
 
 
-@contextmanager
-def replaced_by(target: LocalPlace, *, overwrite: bool) -> Iterator[LocalPlace]:
-    """Yield a folder that does not exist yet, to be made with a manifest of the caller's: see `new_folder`.
-
-    Raises:
-        InputError: see `new_folder`.
-        OutputError: see `new_folder`.
-    """
-    check_new(target, overwrite=overwrite)
-    target = target.resolved()
-    record = Record.new(target)
-    beside = target.parent().join(TEMPORARY + record.token)
-    data = beside.join("data")
-    with _telling(target):
-        try:
-            begin(beside, record)
-            yield data
-            data.flush()
-            _place_folder(NewFolder(data, manifest_of(data), record), target, beside, overwrite=overwrite)
-        finally:
-            tidy(target, partial(end, beside, target))
-
-
 def _place_folder(new: NewFolder, target: Place, beside: Place, *, overwrite: bool) -> None:
     for _ in range(_TRIES):
         try:

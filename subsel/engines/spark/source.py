@@ -28,7 +28,7 @@ from subsel.engines.spark.paths import for_reader
 from subsel.engines.spark.storage import classic, place_in, uri_for_spark
 from subsel.errors import InputError
 from subsel.input.files import FileSet, Footer, InputFile, files_of, footers, open_place, table_format
-from subsel.input.names import name_list, with_names
+from subsel.input.names import require_named, with_names
 from subsel.input.source import Wanted, is_location, refuse_table
 from subsel.input.types import as_plain, flat_lists, plain_type
 from subsel.storage import Place
@@ -66,12 +66,7 @@ class SparkSource:
             InputError: one is missing, in some files or in all, or stands twice.
         """
         names = list(columns)
-        for column in names:
-            found = self.schema.names.count(column)
-            if found == 0:
-                raise InputError(f"{self.name} has no column {column!r}; it has {name_list(self.schema)}.")
-            if found > 1:
-                raise InputError(f"{self.name} has {found} columns {column!r}: rename all but one.")
+        require_named(self.name, self.schema, names)
         if self.set is not None:
             self.set.check_present(name for name in names if name != self.numbers)
         return self.frame.select(*map(col, names))
