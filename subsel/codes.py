@@ -18,6 +18,9 @@ from subsel.errors import InputError
 
 Int64Array = npt.NDArray[np.int64]
 
+#: Of the codes by which points are drawn before anything else.
+THIN_SALT = 1 << 32
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)

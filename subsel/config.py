@@ -9,21 +9,27 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from annotated_types import Ge, Le
+from pydantic import ConfigDict, ValidationError, field_validator, model_validator
 
 from subsel import schema
 from subsel.declare import STAGES, declaration, declare
 from subsel.errors import ConfigError, option
-from subsel.sizes import MISSING_SIZE, canonical_size, parse_size, resolve_size
+from subsel.method import MethodOptions
+from subsel.sizes import MISSING_SIZE, canonical_size, parse_share, parse_size, resolve_size
 
 __all__ = ["MISSING_SIZE", "Metric", "SelectConfig", "parse_size", "resolve_size"]
 
 Metric = Literal["cosine", "inner_product", "l2"]
+#: Neighbours where the size is not known, and bounds of their number where it follows from that.
+FEWEST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
+#: Neighbours of the points that were drawn first, where some were.
+THINNED_NEIGHBORS = 20
 
 
-class SelectConfig(BaseModel):
+class SelectConfig(MethodOptions):
     """Everything that decides which subset comes out, and how it is computed.
 
     ``size`` and the objective say *what* is selected; the rest says how. Paths and engines are not
@@ -38,7 +44,7 @@ class SelectConfig(BaseModel):
     size: int | float | str | None = declare(
         None,
         "How many points to select: a count, a fraction such as 0.1, or a percentage such as 10%.",
-        stage="bounding",
+        stage="utility",
         group="Subset",
         example="10%",
         required=True,
@@ -51,44 +57,57 @@ class SelectConfig(BaseModel):
         group="Subset",
     )
 
-    alpha: float = declare(
-        0.9,
-        "Weight of utility: f(S) = alpha * sum of utilities - beta * sum of similarities inside S.",
-        stage="bounding",
+    diversity: float = declare(
+        0.5,
+        "What similar points cost, from 0 up to 1: at 0.5 a selected neighbour costs the whole spread of utilities.",
+        stage="utility",
         group="Objective",
+        ge=0,
+        lt=1,
+    )
+    alpha: float | None = declare(
+        None,
+        "Weight of utility: f(S) = alpha * sum of utilities - beta * sum of similarities inside S.",
+        stage="utility",
+        group="Objective",
+        otherwise="from the diversity; 1 - beta where only that is given",
+        example=0.9,
         ge=0,
     )
     beta: float | None = declare(
         None,
         "Weight of similarity.",
-        stage="bounding",
+        stage="utility",
         group="Objective",
-        otherwise="1 - alpha",
+        otherwise="from the diversity; 1 - alpha where only that is given",
         example=0.1,
         ge=0,
     )
     utility: str | None = declare(
         None,
-        "Column of utilities.",
+        "What makes a point good: density, constant, a column; of class probabilities easy, margin, entropy, "
+        "least_confidence; or a mix of these, such as density+quality. column:NAME is a column whatever its name.",
         stage="graph",
         group="Objective",
-        otherwise="the column utility if there is one, else 1.0 for every point",
-        example="utility",
-        metavar="COLUMN",
+        otherwise="the column utility if there is one, else density",
+        example="density+quality",
+        metavar="UTILITY",
     )
     probabilities: str | None = declare(
         None,
-        "Column of class probabilities from which utility is computed, instead of a column of utilities.",
+        "Column of class probabilities, which easy, margin, entropy and least_confidence read.",
         stage="graph",
         group="Objective",
         example="p",
         metavar="COLUMN",
     )
-    utility_from: Literal["margin", "entropy", "least_confidence"] = declare(
-        "margin",
-        "How utility follows from probabilities.",
-        stage="graph",
+    exclude_outliers: float = declare(
+        0.0,
+        "Share of points to leave out: those least similar to their nearest neighbours.",
+        stage="utility",
         group="Objective",
+        ge=0,
+        lt=1,
     )
 
     id_column: str | None = declare(
@@ -118,155 +137,55 @@ class SelectConfig(BaseModel):
         stage="graph",
         group="Neighbour graph",
     )
-    neighbors: int = declare(
-        10,
-        "Neighbours per point before the graph is symmetrised.",
+    neighbors: Annotated[int, Ge(1), Le(1000)] | Literal["auto"] = declare(
+        "auto",
+        "Neighbours per point before the graph is symmetrised; auto: twice as many as a selected point stands for, "
+        "from 10 to 100, by the smallest size.",
         stage="graph",
         group="Neighbour graph",
-        ge=1,
-        le=1000,
     )
-    probes: int = declare(
-        8,
-        "Cells searched per point at most: more gives higher recall and takes longer.",
+    thin: int | None = declare(
+        None,
+        "Draw so many times as many points as will be selected at random first, and search among these only.",
         stage="graph",
         group="Neighbour graph",
+        otherwise="all points",
+        example=20,
         ge=1,
     )
-    descent_passes: int = declare(
-        2,
+    recall: float = declare(
+        0.95,
+        "Share of exact neighbours to find: the search tries harder until a sample has it, or says that it did not.",
+        stage="graph",
+        group="Neighbour graph",
+        gt=0,
+        le=1,
+    )
+    probes: int | None = declare(
+        None,
+        "Cells searched per point at most, whatever recall comes of it.",
+        stage="graph",
+        group="Neighbour graph",
+        otherwise="8, and up to 128 until recall is met",
+        example=8,
+        ge=1,
+    )
+    descent_passes: int | None = declare(
+        None,
         "Passes over neighbours of neighbours after the cell search.",
         stage="graph",
         group="Neighbour graph",
+        otherwise="until recall is met, 6 at most; 2 where probes are given",
+        example=2,
         ge=0,
         le=20,
     )
     recall_sample: int = declare(
         256,
-        "Points whose exact neighbours are computed to estimate recall; 0 turns the estimate off.",
+        "Points whose exact neighbours are computed to estimate recall; 0: no estimate, and 8 probes if not given.",
         stage="graph",
         group="Neighbour graph",
         ge=0,
-    )
-
-    bounding: Literal["exact", "approximate", "off"] = declare(
-        "exact",
-        "Decide points by bounds first: only as every optimum would, or more by sampled bounds, or not at all.",
-        stage="bounding",
-        group="Method",
-    )
-    bounding_rank: Literal["tight", "paper"] = declare(
-        "tight",
-        "Which U_max a point's U_min must exceed to be accepted: the (k+1)-th largest, or the paper's k-th, weaker.",
-        stage="bounding",
-        group="Method",
-    )
-    sampling: Literal["uniform", "weighted"] = declare(
-        "uniform",
-        "How approximate bounding draws the neighbours that count: all alike, or by similarity.",
-        stage="bounding",
-        group="Method",
-    )
-    sample_share: float = declare(
-        0.3,
-        "Share of undecided neighbours that count in approximate bounding.",
-        stage="bounding",
-        group="Method",
-        gt=0,
-        le=1,
-    )
-    greedy: Literal["exact", "partitioned"] = declare(
-        "exact",
-        "Centralised greedy's subset, or that of the paper's Algorithm 6.",
-        stage="greedy",
-        group="Method",
-    )
-    greedy_direction: Literal["auto", "forward", "reverse", "best"] = declare(
-        "auto",
-        "Add the best point k times, or remove the least missed until k are left; auto goes by k/n, best takes the "
-        "better of both. Partitioned greedy is forward.",
-        stage="greedy",
-        group="Method",
-    )
-    partitions: int | None = declare(
-        None,
-        "Partitions of partitioned greedy's first round.",
-        stage="greedy",
-        group="Method",
-        example=16,
-        ge=1,
-    )
-    rounds: int = declare(8, "Rounds of partitioned greedy.", stage="greedy", group="Method", ge=1)
-    adaptive: bool = declare(
-        True,
-        "Whether partitions of partitioned greedy keep their size over the rounds, or their number.",
-        stage="greedy",
-        group="Method",
-        flag="--adaptive/--fixed-partitions",
-    )
-    gamma: float = declare(
-        0.75,
-        "How much of the way from n to k partitioned greedy leaves for later rounds.",
-        stage="greedy",
-        group="Method",
-        gt=0,
-        le=1,
-    )
-    refine: int = declare(
-        8,
-        "Passes of swap refinement after greedy, which end sooner if nothing is gained; 0: none.",
-        stage="refine",
-        group="Method",
-        ge=0,
-    )
-    certify: int = declare(
-        0,
-        "Iterations that lower the upper bound on the best possible f; 0: only what bounding proves for free.",
-        stage="certify",
-        group="Method",
-        ge=0,
-    )
-    certify_gap: float = declare(
-        0.0,
-        "Stop certifying once so much of what could be gained over a random subset, or less, is left open.",
-        stage="certify",
-        group="Method",
-        ge=0,
-        lt=1,
-    )
-
-    seed: int = declare(
-        0,
-        "Seeds k-means, samples and the order among equal gains: same seed, same subset.",
-        stage="graph",
-        group="Running",
-        ge=0,
-        lt=2**63,
-    )
-
-    part_points: int | None = declare(
-        None,
-        "Points per part on Spark.",
-        stage="graph",
-        group="Spark",
-        otherwise="24 MiB of vectors or 32,768 points in up to 48 MiB; 10,000 to 200,000",
-        example=100_000,
-        ge=10,
-    )
-    # The next two change how greedy is computed, not what it picks, until gains are rounded; then they do.
-    finish_points: int = declare(
-        400_000,
-        "At most so many undecided points are finished in one task on Spark; 0: never.",
-        stage="greedy",
-        group="Spark",
-        ge=0,
-    )
-    max_supersteps: int = declare(
-        50,
-        "Supersteps of greedy on Spark before gains are rounded to end sooner, which the report then says.",
-        stage="greedy",
-        group="Spark",
-        ge=1,
     )
 
     if not TYPE_CHECKING:  # type checkers see one typed keyword per option instead
@@ -285,6 +204,11 @@ class SelectConfig(BaseModel):
         parsed = parse_size(value)
         return value if isinstance(value, str) else parsed
 
+    @field_validator("exclude_outliers", mode="before")
+    @classmethod
+    def _as_share(cls, value: Any) -> Any:
+        return parse_share(value)
+
     @field_validator("id_column")
     @classmethod
     def _no_column(cls, value: str | None) -> str | None:
@@ -302,14 +226,10 @@ class SelectConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.beta is None and self.alpha > 1:
-            raise ValueError(
-                f"{option('alpha')} {self.alpha} is above 1 and beta is not given: set {option('beta')} too"
-            )
-        if self.utility is not None and self.probabilities is not None:
-            raise ValueError(
-                f"{option('utility')} and {option('probabilities')} are two sources of one value: give one of them"
-            )
+        for one, other in (("alpha", "beta"), ("beta", "alpha")):
+            value = getattr(self, one)
+            if getattr(self, other) is None and value is not None and value > 1:
+                raise ValueError(f"{option(one)} {value} is above 1 and {other} is not given: set {option(other)} too")
         if self.greedy == "partitioned" and self.partitions is None:
             raise ValueError(f"greedy is 'partitioned', but {option('partitions')} is not given: say how many")
         if self.greedy == "partitioned" and self.greedy_direction not in ("auto", "forward"):
@@ -323,9 +243,23 @@ class SelectConfig(BaseModel):
         return self
 
     @property
-    def similarity_weight(self) -> float:
-        """β: as given, or 1 - α."""
-        return 1.0 - self.alpha if self.beta is None else self.beta
+    def weights(self) -> tuple[float, float] | None:
+        """α and β as given, one of them perhaps as what the other leaves of 1; None: the diversity decides."""
+        if self.alpha is None and self.beta is None:
+            return None
+        alpha = 1.0 - (self.beta or 0.0) if self.alpha is None else self.alpha
+        return alpha, 1.0 - alpha if self.beta is None else self.beta
+
+    def degree(self, n: int, k: int | None) -> int:
+        """Return the neighbours per point, before symmetrising, for selecting k of n points (None: not known).
+
+        Each of k points stands for n/k, so a graph of far fewer neighbours lets a subset pay nothing for similarity.
+        """
+        if self.neighbors != "auto":
+            return self.neighbors
+        if self.thin is not None:
+            return THINNED_NEIGHBORS
+        return FEWEST_NEIGHBORS if k is None else min(max(-(-2 * n // k), FEWEST_NEIGHBORS), MOST_NEIGHBORS)
 
     def stage_options(self, stage: str) -> dict[str, Any]:
         """Return the options that a stage's result depends on: its own and those of all stages before it.
@@ -337,8 +271,9 @@ class SelectConfig(BaseModel):
         values = self.model_dump(mode="json", include=names)
         if values.get("size") is not None:
             values["size"] = canonical_size(values["size"])
-        if "beta" in values:
-            values["beta"] = self.similarity_weight
+        if "beta" in values and self.weights is not None:
+            values["alpha"], values["beta"] = self.weights
+            del values["diversity"]
         return values
 
     @classmethod
@@ -390,7 +325,7 @@ def _one_line(error: ValidationError) -> str:
             parts.append(f"unknown option {key!r}: known are {', '.join(known)}")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            told = repr(item["input"]) in message or not key
+            told = message != item["msg"] or not key  # our own messages name the option
             named = option(key, library=f"option {key!r}")
             parts.append(message if told else f"{named}: {message} (got {item['input']!r})")
     return "; ".join(dict.fromkeys(parts)) + "."

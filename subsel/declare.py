@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 #: Stages in their order. A run directory keeps what each but the last has made; "output" is what no kept stage needs.
-Stage = Literal["graph", "bounding", "greedy", "refine", "certify", "output"]
+Stage = Literal["graph", "utility", "bounding", "greedy", "refine", "certify", "output"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 #: Headings of the command line's help and of the config file, in their order: what a newcomer needs comes first.
 Group = Literal["Subset", "Objective", "Input", "Neighbour graph", "Method", "Running", "Spark"]

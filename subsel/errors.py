@@ -29,29 +29,40 @@ def option(name: str, value: object = _UNSAID, *, library: str | None = None) ->
     return f"\x02{spelled}\x1f{name}\x1f{shlex.quote(str(value)) if said and value is not True else ''}\x03"
 
 
+def in_library(message: str) -> str:
+    """Return a message with options as the library spells them."""
+    return _MARKED.sub(r"\1", message)
+
+
+def in_shell(message: str, flag: Callable[[str], str | None]) -> str:
+    """Return a message with options as a command spells them.
+
+    Args:
+        message: with options of `option`.
+        flag: of an option's name, such as ``--on-bad-rows``; None where the command has no such option, which then
+            keeps the library's spelling, which is the config file's too.
+    """
+
+    def spell(found: re.Match[str]) -> str:
+        library, name, value = found.groups()
+        known = flag(name)
+        return library if known is None else f"{known} {value}".rstrip()
+
+    return _MARKED.sub(spell, message)
+
+
 class SubselError(Exception):
     """Something failed while running; the command line ends with exit status 1."""
 
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(_MARKED.sub(r"\1", message))
+        super().__init__(in_library(message))
         self._message = message
 
     def for_shell(self, flag: Callable[[str], str | None]) -> str:
-        """Return the message with options as a command spells them.
-
-        Args:
-            flag: of an option's name, such as ``--on-bad-rows``; None where the command has no such option, which
-                then keeps the library's spelling, which is the config file's too.
-        """
-
-        def spell(found: re.Match[str]) -> str:
-            library, name, value = found.groups()
-            known = flag(name)
-            return library if known is None else f"{known} {value}".rstrip()
-
-        return _MARKED.sub(spell, self._message)
+        """Return the message with options as a command spells them, see `in_shell`."""
+        return in_shell(self._message, flag)
 
 
 class InputError(SubselError):

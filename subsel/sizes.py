@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import numpy as np
 
@@ -28,12 +29,8 @@ def parse_size(size: int | float | str) -> int | float:
     if isinstance(size, bool):
         raise ValueError(message)
     if isinstance(size, str):
-        text = size.strip().replace("_", "")
         try:
-            if text.endswith("%"):
-                size = float(Decimal(text[:-1]) / 100)  # in floats "0.7%" would not be 0.007
-            else:
-                size = int(text) if text.lstrip("+-").isdigit() else float(text)
+            size = _number(size)
         except (ValueError, InvalidOperation):
             raise ValueError(message) from None
     if isinstance(size, int):
@@ -43,6 +40,28 @@ def parse_size(size: int | float | str) -> int | float:
     if not (math.isfinite(size) and 0 < size <= 1):
         raise ValueError(message)
     return float(size)
+
+
+def parse_share(share: Any) -> Any:
+    """Return a share of something as a float where it is written as a percentage or as text; else as it is.
+
+    >>> parse_share("5%"), parse_share(0.05)
+    (0.05, 0.05)
+    """
+    if not isinstance(share, str):
+        return share
+    try:
+        return _number(share)
+    except (ValueError, InvalidOperation):
+        return share  # whoever checks its type says so
+
+
+def _number(text: str) -> int | float:
+    """Return the number that a text is, a percentage as a fraction."""
+    text = text.strip().replace("_", "")
+    if text.endswith("%"):
+        return float(Decimal(text[:-1]) / 100)  # in floats "0.7%" would not be 0.007
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
 
 
 def canonical_size(size: int | float | str) -> int | str:

@@ -90,7 +90,17 @@ BAD_REQUESTS = {
     "nan alpha": ({"size": 1, "alpha": NAN}, "option 'alpha'"),
     "alpha above 1": ({"size": 1, "alpha": 2.0}, "beta is not given"),
     "metric": ({"size": 1, "metric": "hamming"}, "option 'metric'"),
-    "two utilities": ({"size": 1, "utility": "utility", "probabilities": "p"}, "two sources of one value"),
+    "two utilities": (
+        {"size": 1, "utility": "utility", "probabilities": "p"},
+        "no utility reads it: give one of utility='easy'",
+    ),
+    "no probabilities": ({"size": 1, "utility": "margin"}, "needs class probabilities: name their column"),
+    "an empty part of a mix": ({"size": 1, "utility": "density+"}, "has an empty name in it"),
+    "an unknown part of a mix": ({"size": 1, "utility": "density+u"}, "has no utility column 'u'.*or density, "),
+    "diversity": ({"size": 1, "diversity": 1.0}, "option 'diversity'"),
+    "recall": ({"size": 1, "recall": 0}, "option 'recall'"),
+    "outliers": ({"size": 1, "exclude_outliers": "much"}, "option 'exclude_outliers'"),
+    "thin": ({"size": 1, "thin": 0}, "option 'thin'"),
     "kept twice": ({"size": 1, "keep_columns": ("rank",)}, "keep_columns may not name rank"),
     "kept missing": ({"size": 1, "keep_columns": ("url",)}, "has no kept column 'url'"),
     "engine": ({"size": 1, "engine": "abacus"}, "engine 'abacus' is unknown"),
@@ -117,9 +127,9 @@ def test_nothing_to_select_from():
 def test_probabilities_must_be_probabilities():
     table = points(utility=None, p=[[0.5, 0.5], [0.9, 0.3], [-0.1, 1.1], [1.0, 0.0]])
     with pytest.raises(InputError, match="2 of 4 rows: probabilities that are negative or do not sum to 1"):
-        subsel.select(table, size=1, probabilities="p")
+        subsel.select(table, size=1, utility="margin", probabilities="p")
     with pytest.raises(InputError, match="fewer than 2 classes"):
-        subsel.select(points(p=[[1.0]] * 4), size=1, probabilities="p")
+        subsel.select(points(p=[[1.0]] * 4), size=1, utility="easy", probabilities="p")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,23 @@ def test_broken_toml(tmp_path):
         SelectConfig.load(tmp_path / "x.toml")
 
 
-def test_beta_defaults_to_one_minus_alpha():
-    assert SelectConfig(alpha=0.25).similarity_weight == 0.75
-    assert SelectConfig(alpha=0.25, beta=0).similarity_weight == 0
-    assert SelectConfig(alpha=3, beta=1).similarity_weight == 1
+def test_one_weight_leaves_the_other_what_is_left_of_one():
+    assert SelectConfig().weights is None
+    assert SelectConfig(alpha=0.25).weights == (0.25, 0.75)
+    assert SelectConfig(beta=0.25).weights == (0.75, 0.25)
+    assert SelectConfig(alpha=0.25, beta=0).weights == (0.25, 0)
+    assert SelectConfig(alpha=3, beta=1).weights == (3, 1)
+    for wrong in ({"alpha": 1.5}, {"beta": 1.5}):
+        with pytest.raises(ConfigError, match=f"{next(iter(wrong))} 1.5 is above 1"):
+            SelectConfig(**wrong)
+
+
+def test_neighbours_follow_the_size():
+    assert [SelectConfig().degree(1000, k) for k in (None, 1, 20, 70, 200, 900)] == [10, 100, 100, 29, 10, 10]
+    assert SelectConfig(thin=20).degree(10**6, 100) == 20
+    assert SelectConfig(neighbors=7, thin=20).degree(10**6, 100) == 7
+    assert SelectConfig(neighbors="12").degree(10, 1) == 12
+    for wrong in (0, 1001, "many"):
+        with pytest.raises(ConfigError, match="neighbors"):
+            SelectConfig(neighbors=wrong)
+    assert SelectConfig(exclude_outliers="5%").exclude_outliers == 0.05

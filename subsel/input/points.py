@@ -21,6 +21,7 @@ from subsel.input.ids import smallest
 from subsel.input.rows import REPEATED, CheckedBatch, Columns, RowChecker, text_beside
 from subsel.input.source import Source, iterate_columns, require_columns
 from subsel.input.types import in_pieces
+from subsel.input.utility import Utility
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,9 @@ class Points:
         code: int64, (n,): see `subsel.codes`.
         rows: int64, (n,), ascending: the input's row of each point (rows may have been dropped).
         source_rows: rows of the input, bad ones too.
-        utility: float64, (n,).
-        utility_source: where it came from, in words.
+        utility: float64, (n,): the first thing that it is made of; 1.0 where rows have none.
+        others: float64, (c, n): what else it is made of.
+        made_of: in words and columns.
         embeddings: float32, (n, d), not normalised; None where not asked for. The neighbour search takes it away, to
             free it as soon as it has its own copy.
         dropped: rows dropped, by reason.
@@ -53,7 +55,8 @@ class Points:
     rows: Int64Array
     source_rows: int
     utility: npt.NDArray[np.float64]
-    utility_source: str
+    others: npt.NDArray[np.float64]
+    made_of: Utility
     embeddings: npt.NDArray[np.float32] | None
     dropped: dict[str, int] = field(default_factory=dict)
 
@@ -68,13 +71,22 @@ class Points:
         taken, self.embeddings = self.embeddings, None
         return taken
 
+    def keep(self, some: npt.NDArray[np.bool_]) -> None:
+        """Leave all points out but some: bool, (n,)."""
+        self.ids = self.ids.filter(pa.array(some))
+        self.code, self.rows, self.utility = self.code[some], self.rows[some], self.utility[some]
+        self.others = self.others[:, some]
+        if self.embeddings is not None:
+            self.embeddings = self.embeddings[some]
+
     def checksum(self) -> str:
         """Return a checksum of ids, utilities and embeddings, which does not depend on their order."""
         total = 0
         for begin in range(0, self.n, _BLOCK_ROWS):
             some = slice(begin, begin + _BLOCK_ROWS)
             X = None if self.embeddings is None else self.embeddings[some]
-            total += content_sum(CheckedBatch(self.rows[some], self.ids[some], self.utility[some], X))
+            values = self.utility[some], X, self.others[:, some]
+            total += content_sum(CheckedBatch(self.rows[some], self.ids[some], *values))
         return f"{total % 2**64:016x}"
 
 
@@ -139,6 +151,7 @@ class _Reader:
         self.ids: list[pa.Array] = []
         self.rows: list[Int64Array] = []
         self.utility = np.empty(n, np.float64)
+        self.others = np.empty((max(0, len(columns.utility.stored) - 1), n), np.float64)
         self.matrix: npt.NDArray[np.float32] | None = None
 
     def read(self, source: Source, utility: npt.NDArray[np.float64] | None, progress: _PROGRESS) -> None:
@@ -149,6 +162,7 @@ class _Reader:
             good = self.checker.check(batch, None if utility is None else utility[some], self.seen)
             begin, self.kept = self.kept, self.kept + len(good.ids)
             self.utility[begin : self.kept] = good.utility
+            self.others[:, begin : self.kept] = good.others
             if good.embeddings is not None:
                 if self.matrix is None and len(good.ids):
                     self.matrix = np.empty((self.n, good.embeddings.shape[1]), np.float32)
@@ -168,10 +182,11 @@ class _Reader:
         if losers.size:
             findings.add(REPEATED, int(losers.size), smallest(ids.take(pa.array(losers)), self.columns.id_type, 3))
         findings.refuse(source.name, self.n, len(ids) - losers.size, self.config)
-        utility, matrix = self.utility[: self.kept], None if self.matrix is None else self.matrix[: self.kept]
+        utility, others = self.utility[: self.kept], self.others[:, : self.kept]
+        matrix = None if self.matrix is None else self.matrix[: self.kept]
         if losers.size:
             keep = np.delete(np.arange(self.kept), losers)
-            ids, rows, utility = ids.take(pa.array(keep)), rows[keep], utility[keep]
+            ids, rows, utility, others = ids.take(pa.array(keep)), rows[keep], utility[keep], others[:, keep]
             if matrix is not None:
                 for begin in range(0, len(keep), _BLOCK_ROWS):  # in place: keep[i] >= i
                     chunk = keep[begin : begin + _BLOCK_ROWS]
@@ -187,7 +202,8 @@ class _Reader:
             rows=rows,
             source_rows=self.n,
             utility=utility,
-            utility_source=self.columns.utility_source,
+            others=others,
+            made_of=self.columns.utility,
             embeddings=matrix,
             dropped=findings.dropped(),
         )
@@ -202,7 +218,8 @@ class _Reader:
         twice = np.unique(np.concatenate([order[1:][equal], order[:-1][equal]]))
         X = None if self.matrix is None else self.matrix[twice]
         utility = self.utility[twice]
-        content = CheckedBatch(rows[twice], ids.take(pa.array(twice)), utility, X).content()
+        others = self.others[:, twice]
+        content = CheckedBatch(rows[twice], ids.take(pa.array(twice)), utility, X, others).content()
         text = self._texts(source, rows[twice])
         name = ids.take(pa.array(twice)).to_pylist()
         ranked = sorted(range(len(twice)), key=lambda i: (name[i], -utility[i], content[i], text[i], twice[i]))

@@ -3,8 +3,9 @@
 A row has one reason at most, the first that holds, in this order: null id; a utility that is null, NaN or infinite
 (or probabilities that are none); an embedding that is null, of another length than most, not finite, or zero under
 cosine (or too long for the other metrics). Lists are as long as most are over the whole input; among lengths equally
-common, the longer. Of the good rows with one id the one of the largest utility stays; then the one whose embedding,
-then whose kept columns and wishes hash lowest: what they hold decides, never where they stand.
+common, the longer. Of the good rows with one id the one of the largest utility stays (of several columns the first
+decides); then the one whose embedding and other utilities, then whose kept columns and wishes hash lowest: what they
+hold decides, never where they stand.
 """
 
 from __future__ import annotations
@@ -25,8 +26,15 @@ from subsel.errors import InputError, option
 from subsel.fixedpoint import Int64Array
 from subsel.input.ids import smallest, storage_type, stored_ids
 from subsel.input.names import name_list
-from subsel.input.types import flat_lists
-from subsel.input.utility import utility_of_probabilities, valid_probabilities
+from subsel.input.types import flat_lists, is_floating, is_numeric, value_type
+from subsel.input.utility import (
+    BUILT_IN,
+    OF_PROBABILITIES,
+    Utility,
+    possible_columns,
+    utility_of_probabilities,
+    valid_probabilities,
+)
 
 #: Under inner product and L2, squared lengths stay far below float32's largest value, so that sums of them do too.
 LARGEST_SQUARE = 1e34
@@ -49,15 +57,19 @@ class Columns:
     id: str | None
     id_type: pa.DataType
     embedding: str | None
-    utility: str | None
-    probabilities: str | None
-    utility_source: str
+    utility: Utility
     beside: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """Names to read, each once."""
-        wanted = (self.id, self.embedding, self.utility, self.probabilities)
+        wanted = (self.id, self.embedding, *(one.column for one in self.utility.stored))
+        return list(dict.fromkeys(name for name in wanted if name is not None))
+
+    @property
+    def lists(self) -> list[str]:
+        """Those of lists: embeddings and probabilities."""
+        wanted = [self.embedding, *(one.column for one in self.utility.stored if one.kind in OF_PROBABILITIES)]
         return list(dict.fromkeys(name for name in wanted if name is not None))
 
     @classmethod
@@ -85,13 +97,13 @@ class Columns:
             InputError: one is missing or of the wrong type.
         """
 
-        def require(column: str, what: str, keyword: str) -> pa.DataType:
+        def require(column: str, what: str, keyword: str, more: str = "") -> pa.DataType:
             if columns.names.count(column) > 1:
                 raise InputError(f"{name} has {columns.names.count(column)} columns {column!r}: rename all but one.")
             if column not in columns.names:
                 raise InputError(
                     f"{name} has no {what} column {column!r}; it has {name_list(columns)}: "
-                    f"name the right one with {option(keyword)}."
+                    f"name the right one with {option(keyword)}{more}."
                 )
             return columns.field(column).type
 
@@ -99,56 +111,36 @@ class Columns:
         storage_type(id_type)
         if with_embeddings:
             kind = require(config.embedding_column, "embedding", "embedding_column")
-            if not (_is_numeric(value_type(kind)) or pa.types.is_null(kind)):
+            if not (is_numeric(value_type(kind)) or pa.types.is_null(kind)):
                 raise InputError(
                     f"column {config.embedding_column!r} of {name} is {kind}, but must be lists of float16, float32 or "
                     "float64 (or integers): cast it."
                 )
-        column, probabilities = config.utility, config.probabilities
-        source = f"column {column!r}"
-        if given:
-            column = probabilities = None
-            source = "given array"
-        elif probabilities is not None:
-            kind = require(probabilities, "probabilities", "probabilities")
-            if not _is_floating(value_type(kind)):
-                raise InputError(f"column {probabilities!r} of {name} is {kind}, but must be lists of floats: cast it.")
-            source = f"{config.utility_from} of column {probabilities!r}"
-        elif column is None:
-            column = schema.UTILITY if schema.UTILITY in columns.names else None
-            source = f"column {column!r}" if column else "1.0 for every point"
-        if column is not None:
-            kind = require(column, "utility", "utility")
-            if not (_is_numeric(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
-                raise InputError(f"column {column!r} of {name} is {kind}, but utilities are numbers: cast it.")
+        utility = Utility.of(config, columns.names, given=given)
+        for one in utility.stored if not given else ():
+            assert one.column is not None
+            if one.kind in OF_PROBABILITIES:
+                kind = require(one.column, "probabilities", "probabilities")
+                if not is_floating(value_type(kind)):
+                    told = f"column {one.column!r} of {name} is {kind}"
+                    raise InputError(f"{told}, but must be lists of floats: cast it.")
+                continue
+            kind = require(one.column, "utility", "utility", f", or {', '.join(BUILT_IN)}")
+            if not (is_numeric(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
+                raise InputError(f"column {one.column!r} of {name} is {kind}, but utilities are numbers: cast it.")
         for kept in config.keep_columns:
             require(kept, "kept", "keep_columns")
         embedding = config.embedding_column if with_embeddings else None
         beside = dict.fromkeys([*config.keep_columns, *(wish for wish in wishes if wish in columns.names)])
-        return cls(config.id_column, id_type, embedding, column, probabilities, source, tuple(beside))
+        return cls(config.id_column, id_type, embedding, utility, tuple(beside))
 
 
 def may_be_read(config: SelectConfig, more: tuple[Any, ...] = ()) -> Any:
     """Return a function that says of a column whether this config, or ``more``, may ask for it."""
-    asked = {config.id_column, config.embedding_column, config.utility, config.probabilities, *config.keep_columns}
-    asked |= {schema.UTILITY, schema.SRC, schema.DST, schema.SIMILARITY, *(one for one in more if isinstance(one, str))}
+    asked = {config.id_column, config.embedding_column, config.probabilities, *config.keep_columns}
+    asked |= possible_columns(config)
+    asked |= {schema.SRC, schema.DST, schema.SIMILARITY, *(one for one in more if isinstance(one, str))}
     return asked.__contains__
-
-
-def value_type(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type of a list's innermost values; None if it is no list."""
-    found = None
-    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        found = kind = kind.value_type
-    return found
-
-
-def _is_floating(kind: pa.DataType | None) -> bool:
-    return kind is not None and bool(pa.types.is_floating(kind) or pa.types.is_null(kind))
-
-
-def _is_numeric(kind: pa.DataType | None) -> bool:
-    return kind is not None and bool(_is_floating(kind) or pa.types.is_integer(kind))
 
 
 @dataclass(slots=True)
@@ -226,20 +218,23 @@ class CheckedBatch:
     Attributes:
         kept: int64, (b,): where they stood in it.
         ids: as they are kept (`subsel.input.ids`).
-        utility: float64, (b,).
+        utility: float64, (b,): the first thing that utility is made of; 1.0 where rows have none.
         embeddings: float32, (b, d); None if not asked for.
+        others: float64, (c, b): what else utility is made of.
     """
 
     kept: Int64Array
     ids: pa.Array
     utility: npt.NDArray[np.float64]
     embeddings: npt.NDArray[np.float32] | None
+    others: npt.NDArray[np.float64]
 
     def content(self) -> npt.NDArray[np.uint64]:
-        """Return a hash of each row's utility and embedding: uint64, (b,)."""
-        words = np.empty((len(self.utility), 0), np.uint32)
+        """Return a hash of each row's utility, all that this is made of, and embedding: uint64, (b,)."""
+        words = np.ascontiguousarray(self.others.T).view(np.uint32)
         if self.embeddings is not None:
-            words = np.ascontiguousarray(self.embeddings).view(np.uint32)
+            vectors = np.ascontiguousarray(self.embeddings).view(np.uint32)
+            words = np.concatenate([words, vectors], axis=1) if words.size else vectors
         return np.asarray(hash_rows(words, self.utility.view(np.uint64)))
 
 
@@ -248,7 +243,7 @@ class RowChecker:
 
     Args:
         columns: which to check.
-        config: metric, utility_from.
+        config: metric.
         lengths: of lists, by column; what is not given is taken from the first batch, and `settled` tells whether that
             was right.
     """
@@ -284,16 +279,17 @@ class RowChecker:
         good = np.ones(len(batch), np.bool_)
         self._reject(good, ids.is_null().to_numpy(zero_copy_only=False), ids, "null id")
         utility = self._utilities(batch, given, good, ids)
-        self._reject(good, ~np.isfinite(utility), ids, "null, NaN or infinite utility")
+        self._reject(good, ~np.isfinite(utility.sum(axis=0)), ids, "null, NaN or infinite utility")
         values = None
         if self.columns.embedding is not None:
             lists, fits = self._lists(batch, self.columns.embedding, good, ids, "embedding")
             values = self._vectors(lists, good, fits, ids)
         if good.all():
-            return CheckedBatch(np.arange(len(batch)), ids, utility, values)
+            return CheckedBatch(np.arange(len(batch)), ids, utility[0], values, utility[1:])
         kept = np.flatnonzero(good)
         chosen = ids.take(pa.array(kept))
-        return CheckedBatch(kept, chosen, utility[kept], None if values is None else values[kept])
+        vectors = None if values is None else values[kept]
+        return CheckedBatch(kept, chosen, utility[0, kept], vectors, utility[1:, kept])
 
     def _vectors(
         self, lists: npt.NDArray[Any], good: npt.NDArray[np.bool_], fits: npt.NDArray[np.bool_], ids: pa.Array
@@ -330,21 +326,34 @@ class RowChecker:
     def _utilities(
         self, batch: pa.RecordBatch, given: npt.NDArray[np.float64] | None, good: npt.NDArray[np.bool_], ids: pa.Array
     ) -> npt.NDArray[np.float64]:
+        """Return what utility is made of: float64, (c, b), one row of ones where rows have nothing of it."""
         if given is not None:
-            return given
-        if self.columns.probabilities is not None:
-            values, _ = self._lists(batch, self.columns.probabilities, good, ids, "probabilities")
-            if not good.any():
-                return np.zeros(len(batch))
-            values = values.astype(np.float64)
-            if values.shape[1] < 2:  # `Findings.refuse` says so, if most lists turn out to be so short
-                return np.zeros(len(batch))
+            return given[None, :]
+        stored = self.columns.utility.stored
+        if not stored:
+            return np.ones((1, len(batch)))
+        probabilities: npt.NDArray[np.float64] | None = None
+        found = []
+        for one in stored:
+            assert one.column is not None
+            if one.kind not in OF_PROBABILITIES:
+                column = batch.column(one.column)
+                found.append(np.array(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)))
+                continue
+            if probabilities is None:
+                probabilities = self._probabilities(batch, one.column, good, ids)
+            enough = probabilities.shape[1] >= 2  # else `Findings.refuse` says so, if most lists are so short
+            found.append(utility_of_probabilities(probabilities, one.kind) if enough else np.zeros(len(batch)))
+        return np.stack(found)
+
+    def _probabilities(
+        self, batch: pa.RecordBatch, column: str, good: npt.NDArray[np.bool_], ids: pa.Array
+    ) -> npt.NDArray[np.float64]:
+        lists, _ = self._lists(batch, column, good, ids, "probabilities")
+        values = lists.astype(np.float64)
+        if good.any() and values.shape[1] >= 2:
             self._reject(good, ~valid_probabilities(values), ids, "probabilities that are negative or do not sum to 1")
-            return utility_of_probabilities(np.nan_to_num(values), self.config.utility_from)
-        if self.columns.utility is not None:
-            column = batch.column(self.columns.utility)
-            return np.array(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-        return np.ones(len(batch))
+        return np.nan_to_num(values)
 
     def _lists(
         self, batch: pa.RecordBatch, name: str, good: npt.NDArray[np.bool_], ids: pa.Array, what: str

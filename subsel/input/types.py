@@ -163,3 +163,21 @@ def in_pieces(column: pa.Array, kind: pa.DataType) -> list[pa.Array]:
         # Copied, not sliced: a slice keeps its offsets into all of the text.
         halves = np.array_split(np.arange(len(column)), 2)
         return [piece for rows in halves for piece in in_pieces(column.take(pa.array(rows)), kind)]
+
+
+def value_type(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type of a list's innermost values; None if it is no list."""
+    found = None
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        found = kind = kind.value_type
+    return found
+
+
+def is_floating(kind: pa.DataType | None) -> bool:
+    """Return whether values are floats, or all null."""
+    return kind is not None and bool(pa.types.is_floating(kind) or pa.types.is_null(kind))
+
+
+def is_numeric(kind: pa.DataType | None) -> bool:
+    """Return whether values are floats or integers, or all null."""
+    return kind is not None and bool(is_floating(kind) or pa.types.is_integer(kind))

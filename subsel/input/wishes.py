@@ -119,10 +119,16 @@ def wished_ids(
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """How many points are in the subset, and out of it, by the user's wish."""
+    """How many points are in the subset, and out of it, by the user's wish; and out of it as outliers."""
 
     included: int = 0
     excluded: int = 0
+    outliers: int = 0
+
+    @property
+    def out(self) -> int:
+        """Points that are out of the subset for either reason."""
+        return self.excluded + self.outliers
 
     def check(self, n: int, k: int, both: int, example: Any) -> None:
         """Say what cannot be met.
@@ -141,8 +147,7 @@ class Constraints:
             raise ConfigError(f"{both:,} points are in {include} and in {exclude}, such as {example!r}: choose.")
         if self.included > k:
             raise ConfigError(f"{include} has {self.included:,} points, more than the {k:,} to select: raise {size}.")
-        if n - self.excluded < k:
-            left = n - self.excluded
-            raise ConfigError(
-                f"{exclude} leaves {left:,} of {n:,} points, fewer than the {k:,} to select: lower {size}."
-            )
+        left = n - self.out
+        if left < k:
+            why = f"{exclude} and {option('exclude_outliers')} leave" if self.outliers else f"{exclude} leaves"
+            raise ConfigError(f"{why} {left:,} of {n:,} points, fewer than the {k:,} to select: lower {size}.")
