@@ -110,7 +110,7 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, Any] 
     sample = Y[: n_cells * cells.SAMPLE_PER_CELL]
     quantizer = cells.Quantizer.train(sample, n_cells, "cosine", 0)
     done("k-means")
-    reach = cells.probe_reach(quantizer, sample, len(X), K, probes)
+    reach = cells.probe_reach(quantizer, cells.neighbor_pairs(sample, len(X), K, "cosine"), probes)
     assigned = cells.assign_cells(lambda lo, hi: Y[lo:hi], len(X), quantizer, probes, reach)
     done("assignment")
     rows = order[assigned.order]
@@ -119,9 +119,12 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, Any] 
     best, score = search.search_cells(Y, assigned.bounds, assigned.probes, K, "cosine")
     done("cell search")
     steps["cells"] = assigned
-    best, score = search.descend(Y, best, score, passes, "cosine")
+    descent = search.Descent(Y, best, score, "cosine")
+    for _ in range(passes):
+        descent.step()
+    best = descent.best
     done("refinement")
-    kernel.symmetrize(best, similarity_of_scores(score, "cosine"))
+    kernel.symmetrize(best, similarity_of_scores(descent.score, "cosine"))
     done("symmetric graph")
     found = np.empty((len(X), K), np.int64)
     found[rows] = np.where(best >= 0, rows[best], -1)

@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.common import machine
 from benchmarks.peers_graph import clusters, sentences
 from subsel import SelectConfig
+from subsel.embeddings.recipe import Search
 from subsel.parts.route import PartMap, coarse_probes, sample_rows
 
 _ASKED = 2000
@@ -32,23 +33,23 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["clusters", "sentences"])
     arguments = parser.parse_args()
     n, dimension = arguments.points, arguments.dimension
-    config = SelectConfig()
+    how = Search.of(SelectConfig(probes=8), n, None)
     rng = np.random.default_rng(0)
     code = rng.integers(-(2**63), 2**63 - 1, n)
     print(machine())
     for name in arguments.data:
         X = {"clusters": clusters, "sentences": sentences}[name](n, dimension).astype(np.float32)
         rows = sample_rows(n, dimension, arguments.part_points)
-        part_map = PartMap.plan(X[rng.permutation(n)[:rows]], n, arguments.part_points, config)
+        part_map = PartMap.plan(X[rng.permutation(n)[:rows]], n, arguments.part_points, how)
         asked = rng.choice(n, _ASKED, replace=False)
-        near = faiss.knn(X[asked], X, config.neighbors + 1, metric=faiss.METRIC_INNER_PRODUCT)[1]
+        near = faiss.knn(X[asked], X, how.neighbors + 1, metric=faiss.METRIC_INNER_PRODUCT)[1]
         print(f"\n{name}, {n:,} x {dimension}, {part_map.parts} parts, reach {part_map.reach:.3f}")
         print("           parts    meet")
         rules = [(f"cells {count}", count, np.inf) for count in _CELLS]
-        for rule, count, reach in [*rules, ("reach", coarse_probes(config), part_map.reach)]:
-            send = replace(part_map, reach=reach)
-            mine = send.destinations(X[asked], code[asked], count)
-            others = send.destinations(X[near.ravel()], code[near.ravel()], count).reshape(*near.shape, -1)
+        for rule, count, reach in [*rules, ("reach", coarse_probes(how), part_map.reach)]:
+            send = replace(part_map, reach=reach, visits=count)
+            mine = send.destinations(X[asked], code[asked])
+            others = send.destinations(X[near.ravel()], code[near.ravel()]).reshape(*near.shape, -1)
             same = (mine[:, None, :, None] == others[:, :, None, :]) & (others >= 0)[:, :, None, :]
             meet = same.any(axis=(2, 3))[near != asked[:, None]].mean()
             print(f"{rule:8s} {(mine >= 0).sum(axis=1).mean():7.2f} {meet:7.4f}", flush=True)

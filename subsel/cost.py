@@ -47,13 +47,13 @@ class Work:
         return self.read + self.neighbors + self.selection + self.refine
 
 
-def work(n: int, dimension: int, parts: int, config: SelectConfig) -> Work:
-    """Return what selecting from n points of so many dimensions takes; 0 dimensions if a graph is given.
+def work(n: int, dimension: int, k: int | None, parts: int, config: SelectConfig) -> Work:
+    """Return what selecting k of n points of so many dimensions takes; 0 dimensions if a graph is given.
 
     What follows from the number of neighbours is taken to be in proportion to it; probes are taken to be 8 and the size
     10 %: a rule of thumb. Not in it: Spark's start, and the iterations of a certificate.
     """
-    millions, hundreds, degree = n / 1e6, dimension / 100, config.neighbors / 10
+    millions, hundreds, degree = n / 1e6, dimension / 100, config.degree(n, k) / 10
     read = millions * (READ[0] + READ[1] * hundreds)
     selection, refine = millions * SELECTION * degree, millions * REFINE * degree * config.refine
     if dimension == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from subsel import cost
-from subsel.config import SelectConfig, resolve_size
+from subsel.config import FEWEST_NEIGHBORS, SelectConfig, resolve_size
 from subsel.errors import InputError, option
 from subsel.input.names import name_list
-from subsel.input.rows import may_be_read, value_type
+from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source
-from subsel.input.types import flat_lists
+from subsel.input.types import flat_lists, value_type
 
 #: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
 LOCAL_BYTES_PER_VALUE = 2.5 * 4
@@ -34,8 +34,8 @@ FOUND_BYTES = 16
 LIST_BYTES = 120
 #: What a Python worker holds before it works: interpreter, numpy, pyarrow, faiss, compiled kernels.
 WORKER_BYTES = 450 << 20
-#: Vectors of a part, in bytes; and so many points at the least, while their vectors take no more than twice that:
-#: supersteps cost more for many small parts.
+#: Vectors of a part, in bytes, with what lists of more than 10 neighbours take; and so many points at the least, while
+#: that is no more than twice as much: supersteps cost more for many small parts.
 PART_BYTES = 24 << 20
 PART_POINTS = 32_768
 
@@ -47,7 +47,8 @@ class Plan:
     Attributes:
         n: points.
         dimension: of embeddings; 0 where a graph is given.
-        k: points to select.
+        k: points to select; None: not known.
+        neighbors: of each point.
         local_bytes: peak memory on one machine.
         available_bytes: memory that this machine has to give now.
         parts: parts on Spark.
@@ -60,7 +61,8 @@ class Plan:
 
     n: int
     dimension: int
-    k: int
+    k: int | None
+    neighbors: int
     local_bytes: int
     available_bytes: int
     parts: int
@@ -76,35 +78,44 @@ class Plan:
         return self.local_bytes <= self.available_bytes
 
 
-def part_points(dimension: int, config: SelectConfig) -> int:
+def part_points(dimension: int, neighbors: int, config: SelectConfig) -> int:
     """Return how many points a part has on Spark: as configured, or see `PART_BYTES`; 10,000 to 200,000."""
     if config.part_points is not None:
         return config.part_points
-    points = PART_BYTES // (4 * max(dimension, 1))
+    lists = FOUND_BYTES * max(0, neighbors - FEWEST_NEIGHBORS)
+    points = PART_BYTES // (4 * max(dimension, 1) + lists)
     return min(max(points, min(2 * points, PART_POINTS), 10_000), 200_000)
 
 
-def estimate(n: int, dimension: int, k: int, config: SelectConfig) -> Plan:
+def local_bytes(n: int, dimension: int, neighbors: int) -> int:
+    """Return the peak memory of selecting from n points on one machine, in bytes."""
+    edges = EDGES_PER_NEIGHBOR * min(neighbors, n) * n
+    return int(LOCAL_BYTES_PER_VALUE * n * dimension + LOCAL_BYTES_PER_EDGE * edges + 64 * n)
+
+
+def estimate(n: int, dimension: int, k: int | None, config: SelectConfig) -> Plan:
     """Return what selecting k of n points takes."""
-    edges = EDGES_PER_NEIGHBOR * config.neighbors * n
-    points = part_points(dimension, config)
+    neighbors = min(config.degree(n, k), n)
+    edges = EDGES_PER_NEIGHBOR * neighbors * n
+    points = part_points(dimension, neighbors, config)
     vectors = 4 * n * dimension
     graph = int(edges * 8 + 32 * n)
     part_share = min(points, n)
     parts = max(1, -(-n // points))
-    search = MOST_TRAVEL * part_share * (TASK_COPIES * 4 * dimension + LIST_BYTES * config.neighbors)
+    search = MOST_TRAVEL * part_share * (TASK_COPIES * 4 * dimension + LIST_BYTES * neighbors)
     return Plan(
         n=n,
         dimension=dimension,
         k=k,
-        local_bytes=int(LOCAL_BYTES_PER_VALUE * n * dimension + LOCAL_BYTES_PER_EDGE * edges + 64 * n),
+        neighbors=neighbors,
+        local_bytes=local_bytes(n, dimension, neighbors),
         available_bytes=available_memory(),
         parts=parts,
         part_points=points,
         worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n)),
-        shuffle_bytes=int(TRAVEL * (vectors + FOUND_BYTES * config.neighbors * n) + 60 * edges),
+        shuffle_bytes=int(TRAVEL * (vectors + FOUND_BYTES * neighbors * n) + 60 * edges),
         graph_bytes=2 * graph,
-        work=cost.work(n, dimension, parts, config),
+        work=cost.work(n, dimension, k, parts, config),
     )
 
 
@@ -112,10 +123,18 @@ def plan_input(
     data: Any,
     config: SelectConfig,
     *,
+    sizes: Sequence[int | float | str | None] | None = None,
     with_embeddings: bool = True,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return what selecting from an input takes, from its metadata and first row only.
+
+    Args:
+        data: points.
+        config: how to select.
+        sizes: all that will be selected; the config's own if None. A size of None is not known.
+        with_embeddings: False where a graph is given.
+        storage_options: how paths are opened that are not on this machine.
 
     Raises:
         InputError: the input cannot be opened, or lacks the embedding column.
@@ -125,7 +144,8 @@ def plan_input(
     if n == 0:
         raise InputError(f"{source.name} is empty: there is nothing to select from.")
     dimension = _dimension(source, config) if with_embeddings else 0
-    k = resolve_size(config.size, n, source.name)
+    wanted = [config.size] if sizes is None else sizes
+    k = None if None in wanted else min(resolve_size(size, n, source.name) for size in wanted)
     return estimate(n, dimension, k, config)
 
 

@@ -12,9 +12,12 @@ from subsel import SelectConfig
 from subsel.demo import demo_points
 from subsel.embeddings import cells
 from subsel.embeddings.metrics import Preparation
+from subsel.embeddings.recipe import Search
 from subsel.parts.route import PartMap, coarse_probes
 
-N, PART_POINTS, VISITS = 6000, 500, coarse_probes(SelectConfig())
+N, PART_POINTS = 6000, 500
+HOW = Search.of(SelectConfig(probes=8), N, None)
+VISITS = coarse_probes(HOW)
 
 
 @pytest.fixture
@@ -28,10 +31,10 @@ def test_every_point_has_a_home_and_parts_are_of_about_the_wanted_size(rows, mon
     monkeypatch.setattr(cells, "TRAINED_AT_ONCE", one_level)
     monkeypatch.setattr(cells, "ONE_LEVEL", one_level)
     monkeypatch.setattr(cells, "GROUPS_PROBED", probed)
-    part_map = PartMap.plan(rows, N, PART_POINTS, SelectConfig())
+    part_map = PartMap.plan(rows, N, PART_POINTS, HOW)
     assert (len(part_map.quantizer.groups) > 0) == (one_level == 8)
     code = np.random.default_rng(3).integers(-(2**63), 2**63 - 1, N)
-    to = part_map.destinations(rows, code, VISITS)
+    to = part_map.destinations(rows, code)
     assert to.shape == (N, VISITS)
     assert to[:, 0].min() >= 0
     assert to.max() < part_map.parts
@@ -40,7 +43,7 @@ def test_every_point_has_a_home_and_parts_are_of_about_the_wanted_size(rows, mon
         assert len(set(real.tolist())) == len(real)
     size = np.bincount(to[:, 0], minlength=part_map.parts)
     assert size.max() <= 3 * PART_POINTS
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(part_map)).destinations(rows, code, VISITS), to)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(part_map)).destinations(rows, code), to)
 
 
 def meeting(part_map, rows, others, reach):
@@ -59,7 +62,7 @@ def slow_visits(part_map, X, reach):
 
 
 def test_the_reach_is_the_least_at_which_near_pairs_meet(rows):
-    part_map = PartMap.plan(rows, N, PART_POINTS, SelectConfig())
+    part_map = PartMap.plan(rows, N, PART_POINTS, HOW)
     sample, others = cells.neighbor_pairs(rows, N, 10, "cosine")
     can = meeting(part_map, sample, others, np.inf)
     assert can.mean() > 0.9
@@ -81,13 +84,13 @@ def test_pairs_are_as_far_as_the_last_neighbour_is(rows, m, neighbors, rank):
 
 
 def test_points_go_to_the_parts_within_reach(rows):
-    part_map = PartMap.plan(rows, N, PART_POINTS, SelectConfig())
+    part_map = PartMap.plan(rows, N, PART_POINTS, HOW)
     code = np.arange(N)
-    wide = replace(part_map, reach=np.inf).destinations(rows, code, VISITS)
-    to = part_map.destinations(rows, code, VISITS)
-    narrow = replace(part_map, reach=-1.0).destinations(rows, code, VISITS)
+    wide = replace(part_map, reach=np.inf).destinations(rows, code)
+    to = part_map.destinations(rows, code)
+    narrow = replace(part_map, reach=-1.0).destinations(rows, code)
     assert (narrow == -1).all()  # the nearest cell's lag is 0
-    home = replace(part_map, reach=0.0).destinations(rows, code, 1)
+    home = replace(part_map, reach=0.0, visits=1).destinations(rows, code)
     np.testing.assert_array_equal(to[:, 0], home[:, 0])
     expected = slow_visits(part_map, rows, part_map.reach)
     differ = sum({p for p in row.tolist() if p >= 0} != visits for row, visits in zip(to, expected, strict=True))
@@ -97,7 +100,7 @@ def test_points_go_to_the_parts_within_reach(rows):
 
 def test_points_probe_the_cells_within_reach(rows):
     quantizer = cells.Quantizer.train(rows[:4000], 100, "cosine", 0)
-    reach = cells.probe_reach(quantizer, rows, N, 10, 8)
+    reach = cells.probe_reach(quantizer, cells.neighbor_pairs(rows, N, 10, quantizer.metric), 8)
     sample, others = cells.neighbor_pairs(rows, N, 10, "cosine")
     lag = np.full(len(sample), np.inf)
     for here, there in ((sample, others), (others, sample)):  # either end may probe the other's cell
@@ -119,20 +122,21 @@ def test_points_probe_the_cells_within_reach(rows):
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
 def test_the_reach_of_few_and_equal_rows(metric):
-    config = SelectConfig(metric=metric)
+    how = replace(HOW, metric=metric)
     for m, expected in ((1, np.inf), (50, 0)):
         rows = np.ones((m, 3), np.float32)
         quantizer = cells.Quantizer.train(rows, 4, metric, 0)
-        assert cells.probe_reach(quantizer, rows, 50, 10, 3) == pytest.approx(expected, abs=1e-5)
-        assert cells.probe_reach(quantizer, rows, 50, 10, 4) == np.inf  # all cells: exact search
-        assert PartMap.plan(rows, 50, 20, config).reach == pytest.approx(expected, abs=1e-5)
+        pairs = cells.neighbor_pairs(rows, 50, 10, metric)
+        assert cells.probe_reach(quantizer, pairs, 3) == pytest.approx(expected, abs=1e-5)
+        assert cells.probe_reach(quantizer, pairs, 4) == np.inf  # all cells: exact search
+        assert PartMap.plan(rows, 50, 20, how).reach == pytest.approx(expected, abs=1e-5)
 
 
 def test_copies_do_not_hide_other_neighbours(rows):
     copied = np.repeat(rows[:1200], 5, axis=0)[np.random.default_rng(0).permutation(6000)]
     quantizer = cells.Quantizer.train(copied, 60, "cosine", 0)
-    assert cells.probe_reach(quantizer, copied, 6000, 10, 8) > 0.01
-    assert PartMap.plan(copied, 6000, PART_POINTS, SelectConfig()).reach > 0.01
+    assert cells.probe_reach(quantizer, cells.neighbor_pairs(copied, 6000, 10, quantizer.metric), 8) > 0.01
+    assert PartMap.plan(copied, 6000, PART_POINTS, HOW).reach > 0.01
 
 
 def test_by_inner_product_the_lag_is_a_share_of_the_length(rows):
@@ -148,6 +152,23 @@ def test_cells_that_were_not_found_are_no_part(monkeypatch):
     monkeypatch.setattr(cells, "GROUPS_PROBED", 1)
     groups, centroids = np.array([[0, 0], [10, 0]], np.float32), np.array([[1, 0], [9, 1], [11, 0]], np.float32)
     quantizer = cells.Quantizer(centroids, groups, "l2")
-    part_map = PartMap(quantizer, np.array([0, 1, 2], np.int32), np.ones(3, np.int32), 3)
-    to = part_map.destinations(np.array([[0, 0], [10, 2]], np.float32), np.array([5, 6]), 3)
+    part_map = PartMap(quantizer, np.array([0, 1, 2], np.int32), np.ones(3, np.int32), 3, visits=3)
+    to = part_map.destinations(np.array([[0, 0], [10, 2]], np.float32), np.array([5, 6]))
     assert to.tolist() == [[0, -1, -1], [1, 2, -1]]
+
+
+def test_points_visit_more_parts_where_a_recall_asks_for_it():
+    """Gaussian noise has near points in all directions: six cells are not enough for half of the pairs."""
+    X = np.random.default_rng(0).standard_normal((N, 24)).astype(np.float32)
+    rows = Preparation.of_sample(X, "cosine").rows(X)
+    fixed = PartMap.plan(rows, N, 100, HOW)
+    aiming = PartMap.plan(rows, N, 100, Search.of(SelectConfig(), N, None))
+    assert fixed.visits == VISITS
+    assert aiming.visits > VISITS
+    pairs = cells.neighbor_pairs(rows, N, 10, "cosine")
+    code = np.arange(N)
+    met = []
+    for part_map in (fixed, aiming):
+        mine, theirs = (part_map.destinations(X, code[: len(X)]) for X in pairs)
+        met.append(((mine[:, :, None] == theirs[:, None, :]) & (mine >= 0)[:, :, None]).any(axis=(1, 2)).mean())
+    assert met[1] > met[0]

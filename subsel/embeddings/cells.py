@@ -182,7 +182,7 @@ def covering_reach(least: npt.NDArray[np.float32], share: float) -> float:
     return 1.0001 * float(np.quantile(finite, share, method="higher")) if len(finite) else np.inf
 
 
-def probe_reach(quantizer: Quantizer, sample: FloatMatrix, n: int, neighbors: int, probes: int) -> float:
+def probe_reach(quantizer: Quantizer, pairs: tuple[FloatMatrix, FloatMatrix], probes: int) -> float:
     """Return how far below its nearest cell's score a cell's may be for a point to probe it.
 
     So far that of nearly all pairs of a sampled row and its neighbour that could meet, either still probes the other's
@@ -190,10 +190,10 @@ def probe_reach(quantizer: Quantizer, sample: FloatMatrix, n: int, neighbors: in
 
     Args:
         quantizer: of the cells.
-        sample, n, neighbors: see `neighbor_pairs`.
+        pairs: see `neighbor_pairs`.
         probes: cells searched per point at most.
     """
-    rows, others = neighbor_pairs(sample, n, neighbors, quantizer.metric)
+    rows, others = pairs
     if len(rows) == 0 or probes >= len(quantizer.centroids):
         return np.inf
     (mine, my_lag), (theirs, their_lag) = (quantizer.nearest_and_lag(X, probes) for X in (rows, others))
@@ -217,6 +217,13 @@ class Cells:
     order: Int64Array
     bounds: Int64Array
     probes: npt.NDArray[np.int32]
+
+    def probing(self, X: FloatMatrix, quantizer: Quantizer, probes: int, reach: float) -> Cells:
+        """Return the same cells with other cells to probe; ``X``, float32, (n, d), are the rows in their order."""
+        again = assign_cells(lambda begin, end: X[begin:end], len(X), quantizer, probes, reach)
+        # Rows come cell by cell and in the same order inside each, so they stay where they are.
+        assert (again.bounds == self.bounds).all()
+        return Cells(self.order, self.bounds, again.probes)
 
 
 def assign_cells(

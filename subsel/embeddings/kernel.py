@@ -37,13 +37,13 @@ def _insert(best: Any, score: Any, row: int, candidate: int, value: float) -> An
 
 
 @numba.njit(cache=True, nogil=True)
-def merge_block(block: Any, queries: Any, first: int, best: Any, score: Any) -> None:
+def merge_among(block: Any, queries: Any, first: int, best: Any, score: Any) -> None:
     """Merge the scores of some queries against a run of points into the running top-k.
 
     Args:
         block: float32, (q, m): score of query i against point ``first + j``.
         queries: int32 or int64, (q,): rows of ``best``; all different.
-        first: number of the run's first point. A point is no neighbour of itself.
+        first: number of the run's first point.
         best: running top-k, changed in place. Releases the GIL; two threads may merge different queries at once.
         score: its scores, changed in place.
     """
@@ -59,11 +59,11 @@ def merge_block(block: Any, queries: Any, first: int, best: Any, score: Any) -> 
                 hits += np.int32(scores[begin + j] > threshold)
             if hits:  # most runs have none
                 for j in range(begin, begin + _RUN):
-                    if scores[j] > threshold and first + j != row:
+                    if scores[j] > threshold:
                         _insert(best, score, row, first + j, scores[j])
                         threshold = score[row, k - 1]
         for j in range(full, m):
-            if scores[j] > threshold and first + j != row:
+            if scores[j] > threshold:
                 _insert(best, score, row, first + j, scores[j])
                 threshold = score[row, k - 1]
 

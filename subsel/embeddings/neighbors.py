@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from subsel.config import SelectConfig
 from subsel.embeddings import kernel, search
 from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores
-from subsel.embeddings.recipe import StepProgress, find_neighbors, sample_rows
+from subsel.embeddings.recipe import Search, StepProgress, find_neighbors, sample_rows
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points
@@ -21,35 +20,36 @@ class NeighborResult:
     """A graph and how it was made.
 
     ``recall`` is the estimated share of exact neighbours found (None if the estimate is off); ``neighbors``
-    the number per point before symmetrisation, which is n-1 where that is less than asked for.
+    the number per point before symmetrisation, which is n-1 where that is less than asked for; ``probes`` and
+    ``passes`` what the search took.
     """
 
     graph: NeighborGraph
     recall: float | None
     neighbors: int
     cells: int
+    probes: int
+    passes: int
     dimension: int
 
 
-def neighbor_graph(
-    points: Points, config: SelectConfig, progress: StepProgress = lambda what, share: None
-) -> NeighborResult:
+def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda what, share: None) -> NeighborResult:
     """Return the symmetrised k-nearest-neighbour graph of points; takes the points' embeddings away.
 
     Everything works on the points in the order of their codes, so permuting the input's rows changes nothing.
 
     Args:
         points: with embeddings.
-        config: metric, neighbors, probes, descent_passes, recall_sample, seed.
+        how: to search.
         progress: told what goes on.
     """
     embeddings = points.take_embeddings()
     n, dimension = embeddings.shape
-    metric = config.metric
+    metric = how.metric
     by_code = np.argsort(points.code)
 
     progress("k-means", 0.0)
-    prepare = Preparation.of_sample(embeddings[by_code[: sample_rows(n, config.probes)]], metric)
+    prepare = Preparation.of_sample(embeddings[by_code[: sample_rows(n, how.probes)]], metric)
     # The name that is deleted below is not undefined where the lambda uses it (F821).
     held = [copy_rows(lambda some: prepare.rows(embeddings.take(some, axis=0)), by_code, dimension)]  # noqa: F821
     del embeddings
@@ -58,19 +58,21 @@ def neighbor_graph(
         ordered = held.pop()
         return copy_rows(lambda some: ordered.take(some, axis=0), order, dimension)
 
-    k = min(config.neighbors, n - 1)
-    order, X, best, score, n_cells = find_neighbors(
-        lambda begin, end: held[0][begin:end], give, n, k, config, progress=progress
-    )
-    rows = by_code[order]
+    k = min(how.neighbors, n - 1)
+    may_ask = np.ones(n, np.bool_)
+    may_ask[max(0, n - how.sample) :] = n <= how.sample  # the others are asked how it went
+    found = find_neighbors(lambda begin, end: held[0][begin:end], give, n, k, how, may_ask=may_ask, progress=progress)
+    X, best, score = found.X, found.best, found.score
+    rows = by_code[found.order]
     recall = None
-    if config.recall_sample:
+    if how.sample:
         progress("recall", 0.0)
         # The points with the largest codes: a uniform sample, none of them in the k-means sample for n large.
-        asked = np.sort(np.argsort(points.code[rows])[-config.recall_sample :])
-        recall = search.estimate_recall(X, best, score, asked, metric)
-    del X
+        asked = np.flatnonzero(found.order >= n - how.sample)
+        recall = search.estimate_recall(X, score, asked, metric)
+    about = found.cells, found.probes, found.passes
+    del X, found
     progress("symmetrise", 0.0)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
     graph = NeighborGraph(points.ids.take(pa.array(rows)), rows, indptr, indices, similarity)
-    return NeighborResult(graph, recall, k, n_cells, dimension)
+    return NeighborResult(graph, recall, k, *about, dimension)

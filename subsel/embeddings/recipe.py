@@ -1,32 +1,85 @@
 """The neighbour search's recipe, the same for all points on one machine and for those of one part.
 
 k-means on a sample makes cells, a reach says how far points probe them, those that meet are compared, and neighbours of
-neighbours refine what that finds.
+neighbours refine what that finds: until a sample of points, whose exact neighbours are known, has as many of them as
+are asked for, in more passes first and then in more cells, up to a number of both.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from subsel.config import SelectConfig
+from subsel.config import Metric, SelectConfig
 from subsel.embeddings import cells, search
 from subsel.embeddings.metrics import FloatMatrix
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 
+log = logging.getLogger(__name__)
+
+#: Cells probed, and passes of refinement, where no recall is aimed at; and the most, where one is.
+PROBES, MOST_PROBES = 8, 128
+PASSES, MOST_PASSES = 2, 6
+#: The search goes on to this much of what the asked-for recall leaves open: another sample may have a little less.
+_MARGIN = 0.2
+#: A first search should meet this share of neighbours; refinement finds the rest.
+_MEET_FIRST = 0.5
+#: What share of the recall that is missing a pass must add to be followed by another; else more cells are searched.
+_WORTH = 0.1
+
 #: Called with the name of what is being done and the share of it that is done.
 StepProgress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How neighbours are searched, once it is known among how many points, and how many are selected.
+
+    Attributes:
+        metric: see `subsel.embeddings.metrics`.
+        neighbors: of each point.
+        probes: cells that a point searches at most; where a recall is aimed at, at first.
+        passes: of refinement; None: as many as the recall takes, `MOST_PASSES` at the most.
+        recall: aimed at; None: probes and passes are as they are.
+        sample: points of which exact neighbours are computed, for the aim and for the report.
+        seed: of k-means.
+    """
+
+    metric: Metric
+    neighbors: int
+    probes: int
+    passes: int | None
+    recall: float | None
+    sample: int
+    seed: int
+
+    @classmethod
+    def of(cls, config: SelectConfig, n: int, k: int | None) -> Self:
+        """Return how a config wants n points searched, of which k will be selected (None: not known)."""
+        fixed = config.probes is not None or config.recall_sample == 0
+        return cls(
+            metric=config.metric,
+            neighbors=config.degree(n, k),
+            probes=config.probes or PROBES,
+            passes=PASSES if fixed and config.descent_passes is None else config.descent_passes,
+            recall=None if fixed else config.recall,
+            sample=config.recall_sample,
+            seed=config.seed,
+        )
 
 
 class Found(NamedTuple):
     """What a search found; all arrays but ``order`` are in the order of cells.
 
     ``order`` (int64, (n,)) are the rows in that order, ``X`` (float32, (n, d)) their vectors. ``best`` (int32, (n, k),
-    -1 for none) are places in ``X``, ``score`` (float32, (n, k), -inf there) falls in each row. ``cells`` were made.
+    -1 for none) are places in ``X``, ``score`` (float32, (n, k), -inf there) falls in each row. ``cells`` were made, of
+    which points probed ``probes`` at most; ``passes`` refined the lists.
     """
 
     order: Int64Array
@@ -34,6 +87,8 @@ class Found(NamedTuple):
     best: Int32Array
     score: FloatMatrix
     cells: int
+    probes: int
+    passes: int
 
 
 def sample_rows(n: int, probes: int) -> int:
@@ -46,9 +101,10 @@ def find_neighbors(
     give: Callable[[Int64Array], FloatMatrix],
     n: int,
     k: int,
-    config: SelectConfig,
+    how: Search,
     *,
     resident: npt.NDArray[np.bool_] | None = None,
+    may_ask: npt.NDArray[np.bool_] | None = None,
     progress: StepProgress = lambda what, share: None,
 ) -> Found:
     """Find the k nearest of each of n rows among all of them.
@@ -58,22 +114,120 @@ def find_neighbors(
         give: returns all rows in an order; nothing is asked for after that, so whoever gives may let go of them.
         n: rows.
         k: neighbours wanted of each.
-        config: metric, neighbors, probes, descent_passes, seed.
+        how: to search.
         resident: bool, (n,): whose lists are refined; everybody's if None.
+        may_ask: bool, (n,): of whom recall may be measured to decide how hard to search; anybody's if None.
         progress: told what goes on.
     """
-    metric = config.metric
-    sample = block(0, sample_rows(n, config.probes))
-    quantizer = cells.Quantizer.train(sample, cells.cell_count(n, config.probes), metric, config.seed)
-    reach = cells.probe_reach(quantizer, sample, n, config.neighbors, config.probes)
+    metric, seen = how.metric, sample_rows(n, how.probes)
+    sample = block(0, seen)
+    quantizer = cells.Quantizer.train(sample, cells.cell_count(n, how.probes), metric, how.seed)
+    pairs = cells.neighbor_pairs(sample, n, k, metric)
     del sample  # a view keeps the rows that are given away below
     progress("cells", 0.0)
-    assigned = cells.assign_cells(block, n, quantizer, config.probes, reach)
+    assigned = cells.assign_cells(block, n, quantizer, how.probes, cells.probe_reach(quantizer, pairs, how.probes))
     X = give(assigned.order)  # the only copy from here on
-    best, score = search.search_cells(
-        X, assigned.bounds, assigned.probes, k, metric, lambda share: progress("search", share)
-    )
     improved = None if resident is None else resident[assigned.order]
-    refining = config.descent_passes, metric, lambda share: progress("refinement", share)
-    best, score = search.descend(X, best, score, *refining, improved=improved)
-    return Found(assigned.order, X, best, score, len(quantizer.centroids))
+    asked = None
+    if how.recall is not None and k > 0:
+        progress("exact neighbours of a sample", 0.0)
+        asked = _Asked.of(X, k, how, improved, None if may_ask is None else may_ask[assigned.order])
+    probes = how.probes
+    if asked is not None:
+        probes = asked.first_probes(X, quantizer, probes)
+    while True:
+        if probes != how.probes:
+            reach = cells.probe_reach(quantizer, pairs, probes)
+            assigned = assigned.probing(X, quantizer, probes, reach)
+        best, score = search.search_cells(
+            X, assigned.bounds, assigned.probes, k, metric, lambda share: progress("search", share)
+        )
+        best, score, passes, enough = _refined(X, best, score, how, improved, asked, progress)
+        if enough or probes >= min(MOST_PROBES, len(quantizer.centroids)):
+            break
+        probes *= 2
+        del best, score
+    return Found(assigned.order, X, best, score, len(quantizer.centroids), probes, passes)
+
+
+def _refined(
+    X: FloatMatrix,
+    best: Int32Array,
+    score: FloatMatrix,
+    how: Search,
+    improved: npt.NDArray[np.bool_] | None,
+    asked: _Asked | None,
+    progress: StepProgress,
+) -> tuple[Int32Array, FloatMatrix, int, bool]:
+    """Refine lists in as many passes as are asked for, or as recall takes.
+
+    Returns lists and scores, the number of passes, and whether that is enough.
+    """
+    limit = MOST_PASSES if how.passes is None else how.passes
+    descent = search.Descent(X, best, score, how.metric, improved)
+    found = 0.0 if asked is None else asked.recall(descent.score)
+    passes, wanted = 0, how.passes is not None or (asked is not None and found < asked.aim)
+    while wanted and passes < limit:
+        progress("refinement", passes / limit)
+        changed = descent.step()
+        passes += 1
+        before, found = found, 0.0 if asked is None else asked.recall(descent.score)
+        if changed == 0:
+            break
+        if how.passes is None and asked is not None:
+            wanted = found < asked.aim and found - before >= _WORTH * (asked.aim - found)
+    enough = asked is None or found >= asked.aim
+    if asked is not None:
+        log.info("recall %.3f of a sample after %d passes", found, passes)
+    return descent.best, descent.score, passes, enough
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Points whose exact neighbours are known: places in X, (q,); neighbours and their scores, (q, k); and the aim."""
+
+    rows: Int64Array
+    exact: search.Exact
+    aim: float
+    metric: Metric
+
+    @classmethod
+    def of(
+        cls,
+        X: FloatMatrix,
+        k: int,
+        how: Search,
+        improved: npt.NDArray[np.bool_] | None,
+        may_ask: npt.NDArray[np.bool_] | None,
+    ) -> _Asked | None:
+        """Choose points at equal distances in the order of cells, so that all regions are asked about."""
+        assert how.recall is not None
+        open_to = np.ones(len(X), np.bool_) if improved is None else improved
+        rows = np.flatnonzero(open_to if may_ask is None else open_to & may_ask)
+        if len(rows) == 0:
+            return None
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(how.sample, len(rows))).astype(np.int64))]
+        exact = search.exact_neighbors(X, rows, min(k, len(X) - 1), how.metric)
+        return cls(rows, exact, how.recall + _MARGIN * (1 - how.recall), how.metric)
+
+    def recall(self, score: FloatMatrix) -> float:
+        """Return the recall of lists with these scores, (n, k)."""
+        return search.recall_of_scores(score[self.rows], self.exact)
+
+    def first_probes(self, X: FloatMatrix, quantizer: cells.Quantizer, probes: int) -> int:
+        """Return how many cells to probe at first, doubled until enough of the exact neighbours would be met."""
+        most = min(MOST_PROBES, len(quantizer.centroids))
+        near = self.exact.which
+        if probes >= most or near.shape[1] == 0:
+            return probes
+        mine = quantizer.nearest(X[self.rows], most)
+        ends = np.unique(near)
+        theirs = quantizer.nearest(X[ends], most)[np.searchsorted(ends, near)]  # (q, k, most)
+        here = np.argmax(mine[:, None, :] == theirs[:, :, :1], axis=2)  # at which probe I meet its cell
+        here = np.where((mine[:, None, :] == theirs[:, :, :1]).any(axis=2), here, most)
+        there = np.argmax(theirs == mine[:, :1, None], axis=2)
+        there = np.where((theirs == mine[:, :1, None]).any(axis=2), there, most)
+        met = np.minimum(here, there)
+        while probes < most and (met < probes).mean() < _MEET_FIRST:
+            probes *= 2
+        return probes

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from threading import Lock
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -100,16 +101,8 @@ def search_cells(
     return best, score
 
 
-def descend(
-    X: FloatMatrix,
-    best: Int32Array,
-    score: npt.NDArray[np.float32],
-    passes: int,
-    metric: Metric,
-    progress: Progress = lambda share: None,
-    improved: npt.NDArray[np.bool_] | None = None,
-) -> tuple[Int32Array, npt.NDArray[np.float32]]:
-    """Improve neighbours: look at neighbours of neighbours, ``passes`` times or until nothing changes.
+class Descent:
+    """Lists of neighbours that passes over neighbours of neighbours improve.
 
     It is what embeddings of high intrinsic dimension need, where near points often lie in cells that neither probes
     (NN-descent, Dong et al. 2011).
@@ -118,62 +111,105 @@ def descend(
         X: float32, (n, d), prepared rows in cell order.
         best: int32, (n, k), as `search_cells` returns it.
         score: float32, (n, k).
-        passes: upper limit.
         metric: see `subsel.embeddings.metrics`.
-        progress: called after each pass with the share done.
         improved: bool, (n,): whose neighbours of neighbours to look at; everybody's if None.
     """
-    improved = np.ones(len(X), np.bool_) if improved is None else improved
-    fresh = np.ones(best.shape, np.bool_)
-    k = best.shape[1]
-    width = min(kernel.MAX_REVERSE, 2 * k)
-    slots = max(kernel.MIN_SEEN_SLOTS, 1 << (16 * k - 1).bit_length())
-    for number in range(passes):
-        reverse = kernel.reverse_lists(best, width)
-        new = np.empty_like(best), np.empty_like(score), np.empty_like(fresh)
-        changed = kernel.descend(X, best, score, reverse, fresh, improved, metric == "l2", slots, *new)
-        best, score, fresh = new
-        progress((number + 1) / passes)
-        if changed == 0:
-            break
-    return best, score
+
+    def __init__(
+        self,
+        X: FloatMatrix,
+        best: Int32Array,
+        score: FloatMatrix,
+        metric: Metric,
+        improved: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.X, self.best, self.score, self.metric = X, best, score, metric
+        self.improved = np.ones(len(X), np.bool_) if improved is None else improved
+        self.fresh = np.ones(best.shape, np.bool_)
+        k = best.shape[1]
+        self.width = min(kernel.MAX_REVERSE, 2 * k)
+        self.slots = max(kernel.MIN_SEEN_SLOTS, 1 << (16 * k - 1).bit_length())
+
+    def step(self) -> int:
+        """Make one pass over all points, and return how many entries of lists changed."""
+        reverse = kernel.reverse_lists(self.best, self.width)
+        new = np.empty_like(self.best), np.empty_like(self.score), np.empty_like(self.fresh)
+        changed = kernel.descend(
+            self.X,
+            self.best,
+            self.score,
+            reverse,
+            self.fresh,
+            self.improved,
+            self.metric == "l2",
+            self.slots,
+            *new,
+        )
+        self.best, self.score, self.fresh = new
+        return int(changed)
 
 
-def estimate_recall(
-    X: FloatMatrix, best: Int32Array, score: npt.NDArray[np.float32], sample: Int64Array, metric: Metric
-) -> float:
-    """Return recall@k on a sample: the share of exact neighbours that were found, by exact search over X.
+class Exact(NamedTuple):
+    """Exact neighbours of q points: ``which`` (int64, (q, k)) and their ``score`` (float32, (q, k)), falling."""
+
+    which: Int64Array
+    score: FloatMatrix
+
+
+def exact_neighbors(X: FloatMatrix, rows: Int64Array, k: int, metric: Metric) -> Exact:
+    """Return the k nearest of some rows among all, by comparing with all.
+
+    Args:
+        X: float32, (n, d), prepared rows.
+        rows: int64, (q,), ascending: those asked about.
+        k: at most n - 1.
+        metric: see `subsel.embeddings.metrics`.
+    """
+    queries = np.ascontiguousarray(X[rows])
+    squares = np.square(queries).sum(axis=1) if metric == "l2" else None
+    which, score = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
+    itself = np.arange(len(rows))
+    for first in range(0, len(X), _PRODUCT_ROWS):
+        block = scores(queries, X[first : first + _PRODUCT_ROWS], squares, metric)
+        inside = np.flatnonzero((rows >= first) & (rows < first + block.shape[1]))
+        block[inside, rows[inside] - first] = -np.inf  # a point is no neighbour of itself
+        kernel.merge_among(block, itself, first, which, score)
+    return Exact(which.astype(np.int64), score)
+
+
+def recall_of_scores(found: FloatMatrix, exact: Exact) -> float:
+    """Return the share of exact neighbours that were found.
 
     A found point as near as the k-th exact one counts, so that ties and duplicates do.
 
     Args:
+        found: float32, (q, at least k): scores of neighbours found, falling.
+        exact: of the same points.
+    """
+    k = exact.score.shape[1]
+    if k == 0 or len(found) == 0:
+        return 1.0
+    kth = exact.score[:, -1:]
+    return float((found[:, :k] >= kth - 1e-5 * np.maximum(np.abs(kth), 1e-3)).mean())
+
+
+def estimate_recall(X: FloatMatrix, score: FloatMatrix, sample: Int64Array, metric: Metric) -> float:
+    """Return recall@k on a sample: the share of exact neighbours that were found, see `recall_of_scores`.
+
+    Args:
         X: float32, (n, d), prepared rows.
-        best: int32, (n, k).
-        score: float32, (n, k), of ``best``.
-        sample: int64, (q,): the points asked about.
+        score: float32, (n, k), of the lists found.
+        sample: int64, (q,), ascending: the points asked about.
         metric: see `subsel.embeddings.metrics`.
     """
-    k = min(best.shape[1], len(X) - 1)
-    if k == 0 or len(sample) == 0:
-        return 1.0
-    queries = np.ascontiguousarray(X[sample])
-    squares = np.square(queries).sum(axis=1) if metric == "l2" else None
-    exact = np.full((len(sample), k), -np.inf, np.float32)
-    for first in range(0, len(X), _PRODUCT_ROWS):
-        rows = X[first : first + _PRODUCT_ROWS]
-        block = scores(queries, rows, squares, metric)
-        inside = np.flatnonzero((sample >= first) & (sample < first + len(rows)))
-        block[inside, sample[inside] - first] = -np.inf  # a point is no neighbour of itself
-        merge_scores(block, exact)
-    kth = exact[:, -1:]
-    return float((score[sample, :k] >= kth - 1e-5 * np.maximum(np.abs(kth), 1e-3)).mean())
+    return recall_of_scores(score[sample], exact_neighbors(X, sample, min(score.shape[1], len(X) - 1), metric))
 
 
 def merge_scores(block: npt.NDArray[np.float32], best: npt.NDArray[np.float32]) -> None:
     """Merge scores, (q, m), into the running top-k scores ``best``, (q, k), in place."""
     q = len(block)
     which = np.empty(best.shape, np.int32)  # which points they are of is not needed
-    kernel.merge_block(block, np.arange(q, dtype=np.int32), q, which, best)
+    kernel.merge_among(block, np.arange(q), 0, which, best)
 
 
 def scores(

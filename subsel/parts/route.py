@@ -17,21 +17,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from subsel.config import Metric, SelectConfig
+from subsel.config import Metric
 from subsel.embeddings import cells, search
 from subsel.embeddings.metrics import FloatMatrix, similarity_of_scores
-from subsel.embeddings.recipe import find_neighbors
+from subsel.embeddings.recipe import Search, find_neighbors
 from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
 from subsel.parts import kernel
-from subsel.parts.assemble import EDGES, POINTS, pack_edges
+from subsel.parts.assemble import EDGES, POINTS, pack_edges, pack_points
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 
 log = logging.getLogger(__name__)
 
 #: Kinds of parcels: vectors, of residents and visitors alike; lists of neighbours found; exact scores of the recall
-#: sample, and those found, addressed to a part of their own beyond all others.
-VECTORS, LISTS, EXACT, FOUND = "vectors", "lists", "exact", "found"
+#: sample, those found, and what the searches took, addressed to a part of their own beyond all others.
+VECTORS, LISTS, EXACT, FOUND, EFFORT = "vectors", "lists", "exact", "found", "effort"
 
 #: Coarse cells per part: enough to pack parts of equal size that are compact.
 CELLS_PER_PART = 16
@@ -40,11 +40,13 @@ _ROWS_PER_CELL = 8
 _SAMPLE_BYTES = 256 << 20
 #: Points visit so far that of pairs of a sampled row and its neighbour, this share of those that can do meet.
 _MEET = 0.98
+#: Where a recall is aimed at, points visit up to so many cells' parts, until enough pairs can meet.
+_MOST_VISITS = 24
 
 
-def coarse_probes(config: SelectConfig) -> int:
+def coarse_probes(how: Search) -> int:
     """Return of how many coarse cells' parts a point is in, at most: three quarters of what it probes inside each."""
-    return max(2, 3 * config.probes // 4)
+    return max(2, 3 * how.probes // 4)
 
 
 def sample_rows(n: int, dimension: int, part_points: int) -> int:
@@ -68,6 +70,7 @@ class PartMap:
         shares: int32, (c,): parts that share a cell which is too large for one; 1 otherwise.
         parts: number of parts.
         reach: a point is in the parts of the cells whose score is so far below its nearest cell's at most.
+        visits: and of so many cells at most.
     """
 
     quantizer: cells.Quantizer
@@ -75,18 +78,19 @@ class PartMap:
     shares: npt.NDArray[np.int32]
     parts: int
     reach: float = np.inf
+    visits: int = 1
 
     @classmethod
-    def plan(cls, sample: FloatMatrix, n: int, part_points: int, config: SelectConfig) -> PartMap:
+    def plan(cls, sample: FloatMatrix, n: int, part_points: int, how: Search) -> PartMap:
         """Make coarse cells from a sample, pack neighbouring ones into parts of about equal size, and set the reach.
 
         Args:
             sample: float32, (m, d), prepared rows in the order of their codes.
             n: points in all.
             part_points: points wanted per part.
-            config: metric, neighbors, probes, and the seed of k-means.
+            how: points will be searched.
         """
-        metric, seed = config.metric, config.seed
+        metric, seed = how.metric, how.seed
         wanted = max(1, -(-n // part_points))
         if wanted == 1:
             quantizer = cells.Quantizer.train(sample, 1, metric, seed)
@@ -109,13 +113,19 @@ class PartMap:
         for cell in np.flatnonzero(shares > 1):
             first[cell] = parts
             parts += int(shares[cell])
-        reach = _reach(quantizer, first, sample, n, config)
-        log.info("%d parts of %d cells; a point is in those of cells within %.3g of its own", parts, len(first), reach)
-        return cls(quantizer, first, shares, parts, reach)
+        reach, visits = _reach(quantizer, first, sample, n, how)
+        log.info(
+            "%d parts of %d cells; a point is in those of up to %d cells within %.3g of its own",
+            parts,
+            len(first),
+            visits,
+            reach,
+        )
+        return cls(quantizer, first, shares, parts, reach, visits)
 
-    def destinations(self, X: FloatMatrix, code: Int64Array, probes: int) -> npt.NDArray[np.int32]:
-        """Return the parts that each point goes to: int32, (b, probes); home first, no repeats, -1 for none."""
-        nearest, lag = self.quantizer.nearest_and_lag(X, min(probes, len(self.first_part)))
+    def destinations(self, X: FloatMatrix, code: Int64Array) -> npt.NDArray[np.int32]:
+        """Return the parts that each point goes to: int32, (b, visits); home first, no repeats, -1 for none."""
+        nearest, lag = self.quantizer.nearest_and_lag(X, min(self.visits, len(self.first_part)))
         share = (code.view(np.uint64)[:, None] % self.shares[nearest].astype(np.uint64)).astype(np.int32)
         to = np.where((nearest < 0) | (lag > self.reach), -1, self.first_part[nearest] + share)
         for column in range(1, to.shape[1]):
@@ -125,28 +135,38 @@ class PartMap:
 
 
 def _reach(
-    quantizer: cells.Quantizer, part: npt.NDArray[np.int32], sample: FloatMatrix, n: int, config: SelectConfig
-) -> float:
+    quantizer: cells.Quantizer, part: npt.NDArray[np.int32], sample: FloatMatrix, n: int, how: Search
+) -> tuple[float, int]:
     """Return how much farther than its own a cell may be so that `_MEET` of near pairs in the sample share a part.
+
+    And of how many cells at most: of more than usual where a recall is aimed at that so few do not allow. The pairs are
+    of last neighbours, of which fewer meet than of all: twice as many as the aim leaves open may be missed.
 
     Args:
         quantizer: of c coarse cells.
         part: int32, (c,): the part of each cell; parts that share one count as one.
         sample, n: see `subsel.embeddings.cells.neighbor_pairs`.
-        config: metric, neighbors and probes.
+        how: points will be searched.
     """
-    rows, others = cells.neighbor_pairs(sample, n, config.neighbors, config.metric)
+    rows, others = cells.neighbor_pairs(sample, n, how.neighbors, how.metric)
+    usual = min(coarse_probes(how), len(part))
     if len(rows) == 0:
-        return np.inf
-    count = min(coarse_probes(config), len(part))
-    (mine, my_lag), (other, other_lag) = (quantizer.nearest_and_lag(X, count) for X in (rows, others))
+        return np.inf, usual
+    most = usual if how.recall is None else min(max(usual, _MOST_VISITS), len(part))
+    (mine, my_lag), (other, other_lag) = (quantizer.nearest_and_lag(X, most) for X in (rows, others))
     least = np.full(len(rows), np.inf, np.float32)  # at which reach each pair has a part in common
-    for i in range(count):
-        for j in range(count):
-            meet = part[mine[:, i]] == part[other[:, j]]
-            lag = np.maximum(my_lag[:, i], other_lag[:, j])
-            least[meet] = np.minimum(least[meet], lag[meet])
-    return cells.covering_reach(least, _MEET)
+    count = 0
+    while True:
+        before, count = count, usual if count == 0 else min(2 * count, most)
+        for i in range(count):
+            for j in range(count):
+                if i < before and j < before:
+                    continue
+                meet = part[mine[:, i]] == part[other[:, j]]
+                lag = np.maximum(my_lag[:, i], other_lag[:, j])
+                least[meet] = np.minimum(least[meet], lag[meet])
+        if count == most or np.isfinite(least).mean() >= 2 * (how.recall or 0) - 1:
+            return cells.covering_reach(least, _MEET), count
 
 
 def _bisect(centroids: FloatMatrix, weight: npt.NDArray[Any], groups: int) -> npt.NDArray[np.int32]:
@@ -166,36 +186,40 @@ def _bisect(centroids: FloatMatrix, weight: npt.NDArray[Any], groups: int) -> np
     return out
 
 
-def route(
-    source: int, points: dict[str, Any], X: FloatMatrix, part_map: PartMap, config: SelectConfig
-) -> Iterator[Parcel]:
+def route(source: int, points: dict[str, Any], X: FloatMatrix, part_map: PartMap) -> Iterator[Parcel]:
     """Yield the parcels of a batch of points: points to their homes, vectors to every part that they are in.
 
     Args:
         source: number of the sender.
-        points: ``code`` (int64), ``utility`` (float64) and ``id`` of the batch.
+        points: ``code`` (int64), ``utility`` (float64), ``others`` (float64, (b, c)) and ``id`` of the batch.
         X: float32, (b, d), prepared rows.
         part_map: where points belong.
-        config: probes and metric.
     """
-    to = part_map.destinations(X, points["code"], coarse_probes(config))
-    ids = points["id"]
+    to = part_map.destinations(X, points["code"])
     for part in distinct(to).tolist():
         if part < 0:
             continue
         live = np.flatnonzero(to[:, 0] == part)
         if len(live):
-            chosen = ids[live] if isinstance(ids, np.ndarray) else ids.take(pa.array(live))
-            payload = pack(code=points["code"][live], utility=points["utility"][live], id=chosen)
-            yield Parcel(part, source, POINTS, payload)
+            yield Parcel(part, source, POINTS, pack_points(points, live))
         inside = np.flatnonzero((to == part).any(axis=1))
         yield Parcel(part, source, VECTORS, pack(code=points["code"][inside], home=to[inside, 0], X=X[inside]))
 
 
-def search_part(part: int, parcels: Sequence[Parcel], dimension: int, config: SelectConfig) -> Iterator[Parcel]:
+def search_part(
+    part: int, parcels: Sequence[Parcel], parts: int, dimension: int, how: Search, sample: Int64Array
+) -> Iterator[Parcel]:
     """Search the neighbours of all points that are in a part, those that live there and visitors, among themselves.
 
     Each point's list goes home. A visitor's is not refined by neighbours of neighbours: it is where it lives.
+
+    Args:
+        part: this part; ``parts`` is the address of what the search took.
+        parcels: its points, and the vectors of all that are in it.
+        parts: number of parts.
+        dimension: of the vectors.
+        how: to search.
+        sample: codes of the points that are asked how it went, ascending: others decide how hard to search.
     """
     yield from of_kind(parcels, POINTS)
     arrays = [unpack(parcel.payload, views=True) for parcel in of_kind(parcels, VECTORS)]
@@ -204,7 +228,9 @@ def search_part(part: int, parcels: Sequence[Parcel], dimension: int, config: Se
     by_code = np.argsort(code)  # the result does not depend on the order in which parcels came
     code, home = code[by_code], home[by_code]
     pieces = [one["X"].reshape(-1, dimension) for one in arrays]
-    nearest, score = _search(lambda places: _take_rows(pieces, by_code[places]), home == part, config)
+    asked = np.isin(code, sample, invert=True)
+    nearest, score, effort = _search(lambda places: _take_rows(pieces, by_code[places]), home == part, asked, how)
+    yield Parcel(parts, part, EFFORT, effort)
     for destination in distinct(home).tolist():
         mine = home == destination
         found = nearest[mine]
@@ -224,38 +250,41 @@ def _take_rows(pieces: Sequence[FloatMatrix], rows: Int64Array) -> FloatMatrix:
 
 
 def _search(
-    take: Callable[[Int64Array], FloatMatrix], resident: npt.NDArray[np.bool_], config: SelectConfig
-) -> tuple[npt.NDArray[np.int32], FloatMatrix]:
+    take: Callable[[Int64Array], FloatMatrix],
+    resident: npt.NDArray[np.bool_],
+    may_ask: npt.NDArray[np.bool_],
+    how: Search,
+) -> tuple[npt.NDArray[np.int32], FloatMatrix, pa.Buffer]:
     """Return each row's nearest among the n rows that ``take`` gives: indices (-1 for none) and scores, sorted.
 
-    ``resident`` (bool, (n,)) says whose are refined.
+    And probes and passes that it took. ``resident`` (bool, (n,)) says whose are refined, ``may_ask`` of whom recall may
+    be measured.
     """
     n = len(resident)
-    order, _, best, score, _ = find_neighbors(
-        lambda begin, end: take(np.arange(begin, end)), take, n, config.neighbors, config, resident=resident
+    found = find_neighbors(
+        lambda begin, end: take(np.arange(begin, end)), take, n, how.neighbors, how, resident=resident, may_ask=may_ask
     )
     back = np.empty(n, np.int64)
-    back[order] = np.arange(n)
-    best = best[back]
-    return np.where(best < 0, -1, order[best]).astype(np.int32), score[back]
+    back[found.order] = np.arange(n)
+    best = found.best[back]
+    nearest = np.where(best < 0, -1, found.order[best]).astype(np.int32)
+    return nearest, found.score[back], pack(effort=np.array([found.probes, found.passes]))
 
 
-def merge_part(
-    part: int, parcels: Sequence[Parcel], parts: int, config: SelectConfig, sample: Int64Array
-) -> Iterator[Parcel]:
+def merge_part(part: int, parcels: Sequence[Parcel], parts: int, how: Search, sample: Int64Array) -> Iterator[Parcel]:
     """Merge what was found for a part's points at home and abroad; send both directions of every edge.
 
     Args:
         part: this part; ``parts`` is the address of the recall estimate.
         parcels: its points and lists.
         parts: number of parts.
-        config: neighbors and metric.
+        how: they were searched.
         sample: codes of the points whose recall is estimated, ascending.
     """
     points = of_kind(parcels, POINTS)
     yield from points
     code = np.sort(np.concatenate([unpack(parcel.payload)["code"] for parcel in points]))
-    shape = len(code), config.neighbors
+    shape = len(code), how.neighbors
     best, best_part = np.zeros(shape, np.int64), np.zeros(shape, np.int32)
     best_score = np.full(shape, -np.inf, np.float32)
     for parcel in of_kind(parcels, LISTS):
@@ -271,7 +300,7 @@ def merge_part(
     asked = np.isin(own, sample)
     if asked.any():
         yield Parcel(parts, part, FOUND, pack(code=own[asked], score=score[asked]))
-    similarity = similarity_of_scores(score, config.metric)
+    similarity = similarity_of_scores(score, how.metric)
     # Both directions of every edge: mine stay here, the others go to the part of their first end.
     yield Parcel(part, part, EDGES, pack_edges(own, other_part, other, similarity))
     for to in distinct(other_part).tolist():
@@ -299,6 +328,13 @@ def exact_scores(
     itself = np.flatnonzero(codes[place] == code)
     block[place[itself], itself] = -np.inf
     search.merge_scores(block, best)
+
+
+def effort_of(parcels: Sequence[Parcel]) -> tuple[int, int]:
+    """Return the most probes and the most passes that the search of a part took."""
+    took = np.array([unpack(parcel.payload)["effort"] for parcel in of_kind(parcels, EFFORT)])
+    probes, passes = took.max(axis=0).tolist()
+    return probes, passes
 
 
 def recall_of(parcels: Sequence[Parcel], codes: Int64Array, k: int) -> float:
