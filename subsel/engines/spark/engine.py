@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast
 
-import numpy as np
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
@@ -23,6 +22,7 @@ from subsel.board import Counts
 from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, Kernel, P
 from subsel.engines.spark import supersteps
 from subsel.engines.spark.checkpoints import Checkpoint, local_checkpoint, release_checkpoint
+from subsel.engines.spark.order import COUNTED, kth_value
 from subsel.engines.spark.parcels import (
     BOARD_SCHEMA,
     PARCEL_SCHEMA,
@@ -40,9 +40,6 @@ from subsel.schema import Status
 
 log = logging.getLogger(__name__)
 
-_VALUES = "value bigint, count bigint"
-#: So many values, 8 MiB, are collected to end a radix search; their number does not grow with the data.
-_FEW = 1 << 20
 #: Parts whose values one task looks at, one after the other.
 _PARTS_PER_TASK = 4
 
@@ -102,18 +99,18 @@ class SparkEngine:
 
     def kth_largest(self, column: Literal["key", "lower"], k: int, among: Sequence[Status]) -> int:
         """Return the exact k-th largest value: in one job if there are few, else by radix passes of 16 bits."""
-        return self._kth(partial(self._values, column, among), k, self._number(among))[0]
+        return kth_value(partial(self._values, column, among), k, self._number(among))[0]
 
     def kth_place(self, k: int, among: Sequence[Status]) -> tuple[int, int]:
         """Return the place of the k-th point in the total order; codes are looked at only if keys tie."""
         if k == 0:
             return ABOVE_ALL, ABOVE_ALL
-        key, needed, equal = self._kth(partial(self._values, "key", among), k, self._number(among))
+        key, needed, equal = kth_value(partial(self._values, "key", among), k, self._number(among))
         if needed == equal:
             return key, BELOW_ALL
         run = partial(self._on_parts, self.board)
-        code, _, _ = self._kth(
-            lambda work: run(partial(supersteps.on_codes, work, tuple(among), key), _VALUES), needed, equal
+        code, _, _ = kth_value(
+            lambda work: run(partial(supersteps.on_codes, work, tuple(among), key), COUNTED), needed, equal
         )
         return key, code
 
@@ -123,41 +120,7 @@ class SparkEngine:
     def _values(self, column: str, among: Sequence[Status], work: Callable[[Int64Array], pa.Table]) -> DataFrame:
         """Run a function on the values of every part; several parts share a task, which costs more than the work."""
         states = self.board.where(F.col("kind") == superstep.BOARD).coalesce(max(1, self.parts // _PARTS_PER_TASK))
-        return map_in_arrow(states, partial(supersteps.on_states, work, column, tuple(among)), _VALUES)
-
-    def _kth(
-        self, run: Callable[[Callable[[Int64Array], pa.Table]], DataFrame], k: int, number: int
-    ) -> tuple[int, int, int]:
-        """Return the k-th largest value, how many of its equals belong to the top k, and how many there are.
-
-        Args:
-            run: runs a function of values on every part and returns its rows ``value, count``.
-            k: from 1.
-            number: of values.
-        """
-        if k <= 0:
-            return ABOVE_ALL, 0, 0
-        if k > number:
-            return BELOW_ALL, 0, 0
-        high, shift = 0, 64
-        with plain_errors():
-            while number > _FEW and shift > 0:
-                above = None if shift == 64 else high
-                shift -= supersteps.RADIX_BITS
-                counted = (
-                    run(partial(supersteps.histogram, above, shift)).groupBy("value").agg(F.sum("count").alias("count"))
-                )
-                found = counted.toArrow().sort_by([("value", "descending")])
-                bucket, count = (found.column(name).to_numpy() for name in ("value", "count"))
-                at = int(np.searchsorted(np.cumsum(count), k))
-                k -= int(count[:at].sum())
-                high, number = int(bucket[at]), int(count[at])
-            if shift == 0:
-                return high, k, number
-            inside = None if shift == 64 else high
-            left = run(partial(supersteps.matching, inside, shift)).select("value").toArrow().column("value").to_numpy()
-        value = int(np.partition(left, number - k)[number - k])
-        return value, k - int((left > value).sum()), int((left == value).sum())
+        return map_in_arrow(states, partial(supersteps.on_states, work, column, tuple(among)), COUNTED)
 
     def finish(self, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts | None:
         """Run the kernel on the undecided points of all parts in one task, if they are at most ``finish_points``."""
