@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ import pyarrow.dataset as pads
 from subsel import schema
 from subsel.config import SelectConfig
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
+from subsel.embeddings.recipe import Search
 from subsel.engines.choose import choose_engine
 from subsel.errors import ConfigError, option
 from subsel.graph import NeighborGraph
@@ -28,6 +30,8 @@ from subsel.request import Location, Request, load_config
 from subsel.run import Run
 from subsel.stages.local import score_here, select_here
 from subsel.storage import LocalPlace, Place
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
 
@@ -120,8 +124,9 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
             (`subsel.input.source.open_source`). May be None where ``graph`` is given.
         size: an int is a count, a float in (0, 1] a fraction, "10%" a fraction.
         graph: the user's own graph instead of embeddings, see `subsel.input.edges.as_neighbor_graph`.
-        utility: a column's name, or one number per input row. Without: the column `utility` if there is one,
-            else 1.0, which selects for diversity alone.
+        utility: what makes a point good (`subsel.input.utility.Utility`): "density", "constant", a column's name; of
+            ``probabilities`` "easy", "margin", "entropy", "least_confidence"; a mix such as "density+quality"; or one
+            number per input row. Without: the column `utility` if there is one, else density.
         engine: "local" runs in this process; "spark" in the active Spark session, or one of its own; a SparkSession in
             that; "auto" is local where memory is enough, else spark, and says so.
         master: where a session of its own runs; "local[*]" by default.
@@ -138,7 +143,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         progress: show progress on stderr; None: if that is a terminal.
         storage_options: credentials, endpoint and region of storage that is not on this machine, besides what the
             environment says (`subsel.storage.place_of`); Spark has its own.
-        **options: fields of `SelectConfig`: alpha, beta, neighbors, metric, seed, …
+        **options: fields of `SelectConfig`: diversity, neighbors, recall, metric, seed, …
 
     Returns:
         The subset in rank order, and a report.
@@ -224,14 +229,16 @@ def _select(request: Request) -> list[Selection]:
     run, request = Run(request.progress), _on_engine(request)
     if request.engine == "local":
         return [Selection(*one) for one in select_here(request, run)]
-    from subsel.stages.spark import select_on_spark  # noqa: PLC0415  (needs pyspark)
+    from subsel.stages.on_spark import select_on_spark  # noqa: PLC0415  (needs pyspark)
 
     return [Selection(report, place) for report, place in select_on_spark(request, run)]
 
 
 def _on_engine(request: Request) -> Request:
     """Return the request with the engine that it gets, which must be able to do what is asked."""
-    engine = choose_engine(request.engine, request.data, request.graph, request.config, request.storage_options)
+    sizes = [config.size for config, _ in request.sizes]
+    given = request.data, request.graph, request.config, sizes
+    engine = choose_engine(request.engine, *given, request.storage_options)
     if engine != "local" and request.utility is not None:
         raise ConfigError(f"on Spark {option('utility')} is a column's name: arrays have no place there.")
     return replace(request, engine=engine)
@@ -262,8 +269,10 @@ def neighbors(
     with run.stage("read") as tell:
         source = open_source(data, may_be_read(settings), settings, storage_options)
         points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
+    if settings.neighbors == "auto":
+        log.info("neighbors is auto and no size is known: %d per point", settings.degree(points.n, None))
     with run.stage("neighbors") as tell:
-        return neighbor_graph(points, settings, tell)
+        return neighbor_graph(points, Search.of(settings, points.n, None), tell)
 
 
 def score(subset: Any, **options: Any) -> Score:
@@ -299,7 +308,7 @@ def score_subsets(
     Args:
         subsets: the ids of each, see `score`.
         graph: see `subsel.input.edges.as_neighbor_graph`; None: the neighbours of ``data``, or what ``run_dir`` has.
-        data: the points' ids and utilities; None: ids are the graph's, and utility an array or 1.0.
+        data: the points' ids and utilities; None: ids are the graph's, and utility an array or density.
         utility: see `select`.
         engine: see `select`.
         master: see `select`.
@@ -307,7 +316,7 @@ def score_subsets(
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         progress: show progress on stderr; None: if that is a terminal.
         storage_options: see `select`.
-        **options: fields of `SelectConfig`: alpha, beta, …
+        **options: fields of `SelectConfig`: diversity, alpha, beta, …
 
     Raises:
         InputError: a subset names unknown or repeated ids, or something else of the input is wrong.
@@ -330,7 +339,7 @@ def score_subsets(
     request = _on_engine(request)
     if request.engine == "local":
         return score_here(request, subsets)
-    from subsel.stages.spark import score_on_spark  # noqa: PLC0415  (needs pyspark)
+    from subsel.stages.on_spark import score_on_spark  # noqa: PLC0415  (needs pyspark)
 
     return score_on_spark(request, subsets, Run(request.progress))
 

@@ -40,12 +40,16 @@ WeightArray = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 class FixedPoint:
     """The scale of one run: how floats become keys. Recorded in the manifest.
 
+    Keys and weights count f divided by ``unit``: where α and β follow from their ratio, gains are u - ratio·Σ s, so
+    that utilities or similarities times a power of two make the same integers.
+
     Attributes:
         alpha: weight of utility, α ≥ 0.
         beta: weight of similarity, β ≥ 0.
         fraction_bits: F; may be negative where utilities are huge.
         tie_bits: T.
         wide: whether weights are int64 instead of int32, as one similarity far above the others needs.
+        ratio: β/α, where α = 1/(1 + ratio) follows from it; None: α and β were given.
     """
 
     alpha: float
@@ -53,10 +57,17 @@ class FixedPoint:
     fraction_bits: int
     tie_bits: int
     wide: bool = False
+    ratio: float | None = None
 
     @classmethod
     def choose(
-        cls, alpha: float, beta: float, max_utility: float, max_degree: float, max_similarity: float
+        cls,
+        alpha: float,
+        beta: float,
+        max_utility: float,
+        max_degree: float,
+        max_similarity: float,
+        ratio: float | None = None,
     ) -> FixedPoint:
         """Choose the bits from the largest values of a graph, so that no key and no weight overflows.
 
@@ -66,23 +77,30 @@ class FixedPoint:
             max_utility: largest |u(v)|.
             max_degree: largest Σ s over the edges of one point.
             max_similarity: largest s.
+            ratio: β/α, where they follow from it.
 
         Raises:
             InputError: a gain could be beyond float64.
         """
         # |gain| <= α|u| + βΣs at every moment: gains start at αu and lose each edge at most once.
-        largest = alpha * max_utility + beta * max_degree
+        one, other = (alpha, beta) if ratio is None else (1.0, ratio)
+        largest = one * max_utility + other * max_degree
         if not math.isfinite(largest):
             raise InputError(f"the largest possible gain, {largest}, is no finite number: scale the utilities down.")
         gain_bits = _bits(largest) + 1
         fraction_bits = min(_KEY_BITS - _MIN_TIE_BITS - gain_bits, _MAX_FRACTION_BITS)
         wide = False
-        if beta * max_similarity > 0:
-            narrow = _NARROW_WEIGHT_BITS - _bits(beta * max_similarity)
+        if other * max_similarity > 0:
+            narrow = _NARROW_WEIGHT_BITS - _bits(other * max_similarity)
             wide = narrow < min(fraction_bits, _ENOUGH_FRACTION_BITS)
             fraction_bits = min(fraction_bits, _NARROW_WEIGHT_BITS if wide else narrow)
         tie_bits = min(_MAX_TIE_BITS, _KEY_BITS - gain_bits - fraction_bits)
-        return cls(alpha, beta, fraction_bits, tie_bits, wide)
+        return cls(alpha, beta, fraction_bits, tie_bits, wide, ratio)
+
+    @property
+    def unit(self) -> float:
+        """What 2^fraction_bits units of keys and weights are worth in f."""
+        return 1.0 if self.ratio is None else self.alpha
 
     @property
     def scale(self) -> float:
@@ -90,16 +108,18 @@ class FixedPoint:
         return math.ldexp(1.0, self.fraction_bits)
 
     def weights(self, similarity: npt.NDArray[Any]) -> WeightArray:
-        """Return β·s in fixed point, not shifted: int32 (int64 if ``wide``), ≥ 0, same shape as ``similarity``."""
+        """Return β·s / unit in fixed point, not shifted: int32 (int64 if ``wide``), ≥ 0, shaped as ``similarity``."""
         out: WeightArray = np.empty(similarity.shape, np.int64 if self.wide else np.int32)
+        weight = self.beta if self.ratio is None else self.ratio
         for begin in range(0, len(similarity), 1 << 20):  # a float64 copy of a block, not of the graph
             block = similarity[begin : begin + (1 << 20)].astype(np.float64)
-            out[begin : begin + (1 << 20)] = np.rint(block * self.beta * self.scale)
+            out[begin : begin + (1 << 20)] = np.rint(block * weight * self.scale)
         return out
 
     def keys(self, utility: npt.NDArray[np.float64], code: Int64Array) -> Int64Array:
-        """Return the key of each point at gain α·u: int64, shape of ``utility``."""
-        gain = np.rint(utility * self.alpha * self.scale).astype(np.int64)
+        """Return the key of each point at gain α·u / unit: int64, shape of ``utility``."""
+        weighed = utility * self.alpha if self.ratio is None else utility
+        gain = np.rint(weighed * self.scale).astype(np.int64)
         return (gain << self.tie_bits) | (code & ((1 << self.tie_bits) - 1))
 
 

@@ -29,6 +29,9 @@ SimilarityArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 _EDGES_PER_BATCH = 1 << 20
 
+#: `exact_total` counts in units of 2^-1074, the least float64 above 0.
+UNIT_BITS = 1074
+
 #: A point's address (vid): its part << SLOT_BITS | its slot in that part.
 SLOT_BITS = 32
 SLOT_MASK = (1 << SLOT_BITS) - 1
@@ -293,3 +296,25 @@ def mean_weights(indptr: Any, weight: Any) -> Any:
         if indptr[v + 1] > indptr[v]:
             out[v] = total / (indptr[v + 1] - indptr[v])
     return out
+
+
+def exact_total(similarity: SimilarityArray) -> int:
+    """Return the sum of similarities (≥ 0, finite), exactly, in units of 2^-1074."""
+    narrow = similarity.dtype == np.float32
+    mantissa, least = (23, 149) if narrow else (52, 1074)
+    low, high = _sums(np.ascontiguousarray(similarity).view(np.uint32 if narrow else np.uint64), mantissa)
+    total = sum((((int(h) << 32) + int(w)) << e) for e, (w, h) in enumerate(zip(low, high, strict=True)) if w or h)
+    return total << (UNIT_BITS - least)
+
+
+@numba.njit(cache=True)
+def _sums(bits: Any, mantissa: int) -> Any:
+    """Sum floats by exponent, of which bit patterns are given: the low 32 bits of their mantissas, and the others."""
+    low, high = np.zeros(2048, np.int64), np.zeros(2048, np.int64)
+    for e in range(len(bits)):
+        exponent, value = np.int64(bits[e]) >> mantissa, np.int64(bits[e]) & ((1 << mantissa) - 1)
+        if exponent > 0:
+            value, exponent = value | (1 << mantissa), exponent - 1
+        low[exponent] += value & 0xFFFFFFFF
+        high[exponent] += value >> 32
+    return low, high

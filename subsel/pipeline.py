@@ -1,7 +1,8 @@
-"""The pipeline on one screen: read, neighbours, bounding, greedy, score, write; the same on every engine."""
+"""The pipeline on one screen: read, neighbours, utility, bounding, greedy, score, write; the same on every engine."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -13,6 +14,7 @@ from subsel.bounding.certificate import certify, free_bound
 from subsel.bounding.driver import bound
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
+from subsel.errors import in_library
 from subsel.greedy.exact import order_subset
 from subsel.greedy.partitioned import partitioned_greedy
 from subsel.greedy.refine import refine
@@ -28,12 +30,16 @@ from subsel.report import (
     ObjectiveReport,
     RefineReport,
     Report,
+    WeightsReport,
+    short_recall,
 )
 from subsel.results import BoundingResult, CertificateResult, GreedyResult, RefineResult
 from subsel.run import Run
 from subsel.stages.base import Stages
 from subsel.storage import Place
 from subsel.version import __version__
+
+log = logging.getLogger(__name__)
 
 
 def run_pipeline(
@@ -60,9 +66,15 @@ def run_pipeline(
         counts = [resolve_size(config.size, points.points, points.name) for config, _ in sizes]
         stages.check_wishes(counts)
     with run.stage("neighbors") as tell:
-        graph = stages.neighbors(tell)
+        graph = stages.neighbors(tell, min(counts))
+        if graph.falls_short:
+            log.warning("%s", in_library(short_recall(graph)))
+    with run.stage("utility") as tell:
+        weights = stages.weigh(tell, min(counts), max(counts))
+        if weights.warning is not None:
+            log.warning("%s", weights.warning)
     return [
-        _select(stages, config, run, points, graph, k, counts, output, overwrite=overwrite)
+        _select(stages, config, run, points, graph, weights, k, counts, output, overwrite=overwrite)
         for (config, output), k in zip(sizes, counts, strict=True)
     ]
 
@@ -73,6 +85,7 @@ def _select(
     run: Run,
     points: InputReport,
     graph: GraphReport,
+    weights: WeightsReport,
     k: int,
     counts: Sequence[int],
     output: Place | None,
@@ -90,7 +103,7 @@ def _select(
         bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
     with run.stage("greedy") as tell:
         tell("supersteps", 0)
-        left = points.points - wishes.included - wishes.excluded - bounds.accepted - bounds.discarded
+        left = (graph.drawn or points.points) - wishes.out - wishes.included - bounds.accepted - bounds.discarded
         needed = k - wishes.included - bounds.accepted
         direction = resolve_direction(config.greedy_direction, needed, left)
         drive_greedy = partial(run_greedy, engine, needed, config, direction)
@@ -110,7 +123,7 @@ def _select(
             certified = stages.once("certify", CertificateResult, drive_certify, resumable=False)
     with run.stage("rank"):
         as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
-        restart = not as_picked or refined.exchanged > 0 or config.greedy != "exact" or config.certify > 0
+        restart = not as_picked or config.refine > 0 or config.greedy != "exact" or config.certify > 0
         ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
     with run.stage("score"):
         scores = stages.score(k)
@@ -122,6 +135,7 @@ def _select(
         k=k,
         input=points,
         graph=graph,
+        weights=weights,
         fixed_point=fixed_point,
         constraints=ConstraintsReport(**asdict(wishes)),
         bounding=BoundingReport(method=config.bounding, **_without(asdict(bounds), "upper_bound")),
@@ -129,7 +143,7 @@ def _select(
         refine=RefineReport(
             passes=refined.passes,
             exchanged=refined.exchanged,
-            gained=math.ldexp(refined.gained, -fixed_point.fraction_bits),
+            gained=fixed_point.value(refined.gained),
         ),
         objective=scores,
         certificate=_certificate(scores, bounds, certified, graph, k, fixed_point),
@@ -183,7 +197,7 @@ def run_certify(
 ) -> CertificateResult:
     """Lower the upper bound by dual variables."""
     engine.reopen()
-    units = round(math.ldexp(random, fixed_point.fraction_bits))
+    units = round(math.ldexp(random / fixed_point.unit, fixed_point.fraction_bits))
     return certify(engine, config.certify, fixed_point.tie_bits, gap=config.certify_gap, random=units)
 
 
@@ -197,8 +211,7 @@ def _certificate(
 ) -> CertificateReport:
     """Return the least upper bound that is proved, in the units of f, with what rounding to fixed point may hide."""
     found = bounds.upper_bound if certified.bound is None else min(bounds.upper_bound, certified.bound)
-    rounding = math.ldexp(k + graph.edges, -fixed_point.fraction_bits - 1)
-    upper = math.ldexp(found, -fixed_point.fraction_bits) + rounding
+    upper = fixed_point.value(found) + fixed_point.value(k + graph.edges) / 2
     span = upper - scores.random
     share = min(1.0, (scores.total - scores.random) / span) if span > 0 else None
     return CertificateReport(upper_bound=upper, gap=upper - scores.total, share=share, iterations=certified.iterations)

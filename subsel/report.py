@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from subsel.config import SelectConfig
+from subsel.errors import option
 from subsel.storage import FORMAT
 
 
@@ -25,7 +27,12 @@ class InputReport(_Section):
 
 
 class GraphReport(_Section):
-    """The neighbour graph; the last four are None for a graph of the user's."""
+    """The neighbour graph; all from ``neighbors`` on is None for a graph of the user's.
+
+    ``probes`` and ``passes`` are the most that the search took in any part, ``recall`` is None if it was not estimated.
+    ``target`` is the recall that was asked for, None where probes were given instead. ``drawn`` points were searched,
+    where fewer than all.
+    """
 
     source: str
     edges: int
@@ -36,21 +43,65 @@ class GraphReport(_Section):
     neighbors: int | None = None
     dimension: int | None = None
     cells: int | None = None
+    probes: int | None = None
+    passes: int | None = None
     recall: float | None = None
+    target: float | None = None
+    drawn: int | None = None
+
+    @property
+    def falls_short(self) -> bool:
+        """Whether the graph has less recall than was asked for."""
+        return self.recall is not None and self.target is not None and self.recall < self.target
+
+
+def short_recall(graph: GraphReport) -> str:
+    """Say that a graph has less recall than was asked for, and what to do."""
+    return (
+        f"recall {graph.recall:.3f} is below the {graph.target:g} asked for, after {graph.probes} probes and "
+        f"{graph.passes} passes: raise {option('neighbors')}, or {option('probes')} beyond that, or lower "
+        f"{option('recall')}; what follows holds on the graph that was found"
+    )
+
+
+class WeightsReport(_Section):
+    """What the objective weighs, see `subsel.weighing`.
+
+    ``diversity`` and the ``spread`` of utilities are None where α and β were given; ``ratio`` is β/α where both follow
+    from that. ``density_neighbors`` are those that a point's density goes by, None where it was not needed.
+    ``outliers`` points were left out as the sparsest. ``warning`` is what to say of such a utility at such a size.
+    """
+
+    utility: str
+    alpha: float
+    beta: float
+    diversity: float | None = None
+    ratio: float | None = None
+    spread: float | None = None
+    mean_similarity: float = 0.0
+    density_neighbors: int | None = None
+    outliers: int = 0
+    warning: str | None = None
 
 
 class FixedPointReport(_Section):
-    """The scale of the exact arithmetic: gains are multiples of 2^-fraction_bits."""
+    """The scale of the exact arithmetic: gains are multiples of unit·2^-fraction_bits."""
 
     fraction_bits: int
     tie_bits: int
+    unit: float = 1.0
+
+    def value(self, units: int) -> float:
+        """Return what so many units are in f."""
+        return self.unit * math.ldexp(units, -self.fraction_bits)
 
 
 class ConstraintsReport(_Section):
-    """How many points are in the subset, and out of it, by the user's wish."""
+    """How many points are in the subset, and out of it, by the user's wish; and out of it as outliers."""
 
     included: int = 0
     excluded: int = 0
+    outliers: int = 0
 
 
 class BoundingReport(_Section):
@@ -123,6 +174,7 @@ class Report(_Section):
     k: int
     input: InputReport
     graph: GraphReport
+    weights: WeightsReport
     fixed_point: FixedPointReport
     constraints: ConstraintsReport = ConstraintsReport()
     bounding: BoundingReport

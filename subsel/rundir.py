@@ -104,7 +104,7 @@ class RunDirectory:
         options = self._options(stage)
         for field, now in options.items():
             then = made["options"].get(field)
-            if then != now:
+            if then != now and not (field == "size" and now is None):  # scoring names no size
                 return (
                     f"was made with {option(field, then)}, now it is {option(field, now)}: give "
                     f"{option(field, then)}, or choose another {option('run_dir')}."

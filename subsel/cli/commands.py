@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from subsel import api, demo, plan
 from subsel.cli import options as opt
-from subsel.cli.shell import Group, Option, close, progress, show
+from subsel.cli.shell import Group, Option, close, flag_of, progress, show
 from subsel.cli.tables import duration, graph_line, pairs_table, report_table
 from subsel.cli.text import amount, count
 from subsel.config import resolve_size
@@ -110,7 +111,7 @@ def plan_command(
     overhead = found.worker_bytes * executor_cores
     cores = cores or os.cpu_count() or 1
     rows = {
-        "points": f"{found.n:,} x {found.dimension}, {found.k:,} to select",
+        "points": f"{found.n:,} x {found.dimension}, {found.k:,} to select by {found.neighbors} neighbours",
         "on one machine": f"{amount(found.local_bytes)} of memory, {amount(found.available_bytes)} are available: "
         f"{where}",
         "on Spark": f"{count(found.parts, 'part')} of about {found.part_points:,} points",
@@ -136,7 +137,7 @@ def plan_command(
     metavar="INPUT",
     cls=Option,
     section="Input",
-    help="Where ids and utilities are.  [default: ids of the graph, utility 1.0]",
+    help="Where ids and utilities are.  [default: ids of the graph]",
 )
 @opt.graph
 @opt.storage
@@ -182,7 +183,7 @@ def validate(data: str, **options: Any) -> None:
     rows = {
         "points": f"{points.n:,} x {points.embeddings.shape[1]} from {points.name}",
         "ids": f"{points.id_type}, unique",
-        "utility": f"{points.utility_source}: {low:.4g} to {high:.4g}, mean {mean:.4g}",
+        "utility": f"{points.made_of}: {low:.4g} to {high:.4g}, mean {mean:.4g}",
     }
     rows |= {f"dropped, {reason}": count(dropped, "row") for reason, dropped in points.dropped.items()}
     show(pairs_table(rows))
@@ -254,5 +255,5 @@ def close_report(report: Report, output: str | Path) -> None:
     """Print the closing table and where the subset is."""
     place = place_of(output)
     manifest = f", manifest {place.join(MANIFEST)}" if place.kind() == "folder" else ""
-    close(report_table(report))
+    close(report_table(report, partial(flag_of, click.get_current_context().command)))
     close(f"subset of {count(report.k, 'point')}: {place}{manifest}")

@@ -50,12 +50,12 @@ def select_subset(data: str, output: str, **options: Any) -> None:
 @opt.config_file
 def build_graph(data: str, run_dir: str, graph: str | None, config: str | None, **options: Any) -> None:
     """Compute the neighbour graph of INPUT, by part, into RUN_DIR."""
-    from subsel.stages import spark  # noqa: PLC0415
+    from subsel.stages import on_spark  # noqa: PLC0415
 
     request = Request.of(
         data, purpose="score on", graph=graph, engine=_session(), run_dir=run_dir, config=config, **opt.given(options)
     )
-    found = spark.build_graph(request, Run(progress()))
+    found = on_spark.build_graph(request, Run(progress()))
     line = graph_line(found.edges, found.mean_degree, found.max_degree, found.source)
     close(pairs_table({"graph": line, "parts": f"{found.parts:,}", "run directory": run_dir}))
 
@@ -77,7 +77,7 @@ def bound_points(
     **options: Any,
 ) -> None:
     """Accept and discard points of INPUT by bounds, from RUN_DIR's graph (made if it is not there)."""
-    from subsel.stages import spark  # noqa: PLC0415
+    from subsel.stages import on_spark  # noqa: PLC0415
 
     request = Request.of(
         data,
@@ -90,7 +90,7 @@ def bound_points(
         exclude=exclude,
         **opt.given(options),
     )
-    found = spark.bound_points(request, Run(progress()))
+    found = on_spark.bound_points(request, Run(progress()))
     rounds = count(found.rounds, "round")
     decided = f"accepted {found.accepted:,}, discarded {found.discarded:,} in {rounds}"
     close(pairs_table({"bounding": decided, "run directory": run_dir}))

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import click
@@ -37,21 +38,22 @@ class _Terminated(SystemExit):
     """SIGTERM, as an exception: it ends the process by way of every context manager."""
 
 
+def flag_of(command: click.Command, name: str) -> str | None:
+    """Return how a command spells an option, or names an argument; None where it has none of that name."""
+    for one in command.params:
+        if one.name == name:
+            name = one.metavar or name.upper()
+            return max(one.opts, key=len) if isinstance(one, click.Option) else name.strip("[]")
+    return None
+
+
 @contextmanager
 def show_errors(context: click.Context) -> Iterator[None]:
     """Turn a `SubselError`, or a signal, into one line on stderr in the command's spelling, and an exit status."""
-
-    def flag(name: str) -> str | None:
-        for one in context.command.params:
-            if one.name == name:
-                name = one.metavar or name.upper()
-                return max(one.opts, key=len) if isinstance(one, click.Option) else name.strip("[]")
-        return None
-
     try:
         yield
     except SubselError as error:
-        _end(error.for_shell(flag), error.exit_code)
+        _end(error.for_shell(partial(flag_of, context.command)), error.exit_code)
     except KeyboardInterrupt:
         _end(f"interrupted{_way_on(context)}.", INTERRUPTED)
     except _Terminated:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from subsel.cli.text import count, printable
 from subsel.config import SelectConfig
-from subsel.report import Report
+from subsel.errors import in_shell
+from subsel.report import Report, short_recall
 
 
 class Rows:
@@ -32,8 +35,8 @@ def pairs_table(rows: dict[str, str]) -> Table:
     return Rows(rows).table
 
 
-def report_table(report: Report) -> Table:
-    """Return the closing table of a selection."""
+def report_table(report: Report, flag: Callable[[str], str | None]) -> Table:
+    """Return the closing table of a selection; ``flag`` spells options, see `subsel.errors.in_shell`."""
     rows = Rows()
     points, graph, score = report.input, report.graph, report.objective
     rows.add("points", f"{points.points:,} from {points.name}, utility: {points.utility}")
@@ -45,8 +48,13 @@ def report_table(report: Report) -> Table:
     rows.add("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
     if report.engine != "local":
         rows.add("engine", f"{report.engine}, {count(graph.parts, 'part')}")
+    if graph.drawn is not None:
+        rows.add("drawn", f"{graph.drawn:,} points at random, to search among (--thin)")
     if graph.recall is not None:
-        rows.add(f"recall@{graph.neighbors}", f"{graph.recall:.3f} of exact neighbours (sampled)")
+        found = f"{graph.recall:.3f} of exact neighbours (sampled), {count(graph.probes or 0, 'probe')}"
+        short = in_shell(f"{short_recall(graph)}: ", flag) if graph.falls_short else ""
+        rows.add(f"recall@{graph.neighbors}", f"{found}, {count(graph.passes or 0, 'pass')}", warn=short)
+    _add_weights(rows, report)
     wishes = report.constraints
     if wishes.included or wishes.excluded:
         rows.add("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
@@ -58,7 +66,7 @@ def report_table(report: Report) -> Table:
     bound = f"{proof.upper_bound:,.4f} ({how}): no subset of {count(report.k, 'point')}{meets} scores more"
     rows.add("upper bound", bound)
     if proof.share is not None:
-        share = f"{proof.share:.1%} of what the best could gain over random, gap {proof.gap:,.4f}"
+        share = f"{proof.share:.1%} of what the best could gain over random on this graph, gap {proof.gap:,.4f}"
         rows.add("  certified", share)
     rows.add("  top utility", f"{score.top_utility:,.4f} ", dim=f"(subset is {score.total - score.top_utility:+,.4f})")
     beside = f"(subset is {score.total - score.random:+,.4f})"
@@ -66,6 +74,19 @@ def report_table(report: Report) -> Table:
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     rows.add("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
     return rows.table
+
+
+def _add_weights(rows: Rows, report: Report) -> None:
+    """Add what the objective weighs, and by which diversity."""
+    weights = report.weights
+    by = "as given"
+    if weights.diversity is not None:
+        scales = f"utilities spread over {weights.spread:.4g}, similarity {weights.mean_similarity:.4g} on average"
+        by = f"diversity {weights.diversity:g}: {scales}"
+    warn = f"{weights.warning}: " if weights.warning is not None else ""
+    rows.add("weights", f"alpha {weights.alpha:.4g}, beta {weights.beta:.4g}, {by}", warn=warn)
+    if weights.outliers:
+        rows.add("outliers", f"{count(weights.outliers, 'point')} left out, the least dense")
 
 
 def _add_steps(rows: Rows, report: Report) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from subsel.config import SelectConfig
@@ -18,7 +18,12 @@ _INSTALL = "pip install 'subsel[spark]'"
 
 
 def choose_engine(
-    engine: Any, data: Any, graph: Any, config: SelectConfig, storage_options: Mapping[str, Any] | None = None
+    engine: Any,
+    data: Any,
+    graph: Any,
+    config: SelectConfig,
+    sizes: Sequence[Any],
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Any:
     """Return "local", "spark", or the Spark session to run in.
 
@@ -37,7 +42,7 @@ def choose_engine(
     if engine == "auto":
         if hasattr(data, "sparkSession"):
             return data.sparkSession
-        why = _why_not_here(data, graph, config, storage_options) if is_location(data) else None
+        why = _why_not_here(data, graph, config, sizes, storage_options) if is_location(data) else None
         if why is None:
             return "local"
         engine = "spark"
@@ -47,11 +52,12 @@ def choose_engine(
     return engine
 
 
-def _why_not_here(data: Any, graph: Any, config: SelectConfig, storage_options: Mapping[str, Any] | None) -> str | None:
+def _why_not_here(
+    data: Any, graph: Any, config: SelectConfig, sizes: Sequence[Any], storage_options: Mapping[str, Any] | None
+) -> str | None:
     """Return why a path cannot be selected from on one machine; None if it can, or is wrong in any case."""
-    any_size = config.model_copy(update={"size": 1})  # it makes no difference here, and scoring has none
     try:
-        plan = plan_input(data, any_size, with_embeddings=graph is None, storage_options=storage_options)
+        plan = plan_input(data, config, sizes=sizes, with_embeddings=graph is None, storage_options=storage_options)
     except MissingPackageError:
         if importlib.util.find_spec("pyspark") is None:
             raise

@@ -79,7 +79,7 @@ def order_subset(engine: Engine, k: int, *, restart: bool, max_supersteps: int =
     """Bring the subset's keys to those at which greedy, restricted to the subset, picks its points.
 
     Ranks are then the order of the keys, and gains sum to the objective. Where greedy alone made the
-    subset its keys are those already, and ``restart`` is False.
+    subset its keys are those already, and ``restart`` is False; refinement counts keys anew even if nobody moves.
 
     Returns:
         The superstep after which gains were rounded, so that ranks are no longer greedy's; None: they were not.

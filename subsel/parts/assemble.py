@@ -6,8 +6,9 @@ and code. Both directions are always sent, so a part knows from its own edges wh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,16 @@ import pyarrow as pa
 
 from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import SLOT_BITS, DraftGraph, distinct
+from subsel.graph import SLOT_BITS, DraftGraph, distinct, exact_total
 from subsel.parts import kernel
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
+from subsel.report import WeightsReport
 
 #: Kinds of parcels: a part's points; half-edges of its points; a part's own edges while ghosts are looked up; what
 #: a part needs to know of its ghosts; the finished graph; its extremes.
 POINTS, EDGES, DRAFT, BORDER, GRAPH, SHAPE = "points", "edges", "draft", "border", "graph", "shape"
+#: And, where utilities are not those of rows: utilities of own points and ghosts, and which own points are outliers.
+UTILITY = "utility"
 
 
 #: Sums of codes are kept modulo this, which float64 holds exactly.
@@ -36,7 +40,10 @@ CHANGED = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What must be known of all parts before keys can be made, and of a graph to report it."""
+    """What must be known of all parts before keys can be made, and of a graph to report it.
+
+    ``similarity`` is `similarity_sum` exactly, see `subsel.graph.exact_total`.
+    """
 
     points: int
     code_sum: int
@@ -47,6 +54,17 @@ class Shape:
     max_utility: float
     utility_sum: float
     similarity_sum: float
+    similarity: int = 0
+
+
+def pack_shape(shape: Shape) -> pa.Buffer:
+    """Return a shape as a pack: as JSON, which has integers of any size."""
+    return pack(shape=np.frombuffer(json.dumps(asdict(shape)).encode(), np.uint8))
+
+
+def unpack_shape(payload: bytes | pa.Buffer) -> Shape:
+    """Return the shape that was packed."""
+    return Shape(**json.loads(unpack(payload)["shape"].tobytes()))
 
 
 def pack_edges(
@@ -54,6 +72,13 @@ def pack_edges(
 ) -> pa.Buffer:
     """Return half-edges as a pack: codes of own ends, parts and codes of the other ends, similarities."""
     return pack(own=own, other_part=other_part.astype(np.int32), other=other, similarity=similarity)
+
+
+def pack_points(points: Mapping[str, Any], some: Int64Array) -> pa.Buffer:
+    """Return some points of a batch as a pack: code, utility, id, and what else utility is made of, if anything."""
+    more = {"others": points["others"].reshape(len(points["code"]), -1)[some].ravel()} if "others" in points else {}
+    chosen = {name: _take(points[name], some) for name in ("code", "utility", "id")}
+    return pack(**chosen, **more)
 
 
 def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
@@ -67,7 +92,7 @@ def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
     points = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, POINTS))
     order = np.argsort(points["code"])
     code = points["code"][order]
-    yield Parcel(part, part, POINTS, pack(code=code, utility=points["utility"][order], id=_take(points["id"], order)))
+    yield Parcel(part, part, POINTS, pack_points(points, order))
 
     received = of_kind(parcels, EDGES)
     edges = concatenate(unpack(parcel.payload) for parcel in received) if received else _no_edges()
@@ -140,18 +165,20 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         max_utility=float(np.abs(points["utility"]).max(initial=0)),
         utility_sum=float(points["utility"].sum()),
         similarity_sum=float(similarity.sum(dtype=np.float64)),
+        similarity=exact_total(similarity),
     )
     return graph, shape
 
 
-def scale_of(shapes: Sequence[Mapping[str, float]], alpha: float, beta: float) -> FixedPoint:
-    """Return the scale that fits the shapes of all parts, each given as a mapping of `Shape`'s fields."""
+def scale_of(shapes: Sequence[Shape], weights: WeightsReport, most_utility: float) -> FixedPoint:
+    """Return the scale that fits the shapes of all parts, α and β, and the largest size of a utility."""
     return FixedPoint.choose(
-        alpha,
-        beta,
-        max(shape["max_utility"] for shape in shapes),
-        max(shape["max_weighted_degree"] for shape in shapes),
-        max(shape["max_similarity"] for shape in shapes),
+        weights.alpha,
+        weights.beta,
+        most_utility,
+        max(shape.max_weighted_degree for shape in shapes),
+        max(shape.max_similarity for shape in shapes),
+        weights.ratio,
     )
 
 
@@ -171,7 +198,7 @@ def _find(codes: Int64Array, values: npt.NDArray[Any], wanted: Int64Array) -> np
 
 
 def _take(column: Any, order: Int64Array) -> Any:
-    return column[order] if isinstance(column, np.ndarray) else column.take(order)
+    return column[order] if isinstance(column, np.ndarray) else column.take(pa.array(order))
 
 
 def _no_edges() -> dict[str, Any]:

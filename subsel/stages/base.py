@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from subsel.config import resolve_size
 from subsel.engines.base import Engine
 from subsel.input.wishes import Constraints
-from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
+from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report, WeightsReport
 from subsel.run import Tell
 from subsel.storage import Place
 
@@ -33,8 +34,25 @@ class Stages(Protocol):
             ConfigError: wishes contradict each other or a size.
         """
 
-    def neighbors(self, tell: Tell) -> GraphReport:
-        """Make the neighbour graph, or take the user's."""
+    def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
+        """Make the neighbour graph, or take the user's.
+
+        Args:
+            tell: told what goes on.
+            k: the fewest that will be selected, by which neighbours may be chosen; None: not known.
+        """
+
+    def weigh(self, tell: Tell, k: int | None, most: int | None) -> WeightsReport:
+        """Make utilities of what rows and graph have, leave outliers out, and say what utility and similarity weigh.
+
+        Args:
+            tell: told what goes on.
+            k: the fewest that will be selected; None: not known.
+            most: the most, which must be left; None: nothing will be selected.
+
+        Raises:
+            ConfigError: fewer are left.
+        """
 
     def engine(self, k: int) -> tuple[Engine, FixedPointReport]:
         """Put the graph into parts with boards that have nothing decided; k is what will be selected."""
@@ -63,3 +81,18 @@ class Stages(Protocol):
 
     def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Write the ranked subset, if an output is given."""
+
+
+def make_ready(stages: Stages, size: int | float | str | None, tell: Tell = lambda what, share: None) -> GraphReport:
+    """Read points, make their graph and weigh them, for whoever selects nothing: to score, or to measure.
+
+    Args:
+        stages: of an engine.
+        size: by which neighbours and densities go; None: not known.
+        tell: told what goes on.
+    """
+    points = stages.read(tell)
+    k = None if size is None else resolve_size(size, points.points, points.name)
+    graph = stages.neighbors(tell, k)
+    stages.weigh(tell, k, None)
+    return graph

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,10 +17,11 @@ from subsel.engines.local import LocalEngine
 from subsel.errors import InputError, option
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points
+from subsel.input.utility import Utility
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
 from subsel.parts.rows import to_board, to_table
-from subsel.report import GraphReport, InputReport
+from subsel.report import GraphReport, InputReport, WeightsReport
 from subsel.rundir import BOARDS, STAGES, RunDirectory
 from subsel.storage import Place, arrow_place
 
@@ -39,23 +41,17 @@ class KeptRun:
         """Whether the graph is there."""
         return self.rundir.finished("graph") is not None
 
-    def keep_graph(self, points: Points, graph: NeighborGraph, report: GraphReport) -> None:
+    def keep_graph(self, points: Points, graph: NeighborGraph, found: InputReport, report: GraphReport) -> None:
         """Write the graph and its points, in node order, and record the stage."""
         folders = self.rundir.begin("graph", "points")
         arrays = {"indptr": graph.indptr, "indices": graph.indices, "similarity": graph.similarity}
         utility, code = points.utility[graph.rows], points.code[graph.rows]
         draft = pack(**arrays, utility=utility, code=code, ghost_vid=np.empty(0, np.int64))
         ids = graph.ids.to_numpy() if pa.types.is_int64(graph.ids.type) else graph.ids
-        known = pack(code=code, utility=utility, id=ids, row=points.rows[graph.rows])
+        others = points.others[:, graph.rows].T.ravel()
+        known = pack(code=code, utility=utility, others=others, id=ids, row=points.rows[graph.rows])
         _write(folders[0], [Parcel(0, 0, assemble.GRAPH, draft)])
         _write(folders[1], [Parcel(0, 0, assemble.POINTS, known)])
-        found = InputReport(
-            name=points.name,
-            points=points.n,
-            id_type=str(points.id_type),
-            utility=points.utility_source,
-            dropped_rows=points.dropped,
-        )
         self.rundir.finish(
             "graph", {"input": found.model_dump(), "graph": report.model_dump(), "rows": points.source_rows}
         )
@@ -64,7 +60,7 @@ class KeptRun:
         """Return what was recorded of the graph."""
         return GraphReport.model_validate(self._done()["graph"])
 
-    def graph(self, id_type: pa.DataType) -> tuple[Points, NeighborGraph, InputReport]:
+    def graph(self, id_type: pa.DataType, made_of: Utility) -> tuple[Points, NeighborGraph, InputReport]:
         """Read the points, in node order, and the graph.
 
         Raises:
@@ -83,7 +79,8 @@ class KeptRun:
             rows=known["row"],
             source_rows=done["rows"],
             utility=known["utility"],
-            utility_source=report.utility,
+            others=known["others"].reshape(len(ids), -1).T,
+            made_of=made_of,
             embeddings=None,
             dropped=report.dropped_rows,
         )
@@ -91,10 +88,28 @@ class KeptRun:
         log.info("going on from the graph in %s", self.rundir.place)
         return points, graph, report
 
+    def weights(self) -> tuple[WeightsReport, npt.NDArray[np.float64], npt.NDArray[np.bool_]] | None:
+        """Return what was recorded of utilities: the report, utilities and outliers in node order; None if nothing."""
+        done = self.rundir.finished("utility")
+        if done is None:
+            return None
+        kept = unpack(_read(self.rundir.place.join("utility"), assemble.UTILITY))
+        return WeightsReport.model_validate(done), kept["utility"], kept["outlier"]
+
+    def keep_weights(
+        self, report: WeightsReport, utility: npt.NDArray[np.float64], outlier: npt.NDArray[np.bool_]
+    ) -> None:
+        """Write utilities (float64, (n,)) and who is an outlier (bool, (n,)), in node order, and record the stage."""
+        if "utility" not in self.rundir.stages:
+            return
+        (folder,) = self.rundir.begin("utility")
+        _write(folder, [Parcel(0, 0, assemble.UTILITY, pack(utility=utility, outlier=outlier))])
+        self.rundir.finish("utility", report.model_dump())
+
     def last_board(self) -> Board | None:
         """Return the board of the last finished stage, None if none is."""
         for stage in reversed(STAGES):
-            if stage != "graph" and self.rundir.finished(stage) is not None:
+            if stage not in ("graph", "utility") and self.rundir.finished(stage) is not None:
                 number = self.rundir.boards(stage)[-1]
                 return superstep.unpack_board(_read(self.rundir.board(stage, number), superstep.BOARD))
         return None

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from subsel import objective, output, schema
 from subsel.board import hear_wishes
-from subsel.config import SelectConfig
-from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
+from subsel.codes import THIN_SALT, rehash
+from subsel.embeddings.neighbors import neighbor_graph
+from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
-from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, graph_checksum, is_edges
 from subsel.input.files import open_place
@@ -24,15 +25,18 @@ from subsel.input.ids import given_back, known_places, shown
 from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
+from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints, boolean_column, no_such_wish, wished_column, wished_ids
 from subsel.pipeline import run_pipeline
-from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
+from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report, WeightsReport
 from subsel.request import Request, places_for
 from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory, open_run
 from subsel.schema import DECIDED_BY_NAMES, Status
-from subsel.stages.base import T
+from subsel.stages.base import T, make_ready
 from subsel.stages.kept import KeptRun
+from subsel.stages.one_part import check_memory, graph_report, whole_part
+from subsel.stages.weighed import weigh_here
 from subsel.storage import Place, place_of
 
 
@@ -55,6 +59,10 @@ class LocalStages:
         self.points: Points
         self.graph: NeighborGraph
         self.wished: dict[Status, Int64Array] = {}
+        self.input: InputReport
+        self.utilities: npt.NDArray[np.float64]
+        self.outlier: npt.NDArray[np.bool_]
+        self.weights: WeightsReport
         self.ranked_rows: Int64Array
         self.dropped_edges: dict[str, int] = {}
         self.part: PartGraph
@@ -94,20 +102,22 @@ class LocalStages:
             self._identify(self.points.checksum(), given, utility)
             if self.kept.has_graph:
                 return self._take_kept()
-        return InputReport(
+        self.input = InputReport(
             name=self.points.name,
             points=self.points.n,
             id_type=str(self.points.id_type),
-            utility=self.points.utility_source,
+            utility=str(self.points.made_of),
             dropped_rows=self.points.dropped,
         )
+        return self.input
 
     def _take_kept(self) -> InputReport:
         assert self.kept is not None
         name = self.config.id_column
         id_type = pa.int64() if name is None else self.source.schema.field(name).type
-        self.points, self.graph, report = self.kept.graph(id_type)
-        return report
+        made_of = Utility.of(self.config, self.source.schema.names, given=self.utility is not None)
+        self.points, self.graph, self.input = self.kept.graph(id_type, made_of)
+        return self.input
 
     def _identify(self, data: Any, graph: Any, utility: npt.NDArray[np.float64] | None) -> None:
         """Say what the run directory's run is of, before anything long."""
@@ -121,33 +131,73 @@ class LocalStages:
         of_utility = None if utility is None else array_checksum(utility)
         self.kept.rundir.identify(engine=self.name, input=data, graph=of_graph, utility=of_utility)
 
-    def neighbors(self, tell: Tell) -> GraphReport:
+    def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
         """Search neighbours, or take the user's graph, or the run directory's."""
         if self.kept is not None and self.kept.has_graph:
-            return self.kept.graph_report()
+            self.made = self.kept.graph_report()
+            return self.made
         if self.user_graph is not None:
             tell("checking edges", 0)
             points = self.points
             known = KnownPoints(points.ids, points.id_type, points.rows, points.source_rows)
             found = as_neighbor_graph(self.user_graph, known, self.config)
             self.graph = found.graph
-            report = graph_report(self.graph, None, found.dropped | self.dropped_edges)
+            self.made = graph_report(self.graph, None, found.dropped | self.dropped_edges)
         else:
-            searched = neighbor_graph(self.points, self.config, tell)
-            self.graph = searched.graph
-            report = graph_report(searched.graph, searched, {})
+            self.made = self._search(tell, k)
         if self.kept is not None:
-            self.kept.keep_graph(self.points, self.graph, report)
-        return report
+            self.kept.keep_graph(self.points, self.graph, self.input, self.made)
+        return self.made
+
+    def _search(self, tell: Tell, k: int | None) -> GraphReport:
+        """Search the neighbours of all points, or of those that are drawn first.
+
+        Raises:
+            InputError: as many neighbours as follow from the size do not fit into memory.
+        """
+        config, drawn = self.config, None
+        if config.thin is not None and k is not None and config.thin * k < self.points.n:
+            self._draw(config.thin * k)
+            drawn = self.points.n
+        how = Search.of(config, self.points.n, k)
+        check_memory(self.points, how.neighbors, config)
+        searched = neighbor_graph(self.points, how, tell)
+        self.graph = searched.graph
+        return graph_report(searched.graph, searched, {}, target=how.recall, drawn=drawn)
+
+    def _draw(self, count: int) -> None:
+        """Go on with so many points, drawn by a hash of their ids, and with those that are included."""
+        drawn = np.zeros(self.points.n, np.bool_)
+        lot = rehash(self.points.code, THIN_SALT)
+        drawn[np.argpartition(lot, count - 1)[:count]] = True
+        drawn[self.wished.get(Status.INCLUDED, [])] = True
+        number = np.cumsum(drawn) - 1
+        self.points.keep(drawn)
+        self.wished = {status: number[wish[drawn[wish]]] for status, wish in self.wished.items()}
+
+    def weigh(self, tell: Tell, k: int | None, most: int | None) -> WeightsReport:
+        """Make utilities in node order, find outliers, and say what utility and similarity weigh."""
+        kept = None if self.kept is None else self.kept.weights()
+        if kept is not None:
+            self.weights, self.utilities, self.outlier = kept
+            return self.weights
+        tell("utilities", 0)
+        node = np.argsort(self.graph.rows)
+        wished = {status: node[points] for status, points in self.wished.items()}
+        found = weigh_here(self.points, self.graph, self.made.neighbors, self.config, wished, k=k, most=most)
+        self.weights, self.utilities, self.outlier = found
+        if self.kept is not None:
+            self.kept.keep_weights(*found)
+        return self.weights
 
     def engine(self, k: int) -> tuple[LocalEngine, FixedPointReport]:
         """Make the whole graph one part, with the last board of the run directory, if that has one."""
-        self.part = whole_part(self.graph, self.points, self.config)
+        self.part = whole_part(self.graph, self.utilities, self.points.code[self.graph.rows], self.weights)
         board = None if self.kept is None else self.kept.last_board()
         self._resumed = board is not None
         self.local = LocalEngine(self.part, board, steps=self.kept is not None)
         scale = self.part.fixed_point
-        return self.local, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
+        return self.local, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits, unit=scale.unit)
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Find the points that the user wants in or out."""
@@ -168,15 +218,18 @@ class LocalStages:
         """Decide the points that the user wants in or out."""
         if not self.wished:
             self.check_wishes(sizes)
-        if self.wishes and not self._resumed:
-            node = np.empty(self.points.n, np.int64)
-            node[self.graph.rows] = np.arange(self.points.n)
+        wished = {status: np.argsort(self.graph.rows)[points] for status, points in self.wished.items()}
+        included, excluded = (len(self.wished[status]) for status in (Status.INCLUDED, Status.EXCLUDED))
+        found = Constraints(included, excluded, int(self.outlier.sum()))
+        if self.outlier.any():
+            wished[Status.EXCLUDED] = np.union1d(wished[Status.EXCLUDED], np.flatnonzero(self.outlier))
+        if (found.included or found.out) and not self._resumed:
             board = self.local.board
-            for status, points in self.wished.items():
-                board.status[node[points]] = board.decided_by[node[points]] = status
-                board.decided_at[node[points]] = board.steps + 1  # by the step that hears of it
+            for status, nodes in wished.items():
+                board.status[nodes] = board.decided_by[nodes] = status
+                board.decided_at[nodes] = board.steps + 1  # by the step that hears of it
             self.local.step(hear_wishes)
-        return Constraints(len(self.wished[Status.INCLUDED]), len(self.wished[Status.EXCLUDED]))
+        return found
 
     def _wished(self, wish: Any, what: str) -> Int64Array:
         """Return the points that a wish names, by a boolean column or by ids.
@@ -312,40 +365,8 @@ def score_here(request: Request, subsets: Sequence[Any]) -> list[objective.Score
         InputError: a subset is empty or names unknown or repeated ids, or something of the input is wrong.
     """
     places = places_for(request, partial(place_of, storage_options=request.storage_options))
-    with open_run(places.run_dir, request.config, "score", resume=True, stages=["graph"]) as rundir:
+    with open_run(places.run_dir, request.config, "score", resume=True, stages=["graph", "utility"]) as rundir:
         stages = LocalStages(request, rundir)
-        stages.read(lambda what, share: None)
-        stages.neighbors(lambda what, share: None)
+        make_ready(stages, request.config.size)
         stages.engine(1)
         return [stages.score_ids(subset) for subset in subsets]
-
-
-def whole_part(graph: NeighborGraph, points: Points, config: SelectConfig) -> PartGraph:
-    """Return a graph as one part, with utilities and codes in node order and the scale that fits its values."""
-    utility = points.utility[graph.rows]
-    has_edges = len(graph.similarity) > 0
-    degrees = objective.weighted_degrees(graph.indptr, graph.similarity)
-    scale = FixedPoint.choose(
-        config.alpha,
-        config.similarity_weight,
-        max_utility=float(np.abs(utility).max()),
-        max_degree=float(degrees.max()),
-        max_similarity=float(graph.similarity.max()) if has_edges else 0.0,
-    )
-    return PartGraph.whole(graph, utility, points.code[graph.rows], scale)
-
-
-def graph_report(graph: NeighborGraph, found: NeighborResult | None, dropped: dict[str, int]) -> GraphReport:
-    """Describe a graph; ``found`` is None for the user's own."""
-    degrees = np.diff(graph.indptr)
-    return GraphReport(
-        source="embeddings" if found else "given",
-        edges=graph.n_edges,
-        mean_degree=round(float(degrees.mean()), 2),
-        max_degree=int(degrees.max()),
-        dropped_edges=dropped,
-        neighbors=None if found is None else found.neighbors,
-        dimension=None if found is None else found.dimension,
-        cells=None if found is None else found.cells,
-        recall=None if found is None else found.recall,
-    )

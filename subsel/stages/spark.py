@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyspark import StorageLevel
@@ -13,8 +12,9 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.board import hear_wishes
-from subsel.config import resolve_size
+from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
+from subsel.engines.spark.checkpoints import local_checkpoint, release_checkpoint
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.ids import given, kept_kind
 from subsel.engines.spark.inputs import SparkInputs
@@ -25,25 +25,24 @@ from subsel.engines.spark.ranking import ROWS_PER_FILE, rank_subset, sum_up
 from subsel.engines.spark.resume import go_on, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
-from subsel.engines.spark.session import session_for
 from subsel.engines.spark.source import col
-from subsel.engines.spark.storage import place_in
-from subsel.engines.spark.wishes import check_counts, subset_on_spark
-from subsel.errors import ConfigError, InputError, option
+from subsel.engines.spark.weighing import Weighing, outlier_marks, utility_sums, weighted_graph
+from subsel.engines.spark.wishes import Wished, check_counts, subset_on_spark
+from subsel.errors import ConfigError, InputError
+from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
 from subsel.objective import Score, expected_random
 from subsel.parts import assemble, route
-from subsel.parts.pack import Parcel, from_rows, unpack
-from subsel.pipeline import run_bounding, run_pipeline
+from subsel.parts.pack import Parcel, from_rows
 from subsel.plan import part_points
-from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report
-from subsel.request import Places, Request, places_for
-from subsel.results import BoundingResult
-from subsel.run import Run, Tell
-from subsel.rundir import NEIGHBORS, STAGES, RunDirectory, open_run
+from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report, WeightsReport
+from subsel.request import Request
+from subsel.run import Tell
+from subsel.rundir import NEIGHBORS, RunDirectory
 from subsel.schema import Status
 from subsel.stages.base import T
 from subsel.storage import Place
+from subsel.weighing import mean_of
 
 
 class SparkStages:
@@ -60,10 +59,21 @@ class SparkStages:
         self.inputs: SparkInputs
         self.points: SparkPoints
         self.input: InputReport
+        self.made: GraphReport
+        self.weights: WeightsReport
+        self.utilities: DataFrame | None = None
+        self.wished: dict[Status, Wished] = {}
+        self.members: dict[Status, tuple[DataFrame, int]] = {}
         self.parts = 1
         self.spark_engine: SparkEngine | None = None
         self._persisted: list[DataFrame] = []
+        self._written: list[DataFrame] = []
         self._of_size: list[DataFrame] = []
+
+    @property
+    def n(self) -> int:
+        """Points that are selected from: all, or those that were drawn."""
+        return self.made.drawn or self.input.points
 
     def read(self, tell: Tell) -> InputReport:
         """Check every row in one scan, and draw the samples that parts and recall need; unless that is done."""
@@ -85,12 +95,11 @@ class SparkStages:
         if done is not None:
             self.input = InputReport.model_validate(done["input"])
             return self.input
-        self.part_points = part_points(self.points.dimension, self.config)
         self.input = InputReport(
             name=self.points.name,
             points=self.points.n,
             id_type=str(self.points.columns.id_type),
-            utility=self.points.columns.utility_source,
+            utility=str(self.points.columns.utility),
             dropped_rows=self.points.dropped,
         )
         return self.input
@@ -110,48 +119,62 @@ class SparkStages:
             if self.wished and not (self.rundir and self.rundir.finished("graph")):
                 self.inputs.check_wished(self.wished, sizes, self.points)
 
-    def neighbors(self, tell: Tell) -> GraphReport:
+    def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
         done = self.rundir.finished("graph") if self.rundir else None
         if done is not None:
             self._load()
-            report = GraphReport.model_validate(done["graph"])
-            self.parts = report.parts
-            return report
-        config, points = self.config, self.points
+            self.made = GraphReport.model_validate(done["graph"])
+            self.parts = self.made.parts
+            return self.made
+        config, drawn = self.config, None
+        if config.thin is not None and k is not None and config.thin * k < self.points.n:
+            with plain_errors():
+                tell("drawing", 0)
+                included = self.wished.get(Status.INCLUDED)
+                self.points = self.inputs.draw(self.points, config.thin * k, included, self._write_down)
+                drawn = self.points.n
+        points = self.points
+        how = Search.of(config, points.n, k)
+        in_part = part_points(points.dimension, how.neighbors, config)
         cells = None
         dropped: dict[str, int] = {}
         with plain_errors():
             if self.inputs.edges is None:
                 tell("k-means", 0)
-                part_map = route.PartMap.plan(points.sample, points.n, self.part_points, config)
+                part_map = route.PartMap.plan(points.sample, points.n, in_part, how)
                 self.parts, cells = part_map.parts, len(part_map.quantizer.centroids)
                 tell(f"{self.parts} parts", 0)
                 searched = None if self.rundir is None else Searched(self.spark, self.rundir, self.run_id)
-                assembled = neighbors.assembled_from_embeddings(points, part_map, config, searched)
+                assembled = neighbors.assembled_from_embeddings(points, part_map, how, config, searched)
             else:
-                self.parts = max(1, -(-points.n // self.part_points))
+                self.parts = max(1, -(-points.n // in_part))
                 tell(f"{self.parts} parts", 0)
                 assembled, dropped = neighbors.assembled_from_edges(points, self.inputs.edges, self.parts, config)
             self._assemble(assembled)
-        half_edges = sum(shape["half_edges"] for shape in self.shapes)
+        half_edges = sum(shape.half_edges for shape in self.shapes)
         found = self.inputs.edges is None
-        report = GraphReport(
+        probes, passes = route.effort_of(self._collect(route.EFFORT)) if found else (None, None)
+        self.made = GraphReport(
             source="embeddings" if found else "given",
-            edges=int(half_edges) // 2,
+            edges=half_edges // 2,
             mean_degree=round(half_edges / points.n, 2),
-            max_degree=int(max(shape["max_degree"] for shape in self.shapes)),
+            max_degree=max(shape.max_degree for shape in self.shapes),
             dropped_edges=dropped,
             parts=self.parts,
-            neighbors=config.neighbors if found else None,
+            neighbors=how.neighbors if found else None,
             dimension=points.dimension if found else None,
             cells=cells,
-            recall=self._recall() if found and len(points.asked_code) else None,
+            probes=probes,
+            passes=passes,
+            recall=self._recall(how) if found and len(points.asked_code) else None,
+            target=how.recall if found else None,
+            drawn=drawn,
         )
         if self.rundir is not None:
-            self.rundir.finish("graph", {"input": self.input.model_dump(), "graph": report.model_dump()})
+            self.rundir.finish("graph", {"input": self.input.model_dump(), "graph": self.made.model_dump()})
             self.rundir.begin(NEIGHBORS)
-        return report
+        return self.made
 
     def _assemble(self, assembled: DataFrame) -> None:
         """Compute the graph and keep it: in the run directory if there is one.
@@ -169,17 +192,63 @@ class SparkStages:
             write_rows(held.where(F.col("kind") == assemble.POINTS), ids)
             held.unpersist()
             self._load()
-        points, found = self.points, sum(int(shape["points"]) for shape in self.shapes)
-        code_sum = sum(int(shape["code_sum"]) for shape in self.shapes) % assemble.CODE_SUM
+        points, found = self.points, sum(shape.points for shape in self.shapes)
+        code_sum = sum(shape.code_sum for shape in self.shapes) % assemble.CODE_SUM
         if found != points.n or (points.code_sum is not None and points.code_sum != code_sum):
             raise InputError(f"{points.name}: {assemble.CHANGED}")
+
+    def weigh(self, tell: Tell, k: int | None, most: int | None) -> WeightsReport:
+        """Make utilities in the parts, find outliers, and say what utility and similarity weigh."""
+        tell("utilities", 0)
+        done = None if self.rundir is None else self.rundir.finished("utility")
+        folder = None if self.rundir is None else self.rundir.place.join("utility")
+        with plain_errors():
+            if done is not None:
+                assert folder is not None
+                self.weights = WeightsReport.model_validate(done)
+                self.utilities = read_rows(self.spark, PARCEL_SCHEMA, folder) if folder.exists() else None
+            else:
+                self._weigh(k, most)
+            self.utility_sum = sum(shape.utility_sum for shape in self.shapes)
+            self.most_utility = max(shape.max_utility for shape in self.shapes)
+            if self.utilities is not None:
+                self.utility_sum, self.most_utility = utility_sums(self.utilities)
+        return self.weights
+
+    def _weigh(self, k: int | None, most: int | None) -> None:
+        config = self.config
+        if self.wishes and (config.weights is None or config.exclude_outliers):
+            self._find_members()
+        utility = Utility.of(config, self.inputs.source.schema.names)
+        weighing = Weighing(self.assembled, self.parts, utility, config, self.members, self._keep)
+        total, count = (sum(getattr(shape, name) for shape in self.shapes) for name in ("similarity", "half_edges"))
+        neighbors = self.made.neighbors
+        found = weighing.run(self.n, mean_of(total, count), neighbors, k=k, most=most)
+        self.weights, self.utilities = found.report, found.utilities
+        if self.rundir is not None and "utility" in self.rundir.stages:
+            (folder,) = self.rundir.begin("utility")
+            if self.utilities is not None:
+                write_rows(self.utilities, folder)
+            self.rundir.finish("utility", self.weights.model_dump())
+
+    def _find_members(self) -> None:
+        """Look up where the points are that the user wants in or out."""
+        if not self.members:
+            points = self._points_parcels()
+            self.members = {
+                status: places_of(points, one.ids, one.count if self.made.drawn is None else None, one.what)
+                for status, one in self.wished.items()
+            }
 
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
         self._forget_size()
-        scale = assemble.scale_of(self.shapes, self.config.alpha, self.config.similarity_weight)
+        scale = assemble.scale_of(self.shapes, self.weights, self.most_utility)
+        graph = self.assembled.where(F.col("kind") == assemble.GRAPH)
+        if self.utilities is not None:
+            graph = weighted_graph(graph, self.utilities, self.parts)
         self.spark_engine = SparkEngine(
-            self.assembled.where(F.col("kind") == assemble.GRAPH),
+            graph,
             self.parts,
             scale,
             finish_points=self.config.finish_points,
@@ -192,23 +261,28 @@ class SparkStages:
                 go_on(self.spark, self.rundir, self.spark_engine, stage)
                 self._resumed = True
                 break
-        return self.spark_engine, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits)
+        return self.spark_engine, FixedPointReport(
+            fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits, unit=scale.unit
+        )
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
         engine = self.spark_engine
         assert engine is not None
-        if not self.wishes:
+        outliers = self.weights.outliers
+        if not self.wishes and not outliers:
             return Constraints()
-        points = self._points_parcels()
         with plain_errors():
-            members = {status: places_of(points, one.ids, one.count, one.what) for status, one in self.wished.items()}
-            places = {status: found for status, (found, _) in members.items()}
-            numbers = {status: number for status, (_, number) in members.items()}
-            found = check_counts(sizes, self.input.points, numbers, places)
+            self._find_members()
+            places = {status: found for status, (found, _) in self.members.items()}
+            numbers = {status: number for status, (_, number) in self.members.items()}
+            found = replace(check_counts(sizes, self.n, numbers, places), outliers=outliers)
             if not self._resumed:
-                for status, place in places.items():
-                    engine.adopt(decided(place, status))
+                for status, where in places.items():
+                    engine.adopt(decided(where, status))
+                if outliers:
+                    assert self.utilities is not None
+                    engine.adopt(outlier_marks(self.utilities))
                 engine.step(hear_wishes)
         return found
 
@@ -221,9 +295,9 @@ class SparkStages:
 
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
-        utility, edges = (sum(shape[name] for shape in self.shapes) for name in ("utility_sum", "similarity_sum"))
-        config = self.config
-        return expected_random(self.input.points, k, utility, edges / 2, config.alpha, config.similarity_weight)
+        edges = sum(shape.similarity_sum for shape in self.shapes) / 2
+        weights = self.weights
+        return expected_random(self.n, k, self.utility_sum, edges, weights.alpha, weights.beta)
 
     def score(self, k: int) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
@@ -282,7 +356,9 @@ class SparkStages:
         self._forget_size()
         for frame in self._persisted:
             frame.unpersist()
-        self._persisted = []
+        for frame in self._written:
+            release_checkpoint(frame)
+        self._persisted, self._written = [], []
 
     def _forget_size(self) -> None:
         """Let go of what was kept for one size: its engine and its ranked subset."""
@@ -305,92 +381,20 @@ class SparkStages:
 
     def _read_shapes(self) -> None:
         shapes = self._collect(assemble.SHAPE)
-        self.shapes = [{name: float(v[0]) for name, v in unpack(parcel.payload).items()} for parcel in shapes]
+        self.shapes = [assemble.unpack_shape(parcel.payload) for parcel in shapes]
 
     def _keep(self, frame: DataFrame) -> DataFrame:
         self._persisted.append(frame.persist(StorageLevel.DISK_ONLY))
         return self._persisted[-1]
 
+    def _write_down(self, frame: DataFrame) -> DataFrame:
+        self._written.append(local_checkpoint(frame, 0))
+        return self._written[-1]
+
     def _collect(self, kind: str) -> list[Parcel]:
         """Bring the parcels of a kind that has little per part to the driver."""
         return from_rows(self.assembled.where(F.col("kind") == kind).toArrow())
 
-    def _recall(self) -> float:
+    def _recall(self, how: Search) -> float:
         parcels = self._collect(route.EXACT) + self._collect(route.FOUND)
-        return route.recall_of(parcels, self.points.asked_code, self.config.neighbors)
-
-
-@contextmanager
-def spark_stages(
-    request: Request, run: Run, *, resume: bool, stages: Iterable[str]
-) -> Iterator[tuple[SparkStages, Places]]:
-    """Yield stages in a session and where results go, and leave nothing of theirs in the session.
-
-    Args:
-        request: what is asked for.
-        run: of it.
-        resume: whether the run directory may have some stages already.
-        stages: those that the run is about.
-    """
-    with session_for(request.engine, request.master) as spark, plain_errors():
-        places = places_for(request, partial(place_in, spark))
-        with open_run(places.run_dir, request.config, run.id, resume=resume, stages=stages) as rundir:
-            found = SparkStages(spark, request, run.id, rundir)
-            try:
-                yield found, places
-            finally:
-                found.close()
-
-
-def select_on_spark(request: Request, run: Run) -> list[tuple[Report, Place | None]]:
-    """Run the pipeline in a Spark session and leave the session as it was; return each size's report and place.
-
-    Raises:
-        ConfigError: there is no output, or no data.
-        InputError: the input is wrong; the message is the local engine's.
-        OutputError: the subset could not be written.
-    """
-    if request.output is None:
-        raise ConfigError(f"on Spark the subset is written, never collected: give an {option('output')}.")
-    with spark_stages(request, run, resume=request.resume, stages=request.stages) as (stages, places):
-        wanted = [(config, place) for (config, _), place in zip(request.sizes, places.outputs, strict=True)]
-        reports = run_pipeline(stages, wanted, run, overwrite=request.overwrite)
-    return list(zip(reports, places.outputs, strict=True))
-
-
-def build_graph(request: Request, run: Run) -> GraphReport:
-    """Run the pipeline's first two stages, into the run directory."""
-    with spark_stages(request, run, resume=True, stages=["graph"]) as (stages, _):
-        return _with_graph(stages, run)
-
-
-def bound_points(request: Request, run: Run) -> BoundingResult:
-    """Run the pipeline up to bounding, into the run directory; finished stages are taken over."""
-    with spark_stages(request, run, resume=True, stages=STAGES) as (stages, _):
-        with run.stage("read") as tell:
-            points = stages.read(tell)
-            k = resolve_size(request.config.size, points.points, points.name)
-            stages.check_wishes([k])
-        with run.stage("neighbors") as tell:
-            stages.neighbors(tell)
-            engine, scale = stages.engine(k)
-            needed = k - stages.constrain([k]).included
-        with run.stage("bounding"):
-            resumable = request.config.bounding == "exact"
-            drive = partial(run_bounding, engine, needed, request.config, scale.tie_bits)
-            return stages.once("bounding", BoundingResult, drive, resumable=resumable)
-
-
-def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[Score]:
-    """Score subsets on a graph, given or in the run directory, in a Spark session."""
-    with spark_stages(request, run, resume=True, stages=["graph"]) as (stages, _):
-        _with_graph(stages, run)
-        with run.stage("score"):
-            return [stages.score_ids(subset) for subset in subsets]
-
-
-def _with_graph(stages: SparkStages, run: Run) -> GraphReport:
-    with run.stage("read") as tell:
-        stages.read(tell)
-    with run.stage("neighbors") as tell:
-        return stages.neighbors(tell)
+        return route.recall_of(parcels, self.points.asked_code, how.neighbors)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from subsel import schema
-from subsel.config import SelectConfig
+from subsel.config import SelectConfig, parse_size
+from subsel.engines.spark.drawing import drawn_rows
 from subsel.engines.spark.ids import kept
 from subsel.engines.spark.neighbors import Rules, known_ids
 from subsel.engines.spark.points import SparkPoints, check_points
@@ -21,6 +24,8 @@ from subsel.input.wishes import Wishes
 from subsel.parts import route
 from subsel.plan import part_points
 from subsel.schema import Status
+
+Keep = Callable[[DataFrame], DataFrame]
 
 
 class SparkInputs:
@@ -54,17 +59,36 @@ class SparkInputs:
 
     def check(self, *, with_content: bool = False) -> SparkPoints:
         """Check every row; see `subsel.engines.spark.points.check_points`."""
-        points = check_points(
-            self.spark,
-            self.source,
-            self.config,
-            with_embeddings=self.with_embeddings,
-            sample_rows=lambda n, dimension: route.sample_rows(n, dimension, part_points(dimension, self.config)),
-            with_content=with_content,
-            wishes=self.wishes.columns(),
-        )
+        points = self._check(self.source, self.config, with_content=with_content, wishes=self.wishes.columns())
         self._rows = points.wide
         return points
+
+    def draw(self, points: SparkPoints, count: int, wished: Wished | None, keep: Keep) -> SparkPoints:
+        """Return only so many points, drawn by a hash of their ids, and those that are wished in.
+
+        Args:
+            points: all, checked.
+            count: fewer than there are.
+            wished: who is included.
+            keep: persists a frame.
+        """
+        included = None if wished is None else wished.ids
+        rows = keep(drawn_rows(points, Rules.of(points, self.config), count, included))
+        config = self.config.model_copy(update={"keep_columns": ()})  # which are taken from all rows
+        return self._check(replace(self.source, frame=rows, set=None), config, with_content=False, wishes=())
+
+    def _check(
+        self, source: SparkSource, config: SelectConfig, *, with_content: bool, wishes: Iterable[str]
+    ) -> SparkPoints:
+        return check_points(
+            self.spark,
+            source,
+            config,
+            with_embeddings=self.with_embeddings,
+            sample_rows=partial(_sample_rows, config),
+            with_content=with_content,
+            wishes=wishes,
+        )
 
     def rows(self, dropped: Container[str]) -> DataFrame:
         """Return the rows with all columns that may be asked for; of rows with one id the one that stays.
@@ -105,3 +129,10 @@ class SparkInputs:
         by_column = any(name in columns.names for name in self.wishes.columns())
         rows = self.rows(dropped) if by_column else self.source.frame
         return wishes_on_spark(self.spark, self.wishes, rows, columns, self.config, self.source.name, self.id_type)
+
+
+def _sample_rows(config: SelectConfig, n: int, dimension: int) -> int:
+    """Return the rows wanted for k-means of n points; bad rows among them do not matter here."""
+    size = None if config.size is None else parse_size(config.size)
+    count = max(1, round(size * n)) if isinstance(size, float) else size
+    return route.sample_rows(n, dimension, part_points(dimension, config.degree(n, count), config))

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
@@ -19,6 +18,7 @@ from subsel import schema
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig
 from subsel.embeddings.metrics import Preparation
+from subsel.embeddings.recipe import Search
 from subsel.engines.spark.ids import refuse_decimals
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task
 from subsel.engines.spark.points import SparkPoints
@@ -40,24 +40,26 @@ _ROUTE_BYTES = 32 << 20
 
 
 def assembled_from_embeddings(
-    points: SparkPoints, part_map: route.PartMap, config: SelectConfig, searched: Searched | None = None
+    points: SparkPoints, part_map: route.PartMap, how: Search, config: SelectConfig, searched: Searched | None = None
 ) -> DataFrame:
     """Return parcels of kinds points, graph, shape (and, at part number ``parts``, what recall is estimated from).
 
     Args:
         points: checked.
         part_map: where they belong.
-        config: of the search.
+        how: to search.
+        config: by which rows are read.
         searched: where what was found in each part is kept, so that another run can go on from there.
     """
-    send = partial(_route, Rules.of(points, config), points.prepare, part_map, points.asked_code, points.asked)
+    asked = points.asked_code, points.asked
+    send = partial(_route, Rules.of(points, config), points.prepare, part_map, how, *asked)
     parcels = map_in_arrow(points.frame, send, PARCEL_SCHEMA)
-    search = partial(_search, part_map.parts, points.dimension, config)
-    merge = partial(_merge, part_map.parts, points.asked_code, config)
+    search = partial(_search, part_map.parts, points.dimension, how, points.asked_code)
+    merge = partial(_merge, part_map.parts, points.asked_code, how)
     if searched is None:
         parcels = exchange(parcels, search, part_map.parts + 1)
     else:
-        parcels = searched.all(parcels, search, part_map)
+        parcels = searched.all(parcels, search, part_map, how)
     return _assembled(exchange(parcels, merge, part_map.parts + 1), part_map.parts)
 
 
@@ -171,21 +173,21 @@ def _route(
     rules: Rules,
     prepare: Preparation,
     part_map: route.PartMap,
+    how: Search,
     asked_code: Int64Array,
     asked: Any,
     batches: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     with task():
-        source, config = _task_number(), rules.config
-        exact = np.full((len(asked), config.neighbors), -np.inf, np.float32)
+        source = _task_number()
+        exact = np.full((len(asked), how.neighbors), -np.inf, np.float32)
         sent = 0
         for good, code in rules.good(batches):
             assert good.embeddings is not None
             X = prepare.rows(good.embeddings)
             if len(asked):
-                route.exact_scores(exact, asked, asked_code, X, code, config.metric)
-            points = {"code": code, "utility": good.utility, "id": _packable(good.ids)}
-            yield from _numbered(route.route(source, points, X, part_map, config), sent)
+                route.exact_scores(exact, asked, asked_code, X, code, how.metric)
+            yield from _numbered(route.route(source, _columns(good, code), X, part_map), sent)
             sent += 1
         if len(asked):
             yield from _numbered([Parcel(part_map.parts, source, route.EXACT, pack(score=exact))], sent)
@@ -194,16 +196,18 @@ def _route(
 def _hash_points(rules: Rules, parts: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
         for sent, (good, code) in enumerate(rules.good(batches)):
-            yield from _numbered(_points_by_part(part_of(code, parts), code, good.utility, good.ids), sent)
+            yield from _numbered(_points_by_part(part_of(code, parts), _columns(good, code)), sent)
 
 
-def _points_by_part(
-    part: Int64Array, code: Int64Array, utility: npt.NDArray[np.float64], ids: pa.Array
-) -> Iterable[Parcel]:
+def _columns(good: CheckedBatch, code: Int64Array) -> dict[str, Any]:
+    """Return what is kept of a batch of points, see `subsel.parts.assemble.pack_points`."""
+    found = {"code": code, "utility": good.utility, "id": _packable(good.ids)}
+    return found | {"others": good.others.T} if len(good.others) else found
+
+
+def _points_by_part(part: Int64Array, points: dict[str, Any]) -> Iterable[Parcel]:
     for to in distinct(part).tolist():
-        mine = np.flatnonzero(part == to)
-        chosen = _packable(ids.take(pa.array(mine)))
-        yield Parcel(to, _task_number(), assemble.POINTS, pack(code=code[mine], utility=utility[mine], id=chosen))
+        yield Parcel(to, _task_number(), assemble.POINTS, assemble.pack_points(points, np.flatnonzero(part == to)))
 
 
 def _hash_edges(parts: int, seed: int, salt: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -231,12 +235,14 @@ def part_of(code: Int64Array, parts: int) -> Int64Array:
     return ((code.view(np.uint64) >> np.uint64(32)) % np.uint64(parts)).astype(np.int64)
 
 
-def _search(parts: int, dimension: int, config: SelectConfig, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
-    return parcels if part == parts else route.search_part(part, parcels, dimension, config)
+def _search(
+    parts: int, dimension: int, how: Search, asked: Int64Array, part: int, parcels: list[Parcel]
+) -> Iterable[Parcel]:
+    return parcels if part == parts else route.search_part(part, parcels, parts, dimension, how, asked)
 
 
-def _merge(parts: int, asked: Int64Array, config: SelectConfig, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
-    return parcels if part == parts else route.merge_part(part, parcels, parts, config, asked)
+def _merge(parts: int, asked: Int64Array, how: Search, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
+    return parcels if part == parts else route.merge_part(part, parcels, parts, how, asked)
 
 
 def _gather(parts: int, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
@@ -248,11 +254,10 @@ def _resolve(parts: int, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
         return parcels
     graph, shape = assemble.resolve(part, parcels)
     points = [parcel for parcel in parcels if parcel.kind == assemble.POINTS]
-    packed_shape = pack(**{name: np.array([getattr(shape, name)], np.float64) for name in shape.__slots__})
     return [
         *points,
         Parcel(part, part, assemble.GRAPH, pack_graph(graph)),
-        Parcel(part, part, assemble.SHAPE, packed_shape),
+        Parcel(part, part, assemble.SHAPE, assemble.pack_shape(shape)),
     ]
 
 

@@ -192,11 +192,10 @@ def _check_all(
 def _lengths_of_some(frame: DataFrame, columns: Columns) -> dict[str, int]:
     """Return by column the number of values in the list of some row."""
     lengths = {}
-    for column in (columns.embedding, columns.probabilities):
-        if column is not None:
-            first = frame.where(col(column).isNotNull()).select(_values(frame, column)).head()
-            if first is not None:
-                lengths[column] = int(first[0])
+    for column in columns.lists:
+        first = frame.where(col(column).isNotNull()).select(_values(frame, column)).head()
+        if first is not None:
+            lengths[column] = int(first[0])
     return lengths
 
 

@@ -10,6 +10,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from subsel.embeddings.recipe import Search
 from subsel.engines.spark.output import read_rows, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, PartFunction, exchange, place
 from subsel.parts.route import PartMap
@@ -34,7 +35,7 @@ class Searched:
     def __init__(self, spark: SparkSession, rundir: RunDirectory, run_id: str) -> None:
         self.spark, self.rundir, self.run_id = spark, rundir, run_id
 
-    def all(self, parcels: DataFrame, search: PartFunction, part_map: PartMap) -> DataFrame:
+    def all(self, parcels: DataFrame, search: PartFunction, part_map: PartMap, how: Search) -> DataFrame:
         """Return what searching all parts finds; parts that an earlier run has searched are not searched again.
 
         Points are sent to parts once more by another run, but only to those that are left. Groups are remembered with
@@ -44,10 +45,11 @@ class Searched:
             parcels: addressed to parts, the last of which is no part but what recall is estimated from.
             search: of a part.
             part_map: where points belong.
+            how: to search.
         """
         parts = part_map.parts + 1
         groups = max(1, min(MOST_GROUPS, parts // PARTS_PER_GROUP))
-        mark = [parts, groups, _checksum(part_map)]
+        mark = [parts, groups, _checksum(part_map), how.neighbors]
         noted = self.rundir.noted(NEIGHBORS, _NOTE)
         done: list[int] = noted["done"] if noted is not None and noted["map"] == mark else []
         if not done:

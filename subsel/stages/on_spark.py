@@ -1,0 +1,108 @@
+"""What is asked of Spark, from a session to the result: selections, scores, and the stages as jobs of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from subsel.config import resolve_size
+from subsel.engines.spark.parcels import plain_errors
+from subsel.engines.spark.session import session_for
+from subsel.engines.spark.storage import place_in
+from subsel.errors import ConfigError, option
+from subsel.objective import Score
+from subsel.pipeline import run_bounding, run_pipeline
+from subsel.report import GraphReport, Report
+from subsel.request import Places, Request, places_for
+from subsel.results import BoundingResult
+from subsel.run import Run
+from subsel.rundir import STAGES, open_run
+from subsel.stages.spark import SparkStages
+from subsel.storage import Place
+
+
+@contextmanager
+def spark_stages(
+    request: Request, run: Run, *, resume: bool, stages: Iterable[str]
+) -> Iterator[tuple[SparkStages, Places]]:
+    """Yield stages in a session and where results go, and leave nothing of theirs in the session.
+
+    Args:
+        request: what is asked for.
+        run: of it.
+        resume: whether the run directory may have some stages already.
+        stages: those that the run is about.
+    """
+    with session_for(request.engine, request.master) as spark, plain_errors():
+        places = places_for(request, partial(place_in, spark))
+        with open_run(places.run_dir, request.config, run.id, resume=resume, stages=stages) as rundir:
+            found = SparkStages(spark, request, run.id, rundir)
+            try:
+                yield found, places
+            finally:
+                found.close()
+
+
+def select_on_spark(request: Request, run: Run) -> list[tuple[Report, Place | None]]:
+    """Run the pipeline in a Spark session and leave the session as it was; return each size's report and place.
+
+    Raises:
+        ConfigError: there is no output, or no data.
+        InputError: the input is wrong; the message is the local engine's.
+        OutputError: the subset could not be written.
+    """
+    if request.output is None:
+        raise ConfigError(f"on Spark the subset is written, never collected: give an {option('output')}.")
+    with spark_stages(request, run, resume=request.resume, stages=request.stages) as (stages, places):
+        wanted = [(config, place) for (config, _), place in zip(request.sizes, places.outputs, strict=True)]
+        reports = run_pipeline(stages, wanted, run, overwrite=request.overwrite)
+    return list(zip(reports, places.outputs, strict=True))
+
+
+def build_graph(request: Request, run: Run) -> GraphReport:
+    """Run the pipeline's first two stages, into the run directory."""
+    with spark_stages(request, run, resume=True, stages=["graph"]) as (stages, _):
+        return _with_graph(request, stages, run)
+
+
+def bound_points(request: Request, run: Run) -> BoundingResult:
+    """Run the pipeline up to bounding, into the run directory; finished stages are taken over."""
+    with spark_stages(request, run, resume=True, stages=STAGES) as (stages, _):
+        with run.stage("read") as tell:
+            points = stages.read(tell)
+            k = resolve_size(request.config.size, points.points, points.name)
+            stages.check_wishes([k])
+        with run.stage("neighbors") as tell:
+            stages.neighbors(tell, k)
+        with run.stage("utility") as tell:
+            stages.weigh(tell, k, k)
+            engine, scale = stages.engine(k)
+            needed = k - stages.constrain([k]).included
+        with run.stage("bounding"):
+            resumable = request.config.bounding == "exact"
+            drive = partial(run_bounding, engine, needed, request.config, scale.tie_bits)
+            return stages.once("bounding", BoundingResult, drive, resumable=resumable)
+
+
+def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[Score]:
+    """Score subsets on a graph, given or in the run directory, in a Spark session."""
+    with spark_stages(request, run, resume=True, stages=["graph", "utility"]) as (stages, _):
+        _with_graph(request, stages, run)
+        with run.stage("score") as tell:
+            stages.weigh(tell, _count(request, stages), None)
+            return [stages.score_ids(subset) for subset in subsets]
+
+
+def _with_graph(request: Request, stages: SparkStages, run: Run) -> GraphReport:
+    with run.stage("read") as tell:
+        stages.read(tell)
+    with run.stage("neighbors") as tell:
+        return stages.neighbors(tell, _count(request, stages))
+
+
+def _count(request: Request, stages: SparkStages) -> int | None:
+    """Return how many points the request selects, None where it does not say."""
+    size, points = request.config.size, stages.input
+    return None if size is None else resolve_size(size, points.points, points.name)

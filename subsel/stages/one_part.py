@@ -1,0 +1,86 @@
+"""A graph in this process' memory: whether it fits, what it is like, and as the one part of the local engine."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import numpy.typing as npt
+
+from subsel import objective
+from subsel.config import FEWEST_NEIGHBORS, SelectConfig
+from subsel.embeddings.neighbors import NeighborResult
+from subsel.errors import InputError, option
+from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.graph import NeighborGraph, PartGraph
+from subsel.input.points import Points
+from subsel.plan import available_memory, local_bytes
+from subsel.report import GraphReport, WeightsReport
+
+log = logging.getLogger(__name__)
+
+
+def check_memory(points: Points, neighbors: int, config: SelectConfig) -> None:
+    """Say before anything long that memory is too little for the neighbours that follow from the size.
+
+    Raises:
+        InputError: see above; neighbours that were asked for by number are taken to be meant, and only warned of.
+    """
+    assert points.embeddings is not None
+    needed = local_bytes(points.n, points.embeddings.shape[1], neighbors) - points.embeddings.nbytes
+    available = available_memory()
+    if needed <= available:
+        return
+    told = (
+        f"{neighbors} neighbours of {points.n:,} points need {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are "
+        f"available"
+    )
+    if config.neighbors != "auto":
+        log.warning("%s", told)
+        return
+    thin = "" if config.thin is not None else f", or {option('thin', 20)} to draw points first"
+    raise InputError(f"{told}: give fewer by {option('neighbors', FEWEST_NEIGHBORS)}{thin}, or select on Spark.")
+
+
+def whole_part(
+    graph: NeighborGraph, utility: npt.NDArray[np.float64], code: Int64Array, weights: WeightsReport
+) -> PartGraph:
+    """Return a graph as one part, with the scale that fits its values; utilities and codes are in node order."""
+    has_edges = len(graph.similarity) > 0
+    degrees = objective.weighted_degrees(graph.indptr, graph.similarity)
+    scale = FixedPoint.choose(
+        weights.alpha,
+        weights.beta,
+        max_utility=float(np.abs(utility).max()),
+        max_degree=float(degrees.max()),
+        max_similarity=float(graph.similarity.max()) if has_edges else 0.0,
+        ratio=weights.ratio,
+    )
+    return PartGraph.whole(graph, utility, code, scale)
+
+
+def graph_report(
+    graph: NeighborGraph,
+    found: NeighborResult | None,
+    dropped: dict[str, int],
+    *,
+    target: float | None = None,
+    drawn: int | None = None,
+) -> GraphReport:
+    """Describe a graph; ``found`` is None for the user's own. ``target`` and ``drawn`` as in `GraphReport`."""
+    degrees = np.diff(graph.indptr)
+    return GraphReport(
+        source="embeddings" if found else "given",
+        edges=graph.n_edges,
+        mean_degree=round(float(degrees.mean()), 2),
+        max_degree=int(degrees.max()),
+        dropped_edges=dropped,
+        neighbors=None if found is None else found.neighbors,
+        dimension=None if found is None else found.dimension,
+        cells=None if found is None else found.cells,
+        probes=None if found is None else found.probes,
+        passes=None if found is None else found.passes,
+        recall=None if found is None else found.recall,
+        target=target,
+        drawn=drawn,
+    )
