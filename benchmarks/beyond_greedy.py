@@ -31,6 +31,7 @@ from subsel.greedy.exact import exact_greedy
 from subsel.greedy.refine import refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction, reverse_greedy
 from subsel.request import Request
+from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
 
 ALPHAS = (0.9, 0.5, 0.1)
@@ -54,8 +55,7 @@ def problems(kind: str, n: int) -> Iterator[tuple[Problem, LocalStages]]:
     data, graph, utility = inputs(kind, n)
     for alpha in ALPHAS:
         stages = LocalStages(Request(data, graph, utility, ((SelectConfig(alpha=alpha), None),)))
-        stages.read(lambda what, share: None)
-        stages.neighbors(lambda what, share: None)
+        make_ready(stages, None)
         stages.engine(1)
         graph = stages.graph
         yield Problem(graph, stages.part), stages

@@ -19,14 +19,14 @@ from subsel.greedy.exact import exact_greedy
 from subsel.objective import score_subset
 from subsel.request import Request
 from subsel.schema import Status
+from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
 from tests.reference import float_greedy
 
 
 def engine_for(graph: NeighborGraph, utility: np.ndarray, alpha: float) -> LocalEngine:
     stages = LocalStages(Request(None, graph, utility, ((SelectConfig(alpha=alpha), None),)))
-    stages.read(lambda what, share: None)
-    stages.neighbors(lambda what, share: None)
+    make_ready(stages, None)
     return stages.engine(1)[0]
 
 

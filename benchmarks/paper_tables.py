@@ -30,6 +30,7 @@ from subsel.greedy.partitioned import partitioned_greedy
 from subsel.objective import score_subset
 from subsel.request import Request
 from subsel.schema import Status
+from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
 from tests.split_engine import SplitEngine, parts_of
 
@@ -62,8 +63,7 @@ def problems(data: object, graph: object, **options: object) -> list[Problem]:
     found = []
     for alpha in ALPHAS:
         stages = LocalStages(Request(data, graph, sizes=((SelectConfig.of({"alpha": alpha, **options}), None),)))
-        stages.read(lambda what, share: None)
-        stages.neighbors(lambda what, share: None)
+        make_ready(stages, None)
         stages.engine(1)
         found.append(Problem(stages.graph, stages.part))
         graph = stages.graph

@@ -31,6 +31,7 @@ from subsel import NeighborGraph, SelectConfig
 from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
 from subsel.request import Request
+from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
 
 ALPHA, BETA = 0.9, 0.1
@@ -103,8 +104,7 @@ def case(n: int, k: int, peers: tuple[str, ...], repeats: int, *, show: bool = T
     """Print the rows of one size."""
     graph, utility = local_graph(n), np.random.default_rng(1).random(n)
     stages = LocalStages(Request(None, graph, utility, ((SelectConfig(alpha=ALPHA), None),)))
-    for stage in (stages.read, stages.neighbors):
-        stage(lambda what, share: None)
+    make_ready(stages, k)
     stages.engine(k)
     assert stages.part is not None
     kernel = []

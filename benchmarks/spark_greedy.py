@@ -30,7 +30,8 @@ from subsel.objective import Score
 from subsel.pipeline import run_greedy, run_refine
 from subsel.request import Request
 from subsel.run import Run
-from subsel.stages.spark import spark_stages
+from subsel.stages.base import make_ready
+from subsel.stages.on_spark import spark_stages
 
 
 def write_problem(folder: Path, n: int) -> None:
@@ -75,10 +76,9 @@ def main() -> None:
         k = resolve_size(arguments.size, arguments.points, "the graph")
         rows: dict[str, tuple[Score, int, float, float]] = {}
         request = Request(*inputs, sizes=((methods["exact"], None),), engine=spark)
-        with spark_stages(request, Run(False), None) as stages:
+        with spark_stages(request, Run(False), resume=False, stages=()) as (stages, _):
             begin = time.perf_counter()
-            stages.read(lambda what, share: None)
-            parts = stages.neighbors(lambda what, share: None).parts
+            parts = make_ready(stages, None).parts
             print(
                 f"{arguments.points:,} points, {k:,} to select, alpha {arguments.alpha}, {parts} parts, "
                 f"{arguments.master}; graph checked and assembled in {time.perf_counter() - begin:.1f} s"

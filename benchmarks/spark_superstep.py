@@ -34,7 +34,8 @@ from subsel import SelectConfig
 from subsel.pipeline import run_greedy
 from subsel.request import Request
 from subsel.run import Run
-from subsel.stages.spark import spark_stages
+from subsel.stages.base import make_ready
+from subsel.stages.on_spark import spark_stages
 
 _CORES = 2
 _PYTHON = "time to run Python workers"
@@ -101,9 +102,9 @@ def main() -> None:
         spark = SparkSession.builder.master(f"local[{_CORES}]").config(map=settings).getOrCreate()
         spark.sparkContext.setLogLevel("ERROR")
         inputs = str(folder / "points.parquet"), str(folder / "graph.parquet")
-        with spark_stages(Request(*inputs, sizes=((config, None),), engine=spark), Run(False), None) as stages:
-            stages.read(lambda what, share: None)
-            parts = stages.neighbors(lambda what, share: None).parts
+        request = Request(*inputs, sizes=((config, None),), engine=spark)
+        with spark_stages(request, Run(False), resume=False, stages=()) as (stages, _):
+            parts = make_ready(stages, None).parts
             for warm in (False, True):
                 engine, _ = stages.engine(k)
                 if warm:

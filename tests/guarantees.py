@@ -675,7 +675,7 @@ def _accepted(engine: Any, given: Given, t: Path) -> str:
 
 def _dropped_edges(engine: Any, stages: Any, quiet: Any) -> dict[str, int]:
     if engine == "local":
-        return stages.neighbors(quiet).dropped_edges
+        return stages.neighbors(quiet, None).dropped_edges
     from subsel.engines.spark.neighbors import Rules, check_edges, known_ids
     from subsel.engines.spark.parcels import plain_errors
 

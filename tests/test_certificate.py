@@ -329,9 +329,10 @@ def test_after_bounding_without_refinement(problem, iterations):
 
 
 def test_select_reports_the_certificate(demo_table):
-    plain = subsel.select(demo_table, size="10%")
-    proved = subsel.select(demo_table, size="10%", certify=100)
-    loose = subsel.select(demo_table, size="10%", certify=100, certify_gap=0.12)
+    options = {"size": "10%", "alpha": 0.9, "neighbors": 10}
+    plain = subsel.select(demo_table, **options)
+    proved = subsel.select(demo_table, certify=100, **options)
+    loose = subsel.select(demo_table, certify=100, certify_gap=0.12, **options)
     assert proved.ids.tolist() == plain.ids.tolist()
     assert plain.objective < proved.upper_bound < plain.upper_bound
     found = proved.report.certificate

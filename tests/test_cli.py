@@ -47,7 +47,17 @@ def one_line(result):
 
 def test_select_prints_the_closing_table_and_writes(run, points, tmp_path):
     result = run("select", points, tmp_path / "out", "--size", "10%", "--keep-columns", "source,utility")
-    for expected in ("3,000 from", "300 (10.0%)", "recall@10", "accepted", "top utility", "random", "seconds"):
+    for expected in (
+        "3,000 from",
+        "300 (10.0%)",
+        "recall@20",
+        "weights",
+        "diversity 0.5",
+        "accepted",
+        "top utility",
+        "random",
+        "seconds",
+    ):
         assert expected in result.output
     assert str(tmp_path / "out") in result.output
     table = pq.read_table(tmp_path / "out")
@@ -121,7 +131,8 @@ def test_options_stand_under_headings_those_that_matter_first(run):
     headings = ["Subset:", "Objective:", "Input:", "Neighbour graph:", "Method:", "Running:", "Spark:", "Other:"]
     assert sorted(headings, key=said.index) == headings
     assert said.index("--size ") < said.index("--keep-columns") < said.index("Objective:")
-    assert "[default: 1 - alpha]" in said
+    assert "[default: density" not in said
+    assert "from the diversity" in said
     assert "--adaptive / --fixed-partitions" in said
 
 
@@ -198,7 +209,7 @@ def test_tables_print_text(run, points, tmp_path):
     report = Report.model_validate_json((tmp_path / "out" / "_manifest.json").read_text())
     report.input.dropped_rows["such as [/x]\x1b]0;title\x07"] = 1
     for table, expected in (
-        (report_table(report), r"1 row: such as [/x]\x1b]0;title\x07"),
+        (report_table(report, {}.get), r"1 row: such as [/x]\x1b]0;title\x07"),
         (pairs_table({"[/x]": "[bold]\x9b :smile:"}), r"[bold]\x9b :smile:"),
     ):
         with (console := Console(width=200)).capture() as said:

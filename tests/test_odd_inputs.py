@@ -23,7 +23,7 @@ def test_a_computed_graph_without_data_keeps_utilities_with_their_rows(demo_tabl
     points = np.stack(demo_table["embedding"].to_numpy())
     utility = demo_table["utility"].to_numpy()
     graph = subsel.neighbors(points).graph
-    one = subsel.select(points, utility=utility, size=100)
+    one = subsel.select(points, utility=utility, size=100, neighbors=10)
     two = subsel.select(graph=graph, utility=utility, size=100)
     assert one.ids.tolist() == two.ids.tolist()
     assert subsel.score(one.ids, graph=graph, utility=utility).total == pytest.approx(one.objective)
@@ -135,7 +135,7 @@ def test_odd_columns():
         (good.append_column("id", pa.array([3, 4])), "2 columns 'id': rename all but one"),
         (good.append_column("p", pa.array([None, None], pa.list_(pa.float64()))), "2 of 2 rows: null probabilities"),
     ):
-        options = {"probabilities": "p"} if "p" in table.column_names else {}
+        options = {"utility": "margin", "probabilities": "p"} if "p" in table.column_names else {}
         with pytest.raises(InputError, match=message):
             subsel.select(table, size=1, **options)
     huge = good.append_column("utility", pa.array([2**60 + 1, 1]))
@@ -230,7 +230,7 @@ def test_work_grows_with_points_and_dimensions():
 
 
 def test_no_more_cores_are_counted_than_there_are_parts():
-    options = ["plan", "--points", "1000000", "--dimension", "128", "--size", "10%", "--cores"]
+    options = ["plan", "--points", "1000000", "--dimension", "128", "--neighbors", "10", "--size", "10%", "--cores"]
     said = [CliRunner().invoke(main, [*options, cores], env={"COLUMNS": "200"}).output for cores in ("7", "21", "1000")]
     seven, parts, many = (re.search(r"about (.+) on", output)[1] for output in said)
     assert seven != parts == many
@@ -241,18 +241,19 @@ def test_auto_says_why_it_leaves_the_machine(tmp_path, demo_table, monkeypatch, 
 
     pq.write_table(demo_table, tmp_path / "points.parquet")
     config = subsel.SelectConfig(size=10)
-    assert choose.choose_engine("auto", str(tmp_path / "points.parquet"), None, config) == "local"
+    assert choose.choose_engine("auto", str(tmp_path / "points.parquet"), None, config, [10]) == "local"
     monkeypatch.setattr("subsel.plan.available_memory", lambda: 1000)
-    assert choose.choose_engine("auto", str(tmp_path / "points.parquet"), None, config) == "spark"
+    assert choose.choose_engine("auto", str(tmp_path / "points.parquet"), None, config, [10]) == "spark"
     assert "selecting on Spark" in caplog.text
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(subsel.MissingPackageError, match=r"pip install 'subsel\[spark\]'"):
-        choose.choose_engine("spark", None, None, config)
+        choose.choose_engine("spark", None, None, config, [10])
 
 
 def test_parts_take_24_to_48_mib_of_vectors():
     config = subsel.SelectConfig()
-    found = {d: plan.part_points(d, config) for d in (0, 2, 64, 128, 192, 256, 384, 768, 1024, 4096)}
+    found = {d: plan.part_points(d, 10, config) for d in (0, 2, 64, 128, 192, 256, 384, 768, 1024, 4096)}
     expected = [200_000, 200_000, 98_304, 49_152, 32_768, 32_768, 32_768, 16_384, 12_288, 10_000]
     assert list(found.values()) == expected
-    assert plan.part_points(384, subsel.SelectConfig(part_points=123)) == 123
+    assert plan.part_points(384, 10, subsel.SelectConfig(part_points=123)) == 123
+    assert plan.part_points(128, 100, config) < plan.part_points(128, 10, config)  # lists take room, too

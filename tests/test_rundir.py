@@ -18,7 +18,7 @@ from subsel.rundir import FORMAT, RunDirectory
 from subsel.storage import LOCK
 
 OPTIONS = {"size": 60, "alpha": 0.9, "certify": 2, "engine": "local"}
-STAGES = ["graph", "bounding", "greedy", "refine", "certify"]
+STAGES = ["graph", "utility", "bounding", "greedy", "refine", "certify"]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_kept_columns_and_wishes_of_a_resumed_run(points, tmp_path):
     assert again.table.equals(first.table)
     assert again.report.constraints == first.report.constraints
     for change in ({"include": ids[3:4]}, {"exclude": None}):
-        with pytest.raises(InputError, match=f"bounding is of {next(iter(change))} .*, not .*: choose another run_dir"):
+        with pytest.raises(InputError, match=f"utility is of {next(iter(change))} .*, not .*: choose another run_dir"):
             subsel.select(points, resume=True, **(more | change), **OPTIONS)
 
 
@@ -100,7 +100,7 @@ def test_the_mark_and_the_format(finished):
     assert (mark["format"], mark["subsel"]) == (FORMAT, subsel.__version__)
     assert set(mark["folders"]) == {"points", *STAGES}
     assert {path.name for path in finished.iterdir()} == {".subsel-run.json", "manifest.json", "points", *STAGES}
-    for stage in STAGES[1:]:
+    for stage in STAGES[2:]:
         note = json.loads((finished / stage / "boards.json").read_text())
         assert [f"board-{number:06d}" for number in note["boards"]] == sorted(
             path.name for path in (finished / stage).iterdir() if path.is_dir()
@@ -114,11 +114,14 @@ def test_the_mark_and_the_format(finished):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"neighbors": 5}, r"its graph was made with neighbors=10, now it is neighbors=5: give neighbors=10, or"),
+        (
+            {"neighbors": 5},
+            r"its graph was made with neighbors='auto', now it is neighbors=5: give neighbors='auto', or",
+        ),
         ({"metric": "l2"}, r"its graph was made with metric='cosine', now it is metric='l2'"),
         ({"seed": 1}, r"its graph was made with seed=0, now it is seed=1"),
-        ({"size": 61}, r"its bounding was made with size=60, now it is size=61"),
-        ({"alpha": 0.5}, r"its bounding was made with alpha=0\.9, now it is alpha=0\.5"),
+        ({"size": 61}, r"its utility was made with size=60, now it is size=61"),
+        ({"alpha": 0.5}, r"its utility was made with alpha=0\.9, now it is alpha=0\.5"),
         ({"refine": 1}, r"its refine was made with refine=8, now it is refine=1"),
         ({"certify": 3}, r"its certify was made with certify=2, now it is certify=3"),
     ],

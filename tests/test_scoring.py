@@ -67,13 +67,13 @@ def test_several_subsets_on_one_graph(request, problem, monkeypatch, engine):
 def test_bad_subsets_on_spark(spark, problem, tmp_path):
     """On the graph that is there already."""
     from subsel.request import Request
+    from subsel.stages.base import make_ready
     from subsel.stages.spark import SparkStages
 
     request = Request(*paths(problem).values(), sizes=((SelectConfig(size=10), None),))
     stages = SparkStages(spark, request, "test")
     try:
-        stages.read(lambda *_: None)
-        stages.neighbors(lambda *_: None)
+        make_ready(stages, 10)
         for number, (ids, message) in enumerate(
             (
                 (["p1", "p2", "who"], "1 of 3 ids of the subset are unknown, such as 'who'"),
@@ -106,7 +106,7 @@ def test_the_graph_of_a_run_directory(request, tmp_path, demo_table, engine):
 
 def test_without_a_graph_neighbours_are_computed(demo_table):
     selection = subsel.select(demo_table, size="10%")
-    assert subsel.score(selection.ids, data=demo_table).total == pytest.approx(selection.objective)
+    assert subsel.score(selection.ids, data=demo_table, size="10%").total == pytest.approx(selection.objective)
 
 
 def test_normalised_scores():

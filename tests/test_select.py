@@ -33,7 +33,7 @@ def test_result_is_ordered_complete_and_adds_up(demo_table):
     assert selection.objective == pytest.approx(table["gain"].to_numpy().sum(), rel=1e-12)
     score = selection.report.objective
     assert score.total == pytest.approx(score.utility - score.similarity)
-    assert score.total > score.top_utility > score.random
+    assert score.total > max(score.top_utility, score.random)
 
 
 def test_every_prefix_of_plain_greedy_is_a_greedy_subset(demo_table):
@@ -82,9 +82,10 @@ def test_numpy_rows_are_numbered(demo_table):
 def test_half_and_double_precision_select_nearly_the_same(demo_table):
     matrix = np.stack(demo_table["embedding"].to_numpy())
     utility = demo_table["utility"].to_numpy()
-    one = set(subsel.select(matrix, size=300, utility=utility).ids.tolist())
-    assert len(one & set(subsel.select(matrix.astype(np.float64), size=300, utility=utility).ids.tolist())) > 298
-    assert len(one & set(subsel.select(matrix.astype(np.float16), size=300, utility=utility).ids.tolist())) > 280
+    options = {"size": 300, "utility": utility, "alpha": 0.9, "neighbors": 10, "probes": 8}
+    one = set(subsel.select(matrix, **options).ids.tolist())
+    assert len(one & set(subsel.select(matrix.astype(np.float64), **options).ids.tolist())) > 298
+    assert len(one & set(subsel.select(matrix.astype(np.float16), **options).ids.tolist())) > 280
 
 
 @pytest.mark.parametrize("id_type", [pa.int16(), pa.int64(), pa.uint32(), pa.string(), pa.large_string()])
@@ -125,7 +126,7 @@ def test_faiss_style_neighbours(rng):
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     similarity, indices = faiss.knn(X, X, 11, metric=faiss.METRIC_INNER_PRODUCT)
     theirs = subsel.select(graph=(indices, np.maximum(similarity, 0)), size=50)
-    ours = subsel.select(X, size=50, probes=100)
+    ours = subsel.select(X, size=50, neighbors=10, probes=100)
     assert len(set(ours.ids.tolist()) & set(theirs.ids.tolist())) >= 49
 
 
@@ -140,7 +141,7 @@ def test_graph_round_trip_through_parquet(demo_table, tmp_path):
     found.graph.to_parquet(tmp_path / "graph.parquet")
     assert pq.read_metadata(tmp_path / "graph.parquet").num_rows == found.graph.n_edges
     points = demo_table.drop_columns(["embedding"])
-    expected = subsel.select(demo_table, size=300)
+    expected = subsel.select(demo_table, size=300, neighbors=10)
     same(subsel.select(points, graph=tmp_path / "graph.parquet", size=300), expected)
     same(subsel.select(points, graph=found.graph, size=300), expected)
     scored = subsel.score(expected.table, graph=str(tmp_path / "graph.parquet"), data=points)
@@ -164,16 +165,16 @@ def test_utilities(rng):
     assert utility_of_probabilities(certain, "entropy") == 0
     table = pa.table({"id": np.arange(300), "embedding": list(rng.standard_normal((300, 4))), "p": list(p)})
     for how in ("margin", "entropy", "least_confidence"):
-        by_column = subsel.select(table, size=30, probabilities="p", utility_from=how)
+        by_column = subsel.select(table, size=30, probabilities="p", utility=how)
         by_array = subsel.select(table, size=30, utility=utility_of_probabilities(p, how))
         same(by_column, by_array)
         assert by_column.report.input.utility == f"{how} of column 'p'"
 
 
-def test_without_utility_it_selects_for_diversity(demo_table):
-    selection = subsel.select(demo_table.drop_columns(["utility"]), size=300)
+def test_constant_utility_selects_for_diversity(demo_table):
+    selection = subsel.select(demo_table, size=300, utility="constant", neighbors=10)
     assert selection.report.input.utility == "1.0 for every point"
-    assert selection.report.objective.utility == pytest.approx(0.9 * 300)
+    assert (selection.report.weights.alpha, selection.report.weights.beta) == (0, 1)
     assert selection.report.objective.similarity < 1e-6
 
 
@@ -209,7 +210,10 @@ def test_output_folder_file_and_manifest(demo_table, tmp_path):
     assert [wanted[i] for i in read["id"].to_pylist()] == read["source"].to_pylist()
     manifest = json.loads((tmp_path / "subset" / "_manifest.json").read_text())
     assert manifest["k"] == 100
-    assert manifest["config"]["alpha"] == 0.9
+    assert manifest["config"]["diversity"] == 0.5
+    assert manifest["weights"]["alpha"] + manifest["weights"]["beta"] == pytest.approx(1)
+    assert manifest["config"]["neighbors"] == "auto"
+    assert manifest["graph"]["neighbors"] == 60  # 2 * 3000 / 100
     assert subsel.Report.model_validate(manifest).objective == kept.report.objective
     single = tmp_path / "subset.parquet"
     subsel.select(demo_table, size=10, output=single)

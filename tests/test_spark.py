@@ -273,27 +273,26 @@ def test_batch_size_does_not_matter(spark, problem, tmp_path):
 
 def test_kth_largest_is_exact(spark, problem, monkeypatch):
     from subsel.config import SelectConfig
-    from subsel.engines.spark import engine as engine_module
+    from subsel.engines.spark import order
     from subsel.request import Request
+    from subsel.stages.base import make_ready
     from subsel.stages.spark import SparkStages
 
-    config = SelectConfig(size=10, utility="levels", part_points=100)
+    config = SelectConfig(size=10, utility="levels", alpha=0.9, part_points=100)
     inputs = str(problem / "points.parquet"), str(problem / "graph.parquet")
     request = Request(*inputs, sizes=((config, None),))
     stages = SparkStages(spark, request, "test")
     try:
-        stages.read(lambda *_: None)
-        stages.neighbors(lambda *_: None)
+        make_ready(stages, 10)
         engine, _ = stages.engine(10)
         from subsel.stages.local import LocalStages
 
         local = LocalStages(request)
-        local.read(lambda *_: None)
-        local.neighbors(lambda *_: None)
+        make_ready(local, 10)
         one, _ = local.engine(10)
         among = (Status.UNDECIDED,)
         for few in (10, 1 << 20):  # after radix passes, or collected at once
-            monkeypatch.setattr(engine_module, "_FEW", few)
+            monkeypatch.setattr(order, "_FEW", few)
             for column, ks in (("key", (0, 1, N)), ("lower", (N // 2, N + 1))):
                 for k in ks:
                     assert engine.kth_largest(column, k, among) == one.kth_largest(column, k, among)
