@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
@@ -93,6 +94,7 @@ def explain(
     part, slot, identity = _find(folder, point)
     (parcel,) = of_kind(_parcels(folder.join("graph"), part), assemble.GRAPH)
     graph = superstep.unpack_graph(part, parcel.payload, scale)
+    utility, outlier = _weighed(folder, part, graph)
 
     fates: list[tuple[str, int]] = []
     before, least, last = Status.UNDECIDED, None, folder
@@ -108,6 +110,8 @@ def explain(
         kept = now in (before, Status.UNDECIDED) or (now == Status.SELECTED and before == Status.ACCEPTED)
         if again or not kept:
             fate = _FATE[stage, now]
+            if now == Status.EXCLUDED and outlier[slot]:
+                fate = "left out as an outlier: it is among the least dense"
             if stage == "bounding" and not certain:
                 fate = fate.replace("it is in", "by sampled bounds it would be in")
             fates.append((fate, int(board.decided_at[slot])))
@@ -125,11 +129,24 @@ def explain(
         id=identity,
         selected=before >= FIRST_MEMBER,
         fates=fates,
-        utility=float(graph.utility[slot]),
-        gain=scale.alpha * float(graph.utility[slot]) - scale.beta * float(similarity[inside].sum(dtype=np.float64)),
+        utility=float(utility[slot]),
+        gain=scale.alpha * float(utility[slot]) - scale.beta * float(similarity[inside].sum(dtype=np.float64)),
         least_gain=least,
         neighbors=sorted(neighbors, key=lambda one: -one.similarity),
     )
+
+
+def _weighed(folder: Place, part: int, graph: PartGraph) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return the utilities of a part's own points and ghosts, and which own points were left out as outliers.
+
+    Those of the graph, and nobody, where a run kept no others.
+    """
+    place = folder.join("utility")
+    if not place.exists():
+        return graph.utility, np.zeros(graph.n_own, np.bool_)
+    (parcel,) = of_kind(_parcels(place, part), assemble.UTILITY)
+    kept = unpack(parcel.payload)
+    return kept["utility"], kept["outlier"]
 
 
 def _dataset(folder: Place) -> pads.Dataset:
@@ -213,4 +230,4 @@ def _least_gain(folder: Place, scale: FixedPoint) -> float:
         if len(keys) and (least is None or keys.min() < least):
             least = int(keys.min())
     assert least is not None
-    return (least >> scale.tie_bits) / scale.scale
+    return scale.unit * (least >> scale.tie_bits) / scale.scale

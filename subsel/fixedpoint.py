@@ -87,15 +87,17 @@ class FixedPoint:
         largest = one * max_utility + other * max_degree
         if not math.isfinite(largest):
             raise InputError(f"the largest possible gain, {largest}, is no finite number: scale the utilities down.")
-        gain_bits = _bits(largest) + 1
+        # With a ratio all is relative to the largest gain, so that its scale does not matter.
+        shift = 0 if ratio is None else max(_bits(largest), -_MAX_FRACTION_BITS)
+        gain_bits = _bits(largest) - shift + 1
         fraction_bits = min(_KEY_BITS - _MIN_TIE_BITS - gain_bits, _MAX_FRACTION_BITS)
         wide = False
         if other * max_similarity > 0:
-            narrow = _NARROW_WEIGHT_BITS - _bits(other * max_similarity)
+            narrow = _NARROW_WEIGHT_BITS - _bits(other * max_similarity) + shift
             wide = narrow < min(fraction_bits, _ENOUGH_FRACTION_BITS)
             fraction_bits = min(fraction_bits, _NARROW_WEIGHT_BITS if wide else narrow)
         tie_bits = min(_MAX_TIE_BITS, _KEY_BITS - gain_bits - fraction_bits)
-        return cls(alpha, beta, fraction_bits, tie_bits, wide, ratio)
+        return cls(alpha, beta, fraction_bits - shift, tie_bits, wide, ratio)
 
     @property
     def unit(self) -> float:
