@@ -44,6 +44,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.greedy_kernel
 	$(BIN)/python -m benchmarks.beyond_greedy
 	$(BIN)/python -m benchmarks.spectral_bound
+	$(BIN)/python -m benchmarks.defaults
 	$(BIN)/python -m benchmarks.worth
 	$(BIN)/python -m benchmarks.paper_tables
 	$(BIN)/python -m benchmarks.spark_greedy

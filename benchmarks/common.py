@@ -1,4 +1,4 @@
-"""What benchmarks share: the machine in words, timing, peak memory, graphs to select from."""
+"""What benchmarks share: the machine in words, timing, peak memory, points and graphs to select from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from subsel import NeighborGraph, SelectConfig
+from subsel import NeighborGraph, SelectConfig, demo
 from subsel.input.edges import as_neighbor_graph
 
 
@@ -66,3 +66,25 @@ def local_graph(n: int, seed: int = 0) -> NeighborGraph:
     dst = (src + rng.integers(1, 200, len(src))) % n
     similarity = 0.4 + 0.5 * rng.random(len(src), np.float32)
     return as_neighbor_graph(sp.csr_matrix((similarity, (src, dst)), shape=(n, n)), None, SelectConfig()).graph
+
+
+def clusters(n: int, dimension: int) -> np.ndarray:
+    """Return demo points."""
+    points, _ = demo.demo_points(n, dimension)
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def sentences(n: int, dimension: int, seed: int = 0) -> np.ndarray:
+    """Return points of high intrinsic dimension, see `benchmarks.peers_graph`."""
+    rng = np.random.default_rng(seed)
+    scale = np.arange(1, dimension + 1, dtype=np.float32) ** -0.5
+    topics = 0.5 * rng.standard_normal((max(1, int(np.sqrt(n))), dimension), np.float32) * scale
+    points = rng.standard_normal((n, dimension), np.float32) * scale
+    points += topics[rng.integers(0, len(topics), n)]
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points
+
+
+def noise(n: int, dimension: int, seed: int = 0) -> np.ndarray:
+    """Return Gaussian points, near in all directions alike."""
+    return np.random.default_rng(seed).standard_normal((n, dimension), np.float32)

@@ -29,32 +29,14 @@ import numpy as np
 import pynndescent
 from threadpoolctl import threadpool_limits
 
-from benchmarks.common import machine, seconds
-from subsel import SelectConfig, demo
+from benchmarks.common import clusters, machine, seconds, sentences
 from subsel.embeddings import cells, kernel, search
 from subsel.embeddings.metrics import Preparation, copy_rows, similarity_of_scores
+from subsel.embeddings.recipe import PASSES
 
 K = 10
 GOAL = 0.95
 SAMPLE = 1000
-_DEFAULTS = SelectConfig()
-
-
-def clusters(n: int, dimension: int) -> np.ndarray:
-    """Return demo points."""
-    points, _ = demo.demo_points(n, dimension)
-    return points / np.linalg.norm(points, axis=1, keepdims=True)
-
-
-def sentences(n: int, dimension: int, seed: int = 0) -> np.ndarray:
-    """Return points of high intrinsic dimension, see above."""
-    rng = np.random.default_rng(seed)
-    scale = np.arange(1, dimension + 1, dtype=np.float32) ** -0.5
-    topics = 0.5 * rng.standard_normal((max(1, int(np.sqrt(n))), dimension), np.float32) * scale
-    points = rng.standard_normal((n, dimension), np.float32) * scale
-    points += topics[rng.integers(0, len(topics), n)]
-    points /= np.linalg.norm(points, axis=1, keepdims=True)
-    return points
 
 
 class Recall:
@@ -150,7 +132,7 @@ class Method(NamedTuple):
 def ours(X: np.ndarray, recall: Recall) -> Method:
     """Return the faster of the first settings that are good enough, with refinement and without: as the others do."""
     good: list[tuple[float, Method]] = []
-    for passes in (0, _DEFAULTS.descent_passes):
+    for passes in (0, PASSES):
         tried: dict[int, tuple[float, float]] = {}
 
         def run(probes: int, passes: int = passes) -> tuple[np.ndarray, dict[str, Any]]:

@@ -15,8 +15,7 @@ from dataclasses import replace
 import faiss
 import numpy as np
 
-from benchmarks.common import machine
-from benchmarks.peers_graph import clusters, sentences
+from benchmarks.common import clusters, machine, sentences
 from subsel import SelectConfig
 from subsel.embeddings.recipe import Search
 from subsel.parts.route import PartMap, coarse_probes, sample_rows

@@ -19,13 +19,13 @@ from subsel.config import SelectConfig
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.choose import choose_engine
-from subsel.errors import ConfigError, option
+from subsel.errors import ConfigError, in_library, option
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import is_location, open_source, result_dataset
 from subsel.objective import Score
-from subsel.report import Report
+from subsel.report import Report, short_recall
 from subsel.request import Location, Request, load_config
 from subsel.run import Run
 from subsel.stages.local import score_here, select_here
@@ -265,6 +265,8 @@ def neighbors(
         InputError: the data or an option is wrong.
     """
     settings = load_config(config, **options)
+    if settings.thin is not None:
+        raise ConfigError(f"{option('thin')} draws so many times the points to select, and nothing is selected here.")
     run = Run(progress)
     with run.stage("read") as tell:
         source = open_source(data, may_be_read(settings), settings, storage_options)
@@ -272,7 +274,10 @@ def neighbors(
     if settings.neighbors == "auto":
         log.info("neighbors is auto and no size is known: %d per point", settings.degree(points.n, None))
     with run.stage("neighbors") as tell:
-        return neighbor_graph(points, Search.of(settings, points.n, None), tell)
+        found = neighbor_graph(points, Search.of(settings, points.n, None), tell)
+    if found.report.falls_short:
+        log.warning("%s", in_library(short_recall(found.report)))
+    return found
 
 
 def score(subset: Any, **options: Any) -> Score:

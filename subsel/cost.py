@@ -47,20 +47,22 @@ class Work:
         return self.read + self.neighbors + self.selection + self.refine
 
 
-def work(n: int, dimension: int, k: int | None, parts: int, config: SelectConfig) -> Work:
+def work(n: int, searched: int, dimension: int, k: int | None, parts: int, config: SelectConfig) -> Work:
     """Return what selecting k of n points of so many dimensions takes; 0 dimensions if a graph is given.
+
+    So many of the points are searched: all, or those that are drawn first.
 
     What follows from the number of neighbours is taken to be in proportion to it; probes are taken to be 8 and the size
     10 %: a rule of thumb. Not in it: Spark's start, and the iterations of a certificate.
     """
-    millions, hundreds, degree = n / 1e6, dimension / 100, config.degree(n, k) / 10
-    read = millions * (READ[0] + READ[1] * hundreds)
+    millions, hundreds, degree = searched / 1e6, dimension / 100, config.degree(n, k) / 10
+    read = n / 1e6 * (READ[0] + READ[1] * hundreds)
     selection, refine = millions * SELECTION * degree, millions * REFINE * degree * config.refine
     if dimension == 0:
         return Work(read, 0.0, selection, refine)
-    cells = coarse_cells(parts, sample_rows(n, dimension, -(-n // parts)))
+    cells = coarse_cells(parts, sample_rows(searched, dimension, -(-searched // parts)))
     if cells > ONE_LEVEL:
         cells = round((1 + GROUPS_PROBED) * np.sqrt(cells))
-    routing = n * 2.0 * cells * dimension / ROUTE_FLOPS
+    routing = searched * 2.0 * cells * dimension / ROUTE_FLOPS
     neighbors = millions * (NEIGHBORS[0] * degree + NEIGHBORS[1] * hundreds) + routing
     return Work(read, neighbors, selection, refine)

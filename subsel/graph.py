@@ -20,6 +20,7 @@ import scipy.sparse as sp
 
 from subsel import schema
 from subsel.fixedpoint import FixedPoint, Int64Array, WeightArray
+from subsel.report import GraphReport
 from subsel.storage import Place, arrow_place, new_file, place_of
 from subsel.version import __version__
 
@@ -67,6 +68,16 @@ class NeighborGraph:
     def n_edges(self) -> int:
         """Number of undirected edges."""
         return len(self.indices) // 2
+
+    def report(self) -> GraphReport:
+        """Describe it, as a graph of the user's."""
+        degrees = np.diff(self.indptr)
+        return GraphReport(
+            source="given",
+            edges=self.n_edges,
+            mean_degree=round(float(degrees.mean()), 2),
+            max_degree=int(degrees.max()),
+        )
 
     def to_scipy(self) -> sp.csr_matrix:
         """Return the symmetric (n, n) similarity matrix, rows and columns in the order of the input's rows."""

@@ -87,15 +87,18 @@ def part_points(dimension: int, neighbors: int, config: SelectConfig) -> int:
     return min(max(points, min(2 * points, PART_POINTS), 10_000), 200_000)
 
 
-def local_bytes(n: int, dimension: int, neighbors: int) -> int:
-    """Return the peak memory of selecting from n points on one machine, in bytes."""
-    edges = EDGES_PER_NEIGHBOR * min(neighbors, n) * n
-    return int(LOCAL_BYTES_PER_VALUE * n * dimension + LOCAL_BYTES_PER_EDGE * edges + 64 * n)
+def local_bytes(n: int, dimension: int, neighbors: int, searched: int) -> int:
+    """Return the peak memory of selecting on one machine, in bytes: n points are read, so many of them searched."""
+    edges = EDGES_PER_NEIGHBOR * min(neighbors, searched) * searched
+    values = max(4 * n * dimension, LOCAL_BYTES_PER_VALUE * searched * dimension)
+    return int(values + LOCAL_BYTES_PER_EDGE * edges + 64 * n)
 
 
 def estimate(n: int, dimension: int, k: int | None, config: SelectConfig) -> Plan:
     """Return what selecting k of n points takes."""
-    neighbors = min(config.degree(n, k), n)
+    read, neighbors = n, min(config.degree(n, k), n)
+    if config.thin is not None and k is not None:
+        n = min(n, config.thin * k)
     edges = EDGES_PER_NEIGHBOR * neighbors * n
     points = part_points(dimension, neighbors, config)
     vectors = 4 * n * dimension
@@ -104,18 +107,18 @@ def estimate(n: int, dimension: int, k: int | None, config: SelectConfig) -> Pla
     parts = max(1, -(-n // points))
     search = MOST_TRAVEL * part_share * (TASK_COPIES * 4 * dimension + LIST_BYTES * neighbors)
     return Plan(
-        n=n,
+        n=read,
         dimension=dimension,
         k=k,
         neighbors=neighbors,
-        local_bytes=local_bytes(n, dimension, neighbors),
+        local_bytes=local_bytes(read, dimension, neighbors, n),
         available_bytes=available_memory(),
         parts=parts,
         part_points=points,
         worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n)),
         shuffle_bytes=int(TRAVEL * (vectors + FOUND_BYTES * neighbors * n) + 60 * edges),
         graph_bytes=2 * graph,
-        work=cost.work(n, dimension, k, parts, config),
+        work=cost.work(read, n, dimension, k, parts, config),
     )
 
 

@@ -117,6 +117,13 @@ class Request:
             raise ConfigError(f"there is nothing to {purpose}: give {first}, or {other}.")
         if purpose == "select from" and request.config.size is None:
             raise ConfigError(MISSING_SIZE)
+        if request.config.thin is not None and graph is not None:
+            raise ConfigError(
+                f"{option('thin')} draws points before their neighbours are searched, {option('graph')} has them "
+                "already: give one of the two."
+            )
+        if request.config.thin is not None and request.config.size is None:
+            raise ConfigError(f"{option('thin')} draws so many times the points to select: give {option('size')}.")
         if resume and run_dir is None:
             raise ConfigError(f"{option('resume')} goes on from a run directory: give {option('run_dir')}.")
         return request

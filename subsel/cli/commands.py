@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from subsel import api, demo, plan
 from subsel.cli import options as opt
 from subsel.cli.shell import Group, Option, close, flag_of, progress, show
-from subsel.cli.tables import duration, graph_line, pairs_table, report_table
+from subsel.cli.tables import Rows, duration, pairs_table, report_table
 from subsel.cli.text import amount, count
 from subsel.config import resolve_size
 from subsel.config_file import default_toml
@@ -73,14 +73,10 @@ def neighbors(data: str, graph: str, overwrite: bool, **options: Any) -> None:
     check_new(place_of(graph), overwrite=overwrite, inputs=[place_of(data)])
     found = api.neighbors(data, progress=progress(), **opt.given(options))
     found.graph.to_parquet(graph, overwrite=overwrite)
-    degrees = np.diff(found.graph.indptr)
-    rows = {
-        "points": f"{found.graph.n:,} x {found.dimension} from {data}",
-        "graph": graph_line(found.graph.n_edges, float(degrees.mean()), int(degrees.max()), "embeddings"),
-        f"recall@{found.neighbors}": "not estimated" if found.recall is None else f"{found.recall:.3f} (sampled)",
-        "written": graph,
-    }
-    close(pairs_table(rows))
+    rows = Rows({"points": f"{found.graph.n:,} x {found.dimension} from {data}"})
+    rows.add_graph(found.report, _spelling())
+    rows.add("written", graph)
+    close(rows.table)
 
 
 @main.command("plan")
@@ -130,7 +126,7 @@ def plan_command(
 
 @main.command()
 @click.argument("subset")
-@opt.config_fields("Objective", "Input", "Neighbour graph", "seed", "part_points")
+@opt.config_fields("size", "Objective", "Input", "Neighbour graph", "seed", "part_points")
 @click.option(
     "--points",
     "data",
@@ -180,10 +176,11 @@ def validate(data: str, **options: Any) -> None:
     points = api.validate(data, **opt.given(options))
     assert points.embeddings is not None
     low, mean, high = points.utility.min(), points.utility.mean(), points.utility.max()
+    first = f": {low:.4g} to {high:.4g}, mean {mean:.4g}" if points.made_of.stored else ""
     rows = {
         "points": f"{points.n:,} x {points.embeddings.shape[1]} from {points.name}",
         "ids": f"{points.id_type}, unique",
-        "utility": f"{points.made_of}: {low:.4g} to {high:.4g}, mean {mean:.4g}",
+        "utility": f"{points.made_of}{first}",
     }
     rows |= {f"dropped, {reason}": count(dropped, "row") for reason, dropped in points.dropped.items()}
     show(pairs_table(rows))
@@ -255,5 +252,10 @@ def close_report(report: Report, output: str | Path) -> None:
     """Print the closing table and where the subset is."""
     place = place_of(output)
     manifest = f", manifest {place.join(MANIFEST)}" if place.kind() == "folder" else ""
-    close(report_table(report, partial(flag_of, click.get_current_context().command)))
+    close(report_table(report, _spelling()))
     close(f"subset of {count(report.k, 'point')}: {place}{manifest}")
+
+
+def _spelling() -> Callable[[str], str | None]:
+    """Return how the present command spells options."""
+    return partial(flag_of, click.get_current_context().command)

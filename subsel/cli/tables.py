@@ -11,7 +11,10 @@ from rich.text import Text
 from subsel.cli.text import count, printable
 from subsel.config import SelectConfig
 from subsel.errors import in_shell
-from subsel.report import Report, short_recall
+from subsel.report import GraphReport, Report, short_recall
+
+#: How a command spells an option, see `subsel.errors.in_shell`.
+Flag = Callable[[str], str | None]
 
 
 class Rows:
@@ -29,13 +32,23 @@ class Rows:
         parts = [(warn, "red"), (value, ""), (dim, "dim"), (after, "")]
         self.table.add_row(Text(printable(name)), Text.assemble(*((printable(text), style) for text, style in parts)))
 
+    def add_graph(self, graph: GraphReport, flag: Flag) -> None:
+        """Add what a graph is like, and whether it has the recall that was asked for."""
+        if graph.drawn is not None:
+            self.add("drawn", f"{graph.drawn:,} points at random, to search among (--thin)")
+        self.add("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
+        if graph.recall is not None:
+            found = f"{graph.recall:.3f} of exact neighbours (sampled), {count(graph.probes or 0, 'probe')}"
+            short = in_shell(f"{short_recall(graph)}: ", flag) if graph.falls_short else ""
+            self.add(f"recall@{graph.neighbors}", f"{found}, {count(graph.passes or 0, 'pass')}", warn=short)
+
 
 def pairs_table(rows: dict[str, str]) -> Table:
     """Return names and values as a table."""
     return Rows(rows).table
 
 
-def report_table(report: Report, flag: Callable[[str], str | None]) -> Table:
+def report_table(report: Report, flag: Flag) -> Table:
     """Return the closing table of a selection; ``flag`` spells options, see `subsel.errors.in_shell`."""
     rows = Rows()
     points, graph, score = report.input, report.graph, report.objective
@@ -45,15 +58,9 @@ def report_table(report: Report, flag: Callable[[str], str | None]) -> Table:
     for reason, dropped in graph.dropped_edges.items():
         rows.add("dropped", f"{count(dropped, 'edge')}: {reason}")
     rows.add("selected", f"{report.k:,} ({report.k / points.points:.1%})")
-    rows.add("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
     if report.engine != "local":
         rows.add("engine", f"{report.engine}, {count(graph.parts, 'part')}")
-    if graph.drawn is not None:
-        rows.add("drawn", f"{graph.drawn:,} points at random, to search among (--thin)")
-    if graph.recall is not None:
-        found = f"{graph.recall:.3f} of exact neighbours (sampled), {count(graph.probes or 0, 'probe')}"
-        short = in_shell(f"{short_recall(graph)}: ", flag) if graph.falls_short else ""
-        rows.add(f"recall@{graph.neighbors}", f"{found}, {count(graph.passes or 0, 'pass')}", warn=short)
+    rows.add_graph(graph, flag)
     _add_weights(rows, report)
     wishes = report.constraints
     if wishes.included or wishes.excluded:

@@ -13,6 +13,7 @@ from subsel.embeddings.recipe import Search, StepProgress, find_neighbors, sampl
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points
+from subsel.report import GraphReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class NeighborResult:
 
     ``recall`` is the estimated share of exact neighbours found (None if the estimate is off); ``neighbors``
     the number per point before symmetrisation, which is n-1 where that is less than asked for; ``probes`` and
-    ``passes`` what the search took.
+    ``passes`` what the search took; ``target`` the recall that it was to have, None if it was told what to take.
     """
 
     graph: NeighborGraph
@@ -31,6 +32,23 @@ class NeighborResult:
     probes: int
     passes: int
     dimension: int
+    target: float | None
+
+    @property
+    def report(self) -> GraphReport:
+        """The graph in numbers."""
+        return self.graph.report().model_copy(
+            update={
+                "source": "embeddings",
+                "neighbors": self.neighbors,
+                "dimension": self.dimension,
+                "cells": self.cells,
+                "probes": self.probes,
+                "passes": self.passes,
+                "recall": self.recall,
+                "target": self.target,
+            }
+        )
 
 
 def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda what, share: None) -> NeighborResult:
@@ -75,4 +93,4 @@ def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda 
     progress("symmetrise", 0.0)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
     graph = NeighborGraph(points.ids.take(pa.array(rows)), rows, indptr, indices, similarity)
-    return NeighborResult(graph, recall, k, *about, dimension)
+    return NeighborResult(graph, recall, k, *about, dimension, how.recall)

@@ -150,7 +150,9 @@ def same_type(ids: pa.DataType, points: pa.DataType, what: str) -> None:
         raise InputError(f"ids of {what} are {ids}, those of the points {points}: use one type.")
 
 
-def known_places(ids: pa.Array, known: pa.Array, what: str, kind: pa.DataType | None = None) -> Int64Array:
+def known_places(
+    ids: pa.Array, known: pa.Array, what: str, kind: pa.DataType | None = None, *, all_known: bool = True
+) -> Int64Array:
     """Return where kept ids stand among those that are known: int64.
 
     Args:
@@ -158,6 +160,7 @@ def known_places(ids: pa.Array, known: pa.Array, what: str, kind: pa.DataType | 
         known: kept ids, each once.
         what: whose ids they are, for messages.
         kind: the user's type of ``known``.
+        all_known: whether others are an error; they are left out if not.
 
     Raises:
         InputError: types differ, or an id is not known.
@@ -165,6 +168,8 @@ def known_places(ids: pa.Array, known: pa.Array, what: str, kind: pa.DataType | 
     if ids.type != known.type:
         raise InputError(f"ids of {what} are {ids.type}, those of the points {kind or known.type}: use one type.")
     places = pc.index_in(ids, value_set=known)
+    if not all_known:
+        places = places.drop_null()
     if places.null_count:
         example = shown(ids.filter(places.is_null())[:1], kind)[0]
         raise InputError(f"{places.null_count:,} of {len(ids):,} ids of {what} are unknown, such as {example!r}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -11,6 +12,8 @@ from subsel.input.wishes import Constraints
 from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report, WeightsReport
 from subsel.run import Tell
 from subsel.storage import Place
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -92,6 +95,8 @@ def make_ready(stages: Stages, size: int | float | str | None, tell: Tell = lamb
         tell: told what goes on.
     """
     points = stages.read(tell)
+    if size is None:
+        log.info("no size is known: points have 10 neighbours, and their densities go by these")
     k = None if size is None else resolve_size(size, points.points, points.name)
     graph = stages.neighbors(tell, k)
     stages.weigh(tell, k, None)

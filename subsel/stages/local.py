@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from subsel import objective, output, schema
 from subsel.board import hear_wishes
-from subsel.codes import THIN_SALT, rehash
+from subsel.codes import THIN_SALT, hash_ids, rehash
 from subsel.embeddings.neighbors import neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
@@ -35,7 +35,7 @@ from subsel.rundir import RunDirectory, open_run
 from subsel.schema import DECIDED_BY_NAMES, Status
 from subsel.stages.base import T, make_ready
 from subsel.stages.kept import KeptRun
-from subsel.stages.one_part import check_memory, graph_report, whole_part
+from subsel.stages.one_part import check_memory, whole_part
 from subsel.stages.weighed import weigh_here
 from subsel.storage import Place, place_of
 
@@ -142,7 +142,7 @@ class LocalStages:
             known = KnownPoints(points.ids, points.id_type, points.rows, points.source_rows)
             found = as_neighbor_graph(self.user_graph, known, self.config)
             self.graph = found.graph
-            self.made = graph_report(self.graph, None, found.dropped | self.dropped_edges)
+            self.made = self.graph.report().model_copy(update={"dropped_edges": found.dropped | self.dropped_edges})
         else:
             self.made = self._search(tell, k)
         if self.kept is not None:
@@ -163,7 +163,7 @@ class LocalStages:
         check_memory(self.points, how.neighbors, config)
         searched = neighbor_graph(self.points, how, tell)
         self.graph = searched.graph
-        return graph_report(searched.graph, searched, {}, target=how.recall, drawn=drawn)
+        return searched.report.model_copy(update={"drawn": drawn})
 
     def _draw(self, count: int) -> None:
         """Go on with so many points, drawn by a hash of their ids, and with those that are included."""
@@ -201,18 +201,15 @@ class LocalStages:
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Find the points that the user wants in or out."""
-        inside, outside = (self._wished(getattr(self.wishes, what), what) for what in ("include", "exclude"))
+        found = [self._wished(getattr(self.wishes, what), what) for what in ("include", "exclude")]
+        (inside, first), (outside, second) = found
         both = np.intersect1d(inside, outside)
         example = shown(self.points.ids[int(both[0]) : int(both[0]) + 1], self.points.id_type)[0] if len(both) else None
         for k in sizes:
             Constraints(len(inside), len(outside)).check(self.points.n, k, len(both), example)
         self.wished = {Status.INCLUDED: inside, Status.EXCLUDED: outside}
         if self.kept is not None:
-            names = [
-                None if wish is None else f"{len(found)} ids {array_checksum(np.sort(self.points.code[found]))}"
-                for wish, found in ((self.wishes.include, inside), (self.wishes.exclude, outside))
-            ]
-            self.kept.rundir.identify(include=names[0], exclude=names[1])
+            self.kept.rundir.identify(include=first, exclude=second)
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
@@ -231,21 +228,27 @@ class LocalStages:
             self.local.step(hear_wishes)
         return found
 
-    def _wished(self, wish: Any, what: str) -> Int64Array:
-        """Return the points that a wish names, by a boolean column or by ids.
+    def _wished(self, wish: Any, what: str) -> tuple[Int64Array, str | None]:
+        """Return the points that a wish names, by a boolean column or by ids, and what tells it from other wishes.
+
+        In a run directory's graph of points that were drawn, named points may not be there.
 
         Raises:
             InputError: the column is not boolean, or ids are unknown or repeated.
         """
         if wish is None:
-            return np.empty(0, np.int64)
+            return np.empty(0, np.int64), None
         column = wished_column(wish, self.source.schema, self.source.name, what)
         if column is not None:
-            return np.flatnonzero(boolean_column(self.source, column)[self.points.rows])
+            return np.flatnonzero(boolean_column(self.source, column)[self.points.rows]), f"column {column!r}"
         if isinstance(wish, str) and open_place(wish, lambda where: place_of(where, self.storage_options)) is None:
             raise no_such_wish(wish, what, self.source.name, self.source.schema)
         ids = wished_ids(wish, self.config, self.points.id_type, what, self.storage_options)
-        return known_places(ids, self.points.ids, what, self.points.id_type) if len(ids) else np.empty(0, np.int64)
+        if len(ids) == 0:
+            return np.empty(0, np.int64), "no ids"
+        drawn = self.kept is not None and self.kept.has_graph and self.kept.graph_report().drawn is not None
+        places = known_places(ids, self.points.ids, what, self.points.id_type, all_known=not drawn)
+        return places, f"{len(ids)} ids {array_checksum(np.sort(hash_ids(ids, self.config.seed)))}"
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver and keep its board and result in the run directory, or return what that has.

@@ -1,4 +1,4 @@
-"""A graph in this process' memory: whether it fits, what it is like, and as the one part of the local engine."""
+"""A graph in this process' memory: whether it fits, and as the one part of the local engine."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy.typing as npt
 
 from subsel import objective
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig
-from subsel.embeddings.neighbors import NeighborResult
 from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.points import Points
 from subsel.plan import available_memory, local_bytes
-from subsel.report import GraphReport, WeightsReport
+from subsel.report import WeightsReport
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ def check_memory(points: Points, neighbors: int, config: SelectConfig) -> None:
         InputError: see above; neighbours that were asked for by number are taken to be meant, and only warned of.
     """
     assert points.embeddings is not None
-    needed = local_bytes(points.n, points.embeddings.shape[1], neighbors) - points.embeddings.nbytes
+    needed = local_bytes(points.n, points.embeddings.shape[1], neighbors, points.n) - points.embeddings.nbytes
     available = available_memory()
     if needed <= available:
         return
@@ -57,30 +56,3 @@ def whole_part(
         ratio=weights.ratio,
     )
     return PartGraph.whole(graph, utility, code, scale)
-
-
-def graph_report(
-    graph: NeighborGraph,
-    found: NeighborResult | None,
-    dropped: dict[str, int],
-    *,
-    target: float | None = None,
-    drawn: int | None = None,
-) -> GraphReport:
-    """Describe a graph; ``found`` is None for the user's own. ``target`` and ``drawn`` as in `GraphReport`."""
-    degrees = np.diff(graph.indptr)
-    return GraphReport(
-        source="embeddings" if found else "given",
-        edges=graph.n_edges,
-        mean_degree=round(float(degrees.mean()), 2),
-        max_degree=int(degrees.max()),
-        dropped_edges=dropped,
-        neighbors=None if found is None else found.neighbors,
-        dimension=None if found is None else found.dimension,
-        cells=None if found is None else found.cells,
-        probes=None if found is None else found.probes,
-        passes=None if found is None else found.passes,
-        recall=None if found is None else found.recall,
-        target=target,
-        drawn=drawn,
-    )
