@@ -295,3 +295,23 @@ def test_merge_among_equals_sorting(m, k, seed):
     for i, row in enumerate((4, 6, 49)):
         candidates = sorted(block[i].tolist(), reverse=True)[:k]
         assert score[row][: len(candidates)].tolist() == candidates
+
+
+def test_cells_stay_where_they_are_when_more_are_probed(rng):
+    """Of points as near to two centroids, rounding may choose either; their first choice holds."""
+    X = Preparation.of_sample(rng.standard_normal((900, 6)), "cosine").rows(rng.standard_normal((900, 6)))
+    quantizer = cells.Quantizer.train(X, 12, "cosine", 0)
+    first = cells.assign_cells(lambda a, b: X[a:b], len(X), quantizer, 3)
+    Y = X[first.order]
+    wider = first.probing(Y, quantizer, 8, np.inf)
+    np.testing.assert_array_equal(wider.bounds, first.bounds)
+    np.testing.assert_array_equal(wider.probes[:, :3], first.probes)
+    moved = first.home.copy()
+    moved[7] = quantizer.nearest(Y[7:8], 2)[0, 1]  # its second choice, as if that had been as near
+    order = np.argsort(moved, kind="stable")
+    swapped = cells.assign_cells(lambda a, b: Y[order][a:b], len(Y), quantizer, 4, home=moved[order])
+    np.testing.assert_array_equal(swapped.order, np.arange(len(Y)))
+    row = swapped.probes[np.flatnonzero(order == 7)[0]]
+    assert row[0] == moved[7]
+    assert row[1] == first.home[7]
+    assert len(set(row[row >= 0].tolist())) == (row >= 0).sum()

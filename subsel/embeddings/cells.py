@@ -212,18 +212,20 @@ class Cells:
         order: int64, (n,): the points sorted by their cell, in a cell in the order in which they came.
         bounds: int64, (n_cells+1,): the run of each cell in that order.
         probes: int32, (n, probes): the cells that each point (in that order) searches; -1 for none.
+        home: int32, (n,): the cell of the quantizer that each point is in, before large ones were split.
     """
 
     order: Int64Array
     bounds: Int64Array
     probes: npt.NDArray[np.int32]
+    home: npt.NDArray[np.int32]
 
     def probing(self, X: FloatMatrix, quantizer: Quantizer, probes: int, reach: float) -> Cells:
         """Return the same cells with other cells to probe; ``X``, float32, (n, d), are the rows in their order."""
-        again = assign_cells(lambda begin, end: X[begin:end], len(X), quantizer, probes, reach)
+        again = assign_cells(lambda begin, end: X[begin:end], len(X), quantizer, probes, reach, self.home)
         # Rows come cell by cell and in the same order inside each, so they stay where they are.
         assert (again.bounds == self.bounds).all()
-        return Cells(self.order, self.bounds, again.probes)
+        return Cells(self.order, self.bounds, again.probes, self.home)
 
 
 def assign_cells(
@@ -232,6 +234,7 @@ def assign_cells(
     quantizer: Quantizer,
     probes: int,
     reach: float = np.inf,
+    home: npt.NDArray[np.int32] | None = None,
 ) -> Cells:
     """Assign every point to its nearest cell, and find the cells that it probes.
 
@@ -241,6 +244,8 @@ def assign_cells(
         quantizer: of the cells.
         probes: cells searched per point at most, its own among them.
         reach: see `probe_reach`.
+        home: int32, (n,): the cell that each point is in already: of two equally near, scores' rounding might now
+            choose the other.
     """
     n_cells, dimension = quantizer.centroids.shape
     probes = min(probes, n_cells)
@@ -250,6 +255,13 @@ def assign_cells(
         end = min(begin + step, n)
         found, lag = quantizer.nearest_and_lag(rows(begin, end), probes)
         nearest[begin:end] = np.where(lag <= reach, found, -1)
+    if home is not None:
+        moved = np.flatnonzero(nearest[:, 0] != home)
+        for column in range(probes - 1, 0, -1):
+            nearest[moved, column] = np.where(nearest[moved, column] == home[moved], -1, nearest[moved, column])
+        if probes > 1:
+            nearest[moved, 1] = nearest[moved, 0]  # hardly farther, so its second in any case
+        nearest[moved, 0] = home[moved]
     return _split_oversized(nearest, n_cells)
 
 
@@ -274,4 +286,4 @@ def _split_oversized(nearest: npt.NDArray[np.int32], n_cells: int) -> Cells:
     place = np.arange(n) - np.concatenate([[0], np.cumsum(counts)])[home]
     visited[:, 0] = first_share[home] + place * shares[home] // np.maximum(counts[home], 1)
     bounds = np.searchsorted(visited[:, 0], np.arange(first_share[-1] + 1))
-    return Cells(order, bounds.astype(np.int64), visited)
+    return Cells(order, bounds.astype(np.int64), visited, home.copy())

@@ -28,10 +28,14 @@ PROBES, MOST_PROBES = 8, 128
 PASSES, MOST_PASSES = 2, 6
 #: The search goes on to this much of what the asked-for recall leaves open: another sample may have a little less.
 _MARGIN = 0.2
-#: A first search should meet this share of neighbours; refinement finds the rest.
+#: A first search should meet this share of neighbours, whatever it costs; refinement finds the rest.
 _MEET_FIRST = 0.5
-#: What share of the recall that is missing a pass must add to be followed by another; else more cells are searched.
-_WORTH = 0.1
+#: So many scores of a matrix product take about as long as one of refinement: a first search that meets enough
+#: neighbours to need no refinement may take them.
+_PRODUCT_SCORES = 16
+#: What share of the recall that is missing a pass must add to be followed by another: where more cells could be
+#: searched instead, and where they could not.
+_WORTH, _WORTH_AT_LAST = 0.1, 0.02
 
 #: Called with the name of what is being done and the share of it that is done.
 StepProgress = Callable[[str, float], None]
@@ -135,6 +139,7 @@ def find_neighbors(
     probes = how.probes
     if asked is not None:
         probes = asked.first_probes(X, quantizer, probes)
+    most = max(probes, min(MOST_PROBES, len(quantizer.centroids)))
     while True:
         if probes != how.probes:
             reach = cells.probe_reach(quantizer, pairs, probes)
@@ -142,8 +147,9 @@ def find_neighbors(
         best, score = search.search_cells(
             X, assigned.bounds, assigned.probes, k, metric, lambda share: progress("search", share)
         )
-        best, score, passes, enough = _refined(X, best, score, how, improved, asked, progress)
-        if enough or probes >= min(MOST_PROBES, len(quantizer.centroids)):
+        worth = _WORTH if probes < most else _WORTH_AT_LAST
+        best, score, passes, enough = _refined(X, best, score, how, improved, asked, worth, progress)
+        if enough or probes >= most:
             break
         probes *= 2
         del best, score
@@ -157,6 +163,7 @@ def _refined(
     how: Search,
     improved: npt.NDArray[np.bool_] | None,
     asked: _Asked | None,
+    worth: float,
     progress: StepProgress,
 ) -> tuple[Int32Array, FloatMatrix, int, bool]:
     """Refine lists in as many passes as are asked for, or as recall takes.
@@ -175,7 +182,7 @@ def _refined(
         if changed == 0:
             break
         if how.passes is None and asked is not None:
-            wanted = found < asked.aim and found - before >= _WORTH * (asked.aim - found)
+            wanted = found < asked.aim and found - before >= worth * (asked.aim - found)
     enough = asked is None or found >= asked.aim
     if asked is not None:
         log.info("recall %.3f of a sample after %d passes", found, passes)
@@ -215,7 +222,10 @@ class _Asked:
         return search.recall_of_scores(score[self.rows], self.exact)
 
     def first_probes(self, X: FloatMatrix, quantizer: cells.Quantizer, probes: int) -> int:
-        """Return how many cells to probe at first, doubled until enough of the exact neighbours would be met."""
+        """Return how many cells to probe at first, doubled until enough of the exact neighbours would be met.
+
+        That is half of them, or all that is aimed at while it costs less than a pass of refinement.
+        """
         most = min(MOST_PROBES, len(quantizer.centroids))
         near = self.exact.which
         if probes >= most or near.shape[1] == 0:
@@ -228,6 +238,10 @@ class _Asked:
         there = np.argmax(theirs == mine[:, :1, None], axis=2)
         there = np.where((theirs == mine[:, :1, None]).any(axis=2), there, most)
         met = np.minimum(here, there)
-        while probes < most and (met < probes).mean() < _MEET_FIRST:
+        cell, afford = len(X) / len(quantizer.centroids), _PRODUCT_SCORES * search.candidates(near.shape[1])
+        while probes < most:
+            share = (met < probes).mean()
+            if share >= self.aim or (share >= _MEET_FIRST and 2 * probes * cell > afford):
+                break
             probes *= 2
         return probes

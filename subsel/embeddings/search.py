@@ -126,9 +126,7 @@ class Descent:
         self.X, self.best, self.score, self.metric = X, best, score, metric
         self.improved = np.ones(len(X), np.bool_) if improved is None else improved
         self.fresh = np.ones(best.shape, np.bool_)
-        k = best.shape[1]
-        self.width = min(kernel.MAX_REVERSE, 2 * k)
-        self.slots = max(kernel.MIN_SEEN_SLOTS, 1 << (16 * k - 1).bit_length())
+        self.width, self.slots = _descent_width(best.shape[1]), _seen_slots(best.shape[1])
 
     def step(self) -> int:
         """Make one pass over all points, and return how many entries of lists changed."""
@@ -147,6 +145,19 @@ class Descent:
         )
         self.best, self.score, self.fresh = new
         return int(changed)
+
+
+def _descent_width(k: int) -> int:
+    return min(kernel.MAX_REVERSE, 2 * k)
+
+
+def _seen_slots(k: int) -> int:
+    return max(kernel.MIN_SEEN_SLOTS, 1 << (16 * k - 1).bit_length())
+
+
+def candidates(k: int) -> int:
+    """Return how many points a pass of refinement scores for each point of k neighbours, at the most."""
+    return min(_seen_slots(k) // 2, k * (k + _descent_width(k)))
 
 
 class Exact(NamedTuple):
