@@ -187,6 +187,13 @@ class SelectConfig(MethodOptions):
         group="Neighbour graph",
         ge=0,
     )
+    coverage_sample: int = declare(
+        256,
+        "Points and members that are compared with all members, to report coverage and redundancy; 0: none.",
+        stage="output",
+        group="Neighbour graph",
+        ge=0,
+    )
 
     if not TYPE_CHECKING:  # type checkers see one typed keyword per option instead
 

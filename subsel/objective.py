@@ -21,12 +21,15 @@ _SELECTED = int(Status.SELECTED)
 class Score:
     """The objective of one subset and its two terms: ``total = utility - similarity``.
 
-    ``utility`` is α Σ u, ``similarity`` is β Σ s over the edges inside the subset.
+    ``utility`` is α Σ u, ``similarity`` is β Σ s over the edges inside the subset. ``coverage`` is the mean over all
+    points of the largest similarity of an edge to a member (`subsel.report.CoverageReport.graph`), where it was asked
+    for.
     """
 
     total: float
     utility: float
     similarity: float
+    coverage: float | None = None
 
     def normalised(self, reference: float, worst: float) -> float:
         """Return f on the scale where ``reference`` is 100 and ``worst`` is 0.

@@ -127,6 +127,9 @@ def _select(
         ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
     with run.stage("score"):
         scores = stages.score(k)
+    with run.stage("coverage") as tell:
+        tell("sample", 0)
+        coverage = stages.cover(k)
     report = Report(
         subsel=__version__,
         run_id=run.id,
@@ -147,6 +150,7 @@ def _select(
         ),
         objective=scores,
         certificate=_certificate(scores, bounds, certified, graph, k, fixed_point),
+        coverage=coverage,
         seconds=dict(run.seconds),
     )
     with run.stage("write"):

@@ -148,6 +148,35 @@ class ObjectiveReport(_Section):
     top_utility: float
 
 
+class Estimate(_Section):
+    """A mean over a sample and its standard error, which is 0 where all were sampled, None where it is not known."""
+
+    mean: float
+    error: float | None
+
+
+class CoverageReport(_Section):
+    """How well the subset covers all points, and how redundant it is, see `subsel.coverage`.
+
+    ``subset`` and ``random``: mean over ``sample`` sampled points of the largest similarity to a member of the subset,
+    and of a random subset of as many points; exact search among all members. ``redundancy`` and ``random_redundancy``:
+    mean over as many sampled members, or all, of the largest similarity to another member; None of one point. All four
+    are None where ``sample`` is 0: it was turned off, or there are no embeddings. ``graph``: mean over all points of
+    the largest similarity of an edge to a member, 0 without one; members have their similarity to themselves, on a
+    graph of inner products or of the user's its largest. ``random_graph``: its expectation over random subsets.
+    ``sparsest``: share of members among the tenth of points that are least dense; None where densities were not needed.
+    """
+
+    sample: int
+    subset: Estimate | None = None
+    random: Estimate | None = None
+    redundancy: Estimate | None = None
+    random_redundancy: Estimate | None = None
+    graph: float
+    random_graph: float
+    sparsest: float | None = None
+
+
 class CertificateReport(_Section):
     """What is proved about the best possible f of subsets that meet the user's wishes: it is at most ``upper_bound``.
 
@@ -182,5 +211,6 @@ class Report(_Section):
     refine: RefineReport
     objective: ObjectiveReport
     certificate: CertificateReport
+    coverage: CoverageReport | None = None
     seconds: dict[str, float]
     files: dict[str, int] = Field(default_factory=dict)

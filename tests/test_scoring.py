@@ -40,7 +40,7 @@ def test_spark_scores_like_local(spark, problem, parts):
     subset = str(problem / "subset.parquet")
     local = subsel.score(subset, engine="local", alpha=0.3, **paths(problem))
     ours = subsel.score(subset, engine=spark, alpha=0.3, part_points=-(-400 // parts), **paths(problem))
-    for name in ("total", "utility", "similarity"):
+    for name in ("total", "utility", "similarity", "coverage"):
         assert getattr(ours, name) == pytest.approx(getattr(local, name), rel=1e-12)
     assert local.similarity > 0
 

@@ -116,6 +116,9 @@ def test_many_parts_give_the_local_subset(run):
     for name in ("total", "utility", "similarity", "random", "top_utility"):
         one, two = getattr(ours.report.objective, name), getattr(local.report.objective, name)
         assert one == pytest.approx(two, rel=1e-12, abs=1e-9)
+    for name in ("graph", "random_graph"):
+        one, two = getattr(ours.report.coverage, name), getattr(local.report.coverage, name)
+        assert one == pytest.approx(two, rel=1e-12)
     for report in (ours.report, local.report):
         assert (report.constraints.included, report.constraints.excluded) == (10, 50)
     assert local.report.bounding.accepted > 0

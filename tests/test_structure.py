@@ -25,7 +25,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
     [("greedy", "bounding")],
     [("engines",)],
     [("plan",), ("cost",)],
-    [("weighing",)],
+    [("weighing",), ("coverage",)],
     [("parts",), ("embeddings",)],
     [("input",)],
     [("limits",), ("objective",), ("board",), ("graph",), ("results",), ("ranks",)],

@@ -232,6 +232,8 @@ def show_score(subset: str, *, reference: str | None, worst: str | None, **optio
         "utility": f"{found.utility:,.6f}",
         "similarity": f"{found.similarity:,.6f}",
     }
+    if found.coverage is not None:
+        rows["coverage"] = f"{found.coverage:.4f} on the graph"
     if reference is not None and worst is not None:
         totals = {name: one.total for name, one in zip(others, scores, strict=True)}
         best, least = (totals[value] if value in totals else float(value) for value in (reference, worst))

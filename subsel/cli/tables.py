@@ -11,7 +11,7 @@ from rich.text import Text
 from subsel.cli.text import count, printable
 from subsel.config import SelectConfig
 from subsel.errors import in_shell
-from subsel.report import GraphReport, Report, short_recall
+from subsel.report import CoverageReport, Estimate, GraphReport, Report, short_recall
 
 #: How a command spells an option, see `subsel.errors.in_shell`.
 Flag = Callable[[str], str | None]
@@ -78,6 +78,8 @@ def report_table(report: Report, flag: Flag) -> Table:
     rows.add("  top utility", f"{score.top_utility:,.4f} ", dim=f"(subset is {score.total - score.top_utility:+,.4f})")
     beside = f"(subset is {score.total - score.random:+,.4f})"
     rows.add("  random", f"{score.random:,.4f} ", dim=beside, after=" (expectation)")
+    if report.coverage is not None:
+        _add_coverage(rows, report.coverage)
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     rows.add("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
     return rows.table
@@ -94,6 +96,27 @@ def _add_weights(rows: Rows, report: Report) -> None:
     rows.add("weights", f"alpha {weights.alpha:.4g}, beta {weights.beta:.4g}, {by}", warn=warn)
     if weights.outliers:
         rows.add("outliers", f"{count(weights.outliers, 'point')} left out, the least dense")
+
+
+def _add_coverage(rows: Rows, coverage: CoverageReport) -> None:
+    """Add how well the subset covers the points, and how redundant it is, each beside a random subset."""
+    on_graph = f"{coverage.graph:.3f} on the graph"
+    beside = f"(random {coverage.random_graph:.3f})"
+    if coverage.subset is not None and coverage.random is not None:
+        exact = f"{_estimate(coverage.subset)} of similarity to the nearest member "
+        after = f", {on_graph} {beside}"
+        rows.add("coverage", exact, dim=f"(random {_estimate(coverage.random)})", after=after)
+    else:
+        rows.add("coverage", f"{on_graph} ", dim=beside)
+    if coverage.redundancy is not None and coverage.random_redundancy is not None:
+        exact = f"{_estimate(coverage.redundancy)} of similarity of a member to its nearest member "
+        rows.add("redundancy", exact, dim=f"(random {_estimate(coverage.random_redundancy)})")
+    if coverage.sparsest is not None:
+        rows.add("sparsest", f"{coverage.sparsest:.1%} of members are among the sparsest tenth of points")
+
+
+def _estimate(found: Estimate) -> str:
+    return f"{found.mean:.3f}" if found.error is None else f"{found.mean:.3f} ± {found.error:.3f}"
 
 
 def _add_steps(rows: Rows, report: Report) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import faiss
 import numba
@@ -25,6 +25,7 @@ from subsel.config import Metric
 from subsel.fixedpoint import Int64Array
 
 FloatMatrix = npt.NDArray[np.float32]
+S = TypeVar("S", bound=npt.NDArray[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +94,13 @@ def faiss_metric(metric: Metric) -> int:
     return int(faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT)
 
 
-def similarity_of_scores(score: npt.NDArray[np.float32], metric: Metric) -> npt.NDArray[np.float32]:
-    """Turn scores into similarities, in place; -inf (no neighbour) becomes 0."""
+def similarity_of_scores(score: S, metric: Metric) -> S:
+    """Turn scores (float32 or float64) into similarities, in place; -inf (no neighbour) becomes 0."""
     if metric == "l2":
         np.negative(score, out=score)
         np.maximum(score, 0, out=score)
         np.sqrt(score, out=score)
-        score += 1
+        np.add(score, 1, out=score)
         np.reciprocal(score, out=score)
     else:
         np.clip(score, 0, 1 if metric == "cosine" else None, out=score)

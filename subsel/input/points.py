@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -233,15 +233,19 @@ class _Reader:
         return [text for batch in take_rows(source, list(beside), rows) for text in text_beside(batch, beside)]
 
 
+def iterate_rows(source: Source, columns: list[str], rows: Int64Array) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield some columns of some input rows (int64, ascending) in batches, and where in ``rows`` each begins."""
+    begin = 0
+    for batch in iterate_columns(source, columns):
+        lo, hi = np.searchsorted(rows, [begin, begin + len(batch)]).tolist()
+        if lo < hi:
+            yield lo, batch.take(pa.array(rows[lo:hi] - begin))
+        begin += len(batch)
+
+
 def take_rows(source: Source, columns: list[str], rows: Int64Array) -> list[pa.RecordBatch]:
     """Return some columns of some input rows (int64, ascending), in batches."""
-    parts, begin = [], 0
-    for batch in iterate_columns(source, columns):
-        lo, hi = np.searchsorted(rows, [begin, begin + len(batch)])
-        if lo < hi:
-            parts.append(batch.take(pa.array(rows[lo:hi] - begin)))
-        begin += len(batch)
-    return parts
+    return [batch for _, batch in iterate_rows(source, columns, rows)]
 
 
 def kept_columns(source: Source, columns: list[str], rows: Int64Array) -> pa.Table:

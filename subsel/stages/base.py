@@ -9,7 +9,15 @@ from typing import Protocol, TypeVar
 from subsel.config import resolve_size
 from subsel.engines.base import Engine
 from subsel.input.wishes import Constraints
-from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report, WeightsReport
+from subsel.report import (
+    CoverageReport,
+    FixedPointReport,
+    GraphReport,
+    InputReport,
+    ObjectiveReport,
+    Report,
+    WeightsReport,
+)
 from subsel.run import Tell
 from subsel.storage import Place
 
@@ -81,6 +89,9 @@ class Stages(Protocol):
 
     def score(self, k: int) -> ObjectiveReport:
         """Rank the subset that the engine's boards hold, compute its gains and what it is compared with."""
+
+    def cover(self, k: int) -> CoverageReport:
+        """Measure how well the subset that was scored last covers the points, and how redundant it is."""
 
     def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Write the ranked subset, if an output is given."""

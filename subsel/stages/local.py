@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,12 +29,21 @@ from subsel.input.source import Source, open_source, require_columns
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints, boolean_column, no_such_wish, wished_column, wished_ids
 from subsel.pipeline import run_pipeline
-from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report, WeightsReport
+from subsel.report import (
+    CoverageReport,
+    FixedPointReport,
+    GraphReport,
+    InputReport,
+    ObjectiveReport,
+    Report,
+    WeightsReport,
+)
 from subsel.request import Request, places_for
 from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory, open_run
 from subsel.schema import DECIDED_BY_NAMES, Status
 from subsel.stages.base import T, make_ready
+from subsel.stages.covered import cover_here, graph_coverage
 from subsel.stages.kept import KeptRun
 from subsel.stages.one_part import check_memory, whole_part
 from subsel.stages.weighed import weigh_here
@@ -304,6 +314,12 @@ class LocalStages:
             top_utility=self._score_of(by_utility).total,
         )
 
+    def cover(self, k: int) -> CoverageReport:
+        """Measure coverage and redundancy of the subset on the board."""
+        member = self.local.board.status == Status.SELECTED
+        given = self.source, self.points, self.graph, member, self.config, self.made, self.weights
+        return cover_here(*given)
+
     def write(self, report: Report, path: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write."""
         if self.config.keep_columns:
@@ -323,7 +339,8 @@ class LocalStages:
         ids = wished_ids(subset, self.config, self.points.id_type, "the subset", self.storage_options)
         if len(ids) == 0:
             raise InputError("the subset is empty: there is nothing to score.")
-        return self._score_of(known_places(ids, self.graph.ids, "the subset", self.points.id_type))
+        nodes = known_places(ids, self.graph.ids, "the subset", self.points.id_type)
+        return replace(self._score_of(nodes), coverage=graph_coverage(self.graph, nodes, self.config, self.made)[0])
 
     def _input_rows(self, nodes: Int64Array) -> Int64Array:
         return self.points.rows[self.graph.rows[nodes]]

@@ -7,25 +7,25 @@ from dataclasses import replace
 from typing import Any
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from subsel import schema
 from subsel.board import hear_wishes
+from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.checkpoints import local_checkpoint, release_checkpoint
+from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.engine import SparkEngine
-from subsel.engines.spark.ids import given, kept_kind
+from subsel.engines.spark.ids import kept_kind
 from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
 from subsel.engines.spark.points import SparkPoints
-from subsel.engines.spark.ranking import ROWS_PER_FILE, rank_subset, sum_up
+from subsel.engines.spark.ranking import rank_subset, sum_up
 from subsel.engines.spark.resume import go_on, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
-from subsel.engines.spark.source import col
 from subsel.engines.spark.weighing import Weighing, outlier_marks, utility_sums, weighted_graph
 from subsel.engines.spark.wishes import Wished, check_counts, subset_on_spark
 from subsel.errors import ConfigError, InputError
@@ -35,7 +35,15 @@ from subsel.objective import Score, expected_random
 from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, from_rows
 from subsel.plan import part_points
-from subsel.report import FixedPointReport, GraphReport, InputReport, ObjectiveReport, Report, WeightsReport
+from subsel.report import (
+    CoverageReport,
+    FixedPointReport,
+    GraphReport,
+    InputReport,
+    ObjectiveReport,
+    Report,
+    WeightsReport,
+)
 from subsel.request import Request
 from subsel.run import Tell
 from subsel.rundir import NEIGHBORS, RunDirectory
@@ -62,6 +70,7 @@ class SparkStages:
         self.made: GraphReport
         self.weights: WeightsReport
         self.utilities: DataFrame | None = None
+        self.totals: Row
         self.wished: dict[Status, Wished] = {}
         self.members: dict[Status, tuple[DataFrame, int]] = {}
         self.parts = 1
@@ -152,25 +161,9 @@ class SparkStages:
                 tell(f"{self.parts} parts", 0)
                 assembled, dropped = neighbors.assembled_from_edges(points, self.inputs.edges, self.parts, config)
             self._assemble(assembled)
-        half_edges = sum(shape.half_edges for shape in self.shapes)
-        found = self.inputs.edges is None
-        probes, passes = route.effort_of(self._collect(route.EFFORT)) if found else (None, None)
-        self.made = GraphReport(
-            source="embeddings" if found else "given",
-            edges=half_edges // 2,
-            mean_degree=round(half_edges / points.n, 2),
-            max_degree=max(shape.max_degree for shape in self.shapes),
-            dropped_edges=dropped,
-            parts=self.parts,
-            neighbors=how.neighbors if found else None,
-            dimension=points.dimension if found else None,
-            cells=cells,
-            probes=probes,
-            passes=passes,
-            recall=self._recall(how) if found and len(points.asked_code) else None,
-            target=how.recall if found else None,
-            drawn=drawn,
-        )
+        given = None if self.inputs.edges is None else dropped
+        about = self.shapes, points, how, self._collect
+        self.made = neighbors.describe(*about, given=given, parts=self.parts, cells=cells, drawn=drawn)
         if self.rundir is not None:
             self.rundir.finish("graph", {"input": self.input.model_dump(), "graph": self.made.model_dump()})
             self.rundir.begin(NEIGHBORS)
@@ -307,7 +300,7 @@ class SparkStages:
             before = len(self._persisted)
             self.ranked = rank_subset(engine, self._points_parcels(), k, kept_kind(self.inputs.id_type), self._keep)
             self._of_size = self._persisted[before:]
-            totals = sum_up(engine, self.top)
+            totals = self.totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
         return ObjectiveReport(
             total=totals["utility"] - totals["similarity"],
             utility=totals["utility"],
@@ -316,21 +309,22 @@ class SparkStages:
             top_utility=totals["top_utility"],
         )
 
+    def cover(self, k: int) -> CoverageReport:
+        """Measure coverage and redundancy of the subset on the boards."""
+        assert self.spark_engine is not None
+        with plain_errors():
+            ids, rows = kept_kind(self.inputs.id_type), self.inputs.vectors(self.input.dropped_rows)
+            cover = SparkCover(self.spark_engine, self._points_parcels(), ids, rows, self.config, n=self.n, k=k)
+            graph = self.totals["coverage"], self.totals["random_coverage"]
+            return cover.report(*graph, self.weights, self.made.dimension)
+
     def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write, in rank order."""
         if output is None:
             raise ConfigError("on Spark the subset is written, never collected: give an output.")
-        ranked, id_column = self.ranked, self.config.id_column or schema.ID
-        type_in = self.inputs.source.frame.schema[id_column].dataType
-        ranked = ranked.withColumn(schema.ID, given(F.col(schema.ID), self.inputs.id_type, type_in))
         with plain_errors():
-            if self.config.keep_columns:
-                names = [col(name) for name in self.config.keep_columns]
-                rows = self.inputs.rows(self.input.dropped_rows).select(col(id_column).alias(schema.ID), *names)
-                files = -(-report.k // ROWS_PER_FILE)
-                ranked = ranked.join(rows, schema.ID).repartitionByRange(files, schema.RANK)
-                ranked = ranked.sortWithinPartitions(schema.RANK)
-            write_frame(ranked, report, output, overwrite=overwrite)
+            rows = self.inputs.subset(self.ranked, report.k, self.input.dropped_rows)
+            write_frame(rows, report, output, overwrite=overwrite)
 
     def score_ids(self, subset: Any) -> Score:
         """Return f of a subset: a Parquet path or DataFrame with an id column.
@@ -348,8 +342,9 @@ class SparkStages:
             engine, _ = self.engine(k)
             members, _ = places_of(self._points_parcels(), found.ids, k, found.what)
             engine.adopt(decided(members, Status.SELECTED))
-            totals = sum_up(engine, self.top)
-        return Score(totals["utility"] - totals["similarity"], totals["utility"], totals["similarity"])
+            totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
+        utility, similarity = totals["utility"], totals["similarity"]
+        return Score(utility - similarity, utility, similarity, totals["coverage"])
 
     def close(self) -> None:
         """Unpersist all that was persisted."""
@@ -368,6 +363,10 @@ class SparkStages:
             frame.unpersist()
             self._persisted.remove(frame)
         self._of_size = []
+
+    def _own_similarity(self) -> float:
+        largest = max(shape.max_similarity for shape in self.shapes)
+        return own_similarity(self.config.metric, largest, searched=self.inputs.edges is None)
 
     def _points_parcels(self) -> DataFrame:
         return self.assembled.where(F.col("kind") == assemble.POINTS)
@@ -394,7 +393,3 @@ class SparkStages:
     def _collect(self, kind: str) -> list[Parcel]:
         """Bring the parcels of a kind that has little per part to the driver."""
         return from_rows(self.assembled.where(F.col("kind") == kind).toArrow())
-
-    def _recall(self, how: Search) -> float:
-        parcels = self._collect(route.EXACT) + self._collect(route.FOUND)
-        return route.recall_of(parcels, self.points.asked_code, how.neighbors)

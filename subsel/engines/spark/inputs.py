@@ -8,13 +8,15 @@ from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.config import SelectConfig, parse_size
 from subsel.engines.spark.drawing import drawn_rows
-from subsel.engines.spark.ids import kept
+from subsel.engines.spark.ids import given, kept
 from subsel.engines.spark.neighbors import Rules, known_ids
 from subsel.engines.spark.points import SparkPoints, check_points
+from subsel.engines.spark.ranking import ROWS_PER_FILE
 from subsel.engines.spark.scoring import members_of
 from subsel.engines.spark.source import SparkSource, col, open_on_spark
 from subsel.engines.spark.wishes import Wished, check_counts, edges_checksum, wishes_on_spark
@@ -99,6 +101,30 @@ class SparkInputs:
         if self._rows is None:
             self._rows = self.check().wide if REPEATED in dropped else self.source.frame
         return self._rows
+
+    def subset(self, ranked: DataFrame, k: int, dropped: Container[str]) -> DataFrame:
+        """Return a ranked subset of k points with ids as they came and kept columns; ``dropped`` as for `rows`."""
+        id_column = self.config.id_column or schema.ID
+        type_in = self.source.frame.schema[id_column].dataType
+        ranked = ranked.withColumn(schema.ID, given(F.col(schema.ID), self.id_type, type_in))
+        if not self.config.keep_columns:
+            return ranked
+        names = [col(name) for name in self.config.keep_columns]
+        rows = self.rows(dropped).select(col(id_column).alias(schema.ID), *names)
+        ranked = ranked.join(rows, schema.ID).repartitionByRange(-(-k // ROWS_PER_FILE), schema.RANK)
+        return ranked.sortWithinPartitions(schema.RANK)
+
+    def vectors(self, dropped: Container[str]) -> DataFrame | None:
+        """Return ids as they are kept and embeddings of all points, and maybe of rows that are none.
+
+        None where there are no embeddings, or it would take long: where rows were dropped (see `rows`) by a run from
+        which this one goes on.
+        """
+        if not self.with_embeddings or (self._rows is None and dropped):
+            return None
+        name, rows = self.config.embedding_column, self.rows(dropped)
+        ids = kept(col(self.config.id_column or schema.ID), self.id_type)
+        return rows.select(ids.alias(schema.ID), col(name).alias(schema.EMBEDDING))
 
     def identity_of_graph(self) -> Any:
         """Return what tells the given graph from another; None if there is none."""

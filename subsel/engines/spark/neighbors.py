@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,6 +34,7 @@ from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, pack
 from subsel.parts.rows import to_table
 from subsel.parts.superstep import pack_graph
+from subsel.report import GraphReport
 
 #: Bytes of rows that a routing task holds before it sends them on.
 _ROUTE_BYTES = 32 << 20
@@ -76,6 +77,53 @@ def assembled_from_edges(
     send_edges = partial(_hash_edges, parts, config.seed, points.salt)
     parcels = map_in_arrow(points.frame, partial(_hash_points, rules, parts), PARCEL_SCHEMA)
     return _assembled(parcels.unionByName(map_in_arrow(good, send_edges, PARCEL_SCHEMA)), parts), dropped
+
+
+def describe(
+    shapes: Sequence[assemble.Shape],
+    points: SparkPoints,
+    how: Search,
+    collect: Callable[[str], list[Parcel]],
+    *,
+    given: dict[str, int] | None,
+    parts: int,
+    cells: int | None,
+    drawn: int | None,
+) -> GraphReport:
+    """Describe an assembled graph.
+
+    Args:
+        shapes: of its parts.
+        points: of it.
+        how: it was searched.
+        collect: brings its parcels of a kind to the driver.
+        given: edges of the user's graph that were dropped; None: it was searched.
+        parts: how many.
+        cells: of the search.
+        drawn: see `GraphReport`.
+    """
+    found = given is None
+    half_edges = sum(shape.half_edges for shape in shapes)
+    probes, passes = route.effort_of(collect(route.EFFORT)) if found else (None, None)
+    recall = None
+    if found and len(points.asked_code):
+        recall = route.recall_of(collect(route.EXACT) + collect(route.FOUND), points.asked_code, how.neighbors)
+    return GraphReport(
+        source="embeddings" if found else "given",
+        edges=half_edges // 2,
+        mean_degree=round(half_edges / points.n, 2),
+        max_degree=max(shape.max_degree for shape in shapes),
+        dropped_edges=given or {},
+        parts=parts,
+        neighbors=how.neighbors if found else None,
+        dimension=points.dimension if found else None,
+        cells=cells,
+        probes=probes,
+        passes=passes,
+        recall=recall,
+        target=how.recall if found else None,
+        drawn=drawn,
+    )
 
 
 @dataclass(frozen=True, slots=True)

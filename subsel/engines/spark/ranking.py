@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from subsel import schema
+from subsel.coverage import graph_cover
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
 from subsel.graph import PartGraph
@@ -22,7 +23,7 @@ from subsel.schema import DECIDED_BY_NAMES, Status
 
 #: Rows of one file of the subset.
 ROWS_PER_FILE = 500_000
-_SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility")
+_SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility", "coverage", "random_coverage")
 
 
 def rank_subset(
@@ -53,10 +54,21 @@ def rank_subset(
     return map_in_arrow(picked, partial(_rank, first), ranked)
 
 
-def sum_up(engine: SparkEngine, top: tuple[int, int]) -> Row:
-    """Return the terms of f of the selected points, and f of those down to the place ``top`` by utility alone."""
-    sums = engine.on_parts(None, partial(_sums, top), ", ".join(f"{name} double" for name in _SUM_COLUMNS))
-    return sums.agg(*(F.sum(name).alias(name) for name in _SUM_COLUMNS)).collect()[0]
+def sum_up(engine: SparkEngine, top: tuple[int, int], n: int, k: int, own: float) -> Row:
+    """Return the terms of f of the selected points, of those at the top by utility f, and coverage on the graph.
+
+    Args:
+        engine: whose boards hold the subset, with the whole graph.
+        top: the place down to which points are at the top by utility.
+        n: points.
+        k: members.
+        own: a member's similarity to itself, see `subsel.coverage.own_similarity`.
+    """
+    work = partial(_sums, top, n, k, own)
+    sums = engine.on_parts(None, work, ", ".join(f"{name} double" for name in _SUM_COLUMNS))
+    per_point = [F.sum(name) / n if "coverage" in name else F.sum(name) for name in _SUM_COLUMNS]
+    named = (one.alias(name) for one, name in zip(per_point, _SUM_COLUMNS, strict=True))
+    return sums.agg(*named).collect()[0]
 
 
 def _picked(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
@@ -89,22 +101,23 @@ def _picked(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
     )
 
 
-def _sums(top: tuple[int, int], graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
-    """Return a part's share of the objective's terms, and of f of the top k by utility; each edge half."""
+def _sums(top: tuple[int, int], n: int, k: int, own: float, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
+    """Return a part's share of the objective's terms, of f of the top k by utility, each edge half; and of coverage."""
     board, _ = superstep.deliver(graph, parcels)
     scale = graph.fixed_point
     key = scale.keys(graph.utility, graph.code)
     top_members = (key > top[0]) | ((key == top[0]) & (graph.code >= top[1]))
     scores = []
-    for member in (board.status == Status.SELECTED, top_members):
-        own = member[: graph.n_own]
-        utility = scale.alpha * float(graph.utility[: graph.n_own][own].sum())
+    selected = board.status == Status.SELECTED
+    for member in (selected, top_members):
+        utility = scale.alpha * float(graph.utility[: graph.n_own][member[: graph.n_own]].sum())
         edges = score_subset(
             graph.indptr, graph.indices, graph.similarity, graph.utility * 0, member, scale.alpha, scale.beta
         )
         scores.append((utility, edges.similarity))
     (utility, similarity), (top_utility, top_similarity) = scores
-    values = (utility - similarity, utility, similarity, top_utility - top_similarity)
+    cover = graph_cover(graph.indptr, graph.indices, graph.similarity, selected, n=n, k=k, own=own)
+    values = (utility - similarity, utility, similarity, top_utility - top_similarity, *cover)
     return pa.table({name: [value] for name, value in zip(_SUM_COLUMNS, values, strict=True)})
 
 
