@@ -16,10 +16,10 @@ import sys
 
 import subsel
 from benchmarks import common
-from benchmarks.common import PeakMemory, machine, seconds
+from benchmarks.common import BEFORE, PeakMemory, machine, seconds
 
 OPTIONS = {
-    "before": {"alpha": 0.9, "neighbors": 10, "probes": 8, "descent_passes": 2, "utility": "constant"},
+    "before": BEFORE | {"utility": "constant"},
     "auto": {},
     "thin=20": {"thin": 20},
 }

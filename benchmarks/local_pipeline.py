@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 import subsel
-from benchmarks.common import PeakMemory, machine
+from benchmarks.common import BEFORE, PeakMemory, machine
 from subsel.demo import write_demo
 
 
@@ -37,7 +37,9 @@ def main() -> None:
         print("probes  recall@10  read  neighbors  select  total s   peak MiB  of limit      objective")
         for probes in arguments.probes:
             with PeakMemory() as memory:
-                selection = subsel.select(points, size=0.1, probes=probes, output=Path(folder) / f"subset-{probes}")
+                selection = subsel.select(
+                    points, size=0.1, output=Path(folder) / f"subset-{probes}", **(BEFORE | {"probes": probes})
+                )
             report = selection.report
             assert report.k == len(selection.table) == round(n / 10)
             assert len(np.unique(selection.ids)) == report.k

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 import subsel
-from benchmarks.common import machine, seconds
+from benchmarks.common import BEFORE, machine, seconds
 from subsel import cost
 from subsel.demo import demo_points
 from subsel.report import Report
@@ -177,6 +177,7 @@ def main() -> None:
             output=Path(folder) / "subset",
             part_points=arguments.part_points,
             refine=arguments.refine,
+            **BEFORE,
         )
         report = selection.report
         rows = pq.read_table(Path(folder) / "subset", columns=["id", "rank", "gain"])
@@ -190,7 +191,12 @@ def main() -> None:
         print(f"recall@10           {report.graph.recall:.3f}")
         print(f"objective           {report.objective.total:,.3f} (top utility {report.objective.top_utility:,.3f})")
         planned = cost.work(
-            arguments.points, arguments.dimension, report.graph.parts, subsel.SelectConfig(refine=arguments.refine)
+            arguments.points,
+            arguments.points,
+            arguments.dimension,
+            report.k,
+            report.graph.parts,
+            subsel.SelectConfig(refine=arguments.refine, **BEFORE),
         )
         everything = show_seconds(report, planned, spark.sparkContext.defaultParallelism)
         print(f"bounding            {report.bounding.rounds} rounds")
@@ -204,7 +210,7 @@ def main() -> None:
         spark.stop()
         if arguments.local:
             output = Path(folder) / "local"
-            options = {"size": arguments.size, "refine": arguments.refine, "output": output, "progress": False}
+            options = {"size": arguments.size, "refine": arguments.refine, "output": output, "progress": False} | BEFORE
             taken = seconds(lambda: subsel.select(points, engine="local", **options))
             print(f"local engine        {taken:8.1f} s, Spark {everything / taken:.2f} x")
 

@@ -268,6 +268,7 @@ def awkward(points, tmp_path_factory):
 QUICK = {"size": 70, "probes": 1000, "recall_sample": 0, "coverage_sample": 100, "bounding": "off", "refine": 0}
 
 
+@pytest.mark.slow
 def test_spark_reports_the_same(spark, awkward, tmp_path):
     """On several parts, whose graph is not quite the local one; on graphs that are see test_spark and below."""
     texts, path = awkward

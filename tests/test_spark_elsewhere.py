@@ -166,6 +166,7 @@ def one_line(done):
     return said[0]
 
 
+@pytest.mark.slow
 def test_spark_submit(expected, points, package, tmp_path):
     done = submit(package, "select_subset.py", *options_of(package), points, tmp_path / "whole")
     assert "objective" in done.stdout
