@@ -64,7 +64,7 @@ def ids(table, **options):
 
 @given(st.lists(st.floats(0, 1e300), max_size=40), st.sampled_from([np.float32, np.float64]))
 def test_sums_of_similarities_are_exact_in_any_order(values, kind):
-    array = np.array([v for v in values if v < np.finfo(kind).max]).astype(kind)
+    array = np.array([v for v in values if v < float(np.finfo(kind).max)]).astype(kind)
     total = exact_total(array)
     assert Fraction(total, 1 << UNIT_BITS) == sum(map(Fraction, array.tolist()))
     assert exact_total(array[::-1]) == total
@@ -259,6 +259,39 @@ def test_drawing_first(points):
     assert set(wanted) <= set(found.ids.tolist())
     assert not out & set(found.ids.tolist())
     assert subsel.select(points, size=100, thin=5).report.graph.drawn is None  # all are needed
+
+
+def test_thin_needs_a_size_and_no_graph(points, graph):
+    for options, message in (
+        ({"graph": graph, "size": 5}, "thin draws points before their neighbours are searched, graph has them already"),
+        ({}, "size is missing"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            subsel.select(points, thin=5, **options)
+    with pytest.raises(ConfigError, match="nothing is selected here"):
+        subsel.neighbors(points, thin=5)
+    with pytest.raises(ConfigError, match="give size"):
+        subsel.score([1], data=points, thin=5)
+
+
+def test_a_drawn_graph_goes_on_with_wishes(points, tmp_path):
+    pq.write_table(points, tmp_path / "points.parquet")
+    wanted = points["id"].to_pylist()
+    options = {"size": 20, "thin": 5, "include": wanted[:3], "exclude": wanted[3:60], "engine": "local"}
+    first = subsel.select(tmp_path / "points.parquet", run_dir=tmp_path / "run", **options)
+    assert first.report.constraints.excluded < 57  # most of them were not drawn
+    again = subsel.select(tmp_path / "points.parquet", run_dir=tmp_path / "run", resume=True, **options)
+    assert again.table.equals(first.table)
+    assert again.report.constraints == first.report.constraints
+
+
+def test_too_little_memory_is_one_line_that_offers_less(monkeypatch, caplog):
+    monkeypatch.setattr("subsel.stages.one_part.available_memory", lambda: 1 << 20)
+    x = np.random.default_rng(0).standard_normal((2000, 8)).astype(np.float32)
+    with pytest.raises(subsel.InputError, match=r"100 neighbours of 2,000 points need .* GiB.*neighbors=10, or thin=20"):
+        subsel.select(x, size=20)
+    assert len(subsel.select(x, size=20, neighbors=50).ids) == 20  # who says a number means it
+    assert "50 neighbours of 2,000 points need" in caplog.text
 
 
 # -- runs --

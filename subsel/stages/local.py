@@ -241,7 +241,7 @@ class LocalStages:
     def _wished(self, wish: Any, what: str) -> tuple[Int64Array, str | None]:
         """Return the points that a wish names, by a boolean column or by ids, and what tells it from other wishes.
 
-        In a run directory's graph of points that were drawn, named points may not be there.
+        In a run directory's graph of points that were drawn, excluded points may not be there.
 
         Raises:
             InputError: the column is not boolean, or ids are unknown or repeated.
@@ -257,7 +257,8 @@ class LocalStages:
         if len(ids) == 0:
             return np.empty(0, np.int64), "no ids"
         drawn = self.kept is not None and self.kept.has_graph and self.kept.graph_report().drawn is not None
-        places = known_places(ids, self.points.ids, what, self.points.id_type, all_known=not drawn)
+        all_known = not drawn or what == "include"
+        places = known_places(ids, self.points.ids, what, self.points.id_type, all_known=all_known)
         return places, f"{len(ids)} ids {array_checksum(np.sort(hash_ids(ids, self.config.seed)))}"
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:

@@ -62,7 +62,16 @@ def select_on_spark(request: Request, run: Run) -> list[tuple[Report, Place | No
 
 
 def build_graph(request: Request, run: Run) -> GraphReport:
-    """Run the pipeline's first two stages, into the run directory."""
+    """Run the pipeline's first two stages, into the run directory.
+
+    Raises:
+        ConfigError: points are to be drawn, which those who are included have a say in.
+    """
+    if request.config.thin is not None:
+        raise ConfigError(
+            f"{option('thin')} draws points with regard to those that are included, which a graph alone does not know: "
+            "select with a run directory instead."
+        )
     with spark_stages(request, run, resume=True, stages=["graph"]) as (stages, _):
         return _with_graph(request, stages, run)
 

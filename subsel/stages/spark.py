@@ -228,10 +228,9 @@ class SparkStages:
         """Look up where the points are that the user wants in or out."""
         if not self.members:
             points = self._points_parcels()
-            self.members = {
-                status: places_of(points, one.ids, one.count if self.made.drawn is None else None, one.what)
-                for status, one in self.wished.items()
-            }
+            for status, one in self.wished.items():
+                all_there = self.made.drawn is None or status == Status.INCLUDED  # whoever is included was drawn
+                self.members[status] = places_of(points, one.ids, one.count if all_there else None, one.what)
 
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
