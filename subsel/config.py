@@ -140,7 +140,7 @@ class SelectConfig(MethodOptions):
     neighbors: Annotated[int, Ge(1), Le(1000)] | Literal["auto"] = declare(
         "auto",
         "Neighbours per point before the graph is symmetrised; auto: twice as many as a selected point stands for, "
-        "from 10 to 100, by the smallest size.",
+        "from 10 to 100, by the smallest size; 20 where points are drawn first (thin).",
         stage="graph",
         group="Neighbour graph",
     )
@@ -264,9 +264,13 @@ class SelectConfig(MethodOptions):
         """
         if self.neighbors != "auto":
             return self.neighbors
-        if self.thin is not None:
+        if self.draws(n, k):
             return THINNED_NEIGHBORS
         return FEWEST_NEIGHBORS if k is None else min(max(-(-2 * n // k), FEWEST_NEIGHBORS), MOST_NEIGHBORS)
+
+    def draws(self, n: int, k: int | None) -> bool:
+        """Return whether some of n points are drawn first, of which k will be selected (None: not known)."""
+        return self.thin is not None and k is not None and self.thin * k < n
 
     def stage_options(self, stage: str) -> dict[str, Any]:
         """Return the options that a stage's result depends on: its own and those of all stages before it.

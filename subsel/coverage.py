@@ -24,7 +24,7 @@ from subsel.codes import rehash
 from subsel.config import Metric, SelectConfig
 from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
 from subsel.embeddings.search import scores
-from subsel.errors import InputError
+from subsel.errors import InputError, SubselError
 from subsel.fixedpoint import Int64Array
 from subsel.input.rows import Columns, RowChecker
 from subsel.input.utility import CONSTANT, Ingredient, Utility
@@ -218,7 +218,7 @@ def report_of(
     try:
         sample = measure() if count else None
         estimates = found if sample is None else sample.estimates()
-    except InputError as error:  # what is measured last must not cost the subset
+    except SubselError as error:  # what is measured last must not cost the subset
         sample, estimates, wrong = None, found, str(error)
     subset, random, redundancy, random_redundancy = estimates
     report = CoverageReport(

@@ -28,6 +28,8 @@ _MAX_TIE_BITS = 31
 _MIN_TIE_BITS = 8
 #: Finer than any data; it keeps 2^F a float64.
 _MAX_FRACTION_BITS = 512
+#: 2^F must be a float64 in any case.
+_MAX_EXPONENT = 1000
 #: Weights are int32, at most 2^30, where that leaves this many fractional bits; else int64.
 _NARROW_WEIGHT_BITS = 30
 _ENOUGH_FRACTION_BITS = 24
@@ -97,7 +99,7 @@ class FixedPoint:
             wide = narrow < min(fraction_bits, _ENOUGH_FRACTION_BITS)
             fraction_bits = min(fraction_bits, _NARROW_WEIGHT_BITS if wide else narrow)
         tie_bits = min(_MAX_TIE_BITS, _KEY_BITS - gain_bits - fraction_bits)
-        return cls(alpha, beta, fraction_bits - shift, tie_bits, wide, ratio)
+        return cls(alpha, beta, min(fraction_bits - shift, _MAX_EXPONENT), tie_bits, wide, ratio)
 
     @property
     def unit(self) -> float:

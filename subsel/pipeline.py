@@ -14,7 +14,7 @@ from subsel.bounding.certificate import certify, free_bound
 from subsel.bounding.driver import bound
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
-from subsel.errors import in_library
+from subsel.errors import ConfigError, option
 from subsel.greedy.exact import order_subset
 from subsel.greedy.partitioned import partitioned_greedy
 from subsel.greedy.refine import refine
@@ -31,11 +31,10 @@ from subsel.report import (
     RefineReport,
     Report,
     WeightsReport,
-    short_recall,
 )
 from subsel.results import BoundingResult, CertificateResult, GreedyResult, RefineResult
 from subsel.run import Run
-from subsel.stages.base import Stages
+from subsel.stages.base import Stages, note_recall
 from subsel.storage import Place
 from subsel.version import __version__
 
@@ -65,10 +64,12 @@ def run_pipeline(
         points = stages.read(tell)
         counts = [resolve_size(config.size, points.points, points.name) for config, _ in sizes]
         stages.check_wishes(counts)
+        if sizes[0][0].draws(points.points, min(counts)):
+            check_drawn((sizes[0][0].thin or 0) * min(counts), max(counts))
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, min(counts))
-        if graph.falls_short:
-            log.warning("%s", in_library(short_recall(graph)))
+        check_drawn(graph.drawn, max(counts))
+        note_recall(graph)
     with run.stage("utility") as tell:
         weights = stages.weigh(tell, min(counts), max(counts))
         if weights.warning is not None:
@@ -77,6 +78,19 @@ def run_pipeline(
         _select(stages, config, run, points, graph, weights, k, counts, output, overwrite=overwrite)
         for (config, output), k in zip(sizes, counts, strict=True)
     ]
+
+
+def check_drawn(drawn: int | None, k: int) -> None:
+    """Say that fewer points are drawn than the most that will be selected.
+
+    Raises:
+        ConfigError: see above.
+    """
+    if drawn is not None and drawn < k:
+        raise ConfigError(
+            f"{drawn:,} points are drawn ({option('thin')} times the smallest size), fewer than the {k:,} to select: "
+            f"raise {option('thin')}, or leave it out."
+        )
 
 
 def _select(

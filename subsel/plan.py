@@ -97,8 +97,8 @@ def local_bytes(n: int, dimension: int, neighbors: int, searched: int) -> int:
 def estimate(n: int, dimension: int, k: int | None, config: SelectConfig) -> Plan:
     """Return what selecting k of n points takes."""
     read, neighbors = n, min(config.degree(n, k), n)
-    if config.thin is not None and k is not None:
-        n = min(n, config.thin * k)
+    if config.draws(n, k):
+        n = (config.thin or 0) * (k or 0)
     edges = EDGES_PER_NEIGHBOR * neighbors * n
     points = part_points(dimension, neighbors, config)
     vectors = 4 * n * dimension

@@ -95,6 +95,8 @@ class Request:
             InputError: an output exists or cannot be made.
         """
         column, given = (utility, None) if isinstance(utility, str) else (None, utility)
+        if given is not None:  # wins over the config's
+            config = load_config(config, **options).model_copy(update={"utility": None})
         request = cls(
             data,
             graph,

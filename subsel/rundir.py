@@ -40,7 +40,7 @@ STAGES: tuple[Stage, ...] = tuple(stage for stage in declare.STAGES if stage != 
 NEIGHBORS = "neighbors"
 _OURS = {MARK, NAME, LOCK, NEIGHBORS, "points", *STAGES}
 #: What the graph does not depend on.
-_WISHES = ("include", "exclude")
+_WISHES = {"include", "exclude"}
 
 
 class RunDirectory:
@@ -104,11 +104,13 @@ class RunDirectory:
         options = self._options(stage)
         for field, now in options.items():
             then = made["options"].get(field)
+            if field == "diversity" and field not in made["options"]:
+                continue  # weights were given instead: they differ
             if then != now and not (field == "size" and now is None):  # scoring names no size
-                return (
-                    f"was made with {option(field, then)}, now it is {option(field, now)}: give "
-                    f"{option(field, then)}, or choose another {option('run_dir')}."
-                )
+                was, do = f"with {option(field, then)}", f"give {option(field, then)}"
+                if then is None:
+                    was, do = f"without {option(field)}", f"leave {option(field)} out"
+                return f"was made {was}, now it is {option(field, now)}: {do}, or choose another {option('run_dir')}."
         return None
 
     def finished(self, stage: str) -> dict[str, Any] | None:
@@ -174,7 +176,8 @@ class RunDirectory:
         return options
 
     def _of(self, stage: str) -> dict[str, Any]:
-        return {name: value for name, value in self.of.items() if stage != "graph" or name not in _WISHES}
+        others = _WISHES if self.config.thin is None else _WISHES - {"include"}  # who is included is drawn
+        return {name: value for name, value in self.of.items() if stage != "graph" or name not in others}
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         self._write_to(self.place.join(name), content)

@@ -72,7 +72,7 @@ def test_sums_of_similarities_are_exact_in_any_order(values, kind):
         assert mean_of(total, len(array)) == float(sum(map(Fraction, array.tolist())) / len(array))
 
 
-@given(st.floats(0, 0.99), st.floats(1e-6, 1e6), st.floats(1e-6, 1), st.integers(-40, 40))
+@given(st.sampled_from([0.0]) | st.floats(1e-3, 0.99), st.floats(1e-6, 1e6), st.floats(1e-6, 1), st.integers(-40, 40))
 def test_weights_follow_the_formula_and_scale(diversity, width, mean, power):
     spread = Spread(0.0, width, -1.0, 2 * width)
     found = Weights.of(diversity, spread, mean)
@@ -234,7 +234,7 @@ def test_outliers_are_the_least_dense(points, graph):
     worst = set(graph.ids.take(pa.array(np.argsort(density, kind="stable")[:40])).to_pylist())
     assert set(points["id"].to_pylist()) - set(found.ids.tolist()) == worst
     assert (found.report.weights.outliers, found.report.constraints.outliers) == (40, 40)
-    with pytest.raises(ConfigError, match="exclude and exclude_outliers leave 360 of 400 points, fewer than the 361"):
+    with pytest.raises(ConfigError, match="exclude_outliers leaves 360 of 400 points, fewer than the 361"):
         subsel.select(points, graph=graph, exclude_outliers=0.1, size=361)
     kept = sorted(worst)[:3]
     again = subsel.select(points, graph=graph, exclude_outliers=0.1, include=kept, utility="constant", size=363)
@@ -285,10 +285,47 @@ def test_a_drawn_graph_goes_on_with_wishes(points, tmp_path):
     assert again.report.constraints == first.report.constraints
 
 
+def test_sizes_that_thin_does_not_reach(points):
+    with pytest.raises(ConfigError, match=r"10 points are drawn .thin times the smallest size., fewer than the 50"):
+        subsel.select_sizes(points, sizes=[5, 50], thin=2)
+    assert subsel.select(points, size=2, thin=1000).report.graph.neighbors == 100  # nobody is drawn
+
+
+def test_who_is_included_belongs_to_a_drawn_graph(points, tmp_path):
+    pq.write_table(points, tmp_path / "points.parquet")
+    options = {"sizes": [50, 60], "thin": 2, "engine": "local", "run_dir": tmp_path / "run"}
+    subsel.select_sizes(tmp_path / "points.parquet", **options)
+    with pytest.raises(subsel.InputError, match="its graph is of include none, not column 'out'"):
+        subsel.select_sizes(tmp_path / "points.parquet", include="out", resume=True, **options)
+
+
+def test_a_run_with_weights_goes_on_with_weights_only(points, tmp_path):
+    options = {"size": 30, "neighbors": 6, "run_dir": tmp_path / "run"}
+    subsel.select(points, alpha=0.9, **options)
+    with pytest.raises(subsel.InputError, match=r"was made with alpha=0\.9, now it is alpha=None: give alpha=0\.9"):
+        subsel.select(points, resume=True, **options)
+
+
+def test_an_array_wins_over_the_config_and_reads_no_probabilities(points):
+    found = subsel.select(points, utility=np.arange(400.0), config=SelectConfig(utility="density"), **FEW)
+    assert found.report.config.utility is None
+    with pytest.raises(ConfigError, match="no utility reads it"):
+        subsel.select(points, utility=np.arange(400.0), probabilities="p", **FEW)
+
+
+def test_extreme_values(points):
+    tiny = subsel.select(points, utility=np.arange(400.0) * 1e-303, **FEW)
+    assert len(tiny.ids) == 30
+    huge = points.append_column("huge", pa.array(np.full(400, 1e308)))
+    assert subsel.select(huge, utility="huge+column:huge", **FEW).report.input.dropped_rows == {}
+    exact = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
+    assert not subsel.select(exact, size=2, recall=1.0).report.graph.falls_short  # all cells are searched
+
+
 def test_too_little_memory_is_one_line_that_offers_less(monkeypatch, caplog):
     monkeypatch.setattr("subsel.stages.one_part.available_memory", lambda: 1 << 20)
     x = np.random.default_rng(0).standard_normal((2000, 8)).astype(np.float32)
-    with pytest.raises(subsel.InputError, match=r"100 neighbours of 2,000 points need .* GiB.*neighbors=10, or thin=20"):
+    with pytest.raises(subsel.InputError, match=r"100 neighbours of 2,000 points need .*neighbors=10, or thin=20"):
         subsel.select(x, size=20)
     assert len(subsel.select(x, size=20, neighbors=50).ids) == 20  # who says a number means it
     assert "50 neighbours of 2,000 points need" in caplog.text

@@ -188,6 +188,17 @@ def exact_neighbors(X: FloatMatrix, rows: Int64Array, k: int, metric: Metric) ->
     return Exact(which.astype(np.int64), score)
 
 
+def least_score(exact: FloatMatrix) -> npt.NDArray[np.float32]:
+    """Return what counts as near as each point's k-th exact neighbour: a little less, for rounding: float32, (q,).
+
+    Args:
+        exact: float32, (q, k), falling; where fewer were there, -inf.
+    """
+    kth = np.where(np.isfinite(exact), exact, np.inf).min(axis=1)
+    scale = np.maximum(np.abs(kth), 0.1 * np.abs(exact[:, 0]))  # near 0, scores are rounded as the others are
+    return np.asarray(kth - 1e-5 * np.where(np.isfinite(scale), scale, 0), np.float32)
+
+
 def recall_of_scores(found: FloatMatrix, exact: Exact) -> float:
     """Return the share of exact neighbours that were found.
 
@@ -200,8 +211,7 @@ def recall_of_scores(found: FloatMatrix, exact: Exact) -> float:
     k = exact.score.shape[1]
     if k == 0 or len(found) == 0:
         return 1.0
-    kth = exact.score[:, -1:]
-    return float((found[:, :k] >= kth - 1e-5 * np.maximum(np.abs(kth), 1e-3)).mean())
+    return float((found[:, :k] >= least_score(exact.score)[:, None]).mean())
 
 
 def estimate_recall(X: FloatMatrix, score: FloatMatrix, sample: Int64Array, metric: Metric) -> float:

@@ -279,7 +279,7 @@ class RowChecker:
         good = np.ones(len(batch), np.bool_)
         self._reject(good, ids.is_null().to_numpy(zero_copy_only=False), ids, "null id")
         utility = self._utilities(batch, given, good, ids)
-        self._reject(good, ~np.isfinite(utility.sum(axis=0)), ids, "null, NaN or infinite utility")
+        self._reject(good, ~np.asarray(np.isfinite(utility).all(axis=0)), ids, "null, NaN or infinite utility")
         values = None
         if self.columns.embedding is not None:
             lists, fits = self._lists(batch, self.columns.embedding, good, ids, "embedding")

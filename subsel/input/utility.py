@@ -61,10 +61,10 @@ class Utility:
         Raises:
             ConfigError: probabilities are needed and not named, or named and not read.
         """
-        if given:
-            return cls((Ingredient("column"),), given=True)
         asked = config.utility
-        if asked is None:
+        if given:
+            found = cls((Ingredient("column"),), given=True)
+        elif asked is None:
             kind = f"{COLUMN}{schema.UTILITY}" if schema.UTILITY in columns else DENSITY
             found = cls((_ingredient(kind, config),))
         elif asked in columns and asked not in BUILT_IN:

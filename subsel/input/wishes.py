@@ -149,5 +149,6 @@ class Constraints:
             raise ConfigError(f"{include} has {self.included:,} points, more than the {k:,} to select: raise {size}.")
         left = n - self.out
         if left < k:
-            why = f"{exclude} and {option('exclude_outliers')} leave" if self.outliers else f"{exclude} leaves"
-            raise ConfigError(f"{why} {left:,} of {n:,} points, fewer than the {k:,} to select: lower {size}.")
+            why = [exclude] * (self.excluded > 0) + [option("exclude_outliers")] * (self.outliers > 0)
+            leave = " and ".join(why) + (" leaves" if len(why) == 1 else " leave")
+            raise ConfigError(f"{leave} {left:,} of {n:,} points, fewer than the {k:,} to select: lower {size}.")

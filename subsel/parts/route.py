@@ -330,6 +330,25 @@ def exact_scores(
     search.merge_scores(block, best)
 
 
+def merged_exact(part: int, parcels: Sequence[Parcel], q: int) -> Iterator[Parcel]:
+    """Merge the exact scores of all scans into one parcel, so that the driver gets no more than one; pass others on.
+
+    Args:
+        part: the address beyond all parts, which they came to.
+        parcels: that came.
+        q: points in the recall sample.
+    """
+    best: FloatMatrix | None = None
+    for parcel in parcels:
+        if parcel.kind != EXACT:
+            yield parcel
+            continue
+        one = unpack(parcel.payload)["score"].reshape(q, -1)
+        best = one if best is None else -np.sort(-np.concatenate([best, one], axis=1), axis=1)[:, : one.shape[1]]
+    if best is not None:
+        yield Parcel(part, part, EXACT, pack(score=best))
+
+
 def effort_of(parcels: Sequence[Parcel]) -> tuple[int, int]:
     """Return the most probes and the most passes that the search of a part took."""
     took = np.array([unpack(parcel.payload)["effort"] for parcel in of_kind(parcels, EFFORT)])
@@ -345,6 +364,5 @@ def recall_of(parcels: Sequence[Parcel], codes: Int64Array, k: int) -> float:
     exact = -np.sort(-exact, axis=1)[:, :k]
     found = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, FOUND))
     row = np.searchsorted(codes, found["code"])
-    kth = np.where(np.isfinite(exact), exact, np.inf).min(axis=1)
-    hits = (found["score"] >= kth[row] - 1e-5 * np.maximum(np.abs(kth[row]), 1e-3)).sum()
+    hits = (found["score"] >= search.least_score(exact)[row]).sum()
     return float(min(1.0, hits / max(1, np.isfinite(exact).sum())))

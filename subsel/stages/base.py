@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from subsel.config import resolve_size
 from subsel.engines.base import Engine
+from subsel.errors import in_library
 from subsel.input.wishes import Constraints
 from subsel.report import (
     CoverageReport,
@@ -17,6 +18,7 @@ from subsel.report import (
     ObjectiveReport,
     Report,
     WeightsReport,
+    short_recall,
 )
 from subsel.run import Tell
 from subsel.storage import Place
@@ -97,6 +99,20 @@ class Stages(Protocol):
         """Write the ranked subset, if an output is given."""
 
 
+def note_recall(graph: GraphReport) -> None:
+    """Log that a graph has less recall than was asked for, if it has."""
+    if graph.falls_short:
+        log.warning("%s", in_library(short_recall(graph)))
+
+
+def count_of(size: int | float | str | None, points: InputReport) -> int | None:
+    """Return how many points a size means; None, which is logged, where it is not known."""
+    if size is None:
+        log.info("no size is known: points have 10 neighbours, and their densities go by these")
+        return None
+    return resolve_size(size, points.points, points.name)
+
+
 def make_ready(stages: Stages, size: int | float | str | None, tell: Tell = lambda what, share: None) -> GraphReport:
     """Read points, make their graph and weigh them, for whoever selects nothing: to score, or to measure.
 
@@ -105,10 +121,8 @@ def make_ready(stages: Stages, size: int | float | str | None, tell: Tell = lamb
         size: by which neighbours and densities go; None: not known.
         tell: told what goes on.
     """
-    points = stages.read(tell)
-    if size is None:
-        log.info("no size is known: points have 10 neighbours, and their densities go by these")
-    k = None if size is None else resolve_size(size, points.points, points.name)
+    k = count_of(size, stages.read(tell))
     graph = stages.neighbors(tell, k)
+    note_recall(graph)
     stages.weigh(tell, k, None)
     return graph

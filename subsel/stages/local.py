@@ -166,10 +166,10 @@ class LocalStages:
             InputError: as many neighbours as follow from the size do not fit into memory.
         """
         config, drawn = self.config, None
-        if config.thin is not None and k is not None and config.thin * k < self.points.n:
-            self._draw(config.thin * k)
-            drawn = self.points.n
         how = Search.of(config, self.points.n, k)
+        if config.draws(self.points.n, k):
+            self._draw((config.thin or 0) * (k or 0))
+            drawn = self.points.n
         check_memory(self.points, how.neighbors, config)
         searched = neighbor_graph(self.points, how, tell)
         self.graph = searched.graph
@@ -194,7 +194,9 @@ class LocalStages:
         tell("utilities", 0)
         node = np.argsort(self.graph.rows)
         wished = {status: node[points] for status, points in self.wished.items()}
-        found = weigh_here(self.points, self.graph, self.made.neighbors, self.config, wished, k=k, most=most)
+        told = self.points.made_of.warning(k, self.input.points)
+        about = self.points, self.graph, self.made.neighbors, self.config, wished
+        found = weigh_here(*about, k=k, most=most, warning=told)
         self.weights, self.utilities, self.outlier = found
         if self.kept is not None:
             self.kept.keep_weights(*found)
@@ -250,7 +252,11 @@ class LocalStages:
             return np.empty(0, np.int64), None
         column = wished_column(wish, self.source.schema, self.source.name, what)
         if column is not None:
-            return np.flatnonzero(boolean_column(self.source, column)[self.points.rows]), f"column {column!r}"
+            rows = boolean_column(self.source, column)
+            places = np.flatnonzero(rows[self.points.rows])
+            # In a graph of drawn points not all who are wished are known: there the rows tell.
+            mark = np.flatnonzero(rows) if self.config.thin is not None else np.sort(self.points.code[places])
+            return places, f"column {column!r}, {array_checksum(mark)}"
         if isinstance(wish, str) and open_place(wish, lambda where: place_of(where, self.storage_options)) is None:
             raise no_such_wish(wish, what, self.source.name, self.source.schema)
         ids = wished_ids(wish, self.config, self.points.id_type, what, self.storage_options)

@@ -19,6 +19,7 @@ from subsel.request import Places, Request, places_for
 from subsel.results import BoundingResult
 from subsel.run import Run
 from subsel.rundir import STAGES, open_run
+from subsel.stages.base import count_of, note_recall
 from subsel.stages.spark import SparkStages
 from subsel.storage import Place
 
@@ -84,7 +85,7 @@ def bound_points(request: Request, run: Run) -> BoundingResult:
             k = resolve_size(request.config.size, points.points, points.name)
             stages.check_wishes([k])
         with run.stage("neighbors") as tell:
-            stages.neighbors(tell, k)
+            note_recall(stages.neighbors(tell, k))
         with run.stage("utility") as tell:
             stages.weigh(tell, k, k)
             engine, scale = stages.engine(k)
@@ -100,18 +101,14 @@ def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[S
     with spark_stages(request, run, resume=True, stages=["graph", "utility"]) as (stages, _):
         _with_graph(request, stages, run)
         with run.stage("score") as tell:
-            stages.weigh(tell, _count(request, stages), None)
+            stages.weigh(tell, count_of(request.config.size, stages.input), None)
             return [stages.score_ids(subset) for subset in subsets]
 
 
 def _with_graph(request: Request, stages: SparkStages, run: Run) -> GraphReport:
     with run.stage("read") as tell:
-        stages.read(tell)
+        k = count_of(request.config.size, stages.read(tell))
     with run.stage("neighbors") as tell:
-        return stages.neighbors(tell, _count(request, stages))
-
-
-def _count(request: Request, stages: SparkStages) -> int | None:
-    """Return how many points the request selects, None where it does not say."""
-    size, points = request.config.size, stages.input
-    return None if size is None else resolve_size(size, points.points, points.name)
+        graph = stages.neighbors(tell, k)
+        note_recall(graph)
+        return graph

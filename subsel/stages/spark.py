@@ -137,14 +137,14 @@ class SparkStages:
             self.parts = self.made.parts
             return self.made
         config, drawn = self.config, None
-        if config.thin is not None and k is not None and config.thin * k < self.points.n:
+        how = Search.of(config, self.points.n, k)
+        if config.draws(self.points.n, k):
             with plain_errors():
                 tell("drawing", 0)
                 included = self.wished.get(Status.INCLUDED)
-                self.points = self.inputs.draw(self.points, config.thin * k, included, self._write_down)
+                self.points = self.inputs.draw(self.points, (config.thin or 0) * (k or 0), included, self._write_down)
                 drawn = self.points.n
         points = self.points
-        how = Search.of(config, points.n, k)
         in_part = part_points(points.dimension, how.neighbors, config)
         cells = None
         dropped: dict[str, int] = {}
@@ -210,13 +210,14 @@ class SparkStages:
 
     def _weigh(self, k: int | None, most: int | None) -> None:
         config = self.config
-        if self.wishes and (config.weights is None or config.exclude_outliers):
-            self._find_members()
         utility = Utility.of(config, self.inputs.source.schema.names)
+        if self.wishes and (config.weights is None or config.exclude_outliers or utility.ranked):
+            self._find_members()
+        told = utility.warning(k, self.input.points)
         weighing = Weighing(self.assembled, self.parts, utility, config, self.members, self._keep)
         total, count = (sum(getattr(shape, name) for shape in self.shapes) for name in ("similarity", "half_edges"))
         neighbors = self.made.neighbors
-        found = weighing.run(self.n, mean_of(total, count), neighbors, k=k, most=most)
+        found = weighing.run(self.n, mean_of(total, count), neighbors, k=k, most=most, warning=told)
         self.weights, self.utilities = found.report, found.utilities
         if self.rundir is not None and "utility" in self.rundir.stages:
             (folder,) = self.rundir.begin("utility")

@@ -37,6 +37,7 @@ def weigh_here(
     *,
     k: int | None,
     most: int | None,
+    warning: str | None,
 ) -> tuple[WeightsReport, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Return what the objective weighs; utilities, float64, (n,), and outliers, bool, (n,), in node order.
 
@@ -48,6 +49,7 @@ def weigh_here(
         wished: nodes that are included and excluded.
         k: the fewest that will be selected; None: not known.
         most: the most.
+        warning: see `subsel.weighing.report_of`.
 
     Raises:
         ConfigError: fewer are left than will be selected.
@@ -71,6 +73,5 @@ def weigh_here(
     utilities = mixed(utility, stored, density, selectable) if utility.ranked else stored[0]
     spread = Spread.of(utilities[selectable]) if config.weights is None else None
     mean = mean_of(exact_total(graph.similarity), len(graph.similarity))
-    told = utility.warning(k, graph.n)
-    report = report_of(utility, config, spread, mean, neighbors=m, outliers=left.outliers, warning=told)
+    report = report_of(utility, config, spread, mean, neighbors=m, outliers=left.outliers, warning=warning)
     return report, utilities, outlier

@@ -23,9 +23,9 @@ from subsel.coverage import CHANGED, BoolArray, Sample, lots, report_of, tenth, 
 from subsel.embeddings.metrics import FloatMatrix
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.order import COUNTED, kth_value, place_of_values
-from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, map_in_arrow, plain_ids, task
+from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, map_in_arrow, plain_errors, plain_ids, task
 from subsel.engines.spark.source import plain_batches
-from subsel.errors import InputError
+from subsel.errors import InputError, SubselError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.parts import assemble, ranks, superstep
@@ -87,14 +87,19 @@ class SparkCover:
         """
         count, sparsest = self.config.coverage_sample, None
         if count and weights.density_neighbors is not None and tenth(self.n):
-            sparsest = self._sparsest(weights.density_neighbors)
+            try:
+                with plain_errors():
+                    sparsest = self._sparsest(weights.density_neighbors)
+            except SubselError as error:  # what is measured last must not cost the subset
+                log.warning("members among the sparsest points were not counted: %s", error)
 
         def measure() -> Sample | None:
             if dimension is None:
                 return None
             if self.rows is None:
                 raise InputError("rows were left out, and this run, which goes on from another, does not know which")
-            return self._measure(self.rows, dimension)
+            with plain_errors():
+                return self._measure(self.rows, dimension)
 
         report, wrong = report_of(measure, count, graph=graph, random_graph=random_graph, sparsest=sparsest)
         if wrong is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from subsel.engines.spark.scoring import members_of
 from subsel.engines.spark.source import SparkSource, col, open_on_spark
 from subsel.engines.spark.wishes import Wished, check_counts, edges_checksum, wishes_on_spark
 from subsel.input.edges import COLUMNS
-from subsel.input.rows import REPEATED, Columns, may_be_read
+from subsel.input.rows import Columns, may_be_read
 from subsel.input.wishes import Wishes
 from subsel.parts import route
 from subsel.plan import part_points
@@ -92,17 +92,17 @@ class SparkInputs:
             wishes=wishes,
         )
 
-    def rows(self, dropped: Container[str]) -> DataFrame:
+    def rows(self, dropped: Mapping[str, int]) -> DataFrame:
         """Return the rows with all columns that may be asked for; of rows with one id the one that stays.
 
         Args:
-            dropped: why rows were dropped: only repeated ids make it necessary to check rows again.
+            dropped: rows dropped, by reason: where there were some, rows are checked again.
         """
         if self._rows is None:
-            self._rows = self.check().wide if REPEATED in dropped else self.source.frame
+            self._rows = self.check().wide if dropped else self.source.frame
         return self._rows
 
-    def subset(self, ranked: DataFrame, k: int, dropped: Container[str]) -> DataFrame:
+    def subset(self, ranked: DataFrame, k: int, dropped: Mapping[str, int]) -> DataFrame:
         """Return a ranked subset of k points with ids as they came and kept columns; ``dropped`` as for `rows`."""
         id_column = self.config.id_column or schema.ID
         type_in = self.source.frame.schema[id_column].dataType
@@ -114,7 +114,7 @@ class SparkInputs:
         ranked = ranked.join(rows, schema.ID).repartitionByRange(-(-k // ROWS_PER_FILE), schema.RANK)
         return ranked.sortWithinPartitions(schema.RANK)
 
-    def vectors(self, dropped: Container[str]) -> DataFrame | None:
+    def vectors(self, dropped: Mapping[str, int]) -> DataFrame | None:
         """Return ids as they are kept and embeddings of all points, and maybe of rows that are none.
 
         None where there are no embeddings, or it would take long: where rows were dropped (see `rows`) by a run from
@@ -147,7 +147,7 @@ class SparkInputs:
         numbers = {status: members_of(known, one.ids, one.count, one.what)[1] for status, one in wished.items()}
         check_counts(sizes, points.n, numbers, {status: one.ids for status, one in wished.items()})
 
-    def wished(self, dropped: Container[str]) -> dict[Status, Wished]:
+    def wished(self, dropped: Mapping[str, int]) -> dict[Status, Wished]:
         """Return the ids that are wished in and out; ``dropped`` as for `rows`."""
         if not self.wishes:
             return {}

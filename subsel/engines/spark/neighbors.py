@@ -290,7 +290,9 @@ def _search(
 
 
 def _merge(parts: int, asked: Int64Array, how: Search, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
-    return parcels if part == parts else route.merge_part(part, parcels, parts, how, asked)
+    if part == parts:
+        return route.merged_exact(part, parcels, len(asked))
+    return route.merge_part(part, parcels, parts, how, asked)
 
 
 def _gather(parts: int, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:

@@ -103,7 +103,16 @@ class Weighing:
             some = decided(places, status).select("part", "source", "kind", "number", "chunk", "payload")
             self.marks = some if self.marks is None else self.marks.unionByName(some)
 
-    def run(self, n: int, mean_similarity: float, neighbors: int | None, *, k: int | None, most: int | None) -> Weighed:
+    def run(
+        self,
+        n: int,
+        mean_similarity: float,
+        neighbors: int | None,
+        *,
+        k: int | None,
+        most: int | None,
+        warning: str | None,
+    ) -> Weighed:
         """Return what the objective weighs.
 
         Args:
@@ -112,19 +121,22 @@ class Weighing:
             neighbors: of each point; None for a graph of the user's.
             k: the fewest that will be selected; None: not known.
             most: the most.
+            warning: see `subsel.weighing.report_of`.
 
         Raises:
             ConfigError: fewer are left than will be selected.
         """
         try:
-            return self._run(n, mean_similarity, neighbors, k, most)
+            return self._run(n, mean_similarity, neighbors, k, most, warning)
         finally:
             for frame in self.kept:
                 release_checkpoint(frame)
 
-    def _run(self, n: int, mean_similarity: float, neighbors: int | None, k: int | None, most: int | None) -> Weighed:
+    def _run(
+        self, n: int, mean_similarity: float, neighbors: int | None, k: int | None, most: int | None, told: str | None
+    ) -> Weighed:
         config, utility = self.config, self.utility
-        about, told = (utility, config), utility.warning(k, n)
+        about = utility, config
         changed = utility.ranked or config.exclude_outliers > 0
         if not changed and config.weights is not None:
             return Weighed(report_of(*about, None, mean_similarity, neighbors=None, outliers=0, warning=told), None)
