@@ -11,7 +11,7 @@ from tests.spark_fixtures import spark  # noqa: F401  (a fixture)
 from tests.storage_fixtures import anywhere, memory, s3, s3_server  # noqa: F401  (fixtures)
 
 #: Examples of each property: `make test` tries few, `make test-slow` many.
-for name, examples in (("quick", 25), ("full", 150)):
+for name, examples in (("quick", 25), ("full", 100)):
     settings.register_profile(
         name,
         max_examples=examples,

@@ -96,7 +96,8 @@ def test_local_runs_that_overwrite(points, tmp_path):
 def test_spark_runs_with_a_run_directory(points, tmp_path):
     needs_spark()
     draw = random.Random(os.environ.get("SUBSEL_SEED", "2"))
-    options = ("--size", "300", "--engine", "spark", "--master", "local[2]", "--part-points", "300", "--run-dir")
+    options = ("--size", "300", "--engine", "spark", "--master", "local[2]", "--part-points", "300")
+    options += ("--coverage-sample", "0", "--refine", "2", "--run-dir")  # 21 runs, which need not take long
     options += (tmp_path / "run", "--finish-points", "0")
     (tmp_path / "whole").mkdir()
     begun = time.monotonic()

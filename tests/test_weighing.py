@@ -400,7 +400,6 @@ def test_too_little_recall_is_said(caplog, monkeypatch):
         pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"utility": "flag"}, marks=pytest.mark.slow),
         pytest.param({"utility": "density", "exclude_outliers": 0.05, "include": "out"}, marks=pytest.mark.slow),
-        pytest.param({"utility": "same"}, marks=pytest.mark.slow),
         pytest.param({"utility": "low", "exclude": "out"}, marks=pytest.mark.slow),
     ],
     ids=str,
