@@ -185,7 +185,7 @@ def test_spark_submit_of_the_stages(expected, points, package, tmp_path):
     options, run = options_of(package), tmp_path / "run"
     submit(package, "build_graph.py", *options, points, run)
     submit(package, "bound_points.py", *options, points, run)
-    assert set(json.loads((run / "manifest.json").read_text())["stages"]) == {"graph", "bounding"}
+    assert set(json.loads((run / "manifest.json").read_text())["stages"]) == {"graph", "utility", "bounding"}
     submit(package, "greedy_subset.py", *options, points, run, tmp_path / "staged")
     assert pq.read_table(tmp_path / "staged").equals(expected)
 
