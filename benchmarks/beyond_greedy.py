@@ -55,7 +55,7 @@ def problems(kind: str, n: int) -> Iterator[tuple[Problem, LocalStages]]:
     data, graph, utility = inputs(kind, n)
     for alpha in ALPHAS:
         stages = LocalStages(Request(data, graph, utility, ((SelectConfig(alpha=alpha), None),)))
-        make_ready(stages, None)
+        make_ready(stages, stages.config)
         stages.engine(1)
         graph = stages.graph
         yield Problem(graph, stages.part), stages

@@ -63,7 +63,7 @@ def problems(data: object, graph: object, **options: object) -> list[Problem]:
     found = []
     for alpha in ALPHAS:
         stages = LocalStages(Request(data, graph, sizes=((SelectConfig.of({"alpha": alpha, **options}), None),)))
-        make_ready(stages, None)
+        make_ready(stages, stages.config)
         stages.engine(1)
         found.append(Problem(stages.graph, stages.part))
         graph = stages.graph

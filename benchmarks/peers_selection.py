@@ -104,7 +104,7 @@ def case(n: int, k: int, peers: tuple[str, ...], repeats: int, *, show: bool = T
     """Print the rows of one size."""
     graph, utility = local_graph(n), np.random.default_rng(1).random(n)
     stages = LocalStages(Request(None, graph, utility, ((SelectConfig(alpha=ALPHA), None),)))
-    make_ready(stages, k)
+    make_ready(stages, stages.config)
     stages.engine(k)
     assert stages.part is not None
     kernel = []

@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from subsel.objective import Score
 from subsel.pipeline import run_greedy, run_refine
 from subsel.request import Request
 from subsel.run import Run
+from subsel.rundir import open_run
 from subsel.stages.base import make_ready
 from subsel.stages.on_spark import spark_stages
 
@@ -76,9 +78,9 @@ def main() -> None:
         k = resolve_size(arguments.size, arguments.points, "the graph")
         rows: dict[str, tuple[Score, int, float, float]] = {}
         request = Request(*inputs, sizes=((methods["exact"], None),), engine=spark)
-        with spark_stages(request, Run(False), resume=False, stages=()) as (stages, _):
+        with spark_stages(request, Run(False), partial(open_run, resume=False)) as (stages, _):
             begin = time.perf_counter()
-            parts = make_ready(stages, None).parts
+            parts = make_ready(stages, stages.config).parts
             print(
                 f"{arguments.points:,} points, {k:,} to select, alpha {arguments.alpha}, {parts} parts, "
                 f"{arguments.master}; graph checked and assembled in {time.perf_counter() - begin:.1f} s"

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from subsel import SelectConfig
 from subsel.pipeline import run_greedy
 from subsel.request import Request
 from subsel.run import Run
+from subsel.rundir import open_run
 from subsel.stages.base import make_ready
 from subsel.stages.on_spark import spark_stages
 
@@ -103,8 +105,8 @@ def main() -> None:
         spark.sparkContext.setLogLevel("ERROR")
         inputs = str(folder / "points.parquet"), str(folder / "graph.parquet")
         request = Request(*inputs, sizes=((config, None),), engine=spark)
-        with spark_stages(request, Run(False), resume=False, stages=()) as (stages, _):
-            parts = make_ready(stages, None).parts
+        with spark_stages(request, Run(False), partial(open_run, resume=False)) as (stages, _):
+            parts = make_ready(stages, stages.config).parts
             for warm in (False, True):
                 engine, _ = stages.engine(k)
                 if warm:

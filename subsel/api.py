@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,19 +18,18 @@ from subsel.config import SelectConfig
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.choose import choose_engine
-from subsel.errors import ConfigError, in_library, option
+from subsel.errors import ConfigError, option
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import is_location, open_source, result_dataset
 from subsel.objective import Score
-from subsel.report import Report, short_recall
+from subsel.report import Report
 from subsel.request import Location, Request, load_config
 from subsel.run import Run
+from subsel.stages.base import known_count, note_recall
 from subsel.stages.local import score_here, select_here
 from subsel.storage import LocalPlace, Place
-
-log = logging.getLogger(__name__)
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
 
@@ -271,12 +269,10 @@ def neighbors(
     with run.stage("read") as tell:
         source = open_source(data, may_be_read(settings), settings, storage_options)
         points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
-    if settings.neighbors == "auto":
-        log.info("neighbors is auto and no size is known: %d per point", settings.degree(points.n, None))
+    how = Search.of(settings, points.n, known_count(settings, points.n, points.name))
     with run.stage("neighbors") as tell:
-        found = neighbor_graph(points, Search.of(settings, points.n, None), tell)
-    if found.report.falls_short:
-        log.warning("%s", in_library(short_recall(found.report)))
+        found = neighbor_graph(points, how, tell)
+    note_recall(found.report)
     return found
 
 

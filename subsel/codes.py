@@ -18,8 +18,8 @@ from subsel.errors import InputError
 
 Int64Array = npt.NDArray[np.int64]
 
-#: Of the codes by which points are drawn before anything else.
-THIN_SALT = 1 << 32
+#: Of the codes by which points are drawn before anything else, and by which the random subset is that ours is beside.
+THIN_SALT, RANDOM_SALT = 1 << 32, (1 << 32) + 1
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -163,6 +163,13 @@ def rehash(code: Int64Array, salt: int) -> Int64Array:
     Whatever is drawn anew each round is drawn from them.
     """
     return _mix(code.view(np.uint64), np.uint64(salt)).view(np.int64)
+
+
+def draw(code: Int64Array, count: int, salt: int) -> npt.NDArray[np.bool_]:
+    """Draw ``count`` (from 1) of some points, those of the lowest `rehash`: bool, (n,); another salt draws others."""
+    chosen = np.zeros(len(code), np.bool_)
+    chosen[np.argpartition(rehash(code, salt), count - 1)[:count]] = True
+    return chosen
 
 
 def groups_of(code: Int64Array, groups: int, salt: int) -> Int64Array:

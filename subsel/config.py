@@ -264,13 +264,15 @@ class SelectConfig(MethodOptions):
         """
         if self.neighbors != "auto":
             return self.neighbors
-        if self.draws(n, k):
+        if self.drawn(n, k) is not None:
             return THINNED_NEIGHBORS
         return FEWEST_NEIGHBORS if k is None else min(max(-(-2 * n // k), FEWEST_NEIGHBORS), MOST_NEIGHBORS)
 
-    def draws(self, n: int, k: int | None) -> bool:
-        """Return whether some of n points are drawn first, of which k will be selected (None: not known)."""
-        return self.thin is not None and k is not None and self.thin * k < n
+    def drawn(self, n: int, k: int | None) -> int | None:
+        """Return how many of n points are drawn first, of which k will be selected (None: not known); None: all are."""
+        if self.thin is None or k is None or self.thin * k >= n:
+            return None
+        return self.thin * k
 
     def stage_options(self, stage: str) -> dict[str, Any]:
         """Return the options that a stage's result depends on: its own and those of all stages before it.
@@ -284,7 +286,9 @@ class SelectConfig(MethodOptions):
             values["size"] = canonical_size(values["size"])
         if "beta" in values and self.weights is not None:
             values["alpha"], values["beta"] = self.weights
-            del values["diversity"]
+        if "diversity" in values:  # last, and nothing where weights are given: of two runs these are compared first
+            diversity = values.pop("diversity")
+            values["diversity"] = diversity if self.weights is None else None
         return values
 
     @classmethod

@@ -4,8 +4,8 @@ Coverage is the mean over all points of the largest similarity to a member; redu
 largest similarity to another member. Both are measured twice over: exactly on a sample, by comparing sampled points
 with all members while these stream by; and coverage also on the graph, over all points, where only edges count.
 
-Sampled are the points, and the members, of the largest codes; the random subset has the k points of lowest lots
-(`RANDOM_SALT`): neither depends on the order of rows, nor on the engine.
+Sampled are the points, and the members, of the largest codes; the random subset is drawn by codes, too
+(`subsel.codes.draw`): neither depends on the order of rows, nor on the engine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from subsel.codes import rehash
 from subsel.config import Metric, SelectConfig
 from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
 from subsel.embeddings.search import scores
@@ -33,24 +32,10 @@ from subsel.report import CoverageReport, Estimate
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
-#: Of the lots by which the random subset is drawn.
-RANDOM_SALT = (1 << 32) + 1
 #: Rows that meet all sampled points in one matrix product.
 _PRODUCT_ROWS = 4_096
 #: What is wrong where sampled rows are not found again.
 CHANGED = "some rows are not what they were when they were checked"
-
-
-def lots(code: Int64Array) -> Int64Array:
-    """Return the lots of points: int64, (n,); the k lowest make the random subset."""
-    return rehash(code, RANDOM_SALT)
-
-
-def lowest_lots(code: Int64Array, k: int) -> BoolArray:
-    """Return who is in the random subset of k points: bool, (n,)."""
-    chosen = np.zeros(len(code), np.bool_)
-    chosen[np.argpartition(lots(code), k - 1)[:k]] = True
-    return chosen
 
 
 def sampled(code: Int64Array, some: BoolArray, count: int) -> Int64Array:

@@ -64,8 +64,7 @@ def run_pipeline(
         points = stages.read(tell)
         counts = [resolve_size(config.size, points.points, points.name) for config, _ in sizes]
         stages.check_wishes(counts)
-        if sizes[0][0].draws(points.points, min(counts)):
-            check_drawn((sizes[0][0].thin or 0) * min(counts), max(counts))
+        check_drawn(sizes[0][0].drawn(points.points, min(counts)), max(counts))
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, min(counts))
         check_drawn(graph.drawn, max(counts))

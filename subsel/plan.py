@@ -97,8 +97,8 @@ def local_bytes(n: int, dimension: int, neighbors: int, searched: int) -> int:
 def estimate(n: int, dimension: int, k: int | None, config: SelectConfig) -> Plan:
     """Return what selecting k of n points takes."""
     read, neighbors = n, min(config.degree(n, k), n)
-    if config.draws(n, k):
-        n = (config.thin or 0) * (k or 0)
+    drawn = config.drawn(n, k)
+    n = n if drawn is None else drawn
     edges = EDGES_PER_NEIGHBOR * neighbors * n
     points = part_points(dimension, neighbors, config)
     vectors = 4 * n * dimension

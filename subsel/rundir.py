@@ -21,7 +21,7 @@ from typing import Any
 
 from subsel import declare
 from subsel.config import SelectConfig
-from subsel.declare import Stage
+from subsel.declare import Stage, declaration
 from subsel.errors import InputError, option
 from subsel.storage import LOCK, TEMPORARY, Place, lock
 from subsel.version import __version__
@@ -104,9 +104,9 @@ class RunDirectory:
         options = self._options(stage)
         for field, now in options.items():
             then = made["options"].get(field)
-            if field == "diversity" and field not in made["options"]:
-                continue  # weights were given instead: they differ
-            if then != now and not (field == "size" and now is None):  # scoring names no size
+            if now is None and declaration(SelectConfig.model_fields[field]).required:
+                continue  # nothing is selected, only scored
+            if then != now:
                 was, do = f"with {option(field, then)}", f"give {option(field, then)}"
                 if then is None:
                     was, do = f"without {option(field)}", f"leave {option(field)} out"
@@ -203,6 +203,19 @@ def open_run(
     RunDirectory(place, config, run_id, resume=resume, stages=stages)  # refuses before anything is written into it
     with lock(place, "run directory"):
         yield RunDirectory(place, config, run_id, resume=resume, stages=stages)
+
+
+@contextmanager
+def open_to_score(place: Place | None, config: SelectConfig, run_id: str) -> Iterator[RunDirectory | None]:
+    """Hold a run directory to score on its graph, which is made if need be, and by its utilities if a run kept them.
+
+    The size that the config names, if any, is not compared with the run's: nothing is selected. See `open_run`.
+    """
+    stages = ["graph"]
+    if place is not None and place.join(NAME).exists() and "utility" in read_manifest(place):
+        stages.append("utility")
+    with open_run(place, config.model_copy(update={"size": None}), run_id, resume=True, stages=stages) as found:
+        yield found
 
 
 def _versioned(file: Place, place: Place) -> dict[str, Any]:

@@ -76,6 +76,11 @@ def canonical_size(size: int | float | str) -> int | str:
     return parsed if isinstance(parsed, int) else f"{(Decimal(repr(parsed)) * 100).normalize():f}%"
 
 
+def count_of(parsed: int | float, n: int) -> int:
+    """Return the count that a parsed size means for n points: fractions to the nearest, at least 1."""
+    return parsed if isinstance(parsed, int) else max(1, round(parsed * n))
+
+
 def resolve_size(size: int | float | str | None, n: int, where: str) -> int:
     """Return the count that ``size`` means for ``n`` points: fractions to the nearest, at least 1.
 
@@ -88,7 +93,7 @@ def resolve_size(size: int | float | str | None, n: int, where: str) -> int:
         parsed = parse_size(size)
     except ValueError as error:
         raise ConfigError(f"{error}.") from None
-    count = parsed if isinstance(parsed, int) else max(1, round(parsed * n))
+    count = count_of(parsed, n)
     if count > n:
         raise ConfigError(f"{option('size')} {count:,} exceeds the {n:,} points of {where}: lower {option('size')}.")
     return count

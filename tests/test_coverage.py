@@ -17,8 +17,8 @@ import subsel
 from subsel import InputError
 from subsel.cli.commands import main
 from subsel.cli.tables import report_table
-from subsel.codes import codes_of, rehash
-from subsel.coverage import CHANGED, Nearest, Sample, covered, estimate, expected_cover, lowest_lots
+from subsel.codes import RANDOM_SALT, codes_of, draw, rehash
+from subsel.coverage import CHANGED, Nearest, Sample, covered, estimate, expected_cover
 from subsel.embeddings.metrics import Preparation
 from subsel.report import Report
 from tests.reference import make_graph
@@ -83,7 +83,7 @@ def test_a_sample_equals_all_pairs(vectors, metric, data):
     code = codes_of(pa.array(np.arange(n)), data.draw(st.integers(0, 50)))
     member = np.zeros(n, bool)
     member[data.draw(st.permutations(range(n)))[:k]] = True
-    random = lowest_lots(code, k)
+    random = draw(code, k, RANDOM_SALT)
     order = np.array(data.draw(st.permutations(range(n))))
     asked = order  # of whom too many are offered
     sample = Sample(code[asked], X[asked], member[asked], random[asked], metric, count=count, n=n, k=k)

@@ -73,7 +73,7 @@ def test_bad_subsets_on_spark(spark, problem, tmp_path):
     request = Request(*paths(problem).values(), sizes=((SelectConfig(size=10), None),))
     stages = SparkStages(spark, request, "test")
     try:
-        make_ready(stages, 10)
+        make_ready(stages, stages.config)
         for number, (ids, message) in enumerate(
             (
                 (["p1", "p2", "who"], "1 of 3 ids of the subset are unknown, such as 'who'"),

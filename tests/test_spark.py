@@ -286,12 +286,12 @@ def test_kth_largest_is_exact(spark, problem, monkeypatch):
     request = Request(*inputs, sizes=((config, None),))
     stages = SparkStages(spark, request, "test")
     try:
-        make_ready(stages, 10)
+        make_ready(stages, stages.config)
         engine, _ = stages.engine(10)
         from subsel.stages.local import LocalStages
 
         local = LocalStages(request)
-        make_ready(local, 10)
+        make_ready(local, local.config)
         one, _ = local.engine(10)
         among = (Status.UNDECIDED,)
         for few in (10, 1 << 20):  # after radix passes, or collected at once

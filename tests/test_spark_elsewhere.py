@@ -173,6 +173,7 @@ def test_spark_submit(expected, points, package, tmp_path):
     assert pq.read_table(tmp_path / "whole").equals(expected)
 
 
+@pytest.mark.slow
 def test_spark_submit_of_what_is_wrong(points, package, tmp_path):
     options = [*options_of(package), "--utility", "nothing"]
     wrong = submit(package, "select_subset.py", *options, points, tmp_path / "whole", exit_code=2)
@@ -196,7 +197,7 @@ def test_spark_submit_of_the_stages(expected, points, package, tmp_path):
 
     wrong = submit(package, "greedy_subset.py", *options, "--neighbors", "3", points, run, tmp_path / "no", exit_code=2)
     said = one_line(wrong)
-    assert "its graph was made with --neighbors 10, now it is --neighbors 3" in said
+    assert "its graph was made with --neighbors auto, now it is --neighbors 3" in said
 
 
 @pytest.mark.slow

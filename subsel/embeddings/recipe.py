@@ -151,7 +151,7 @@ def find_neighbors(
         best, score, passes, enough = _refined(X, best, score, how, improved, asked, worth, progress)
         if enough or probes >= most:
             break
-        probes *= 2
+        probes = min(2 * probes, most)
         del best, score
     return Found(assigned.order, X, best, score, len(quantizer.centroids), probes, passes)
 
@@ -196,7 +196,6 @@ class _Asked:
     rows: Int64Array
     exact: search.Exact
     aim: float
-    metric: Metric
 
     @classmethod
     def of(
@@ -215,7 +214,7 @@ class _Asked:
             return None
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(how.sample, len(rows))).astype(np.int64))]
         exact = search.exact_neighbors(X, rows, min(k, len(X) - 1), how.metric)
-        return cls(rows, exact, how.recall + _MARGIN * (1 - how.recall), how.metric)
+        return cls(rows, exact, how.recall + _MARGIN * (1 - how.recall))
 
     def recall(self, score: FloatMatrix) -> float:
         """Return the recall of lists with these scores, (n, k)."""
@@ -232,16 +231,16 @@ class _Asked:
             return probes
         mine = quantizer.nearest(X[self.rows], most)
         ends = np.unique(near)
-        theirs = quantizer.nearest(X[ends], most)[np.searchsorted(ends, near)]  # (q, k, most)
-        here = np.argmax(mine[:, None, :] == theirs[:, :, :1], axis=2)  # at which probe I meet its cell
-        here = np.where((mine[:, None, :] == theirs[:, :, :1]).any(axis=2), here, most)
-        there = np.argmax(theirs == mine[:, :1, None], axis=2)
-        there = np.where((theirs == mine[:, :1, None]).any(axis=2), there, most)
-        met = np.minimum(here, there)
+        theirs = quantizer.nearest(X[ends], most)
+        met = np.empty(near.shape, np.int64)  # at which probe, from 0, either end meets the other's cell
+        for row, others in enumerate(np.searchsorted(ends, near)):
+            cell_of = theirs[others]  # (k, most)
+            meets = (mine[row] == cell_of[:, :1]) | (cell_of == mine[row, 0])
+            met[row] = np.where(meets.any(axis=1), meets.argmax(axis=1), most)
         cell, afford = len(X) / len(quantizer.centroids), _PRODUCT_SCORES * search.candidates(near.shape[1])
         while probes < most:
             share = (met < probes).mean()
             if share >= self.aim or (share >= _MEET_FIRST and 2 * probes * cell > afford):
                 break
-            probes *= 2
+            probes = min(2 * probes, most)
         return probes

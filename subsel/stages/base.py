@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from subsel.config import resolve_size
+from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
 from subsel.errors import in_library
 from subsel.input.wishes import Constraints
@@ -105,23 +105,24 @@ def note_recall(graph: GraphReport) -> None:
         log.warning("%s", in_library(short_recall(graph)))
 
 
-def count_of(size: int | float | str | None, points: InputReport) -> int | None:
-    """Return how many points a size means; None, which is logged, where it is not known."""
-    if size is None:
-        log.info("no size is known: points have 10 neighbours, and their densities go by these")
+def known_count(config: SelectConfig, n: int, name: str) -> int | None:
+    """Return how many of the n points of an input a config selects; None, which is logged, where it does not say."""
+    if config.size is None:
+        log.info("no size is known: points have %d neighbours, and densities go by these", config.degree(n, None))
         return None
-    return resolve_size(size, points.points, points.name)
+    return resolve_size(config.size, n, name)
 
 
-def make_ready(stages: Stages, size: int | float | str | None, tell: Tell = lambda what, share: None) -> GraphReport:
+def make_ready(stages: Stages, config: SelectConfig, tell: Tell = lambda what, share: None) -> GraphReport:
     """Read points, make their graph and weigh them, for whoever selects nothing: to score, or to measure.
 
     Args:
         stages: of an engine.
-        size: by which neighbours and densities go; None: not known.
+        config: of the request; its size, if it says one, is what neighbours and densities go by.
         tell: told what goes on.
     """
-    k = count_of(size, stages.read(tell))
+    points = stages.read(tell)
+    k = known_count(config, points.points, points.name)
     graph = stages.neighbors(tell, k)
     note_recall(graph)
     stages.weigh(tell, k, None)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from subsel.codes import RANDOM_SALT, draw
 from subsel.config import SelectConfig
 from subsel.coverage import (
     CHANGED,
     BoolArray,
     Sample,
     graph_cover,
-    lowest_lots,
     own_similarity,
     report_of,
     sampled,
@@ -92,7 +92,7 @@ def _measure(source: Source, points: Points, members: Int64Array, config: Select
     code, n, k = points.code, points.n, len(members)
     member = np.zeros(n, np.bool_)
     member[members] = True
-    random = lowest_lots(code, k)
+    random = draw(code, k, RANDOM_SALT)
     asked = np.zeros(n, np.bool_)
     for some in (np.ones(n, np.bool_), member, random):
         asked[sampled(code, some, config.coverage_sample)] = True

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from subsel import objective, output, schema
 from subsel.board import hear_wishes
-from subsel.codes import THIN_SALT, hash_ids, rehash
+from subsel.codes import THIN_SALT, draw, hash_ids
 from subsel.embeddings.neighbors import neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
@@ -40,7 +40,7 @@ from subsel.report import (
 )
 from subsel.request import Request, places_for
 from subsel.run import Run, Tell
-from subsel.rundir import RunDirectory, open_run
+from subsel.rundir import RunDirectory, open_run, open_to_score
 from subsel.schema import DECIDED_BY_NAMES, Status
 from subsel.stages.base import T, make_ready
 from subsel.stages.covered import cover_here, graph_coverage
@@ -166,9 +166,9 @@ class LocalStages:
             InputError: as many neighbours as follow from the size do not fit into memory.
         """
         config, drawn = self.config, None
-        how = Search.of(config, self.points.n, k)
-        if config.draws(self.points.n, k):
-            self._draw((config.thin or 0) * (k or 0))
+        how, count = Search.of(config, self.points.n, k), config.drawn(self.points.n, k)
+        if count is not None:
+            self._draw(count)
             drawn = self.points.n
         check_memory(self.points, how.neighbors, config)
         searched = neighbor_graph(self.points, how, tell)
@@ -177,9 +177,7 @@ class LocalStages:
 
     def _draw(self, count: int) -> None:
         """Go on with so many points, drawn by a hash of their ids, and with those that are included."""
-        drawn = np.zeros(self.points.n, np.bool_)
-        lot = rehash(self.points.code, THIN_SALT)
-        drawn[np.argpartition(lot, count - 1)[:count]] = True
+        drawn = draw(self.points.code, count, THIN_SALT)
         drawn[self.wished.get(Status.INCLUDED, [])] = True
         number = np.cumsum(drawn) - 1
         self.points.keep(drawn)
@@ -392,8 +390,8 @@ def score_here(request: Request, subsets: Sequence[Any]) -> list[objective.Score
         InputError: a subset is empty or names unknown or repeated ids, or something of the input is wrong.
     """
     places = places_for(request, partial(place_of, storage_options=request.storage_options))
-    with open_run(places.run_dir, request.config, "score", resume=True, stages=["graph", "utility"]) as rundir:
+    with open_to_score(places.run_dir, request.config, "score") as rundir:
         stages = LocalStages(request, rundir)
-        make_ready(stages, request.config.size)
+        make_ready(stages, request.config)
         stages.engine(1)
         return [stages.score_ids(subset) for subset in subsets]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
-from subsel.config import resolve_size
+from subsel.config import SelectConfig, resolve_size
 from subsel.engines.spark.parcels import plain_errors
 from subsel.engines.spark.session import session_for
 from subsel.engines.spark.storage import place_in
@@ -18,27 +18,27 @@ from subsel.report import GraphReport, Report
 from subsel.request import Places, Request, places_for
 from subsel.results import BoundingResult
 from subsel.run import Run
-from subsel.rundir import STAGES, open_run
-from subsel.stages.base import count_of, note_recall
+from subsel.rundir import STAGES, RunDirectory, open_run, open_to_score
+from subsel.stages.base import known_count, note_recall
 from subsel.stages.spark import SparkStages
 from subsel.storage import Place
 
+#: Holds a run directory, if there is one, for a config and a run.
+_Opener = Callable[[Place | None, SelectConfig, str], AbstractContextManager[RunDirectory | None]]
+
 
 @contextmanager
-def spark_stages(
-    request: Request, run: Run, *, resume: bool, stages: Iterable[str]
-) -> Iterator[tuple[SparkStages, Places]]:
+def spark_stages(request: Request, run: Run, opener: _Opener) -> Iterator[tuple[SparkStages, Places]]:
     """Yield stages in a session and where results go, and leave nothing of theirs in the session.
 
     Args:
         request: what is asked for.
         run: of it.
-        resume: whether the run directory may have some stages already.
-        stages: those that the run is about.
+        opener: `open_run` with what it is to be resumed and is about, or `open_to_score`.
     """
     with session_for(request.engine, request.master) as spark, plain_errors():
         places = places_for(request, partial(place_in, spark))
-        with open_run(places.run_dir, request.config, run.id, resume=resume, stages=stages) as rundir:
+        with opener(places.run_dir, request.config, run.id) as rundir:
             found = SparkStages(spark, request, run.id, rundir)
             try:
                 yield found, places
@@ -56,7 +56,8 @@ def select_on_spark(request: Request, run: Run) -> list[tuple[Report, Place | No
     """
     if request.output is None:
         raise ConfigError(f"on Spark the subset is written, never collected: give an {option('output')}.")
-    with spark_stages(request, run, resume=request.resume, stages=request.stages) as (stages, places):
+    opener = partial(open_run, resume=request.resume, stages=request.stages)
+    with spark_stages(request, run, opener) as (stages, places):
         wanted = [(config, place) for (config, _), place in zip(request.sizes, places.outputs, strict=True)]
         reports = run_pipeline(stages, wanted, run, overwrite=request.overwrite)
     return list(zip(reports, places.outputs, strict=True))
@@ -73,13 +74,13 @@ def build_graph(request: Request, run: Run) -> GraphReport:
             f"{option('thin')} draws points with regard to those that are included, which a graph alone does not know: "
             "select with a run directory instead."
         )
-    with spark_stages(request, run, resume=True, stages=["graph"]) as (stages, _):
+    with spark_stages(request, run, partial(open_run, resume=True, stages=["graph"])) as (stages, _):
         return _with_graph(request, stages, run)
 
 
 def bound_points(request: Request, run: Run) -> BoundingResult:
     """Run the pipeline up to bounding, into the run directory; finished stages are taken over."""
-    with spark_stages(request, run, resume=True, stages=STAGES) as (stages, _):
+    with spark_stages(request, run, partial(open_run, resume=True, stages=STAGES)) as (stages, _):
         with run.stage("read") as tell:
             points = stages.read(tell)
             k = resolve_size(request.config.size, points.points, points.name)
@@ -98,16 +99,19 @@ def bound_points(request: Request, run: Run) -> BoundingResult:
 
 def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[Score]:
     """Score subsets on a graph, given or in the run directory, in a Spark session."""
-    with spark_stages(request, run, resume=True, stages=["graph", "utility"]) as (stages, _):
+    with spark_stages(request, run, open_to_score) as (stages, _):
         _with_graph(request, stages, run)
+        size, points = request.config.size, stages.input
+        k = None if size is None else resolve_size(size, points.points, points.name)
         with run.stage("score") as tell:
-            stages.weigh(tell, count_of(request.config.size, stages.input), None)
+            stages.weigh(tell, k, None)
             return [stages.score_ids(subset) for subset in subsets]
 
 
 def _with_graph(request: Request, stages: SparkStages, run: Run) -> GraphReport:
     with run.stage("read") as tell:
-        k = count_of(request.config.size, stages.read(tell))
+        points = stages.read(tell)
+        k = known_count(request.config, points.points, points.name)
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, k)
         note_recall(graph)

@@ -1,8 +1,9 @@
-"""The stages on Spark: nothing of the size of the data or of the subset is ever on the driver. And these as jobs."""
+"""The stages on Spark: nothing of the size of the data or of the subset is ever on the driver."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -136,13 +137,14 @@ class SparkStages:
             self.made = GraphReport.model_validate(done["graph"])
             self.parts = self.made.parts
             return self.made
-        config, drawn = self.config, None
-        how = Search.of(config, self.points.n, k)
-        if config.draws(self.points.n, k):
+        config = self.config
+        how, count = Search.of(config, self.points.n, k), config.drawn(self.points.n, k)
+        drawn = None
+        if count is not None:
             with plain_errors():
                 tell("drawing", 0)
                 included = self.wished.get(Status.INCLUDED)
-                self.points = self.inputs.draw(self.points, (config.thin or 0) * (k or 0), included, self._write_down)
+                self.points = self.inputs.draw(self.points, count, included, self._write_down)
                 drawn = self.points.n
         points = self.points
         in_part = part_points(points.dimension, how.neighbors, config)
@@ -217,7 +219,8 @@ class SparkStages:
         weighing = Weighing(self.assembled, self.parts, utility, config, self.members, self._keep)
         total, count = (sum(getattr(shape, name) for shape in self.shapes) for name in ("similarity", "half_edges"))
         neighbors = self.made.neighbors
-        found = weighing.run(self.n, mean_of(total, count), neighbors, k=k, most=most, warning=told)
+        with closing(weighing):
+            found = weighing.run(self.n, mean_of(total, count), neighbors, k=k, most=most, warning=told)
         self.weights, self.utilities = found.report, found.utilities
         if self.rundir is not None and "utility" in self.rundir.stages:
             (folder,) = self.rundir.begin("utility")

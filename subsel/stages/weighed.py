@@ -54,7 +54,7 @@ def weigh_here(
     Raises:
         ConfigError: fewer are left than will be selected.
     """
-    utility, stored, code = points.made_of, np.stack([points.utility, *points.others])[:, graph.rows], points.code
+    utility, stored = points.made_of, np.stack([points.utility, *points.others])[:, graph.rows]
     m, density = None, None
     if needs_density(utility, config):
         m = density_neighbors(graph.n, k, median_degree(np.diff(graph.indptr)) if neighbors is None else neighbors)
@@ -63,7 +63,7 @@ def weigh_here(
     selectable[wished.get(Status.EXCLUDED, [])] = False
     outlier = np.zeros(graph.n, np.bool_)
     if density is not None and config.exclude_outliers:
-        code = code[graph.rows]
+        code = points.code[graph.rows]
         count = outlier_count(config.exclude_outliers, int(selectable.sum()))
         outlier = selectable & at_or_below(density, code, lowest_place(density[selectable], code[selectable], count))
         outlier[wished.get(Status.INCLUDED, [])] = False

@@ -18,8 +18,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from subsel import schema
+from subsel.codes import RANDOM_SALT, rehash
 from subsel.config import SelectConfig
-from subsel.coverage import CHANGED, BoolArray, Sample, lots, report_of, tenth, vector_checker
+from subsel.coverage import CHANGED, BoolArray, Sample, report_of, tenth, vector_checker
 from subsel.embeddings.metrics import FloatMatrix
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.order import COUNTED, kth_value, place_of_values
@@ -179,7 +180,7 @@ class SparkCover:
 
 
 def _work_on_lots(work: Callable[[Int64Array], pa.Table], graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
-    return work(lots(graph.code[: graph.n_own]))
+    return work(rehash(graph.code[: graph.n_own], RANDOM_SALT))
 
 
 def _members(graph: PartGraph, parcels: list[Parcel]) -> BoolArray:
@@ -191,7 +192,7 @@ def _members(graph: PartGraph, parcels: list[Parcel]) -> BoolArray:
 def _choose(last: int, rates: list[float], graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
     """Return a part's points that are members, in the random subset, or may be sampled: those of the largest codes."""
     code, member = graph.code[: graph.n_own], _members(graph, parcels)
-    random = lots(code) <= last
+    random = rehash(code, RANDOM_SALT) <= last
     top = code / _CODES + 0.5
     asked = (top >= 1 - rates[0]) | ((member | random) & (top >= 1 - rates[1]))
     slots = np.flatnonzero(member | random | asked)

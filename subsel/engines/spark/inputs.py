@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from subsel import schema
-from subsel.config import SelectConfig, parse_size
+from subsel.config import SelectConfig
 from subsel.engines.spark.drawing import drawn_rows
 from subsel.engines.spark.ids import given, kept
 from subsel.engines.spark.neighbors import Rules, known_ids
@@ -26,6 +26,7 @@ from subsel.input.wishes import Wishes
 from subsel.parts import route
 from subsel.plan import part_points
 from subsel.schema import Status
+from subsel.sizes import count_of, parse_size
 
 Keep = Callable[[DataFrame], DataFrame]
 
@@ -159,6 +160,5 @@ class SparkInputs:
 
 def _sample_rows(config: SelectConfig, n: int, dimension: int) -> int:
     """Return the rows wanted for k-means of n points; bad rows among them do not matter here."""
-    size = None if config.size is None else parse_size(config.size)
-    count = max(1, round(size * n)) if isinstance(size, float) else size
+    count = None if config.size is None else count_of(parse_size(config.size), n)
     return route.sample_rows(n, dimension, part_points(dimension, config.degree(n, count), config))

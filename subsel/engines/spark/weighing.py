@@ -126,20 +126,11 @@ class Weighing:
         Raises:
             ConfigError: fewer are left than will be selected.
         """
-        try:
-            return self._run(n, mean_similarity, neighbors, k, most, warning)
-        finally:
-            for frame in self.kept:
-                release_checkpoint(frame)
-
-    def _run(
-        self, n: int, mean_similarity: float, neighbors: int | None, k: int | None, most: int | None, told: str | None
-    ) -> Weighed:
         config, utility = self.config, self.utility
-        about = utility, config
         changed = utility.ranked or config.exclude_outliers > 0
         if not changed and config.weights is not None:
-            return Weighed(report_of(*about, None, mean_similarity, neighbors=None, outliers=0, warning=told), None)
+            report = report_of(utility, config, None, mean_similarity, neighbors=None, outliers=0, warning=warning)
+            return Weighed(report, None)
         m = None
         self.points = self._written(self.points)
         if self.marks is not None:
@@ -173,11 +164,17 @@ class Weighing:
             kth = partial(kth_of_values, final, 0)
             low, high = (kth(left - quantile_number(p, left) + 1, left) for p in (LOW, HIGH))
             spread = Spread(low, high, kth(left, left), kth(1, left))
-        report = report_of(*about, spread, mean_similarity, neighbors=m, outliers=outliers, warning=told)
+        report = report_of(utility, config, spread, mean_similarity, neighbors=m, outliers=outliers, warning=warning)
         return Weighed(report, utilities)
 
+    def close(self) -> None:
+        """Let go of what was written down on the way."""
+        for frame in self.kept:
+            release_checkpoint(frame)
+        self.kept = []
+
     def _written(self, frame: DataFrame) -> DataFrame:
-        """Write a frame down for as long as this runs: plans of frames that are persisted only grow with each step."""
+        """Write a frame down until `close`: plans of frames that are persisted only grow with each step."""
         self.kept.append(local_checkpoint(frame, 0))
         return self.kept[-1]
 
