@@ -112,6 +112,7 @@ def test_another_config_or_input_is_refused(spark, tmp_path, killed):
         subsel.select(points, size=1, engine=spark, output=tmp_path / "x", resume=True)
 
 
+@pytest.mark.slow
 def test_going_on_gives_the_uninterrupted_subset(spark, tmp_path, killed):
     points, options = killed
     resumed = subsel.select(points, engine=spark, output=tmp_path / "subset", resume=True, **options)

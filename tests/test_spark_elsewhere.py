@@ -156,7 +156,7 @@ def submit(package, job, *arguments, exit_code=0):
 
 def options_of(package):
     options = ["--config", package / "configs" / "cluster.toml", "--size", "50"]
-    return [*options, "--part-points", "230", "--finish-points", "70"]
+    return [*options, "--part-points", "230", "--finish-points", "70", "--coverage-sample", "0"]
 
 
 def one_line(done):
