@@ -41,6 +41,8 @@ class Board:
         sums: what a kernel wants summed over all parts: integers of any size, gone with the next step.
         outbox: flat arrays of one length that go to other parts, or this one, row by row; ``to`` (int64) says to which.
         inbox: what kernels of the last step wrote to this part, in the order of the parts that wrote.
+        tally: flat arrays of one length that are merged over all parts, rows of one ``slot`` together
+            (`subsel.engines.base.Engine.merge`); gone with the next step.
         extra: flat arrays that only one algorithm knows, kept from step to step, such as dual variables.
         scratch: arrays that follow from the graph and the rest; gone where a board travels, and made anew.
     """
@@ -54,6 +56,7 @@ class Board:
     sums: tuple[int, int, int, int] = NO_SUMS
     outbox: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     inbox: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    tally: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     extra: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     scratch: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     steps: int = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -149,6 +149,18 @@ class KernelGraph(Protocol):
         """The scale."""
 
     @property
+    def cost(self) -> Int64Array | None:
+        """int64, (n_own + n_ghost,), or None."""
+
+    @property
+    def group(self) -> Int32Array | None:
+        """int32, (columns, n_own), or None."""
+
+    @property
+    def conflict(self) -> npt.NDArray[np.bool_]:
+        """bool, (m,), or (0,) where no two points exclude each other."""
+
+    @property
     def n_own(self) -> int:
         """Number of own points."""
 
@@ -163,6 +175,9 @@ class GroupGraph:
         weight: int32 or int64, (m,), as in `PartGraph`.
         code: int64, (n_own,).
         fixed_point: the scale of ``weight`` and of the board's keys.
+        cost: int64, (n_own,): what points cost; None where that does not count.
+        group: int32, (columns, n_own): the group of each point in each column; None without.
+        conflict: bool, (m,): edges whose ends exclude each other; (0,) where none do.
     """
 
     indptr: Int64Array
@@ -170,6 +185,9 @@ class GroupGraph:
     weight: WeightArray
     code: Int64Array
     fixed_point: FixedPoint
+    cost: Int64Array | None = None
+    group: Int32Array | None = None
+    conflict: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
 
     @property
     def n_own(self) -> int:
@@ -188,6 +206,8 @@ class DraftGraph:
     utility: npt.NDArray[np.float64]
     code: Int64Array
     ghost_vid: Int64Array
+    cost: Int64Array | None = None
+    group: Int32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +229,9 @@ class PartGraph:
         code: int64, (n_own + n_ghost,): see `subsel.codes`.
         ghost_vid: int64, (n_ghost,), ascending: addresses (part << 32 | slot) of the ghosts.
         fixed_point: the scale of ``weight`` and of the board's keys.
+        cost: int64, (n_own + n_ghost,): what points cost; None where that does not count.
+        group: int32, (columns, n_own): the group of each own point in each column; None without.
+        max_similarity: two selected points are at most so similar; None: as they come.
     """
 
     part: int
@@ -221,11 +244,21 @@ class PartGraph:
     code: Int64Array
     ghost_vid: Int64Array
     fixed_point: FixedPoint
+    cost: Int64Array | None = None
+    group: Int32Array | None = None
+    max_similarity: float | None = None
 
     @property
     def n_own(self) -> int:
         """Number of this part's own points."""
         return len(self.indptr) - 1
+
+    @property
+    def conflict(self) -> npt.NDArray[np.bool_]:
+        """Edges whose ends exclude each other: bool, (m,); (0,) without a limit of similarity."""
+        if self.max_similarity is None:
+            return np.empty(0, np.bool_)
+        return np.asarray(self.similarity > self.max_similarity)
 
     @property
     def vid(self) -> Int64Array:

@@ -48,7 +48,9 @@ def parts_of(graph: NeighborGraph, utility, seed: int, part_of_node) -> dict:
 class SplitEngine:
     """Implements `subsel.engines.base.Engine` over parts in memory; `finish_points` as on Spark."""
 
-    def __init__(self, by_part, alpha, beta, *, finish_points=0, tie_bits=None, compact=False):
+    def __init__(
+        self, by_part, alpha, beta, *, finish_points=0, tie_bits=None, compact=False, max_similarity=None, limits=None
+    ):
         gathered = deliver(p for part, parcels in by_part.items() for p in assemble.gather(part, parcels))
         resolved = [assemble.resolve(part, parcels) for part, parcels in gathered.items()]
         shapes = [shape for _, shape in resolved]
@@ -62,9 +64,12 @@ class SplitEngine:
         if tie_bits is not None:
             scale = FixedPoint(alpha, beta, scale.fraction_bits, tie_bits)
         self.scale = scale
+        drafts = [graph if limits is None else limits(graph) for graph, _ in resolved]
         self.graphs = {
-            graph.part: superstep.unpack_graph(graph.part, superstep.pack_graph(graph), scale) for graph, _ in resolved
+            graph.part: superstep.unpack_graph(graph.part, superstep.pack_graph(graph), scale, max_similarity)
+            for graph in drafts
         }
+        self.parts = len(self.graphs)
         self.whole_graphs = dict(self.graphs)
         self.finish_points, self.compact_always = finish_points, compact
         self.steps = 0
@@ -72,7 +77,8 @@ class SplitEngine:
 
     def _take(self, states):
         states = list(states)
-        self.boards = deliver(parcel for state in states for parcel in state.parcels)
+        self.tallies = [[p for p in state.parcels if p.kind == superstep.TALLY] for state in states]
+        self.boards = deliver(p for state in states for p in state.parcels if p.kind != superstep.TALLY)
         totals = {
             name: sum(getattr(s.counts, name) for s in states) for name in Counts.__dataclass_fields__ if name != "sums"
         }
@@ -124,6 +130,11 @@ class SplitEngine:
             for parcel in superstep.run_group(parcels, kernel, self.scale):
                 self.boards[parcel.part].append(parcel)
         return self.step(superstep.nothing)
+
+    def merge(self, work, /, *args, **params):
+        shares = deliver(p for parcels in self.tallies for p in parcels)
+        found = [superstep.merged(parcels, partial(work, **params), *args) for parcels in shares.values()]
+        return {} if not found else {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
     def keep(self):
         return self.boards

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Concatenate, Literal, ParamSpec, Protocol
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol
+
+import numpy.typing as npt
 
 from subsel.board import Board, Counts
 from subsel.graph import KernelGraph, PartGraph
@@ -13,6 +15,9 @@ from subsel.schema import Status
 ABOVE_ALL = 2**63 - 1
 BELOW_ALL = -(2**63)
 
+
+#: Rows as columns of one length.
+Rows = dict[str, npt.NDArray[Any]]
 
 P = ParamSpec("P")
 
@@ -42,7 +47,15 @@ class GroupEngine(Protocol):
 
 
 class Engine(Protocol):
-    """Holds a graph in parts; every method is over all of them."""
+    """Holds a graph in parts; every method is over all of them.
+
+    Attributes:
+        parts: how many.
+        finish_points: how many undecided points `finish` takes at most.
+    """
+
+    parts: int
+    finish_points: int
 
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run one superstep: deliver news and letters, run the kernel on every part, post what changed at borders."""
@@ -73,6 +86,12 @@ class Engine(Protocol):
         """Deal the undecided points into groups at random and run the kernel on each as a part of its own.
 
         Edges between groups are ignored. Who is in which group follows from codes and ``salt`` alone.
+        """
+
+    def merge(self, work: Callable[Concatenate[Rows, P], Rows], /, *args: P.args, **params: P.kwargs) -> Rows:
+        """Run ``work`` on what kernels left in `Board.tally` at the last step: on all rows of some slots at a time.
+
+        What it returns is collected: a few rows of each slot at most.
         """
 
     def keep(self) -> object:

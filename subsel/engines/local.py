@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.board import NO_SUMS, Board, Counts
-from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, P
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, P, Rows
 from subsel.graph import KernelGraph, PartGraph
 from subsel.parts import regroup
 from subsel.schema import Status
@@ -71,6 +71,9 @@ class LocalEngine(OnePart[PartGraph]):
         steps: whether the board counts steps, and notes at which a point was decided; for run directories.
     """
 
+    parts = 1
+    finish_points = 0
+
     def __init__(self, graph: PartGraph, board: Board | None = None, *, steps: bool = False) -> None:
         super().__init__(graph, Board.start(graph) if board is None else board)
         self.steps = steps
@@ -85,6 +88,10 @@ class LocalEngine(OnePart[PartGraph]):
         found = super().step(kernel, *args, **params)
         self.board.count_step(before)
         return found
+
+    def merge(self, work: Callable[Concatenate[Rows, P], Rows], /, *args: P.args, **params: P.kwargs) -> Rows:
+        """Run the work on this part's rows."""
+        return work(self.board.tally, *args, **params)
 
     def deal(self, groups: int, salt: int, kernel: GroupKernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run the kernel on one group after the other."""

@@ -26,7 +26,7 @@ _SAMPLE = 1024
 
 
 @numba.njit(cache=True)
-def _sift_down(heap_key: Any, heap_slot: Any, size: int, code: Any, at: int) -> None:
+def sift_down(heap_key: Any, heap_slot: Any, size: int, code: Any, at: int) -> None:
     """Restore the max-heap below position ``at``."""
     key, slot = heap_key[at], heap_slot[at]
     while True:
@@ -95,27 +95,27 @@ def pick_dominant(
             pool[left] = v
             left += 1
     batch = max(batch, left // _MOST_BATCHES)
-    floor = _floor_of_batch(pool[:0], key, shift, batch)
+    floor = floor_of_batch(pool[:0], key, shift, batch)
     size = 0
 
     held_back = np.zeros(n_own, np.bool_)
     n_decided = 0
     while size + left > 0 and n_decided < limit:
         if size == 0:
-            floor = _floor_of_batch(pool[:left], key, shift, batch)
-            left, size = _fill(pool, left, heap_key, heap_slot, key, shift, floor)
+            floor = floor_of_batch(pool[:left], key, shift, batch)
+            left, size = fill_heap(pool, left, heap_key, heap_slot, key, shift, floor)
             for at in range(size // 2 - 1, -1, -1):
-                _sift_down(heap_key, heap_slot, size, code, at)
+                sift_down(heap_key, heap_slot, size, code, at)
         v = heap_slot[0]
         now = key[v] >> shift
         if heap_key[0] != now and now >= floor:  # stale: a neighbour was picked since; gains only fall
             heap_key[0] = now
-            _sift_down(heap_key, heap_slot, size, code, 0)
+            sift_down(heap_key, heap_slot, size, code, 0)
             continue
         fallen = heap_key[0] != now
         size -= 1
         heap_key[0], heap_slot[0] = heap_key[size], heap_slot[size]
-        _sift_down(heap_key, heap_slot, size, code, 0)
+        sift_down(heap_key, heap_slot, size, code, 0)
         if fallen:
             pool[left] = v
             left += 1
@@ -153,7 +153,7 @@ def pick_dominant(
 
 
 @numba.njit(cache=True)
-def _floor_of_batch(pool: Any, key: Any, shift: int, batch: int) -> Any:
+def floor_of_batch(pool: Any, key: Any, shift: int, batch: int) -> Any:
     """Return a key that about ``batch`` points of the pool reach, at least one; judged by some of them."""
     if len(pool) <= 2 * batch:
         return np.int64(-(2**63))
@@ -165,7 +165,7 @@ def _floor_of_batch(pool: Any, key: Any, shift: int, batch: int) -> Any:
 
 
 @numba.njit(cache=True)
-def _fill(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shift: int, floor: Any) -> Any:
+def fill_heap(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shift: int, floor: Any) -> Any:
     """Move the points that reach the floor from the pool to the empty heap; return how many are in each."""
     kept = size = 0
     for v in pool[:left]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,17 @@ from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 from subsel.schema import Status
 
 #: Kinds of parcels: a part's board; news for its ghosts; decisions on its own points that were made elsewhere
-#: (`subsel.parts.regroup`); news of those, accounted for there as far as they count; and what kernels write each other.
+#: (`subsel.parts.regroup`); news of those, accounted for there as far as they count; what kernels write each other; and
+#: what is merged over all parts, addressed to whoever merges a share of the slots.
 BOARD, POST, FINISHED, SETTLED, UNDECIDED, LETTER = "board", "post", "finished", "settled", "undecided", "letter"
+TALLY = "tally"
+
+#: Shares in which slots of a tally are merged.
+TALLIES = 64
 
 _EXTRA = "extra_"
+#: Rows as columns of one length.
+Rows = dict[str, npt.NDArray[Any]]
 #: A kernel with its parameters bound.
 BoundKernel = Callable[[PartGraph, Board], None]
 
@@ -39,6 +47,7 @@ def pack_graph(graph: DraftGraph | PartGraph) -> pa.Buffer:
     Their means stay as they were before edges were dropped, so they are kept, once they are known.
     """
     known = {"mean_weight": graph.mean_weight} if isinstance(graph, PartGraph) else {}
+    known |= {name: getattr(graph, name) for name in ("cost", "group") if getattr(graph, name) is not None}
     return pack(
         indptr=graph.indptr,
         indices=graph.indices,
@@ -50,13 +59,17 @@ def pack_graph(graph: DraftGraph | PartGraph) -> pa.Buffer:
     )
 
 
-def unpack_graph(part: int, payload: bytes | pa.Buffer, fixed_point: FixedPoint) -> PartGraph:
-    """Return a part graph with weights of the given scale."""
+def unpack_graph(
+    part: int, payload: bytes | pa.Buffer, fixed_point: FixedPoint, max_similarity: float | None = None
+) -> PartGraph:
+    """Return a part graph with weights of the given scale; see `PartGraph` for ``max_similarity``."""
     arrays = unpack(payload)
+    if "group" in arrays:
+        arrays["group"] = arrays["group"].reshape(-1, len(arrays["indptr"]) - 1)
     weight = fixed_point.weights(arrays["similarity"])
     if "mean_weight" not in arrays:  # a draft, which has all of its edges
         arrays["mean_weight"] = mean_weights(arrays["indptr"], weight)
-    return PartGraph(part=part, weight=weight, fixed_point=fixed_point, **arrays)
+    return PartGraph(part=part, weight=weight, fixed_point=fixed_point, max_similarity=max_similarity, **arrays)
 
 
 def pack_board(board: Board) -> pa.Buffer:
@@ -99,7 +112,7 @@ def superstep(graph: PartGraph, parcels: Sequence[Parcel], kernel: BoundKernel, 
     board.count_step(status)
     changed = (board.key[own] != key) | (board.status[own] != status) | repost
     posts = _posts(graph, board, changed, SETTLED if finished else POST)
-    return _state(graph, board, posts + _letters(graph, board), news)
+    return _state(graph, board, posts + _letters(graph, board) + _tallies(graph, board), news)
 
 
 def deliver(graph: PartGraph, parcels: Sequence[Parcel]) -> tuple[Board, int]:
@@ -134,17 +147,12 @@ def compact(graph: PartGraph, parcels: Sequence[Parcel]) -> PartGraph:
     row = np.repeat(np.arange(graph.n_own), np.diff(graph.indptr))
     keep = undecided[row] & undecided[graph.indices]
     kept = np.bincount(row[keep], minlength=graph.n_own)
-    return PartGraph(
-        part=graph.part,
+    return replace(
+        graph,
         indptr=np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
         indices=graph.indices[keep],
         similarity=graph.similarity[keep],
         weight=graph.weight[keep],
-        mean_weight=graph.mean_weight,
-        utility=graph.utility,
-        code=graph.code,
-        ghost_vid=graph.ghost_vid,
-        fixed_point=graph.fixed_point,
     )
 
 
@@ -194,6 +202,24 @@ def _letters(graph: PartGraph, board: Board) -> list[Parcel]:
         Parcel(part, graph.part, LETTER, pack(**{name: column[mine] for name, column in columns.items()}))
         for part, mine in _by_part(to[order])
     ]
+
+
+def _tallies(graph: PartGraph, board: Board) -> list[Parcel]:
+    """Return what the kernel put into the tally: a parcel to each share of the slots."""
+    if not board.tally:
+        return []
+    share = board.tally["slot"] % TALLIES
+    order = np.argsort(share, kind="stable")
+    columns = {name: column[order] for name, column in board.tally.items()}
+    return [
+        Parcel(number, graph.part, TALLY, pack(**{name: column[mine] for name, column in columns.items()}))
+        for number, mine in _by_part(share[order])
+    ]
+
+
+def merged(parcels: Iterable[Parcel], work: Callable[..., Rows], *args: Any) -> Rows:
+    """Run ``work`` on all rows of a tally's share."""
+    return work(concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, TALLY)), *args)
 
 
 def _by_part(to: Int64Array) -> Iterator[tuple[int, slice]]:

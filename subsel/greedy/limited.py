@@ -1,0 +1,128 @@
+"""Greedy under limits, exactly as one heap over all points would pick, on any parts (docs/limits.md).
+
+Totals need no certainty: parts pick on, and what comes after the end is cut. A budget's end is its first misfit; what
+still fits what is left goes on from there, in another phase. Quotas of groups need it: parts tell where their undecided
+points stand (`subsel.limits.tables`), and whoever surely fits is picked.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from subsel.engines.base import Engine
+from subsel.fixedpoint import Int64Array
+from subsel.greedy.limited_part import begin, cut, hear, measure, pick, tell_places
+from subsel.limits import tables
+from subsel.limits.capacity import UNLIMITED, Capacity
+from subsel.limits.tables import ABOVE, BELOW, Known, Place
+from subsel.results import GreedyResult
+
+log = logging.getLogger(__name__)
+
+
+def limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50) -> GreedyResult:
+    """Select undecided points in falling order of gain, or gain per cost, as long as they fit.
+
+    Members that are there already, such as those that the user included, spend, and exclude what is too similar.
+
+    Args:
+        engine: holds the graph; on return nothing is undecided.
+        capacity: the limits.
+        max_supersteps: after so many a warning says that utilities rise along long chains; nothing is rounded.
+    """
+    supersteps = phases = 0
+    while True:
+        members, spent = engine.step(measure).sums[:2]
+        points = UNLIMITED if capacity.size is None else max(capacity.size - members, 0)
+        budget = UNLIMITED if capacity.budget is None else max(capacity.budget - spent, 0)
+        counts = engine.step(begin, capacity=capacity, points=points, budget=budget)
+        if not counts.undecided:
+            break
+        phases += 1
+        if engine.parts == 1:
+            engine.step(pick, capacity=capacity, points=points, budget=budget, alone=True, whole=True)
+            supersteps += 1
+            break
+        supersteps = _phase(engine, capacity, points, budget, supersteps, max_supersteps)
+        if capacity.certain or not _cut(engine, capacity, points, budget) or capacity.budget is None:
+            break
+        engine.whole()
+    log.info("greedy under limits: %d supersteps in %d phases", supersteps, phases)
+    return GreedyResult(engine.counts().selected, supersteps)
+
+
+def _phase(
+    engine: Engine, capacity: Capacity, points: int, budget: int, supersteps: int, max_supersteps: int
+) -> int:
+    """Run until nothing is undecided; return the supersteps until then."""
+    limit = np.concatenate([capacity.most, [points, min(budget, UNLIMITED - 1) + 1]])
+    known, fresh = None, True
+    counts = engine.counts()
+    while counts.undecided:
+        if supersteps == max_supersteps:
+            log.warning(
+                "greedy is not done after %d supersteps: utilities rise along long chains of points (raise "
+                "finish_points, so that fewer are left to supersteps)",
+                supersteps,
+            )
+        finished = None
+        if (known is not None or not capacity.groups) and counts.undecided <= engine.finish_points:
+            if capacity.max_similarity is not None:  # in one place, nobody may be beside a member it has not heard of
+                engine.step(hear, capacity=capacity)
+            told = {"capacity": capacity, "points": points, "budget": budget, "known": known}
+            finished = engine.finish(pick, **told, alone=True)
+        if finished is None:
+            finished = engine.step(
+                pick, capacity=capacity, points=points, budget=budget, known=known, fresh=fresh
+            )
+            known, fresh = _heard(engine, capacity, limit), False
+        counts = finished
+        supersteps += 1
+        log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
+    return supersteps
+
+
+def _heard(engine: Engine, capacity: Capacity, limit: Int64Array) -> Known:
+    """Return what the parts told after a superstep."""
+    least = capacity.least
+    known = Known.of(engine.merge(tables.merge, limit, least), len(limit) - 2)
+    if not capacity.certain:
+        return known
+    left = capacity.free - int(np.maximum(known.taken[: len(least)] - least, 0).sum())
+    beyond = engine.merge(tables.beyond_minima, limit, least)
+    return replace(known, free=left, free_from=tables.down_to(beyond, left))
+
+
+def _cut(engine: Engine, capacity: Capacity, points: int, budget: int) -> bool:
+    """Leave out what a phase picked from the first misfit of size or budget on; return whether there was one."""
+    found = []
+    for by_cost, left in ((False, points), (True, budget)):
+        if left < UNLIMITED:
+            found.append(_misfit(engine, capacity, left + 1, by_cost=by_cost))
+    ends = [place for place in found if place is not None]
+    if not ends:
+        return False
+    rank, code = max(ends)
+    engine.step(cut, capacity=capacity, rank=rank, code=code)
+    return True
+
+
+def _misfit(engine: Engine, capacity: Capacity, amount: int, *, by_cost: bool) -> Place | None:
+    """Return the place at which what a phase picked takes an amount in all; None where it never does."""
+    above, below = (ABOVE, ABOVE), (BELOW, BELOW)
+    while True:
+        told = engine.step(tell_places, capacity=capacity, by_cost=by_cost, above=above, below=below)
+        before, bundles = told.sums[:2]
+        row = engine.merge(tables.merge, np.array([amount - before, amount - before - 1]), np.empty(0, np.int64))
+        if not row:
+            return None
+        at = {slot: number for number, slot in enumerate(row["slot"].tolist())}
+        filled = int(row["floor_rank"][at[0]]), int(row["floor_code"][at[0]])
+        if filled == (BELOW, BELOW):
+            return None
+        if not bundles:
+            return filled
+        above, below = min(above, (int(row["sure_rank"][at[1]]), int(row["sure_code"][at[1]]))), filled

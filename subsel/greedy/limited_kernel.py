@@ -1,0 +1,249 @@
+"""Greedy under limits on one part of a graph. Pure functions on arrays; compiled by numba.
+
+The rule: points are taken in falling order of (rank, code). One that no longer fits a limit is passed over for good and
+lowers nobody; any other is picked: its neighbours' gains fall, and those too similar to it are out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from subsel.fixedpoint import beats
+from subsel.greedy.kernel import fill_heap, floor_of_batch, sift_down
+from subsel.schema import Status
+
+_UNDECIDED = int(Status.UNDECIDED)
+_DISCARDED = int(Status.DISCARDED)
+_SELECTED = int(Status.SELECTED)
+#: Keys have 62 bits: what costs nothing ranks above all quotients, or below them where it gains nothing either.
+_FREE = 1 << 62
+
+
+@numba.njit(cache=True, inline="always")
+def rank_of(key: int, cost: int) -> int:
+    """Return gain per cost: floor(key / cost), which falls as the key does; of what costs nothing see `_FREE`."""
+    if cost == 0:
+        return key + _FREE if key >= 0 else key - _FREE
+    return key // cost
+
+
+@numba.njit(cache=True, parallel=True)
+def ranks(key: Any, cost: Any) -> Any:
+    """Return `rank_of` many points: int64, (n,)."""
+    out = np.empty(len(key), np.int64)
+    for v in numba.prange(len(key)):
+        out[v] = rank_of(key[v], cost[v])
+    return out
+
+
+@numba.njit(cache=True)
+def pick_fitting(
+    indptr: Any,
+    indices: Any,
+    weight: Any,
+    conflict: Any,
+    tie_bits: int,
+    code: Any,
+    key: Any,
+    rank: Any,
+    status: Any,
+    lower: Any,
+    per_cost: Any,
+    cost: Any,
+    fill: bool,
+    slot: Any,
+    by_cost: Any,
+    room: Any,
+    reserved: Any,
+    foreign: Any,
+    sure_rank: Any,
+    sure_code: Any,
+    certain_rank: Any,
+    certain_code: Any,
+    free: int,
+    free_rank: int,
+    free_code: int,
+    alone: bool,
+    whole: bool,
+    points: int,
+    budget: int,
+    batch: int,
+) -> Any:
+    """Select every point that the rule surely picks, knowing of other parts only what was heard last.
+
+    Points are taken from a lazy heap as in `subsel.greedy.kernel.pick_dominant`. One is final if none of its undecided
+    neighbours beats it and it surely fits: nothing that may still come before it can take its room in any group.
+
+    Args:
+        indptr, indices, weight, tie_bits, code: of the part.
+        conflict: bool, (m,): edges whose ends exclude each other; (0,) where none do.
+        key: changed in place.
+        rank: int64, (n_own + n_ghost,): of the keys; changed in place. ``key`` itself where gains rank.
+        status, lower: changed in place.
+        per_cost: int64, (n_own + n_ghost,): what keys are divided by; (0,) where gains rank.
+        cost: int64, (n_own,): what points take of ``budget`` and of slots by cost; (0,) where that is one each.
+        fill: whether points are picked whose gain is negative.
+        slot: int32, (columns, n_own): the group of each point in each column, numbered through all columns.
+        by_cost: bool, (columns,): whether a point takes its cost, or one.
+        room: int64, (slots,): what members leave; changed in place.
+        reserved: int64, (slots,): what members leave of the minima, of the first column; (0,) without. Changed in place.
+        foreign: int64, (slots,): what undecided points of other parts would take.
+        sure_rank, sure_code: int64, (slots,): the place from which up everything undecided fits together.
+        certain_rank, certain_code: int64, (slots,): the same for what is reserved; (0,) without minima.
+        free: places that no minimum reserves, which are left.
+        free_rank, free_code: the place from which up there are free places for all.
+        alone: whether all undecided points are here: then nothing is unsure.
+        whole: whether ``points`` and ``budget`` are limits, as on one part; else they say from where on all that is
+            left comes after the end, which is cut later.
+        points: that may be selected here.
+        budget: that they may cost.
+        batch: see `pick_dominant`.
+
+    Returns:
+        int32, (n_out,): own points that were discarded; int32, (n_killed,): ghosts that were.
+    """
+    n_own = len(indptr) - 1
+    columns = len(by_cost)
+    conflicts, costs, minima = len(conflict) > 0, len(cost) > 0, len(reserved) > 0
+    left = 0
+    cheapest = np.int64(2**62)
+    for v in range(n_own):
+        if status[v] == _UNDECIDED:
+            left += 1
+            cheapest = min(cheapest, cost[v] if costs else 1)
+    pool = np.empty(left, np.int32)
+    heap_key = np.empty(left, np.int64)
+    heap_slot = np.empty(left, np.int32)
+    out = np.empty(left, np.int32)
+    killed = np.zeros(len(status) - n_own, np.bool_)
+    left = 0
+    for v in range(n_own):
+        if status[v] == _UNDECIDED:
+            pool[left] = v
+            left += 1
+    batch = max(batch, left // 64)
+    floor = floor_of_batch(pool[:0], rank, 0, batch)
+    size = n_out = n_killed = 0
+    held_back = np.zeros(n_own, np.bool_)
+    held = np.zeros(len(room), np.int64)
+    while size + left > 0:
+        if points <= 0 or (budget < cheapest if whole else budget < 0):
+            break
+        if size == 0:
+            floor = floor_of_batch(pool[:left], rank, 0, batch)
+            left, size = fill_heap(pool, left, heap_key, heap_slot, rank, 0, floor)
+            for at in range(size // 2 - 1, -1, -1):
+                sift_down(heap_key, heap_slot, size, code, at)
+        v = heap_slot[0]
+        now = rank[v]
+        open_ = status[v] == _UNDECIDED
+        if open_ and heap_key[0] != now and now >= floor:
+            heap_key[0] = now
+            sift_down(heap_key, heap_slot, size, code, 0)
+            continue
+        fallen = heap_key[0] != now
+        size -= 1
+        heap_key[0], heap_slot[0] = heap_key[size], heap_slot[size]
+        sift_down(heap_key, heap_slot, size, code, 0)
+        if not open_:  # too similar to one that was picked
+            continue
+        if fallen:
+            pool[left] = v
+            left += 1
+            continue
+
+        price = cost[v] if costs else np.int64(1)
+        fits = (fill or key[v] >= 0) and not (whole and price > budget)
+        for j in range(columns):
+            need = price if by_cost[j] else np.int64(1)
+            fits = fits and (need == 0 or need <= room[slot[j, v]])
+        if minima and fits:
+            fits = reserved[slot[0, v]] > 0 or free > 0
+        if not fits:
+            status[v] = _DISCARDED
+            out[n_out] = v
+            n_out += 1
+            continue
+
+        final = True
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if status[j] != _UNDECIDED:
+                continue
+            if held_back[j] if j < n_own else beats(rank[j], code[j], rank[v], code[v]):
+                final = False
+                break
+        if final and not alone:
+            for j in range(columns):
+                at = slot[j, v]
+                need = price if by_cost[j] else np.int64(1)
+                if need == 0 or foreign[at] + held[at] + need <= room[at]:
+                    continue
+                final = final and not beats(sure_rank[at], sure_code[at], rank[v], code[v])
+            if minima and final:
+                at = slot[0, v]
+                by_right = foreign[at] + held[at] < reserved[at]
+                by_right = by_right or not beats(certain_rank[at], certain_code[at], rank[v], code[v])
+                final = by_right or not beats(free_rank, free_code, rank[v], code[v])
+        if not final:
+            held_back[v] = True
+            for j in range(columns):
+                held[slot[j, v]] += price if by_cost[j] else np.int64(1)
+            continue
+
+        status[v] = _SELECTED
+        lower[v] = key[v]
+        points -= 1
+        if costs:
+            budget -= price
+        for j in range(columns):
+            room[slot[j, v]] -= price if by_cost[j] else np.int64(1)
+        if minima:
+            if reserved[slot[0, v]] > 0:
+                reserved[slot[0, v]] -= 1
+            else:
+                free -= 1
+        for e in range(indptr[v], indptr[v + 1]):
+            j = indices[e]
+            if status[j] != _UNDECIDED:
+                continue
+            if conflicts and conflict[e]:
+                status[j] = _DISCARDED
+                if j < n_own:
+                    out[n_out] = j
+                    n_out += 1
+                else:
+                    killed[j - n_own] = True
+                    n_killed += 1
+            elif j < n_own:
+                key[j] -= np.int64(weight[e]) << tie_bits
+                if len(per_cost):
+                    rank[j] = rank_of(key[j], per_cost[j])
+    pool[left : left + size] = heap_slot[:size]
+    for v in pool[: left + size]:
+        if status[v] == _UNDECIDED:
+            status[v] = _DISCARDED
+            out[n_out] = v
+            n_out += 1
+    ghosts = np.empty(n_killed, np.int32)
+    n_killed = 0
+    for g in range(len(killed)):
+        if killed[g]:
+            ghosts[n_killed] = n_own + g
+            n_killed += 1
+    return out[:n_out], ghosts
+
+
+@numba.njit(cache=True, parallel=True)
+def beside(indptr: Any, indices: Any, conflict: Any, status: Any, least: int, most: int) -> Any:
+    """Return who of the own points has an edge of conflict to one whose status is in a range: bool, (n_own,)."""
+    found = np.zeros(len(indptr) - 1, np.bool_)
+    for v in numba.prange(len(found)):
+        for e in range(indptr[v], indptr[v + 1]):
+            if conflict[e] and least <= status[indices[e]] <= most:
+                found[v] = True
+                break
+    return found

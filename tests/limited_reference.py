@@ -1,0 +1,136 @@
+"""The rule of limits, so plainly that it can be checked by reading; and its problems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+from subsel.graph import PartGraph
+from subsel.limits.capacity import UNLIMITED, Capacity, GroupLimit
+from tests.strategies import problems
+
+_FREE = 2**62
+
+
+def rank_of(key: int, cost: int, unit: int) -> int:
+    """Gain per cost; what costs nothing first, or last where it gains nothing."""
+    if cost == 0:
+        return key + _FREE if key >= 0 else key - _FREE
+    return key // (cost // unit)
+
+
+def plain_limited(part: PartGraph, capacity: Capacity, taken=(), candidates=None) -> list[tuple[int, int]]:
+    """[(point, key at picking)] in the order of picking, in Python integers: O(n²)."""
+    scale = part.fixed_point
+    key = [int(x) for x in scale.keys(part.utility, part.code)]
+    code = [int(x) for x in part.code]
+    cost = [1] * part.n_own if part.cost is None else [int(c) for c in part.cost]
+    group = [] if part.group is None else part.group.tolist()
+    edges = {v: [] for v in range(part.n_own)}
+    for v in range(part.n_own):
+        for e in range(part.indptr[v], part.indptr[v + 1]):
+            near = capacity.max_similarity is not None and part.similarity[e] > capacity.max_similarity
+            edges[v].append((int(part.indices[e]), int(part.weight[e]) << scale.tie_bits, bool(near)))
+    left = set(range(part.n_own) if candidates is None else candidates) - set(taken)
+    members: list[int] = []
+
+    def takes(v: int, column: int) -> int:
+        return cost[v] if capacity.groups[column].by_cost else 1
+
+    def fits(v: int) -> bool:
+        if not capacity.fill and key[v] < 0:
+            return False
+        if capacity.size is not None and len(members) >= capacity.size:
+            return False
+        if capacity.budget is not None and cost[v] > max(0, capacity.budget - sum(cost[m] for m in members)):
+            return False
+        for c, one in enumerate(capacity.groups):
+            inside = [m for m in members if group[c][m] == group[c][v]]
+            room = max(0, int(one.most[group[c][v]]) - sum(takes(m, c) for m in inside))
+            if takes(v, c) > room:
+                return False
+        if len(capacity.least):
+            least = capacity.least.tolist()
+            count = [sum(group[0][m] == g for m in members) for g in range(len(least))]
+            free = capacity.size - sum(least) - sum(max(0, c - m) for c, m in zip(count, least, strict=True))
+            if count[group[0][v]] >= least[group[0][v]] and free <= 0:
+                return False
+        return True
+
+    def join(v: int) -> None:
+        members.append(v)
+        for j, w, near in edges[v]:
+            key[j] -= w
+            if near:
+                left.discard(j)
+
+    for v in taken:
+        join(v)
+    picks = []
+    while left:
+        ranks = {v: rank_of(key[v], cost[v], capacity.unit) if capacity.per_cost else key[v] for v in left}
+        v = max(left, key=lambda i: (ranks[i], code[i]))
+        left.remove(v)
+        if fits(v):
+            picks.append((v, key[v]))
+            join(v)
+    return picks
+
+
+@dataclass
+class Limited:
+    """A problem under limits."""
+
+    n: int
+    edges: dict
+    utility: list
+    alpha: float
+    beta: float
+    cost: np.ndarray | None
+    group: np.ndarray | None
+    capacity: Capacity
+
+
+@st.composite
+def limited_problems(draw, max_n=12, minima=True):
+    """Problems with any limits, alone and together."""
+    n, edges, utility, alpha, beta, k = draw(problems(max_n))
+    levels = draw(st.sampled_from([[0, 1], [1, 2, 3], [0, 1, 5, 2**20], [7], [6, 4, 10]]))
+    cost = np.array(draw(st.lists(st.sampled_from(levels), min_size=n, max_size=n)), np.int64)
+    total = int(cost.sum())
+    kinds = draw(st.sets(st.sampled_from(["size", "budget", "quotas", "two", "minima", "similar"]), min_size=1))
+    budget = draw(st.integers(0, total + 1)) if "budget" in kinds and "minima" not in kinds else None
+    size = k if kinds & {"size", "minima"} or not kinds & {"budget"} else None
+    groups, group = [], None
+    columns = 2 if "two" in kinds and "minima" not in kinds else 1 if kinds & {"quotas", "minima"} else 0
+    if columns:
+        counts = [draw(st.sampled_from([1, 2, 3, n])) for _ in range(columns)]
+        group = np.array([draw(st.lists(st.integers(0, g - 1), min_size=n, max_size=n)) for g in counts], np.int32)
+        for c, count in enumerate(counts):
+            by_cost = draw(st.booleans()) and "minima" not in kinds
+            top = total if by_cost else n
+            most = [draw(st.integers(0, max(top // 2, 1)) | st.just(UNLIMITED)) for _ in range(count)]
+            least = None
+            if "minima" in kinds and minima:
+                least, left = [], size
+                for g in range(count):
+                    there = int((group[0] == g).sum())
+                    least.append(draw(st.integers(0, min(left, most[g], there))))
+                    left -= least[-1]
+                least = np.array(least, np.int64)
+            groups.append(GroupLimit(f"g{c}", np.array(most, np.int64), by_cost, least))
+    needs = budget is not None or any(one.by_cost for one in groups)
+    unit = int(np.gcd.reduce(cost)) or 1
+    similar = draw(st.sampled_from([0.0, 0.4, 0.5, 0.9])) if "similar" in kinds else None
+    capacity = Capacity(
+        size,
+        budget,
+        per_cost=needs and draw(st.booleans()),
+        unit=unit,
+        fill=draw(st.booleans()),
+        groups=tuple(groups),
+        max_similarity=similar,
+    )
+    return Limited(n, edges, utility, alpha, beta, cost if needs else None, group, capacity)
