@@ -52,6 +52,7 @@ class FixedPoint:
         tie_bits: T.
         wide: whether weights are int64 instead of int32, as one similarity far above the others needs.
         ratio: β/α, where α = 1/(1 + ratio) follows from it; None: α and β were given.
+        origin: of utilities: gains count what they have above it. 0 but for budgets, which their origin must not move.
     """
 
     alpha: float
@@ -60,6 +61,7 @@ class FixedPoint:
     tie_bits: int
     wide: bool = False
     ratio: float | None = None
+    origin: float = 0.0
 
     @classmethod
     def choose(
@@ -70,16 +72,18 @@ class FixedPoint:
         max_degree: float,
         max_similarity: float,
         ratio: float | None = None,
+        origin: float = 0.0,
     ) -> FixedPoint:
         """Choose the bits from the largest values of a graph, so that no key and no weight overflows.
 
         Args:
             alpha: α ≥ 0.
             beta: β ≥ 0.
-            max_utility: largest |u(v)|.
+            max_utility: largest |u(v) - origin|.
             max_degree: largest Σ s over the edges of one point.
             max_similarity: largest s.
             ratio: β/α, where they follow from it.
+            origin: see `FixedPoint`.
 
         Raises:
             InputError: a gain could be beyond float64.
@@ -99,7 +103,7 @@ class FixedPoint:
             wide = narrow < min(fraction_bits, _ENOUGH_FRACTION_BITS)
             fraction_bits = min(fraction_bits, _NARROW_WEIGHT_BITS if wide else narrow)
         tie_bits = min(_MAX_TIE_BITS, _KEY_BITS - gain_bits - fraction_bits)
-        return cls(alpha, beta, min(fraction_bits - shift, _MAX_EXPONENT), tie_bits, wide, ratio)
+        return cls(alpha, beta, min(fraction_bits - shift, _MAX_EXPONENT), tie_bits, wide, ratio, origin)
 
     @property
     def unit(self) -> float:
@@ -122,7 +126,8 @@ class FixedPoint:
 
     def keys(self, utility: npt.NDArray[np.float64], code: Int64Array) -> Int64Array:
         """Return the key of each point at gain α·u / unit: int64, shape of ``utility``."""
-        weighed = utility * self.alpha if self.ratio is None else utility
+        above = utility - self.origin if self.origin else utility
+        weighed = above * self.alpha if self.ratio is None else above
         gain = np.rint(weighed * self.scale).astype(np.int64)
         return (gain << self.tie_bits) | (code & ((1 << self.tie_bits) - 1))
 

@@ -16,9 +16,18 @@ from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
 from subsel.errors import ConfigError, option
 from subsel.greedy.exact import order_subset
+from subsel.greedy.limited import (
+    BY_GAIN,
+    best_limited_greedy,
+    limited_greedy,
+    order_limited,
+    ranks_as_keys,
+    spent_by_groups,
+)
 from subsel.greedy.partitioned import partitioned_greedy
 from subsel.greedy.refine import refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction
+from subsel.limits.capacity import Capacity
 from subsel.report import (
     BoundingReport,
     CertificateReport,
@@ -27,6 +36,7 @@ from subsel.report import (
     GraphReport,
     GreedyReport,
     InputReport,
+    LimitsReport,
     ObjectiveReport,
     RefineReport,
     Report,
@@ -109,35 +119,47 @@ def _select(
     with run.stage("engine"):
         engine, fixed_point = stages.engine(k)
         wishes = stages.constrain(counts)
+        capacity = stages.capacity(None if config.size is None else k) if config.limited else None
     with run.stage("bounding") as tell:
         tell("rounds", 0)
-        drive_bounding = partial(run_bounding, engine, k - wishes.included, config, fixed_point.tie_bits)
-        resumable = config.bounding == "exact"
+        drive_bounding = partial(run_bounding, engine, k - wishes.included, config, fixed_point.tie_bits, capacity)
+        resumable = config.bounding == "exact" and capacity is None
         bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
     with run.stage("greedy") as tell:
         tell("supersteps", 0)
         left = (graph.drawn or points.points) - wishes.out - wishes.included - bounds.accepted - bounds.discarded
         needed = k - wishes.included - bounds.accepted
         direction = resolve_direction(config.greedy_direction, needed, left)
-        drive_greedy = partial(run_greedy, engine, needed, config, direction)
-        resumable = config.greedy == "exact" and direction == "forward"
+        drive_greedy = partial(run_greedy, engine, needed, config, direction, capacity)
+        resumable = config.greedy == "exact" and direction == "forward" and capacity is None
         picked = stages.once("greedy", GreedyResult, drive_greedy, resumable=resumable)
+    if capacity is not None:
+        k = wishes.included + picked.selected
+        capacity = replace(capacity, per_cost=capacity.per_cost and picked.direction != BY_GAIN)
     with run.stage("refine") as tell:
         tell("passes", 0)
         refined = RefineResult(0, 0, 0)
-        if config.refine:
-            refined = stages.once("refine", RefineResult, partial(run_refine, engine, config), resumable=False)
+        passes = config.refine if capacity is None or capacity.swaps else 0
+        if passes:
+            refined = stages.once("refine", RefineResult, partial(run_refine, engine, passes), resumable=False)
     random = stages.expected_random(k)
     with run.stage("certify") as tell:
         tell("iterations", 0)
         certified = CertificateResult(None, 0)
-        if config.certify:
-            drive_certify = partial(run_certify, engine, config, fixed_point, random)
+        if config.certify and bounds.upper_bound is not None:
+            drive_certify = partial(run_certify, engine, config, fixed_point, random, wishes.included, capacity)
             certified = stages.once("certify", CertificateResult, drive_certify, resumable=False)
     with run.stage("rank"):
-        as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
-        restart = not as_picked or config.refine > 0 or config.greedy != "exact" or config.certify > 0
-        ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
+        as_picked = picked.selected == k and picked.direction != "reverse" and picked.rounded_after is None
+        restart = not as_picked or passes > 0 or config.greedy != "exact" or certified.bound is not None
+        limits = None
+        if capacity is None:
+            ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
+        else:
+            ranks_rounded_after = None
+            limits = ranked_under_limits(stages, engine, config, capacity, fixed_point, k, restart=restart)
+            if limits.short:
+                log.warning("%s", fewer_selected(limits, k))
     with run.stage("score"):
         scores = stages.score(k)
     with run.stage("coverage") as tell:
@@ -163,6 +185,7 @@ def _select(
         ),
         objective=scores,
         certificate=_certificate(scores, bounds, certified, graph, k, fixed_point),
+        limits=limits,
         coverage=coverage,
         seconds=dict(run.seconds),
     )
@@ -171,9 +194,17 @@ def _select(
     return report.model_copy(update={"seconds": dict(run.seconds)})
 
 
-def run_bounding(engine: Engine, k: int, config: SelectConfig, tie_bits: int) -> BoundingResult:
-    """Bound by the method of the config, and note what is proved about the best f by that alone."""
+def run_bounding(
+    engine: Engine, k: int, config: SelectConfig, tie_bits: int, capacity: Capacity | None
+) -> BoundingResult:
+    """Bound by the method of the config, and note what is proved about the best f by that alone.
+
+    Under limits nothing is decided, and what is proved holds for all subsets of so many points, or fewer.
+    """
     tight = config.bounding_rank == "tight"
+    if capacity is not None:
+        upper_bound = None if capacity.size is None else free_bound(engine, k, tie_bits, fewer=True)
+        return BoundingResult(0, 0, 0, upper_bound=upper_bound)
     if config.bounding == "exact":
         found = bound(engine, k, tight=tight)
         return replace(found, upper_bound=free_bound(engine, k - found.accepted, tie_bits))
@@ -187,8 +218,13 @@ def run_bounding(engine: Engine, k: int, config: SelectConfig, tie_bits: int) ->
     return replace(found, upper_bound=upper_bound)
 
 
-def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str) -> GreedyResult:
-    """Select k of the undecided points by the method of the config."""
+def run_greedy(
+    engine: Engine, k: int, config: SelectConfig, direction: str, capacity: Capacity | None
+) -> GreedyResult:
+    """Select k of the undecided points by the method of the config, or as many as limits allow."""
+    if capacity is not None:
+        choose = best_limited_greedy if config.order == "best" else limited_greedy
+        return choose(engine, capacity, config.max_supersteps)
     if config.greedy == "exact":
         return directed_greedy(engine, k, direction, config.max_supersteps)
     assert config.partitions is not None
@@ -203,19 +239,43 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str) -> 
     )
 
 
-def run_refine(engine: Engine, config: SelectConfig) -> RefineResult:
+def run_refine(engine: Engine, passes: int) -> RefineResult:
     """Refine the subset by swaps."""
     engine.reopen()
-    return refine(engine, config.refine)
+    return refine(engine, passes)
 
 
 def run_certify(
-    engine: Engine, config: SelectConfig, fixed_point: FixedPointReport, random: float
+    engine: Engine,
+    config: SelectConfig,
+    fixed_point: FixedPointReport,
+    random: float,
+    included: int,
+    capacity: Capacity | None,
 ) -> CertificateResult:
     """Lower the upper bound by dual variables."""
     engine.reopen()
     units = round(math.ldexp(random / fixed_point.unit, fixed_point.fraction_bits))
-    return certify(engine, config.certify, fixed_point.tie_bits, gap=config.certify_gap, random=units)
+    at_most = None if capacity is None or capacity.size is None else capacity.size - included
+    gap = config.certify_gap
+    return certify(engine, config.certify, fixed_point.tie_bits, gap=gap, random=units, at_most=at_most)
+
+
+def ranked_under_limits(
+    stages: Stages,
+    engine: Engine,
+    config: SelectConfig,
+    capacity: Capacity,
+    fixed_point: FixedPointReport,
+    k: int,
+    *,
+    restart: bool,
+) -> LimitsReport:
+    """Bring the subset of k points into the order in which greedy takes them, and return what limits made of it."""
+    order_limited(engine, capacity, config.max_supersteps, restart=restart)
+    spent = spent_by_groups(engine, capacity)
+    ranks_as_keys(engine, capacity)
+    return limits_report(capacity, spent, k, stages.groups, fixed_point)
 
 
 def _certificate(
@@ -227,6 +287,8 @@ def _certificate(
     fixed_point: FixedPointReport,
 ) -> CertificateReport:
     """Return the least upper bound that is proved, in the units of f, with what rounding to fixed point may hide."""
+    if bounds.upper_bound is None:
+        return CertificateReport(upper_bound=None, gap=None, share=None, iterations=0)
     found = bounds.upper_bound if certified.bound is None else min(bounds.upper_bound, certified.bound)
     upper = fixed_point.value(found) + fixed_point.value(k + graph.edges) / 2
     span = upper - scores.random

@@ -139,13 +139,16 @@ class RefineReport(_Section):
 
 
 class ObjectiveReport(_Section):
-    """f of the subset and its terms; the expectation over random k-subsets; f of the k of largest utility."""
+    """f of the subset and its terms; the expectation over random k-subsets; f of the k of largest utility.
+
+    ``top_utility`` is None where how many points a subset has was known only in the end.
+    """
 
     total: float
     utility: float
     similarity: float
     random: float
-    top_utility: float
+    top_utility: float | None
 
 
 class Estimate(_Section):
@@ -177,16 +180,74 @@ class CoverageReport(_Section):
     sparsest: float | None = None
 
 
+class TotalReport(_Section):
+    """A limit of the whole subset: what was asked for, and what the subset takes of it; ``unit``: points or cost."""
+
+    name: str
+    unit: str
+    asked: int
+    spent: int
+
+    @property
+    def left(self) -> int:
+        """What is not spent."""
+        return self.asked - self.spent
+
+
+class GroupReport(_Section):
+    """A group: its points, how many it may and must have, and what the subset has of it.
+
+    ``most`` is None where it has no quota, in cost where ``by_cost``; ``gain`` is the mean of what its members gained.
+    """
+
+    name: str
+    points: int
+    most: int | None
+    least: int
+    selected: int
+    cost: int | None
+    gain: float
+
+
+class ColumnReport(_Section):
+    """The groups of a column: those of most members, and all others summed up."""
+
+    column: str
+    by_cost: bool
+    count: int
+    full: int
+    groups: list[GroupReport]
+    others: GroupReport | None
+
+
+class LimitsReport(_Section):
+    """What limits asked for, and how far they went.
+
+    ``order`` is what points were taken by; ``origin`` what was subtracted from all utilities, so that a budget does not
+    depend on it. ``binding`` names the limits that ended the selection. ``short`` points of ``size`` could not be
+    selected.
+    """
+
+    order: str
+    fill: bool
+    origin: float
+    totals: list[TotalReport]
+    columns: list[ColumnReport]
+    max_similarity: float | None
+    binding: list[str]
+    short: int = 0
+
+
 class CertificateReport(_Section):
     """What is proved about the best possible f of subsets that meet the user's wishes: it is at most ``upper_bound``.
 
     ``gap`` is upper_bound - f; ``share`` (f - random) / (upper_bound - random), at most the true share of what could be
     gained over a random subset; None where the wishes leave less than a random subset has. Without iterations the bound
-    is what bounding alone proves.
+    is what bounding alone proves. All are None where a limit leaves no bound.
     """
 
-    upper_bound: float
-    gap: float
+    upper_bound: float | None
+    gap: float | None
     share: float | None
     iterations: int
 
@@ -211,6 +272,7 @@ class Report(_Section):
     refine: RefineReport
     objective: ObjectiveReport
     certificate: CertificateReport
+    limits: LimitsReport | None = None
     coverage: CoverageReport | None = None
     seconds: dict[str, float]
     files: dict[str, int] = Field(default_factory=dict)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -95,26 +96,31 @@ def test_local_runs_that_overwrite(points, tmp_path):
 
 def test_spark_runs_with_a_run_directory(points, tmp_path):
     needs_spark()
-    draw = random.Random(os.environ.get("SUBSEL_SEED", "2"))
     options = ("--size", "300", "--engine", "spark", "--master", "local[2]", "--part-points", "300")
-    options += ("--coverage-sample", "0", "--refine", "2", "--run-dir")  # 21 runs, which need not take long
-    options += (tmp_path / "run", "--finish-points", "0")
+    options += ("--coverage-sample", "0", "--recall-sample", "0", "--neighbors", "10")  # 21 runs, which need not take long
+    options += ("--refine", "2", "--finish-points", "0", "--run-dir")
     (tmp_path / "whole").mkdir()
     begun = time.monotonic()
-    finish(points, tmp_path / "whole", *options[:-3], tmp_path / "whole" / "run", *options[-2:])
+    finish(points, tmp_path / "whole", *options, tmp_path / "whole" / "run")
     took, expected = time.monotonic() - begun, ids(tmp_path / "whole")
-    ended = 0
-    for moment in range(MOMENTS):
-        process = start(
-            points, tmp_path, *options, *(("--resume",) if (tmp_path / "run").exists() else ()), "--overwrite"
-        )
-        try:
-            process.wait(timeout=took * draw.uniform(0.2, 1.0))
-        except subprocess.TimeoutExpired:
-            ended += 1
-        end(process, SIGNALS[moment % 3])
-        assert ids(tmp_path) in (None, expected), f"moment {moment}"
-        assert (points / "p.parquet").exists()
-    assert ended
-    finish(points, tmp_path, *options, "--resume", "--overwrite")
-    assert ids(tmp_path) == expected
+
+    def lane(number: int) -> int:
+        """End every second run of 21, on a folder of its own; return how many did not end by themselves."""
+        draw, ended, folder = random.Random(os.environ.get("SUBSEL_SEED", f"{number}")), 0, tmp_path / f"lane{number}"
+        folder.mkdir()
+        mine = (*options, folder / "run", "--overwrite")
+        for moment in range(number, MOMENTS, 2):
+            process = start(points, folder, *mine, *(("--resume",) if (folder / "run").exists() else ()))
+            try:
+                process.wait(timeout=took * draw.uniform(0.2, 1.3))
+            except subprocess.TimeoutExpired:
+                ended += 1
+            end(process, SIGNALS[moment % 3])
+            assert ids(folder) in (None, expected), f"moment {moment}"
+            assert (points / "p.parquet").exists()
+        finish(points, folder, *mine, "--resume")
+        assert ids(folder) == expected
+        return ended
+
+    with ThreadPoolExecutor(2) as lanes:  # most of a run is one thread that waits for another process to start
+        assert all(lanes.map(lane, range(2)))

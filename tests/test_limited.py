@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from subsel.board import hear_wishes
+from subsel.bounding.certificate import certify, free_bound
 from subsel.codes import codes_of
 from subsel.engines.local import LocalEngine
-from subsel.greedy.limited import limited_greedy
+from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, spent_by_groups
+from subsel.greedy.refine import refine
+from subsel.limits.capacity import Capacity
 from subsel.schema import Status
 from tests.limited_reference import limited_problems, plain_limited
-from tests.reference import make_graph, make_part
+from tests.reference import fixed_objective, make_graph, make_part
 from tests.split_engine import SplitEngine, parts_of
 
 
@@ -70,3 +75,104 @@ def test_any_parts_equal_the_rule(problem, parts, random, finish_points, compact
     limited_greedy(engine, problem.capacity)
     found = {node[code]: key for code, (key, _) in engine.result().items()}
     assert found == dict(plain_limited(part, problem.capacity))
+
+
+def subsets(part, capacity):
+    """Every subset that keeps all limits, largest first."""
+    cost = np.ones(part.n_own, np.int64) if part.cost is None else part.cost
+    for size in range(part.n_own, -1, -1):
+        for some in itertools.combinations(range(part.n_own), size):
+            chosen = np.array(some, np.int64)
+            if capacity.size is not None and size > capacity.size:
+                continue
+            if capacity.budget is not None and cost[chosen].sum() > capacity.budget:
+                continue
+            if any(
+                (np.bincount(group[chosen], (cost if one.by_cost else np.ones_like(cost))[chosen], len(one.most)) > one.most).any()
+                for group, one in zip([] if part.group is None else part.group, capacity.groups, strict=True)
+            ):
+                continue
+            rows = np.repeat(np.arange(part.n_own), np.diff(part.indptr))
+            inside = np.isin(rows, chosen) & np.isin(part.indices, chosen)
+            if capacity.max_similarity is not None and (part.similarity[inside] > capacity.max_similarity).any():
+                continue
+            yield some
+
+
+@settings(max_examples=40)
+@given(limited_problems(max_n=8, minima=False), st.sampled_from([0, 3, 30]))
+def test_bounds_are_above_the_best_subset_that_keeps_all_limits(problem, iterations):
+    part = limited_part(problem)
+    capacity = problem.capacity
+    if capacity.size is None:
+        return
+    best = max(fixed_objective(part, some) for some in subsets(part, capacity))
+    engine = LocalEngine(part)
+    bits = part.fixed_point.tie_bits
+    assert free_bound(engine, capacity.size, bits, fewer=True) >= best
+    limited_greedy(engine, capacity)
+    found = certify(engine, iterations, bits, at_most=capacity.size) if iterations else None
+    assert found is None or found.bound >= best
+
+
+@given(limited_problems(max_n=14), st.integers(1, 4), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_swaps_keep_similarity_and_only_gain(problem, parts, passes, random):
+    capacity = replace(problem.capacity, budget=None, groups=(), size=problem.capacity.size or 3, per_cost=False)
+    problem.capacity, problem.cost, problem.group = capacity, None, None
+    part = limited_part(problem)
+    where = np.array([random.randrange(parts) for _ in range(problem.n)])
+    engine, node = on_parts(problem, where)
+    limited_greedy(engine, capacity)
+    before = {node[code] for code in engine.result()}
+    engine.reopen()
+    result = refine(engine, passes)
+    after = {node[code] for code in engine.result()}
+    assert len(after) == len(before)
+    assert fixed_objective(part, after) - fixed_objective(part, before) == result.gained
+    assert result.gained >= 0
+    assert tuple(sorted(after)) in set(subsets(part, replace(capacity, size=len(after))))
+    alone = LocalEngine(part)
+    limited_greedy(alone, capacity)
+    refine(alone, passes)
+    assert set(np.flatnonzero(alone.board.status == Status.SELECTED).tolist()) == after
+
+
+@given(limited_problems(max_n=12, minima=False), st.integers(1, 4), st.randoms(use_true_random=False), st.booleans())
+def test_the_subset_is_put_into_the_order_of_picking(problem, parts, random, restart):
+    part = limited_part(problem)
+    picks = plain_limited(part, problem.capacity)
+    if restart:  # greedy on the subset alone
+        picks = plain_limited(part, Capacity(per_cost=problem.capacity.per_cost, unit=problem.capacity.unit), candidates=[v for v, _ in picks])
+    where = np.array([random.randrange(parts) for _ in range(problem.n)])
+    engine, node = on_parts(problem, where)
+    limited_greedy(engine, problem.capacity)
+    order_limited(engine, problem.capacity, restart=restart)
+    spent = spent_by_groups(engine, problem.capacity)
+    ranks_as_keys(engine, problem.capacity)
+    placed = sorted(((key, code) for code, (key, _) in engine.result().items()), reverse=True)
+    assert [node[code] for _, code in placed] == [v for v, _ in picks]
+    for column, (one, begin) in enumerate(zip(problem.capacity.groups, problem.capacity.offsets.tolist(), strict=False)):
+        counted = np.bincount(problem.group[column][[v for v, _ in picks]], minlength=len(one.most))
+        assert spent["points"][begin : begin + len(one.most)].tolist() == counted.tolist()
+
+
+@given(limited_problems(max_n=12, minima=False), st.integers(1, 4), st.randoms(use_true_random=False), st.data())
+def test_members_that_are_there_spend_and_exclude(problem, parts, random, data):
+    part = limited_part(problem)
+    taken = data.draw(st.lists(st.integers(0, problem.n - 1), unique=True, max_size=3))
+    if problem.capacity.size is not None and problem.capacity.size < len(taken):
+        return
+    where = np.array([random.randrange(parts) for _ in range(problem.n)])
+    engine, node = on_parts(problem, where, finish_points=data.draw(st.sampled_from([0, 5])))
+    codes = {code for code, v in node.items() if v in taken}
+    engine.step(include, codes=codes)
+    engine.step(hear_wishes)
+    limited_greedy(engine, problem.capacity)
+    found = {node[code]: key for code, (key, _) in engine.result().items()}
+    assert found == dict(plain_limited(part, problem.capacity, taken=taken))
+
+
+def include(graph, board, /, *, codes):
+    """A kernel: include own points of some codes."""
+    own = np.isin(graph.code[: graph.n_own], list(codes))
+    board.status[: graph.n_own][own] = Status.INCLUDED

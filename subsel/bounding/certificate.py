@@ -12,6 +12,7 @@ the units of the keys, so the bound does not depend on the order of sums, nor on
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numba
@@ -55,7 +56,7 @@ _EDGE_LOAD, _CLIQUE_LOAD, _LOAD = "edge_load", "clique_load", "load"
 _OPEN = 10.0
 
 
-def free_bound(engine: Engine, k: int, tie_bits: int) -> int:
+def free_bound(engine: Engine, k: int, tie_bits: int, *, fewer: bool = False) -> int:
     """Return Σ over members of what they add, and of the k largest U_max over undecided points.
 
     A bound on f of every subset that has the present members and k undecided points: with exact bounding, or only
@@ -65,15 +66,23 @@ def free_bound(engine: Engine, k: int, tie_bits: int) -> int:
         engine: holds the graph.
         k: points still needed, 0 <= k <= number undecided.
         tie_bits: of the keys.
+        fewer: whether subsets of fewer points count, too: then no U_max below 0 does.
     """
     engine.whole()
-    threshold = engine.kth_largest("key", k, (Status.UNDECIDED,))
+    threshold = _threshold(engine, k, (Status.UNDECIDED,), fewer=fewer)
     counts = engine.step(measure_upper, threshold=threshold)
     return _bound(counts, k, threshold, tie_bits)
 
 
 def certify(
-    engine: Engine, iterations: int, tie_bits: int, *, gap: float = 0.0, random: int = 0, cliques: bool = True
+    engine: Engine,
+    iterations: int,
+    tie_bits: int,
+    *,
+    gap: float = 0.0,
+    random: int = 0,
+    cliques: bool = True,
+    at_most: int | None = None,
 ) -> CertificateResult:
     """Lower the bound by projected subgradient steps, beginning with μ = w inside the present subset.
 
@@ -90,25 +99,27 @@ def certify(
         gap: end once (bound - f) / (bound - random) is this or less.
         random: f of a random subset, in units of 2^-fraction_bits.
         cliques: False for variables on edges only.
+        at_most: bound subsets of so many free points or fewer; None: of as many as are selected.
     """
     engine.step(tell_degree)
     counts = engine.step(arm)
-    k, free = counts.selected, counts.selected + counts.discarded
+    fewer = at_most is not None
+    k, free = counts.selected if at_most is None else at_most, counts.selected + counts.discarded
     twice_f, twice_included = counts.sums[:2]
     if k == 0:
         engine.step(forget)
         return CertificateResult(twice_included // 2, 0)
-    threshold = engine.kth_largest("key", k, _FREE)
+    threshold = _threshold(engine, k, _FREE, fewer=fewer)
     reach = max(engine.kth_largest("key", 1, _FREE) - threshold, threshold - engine.kth_largest("key", free, _FREE))
     widths = _widths(max(reach >> tie_bits, 1), iterations, cliques=cliques)
     best, number, found, turn = None, 0, 0, _EDGES
     for number, (width, begins) in enumerate([*widths, (0, False)]):
         if number:
-            threshold = engine.kth_largest("key", k, _FREE)
+            threshold = _threshold(engine, k, _FREE, fewer=fewer)
         if begins:
             found = find_cliques(engine, threshold, round(_OPEN * widths[number - 1][0]))
             engine.step(make_room)
-            threshold = engine.kth_largest("key", k, _FREE)
+            threshold = _threshold(engine, k, _FREE, fewer=fewer)
         turn = _CLIQUES if found and turn == _EDGES else _EDGES
         step = 2 * _STEP if found else _STEP
         counts = engine.step(descend, threshold=threshold, width=width, step=step, turn=turn)
@@ -120,6 +131,15 @@ def certify(
             break
     engine.step(forget)
     return CertificateResult(best, number)
+
+
+def _threshold(engine: Engine, k: int, among: Sequence[Status], *, fewer: bool) -> int:
+    """Return the k-th largest key, or 0 where that is below it and subsets may be smaller.
+
+    For any t >= 0, k t and what values have above t is at least the sum of the k largest that are positive.
+    """
+    threshold = engine.kth_largest("key", k, among)
+    return max(threshold, 0) if fewer else threshold
 
 
 def _widths(reach: int, iterations: int, *, cliques: bool) -> list[tuple[int, bool]]:

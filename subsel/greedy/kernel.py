@@ -181,7 +181,16 @@ def fill_heap(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shi
 
 @numba.njit(cache=True)
 def mark_movers(
-    indptr: Any, indices: Any, weight: Any, tie_bits: int, code: Any, key: Any, status: Any, at_key: int, at_code: int
+    indptr: Any,
+    indices: Any,
+    weight: Any,
+    conflict: Any,
+    tie_bits: int,
+    code: Any,
+    key: Any,
+    status: Any,
+    at_key: int,
+    at_code: int,
 ) -> Any:
     """Mark own movers that no mover next to them outdoes: JOINING or LEAVING.
 
@@ -189,6 +198,7 @@ def mark_movers(
     of the place says who outdoes whom, equal ones by code.
 
     Args:
+        conflict: bool, (m,): edges whose ends exclude each other; (0,) where none do.
         key: what each point adds to the members; of ghosts, too, exactly.
         status: SELECTED and DISCARDED may move, others stay. Changed in place.
 
@@ -210,7 +220,8 @@ def mark_movers(
         first = True
         for e in range(indptr[v], indptr[v + 1]):
             j = indices[e]
-            if weight[e] > 0 and distance[j] >= 0 and beats(distance[j], code[j], distance[v], code[v]):
+            joined = weight[e] > 0 or (len(conflict) > 0 and conflict[e])
+            if joined and distance[j] >= 0 and beats(distance[j], code[j], distance[v], code[v]):
                 first = False
                 break
         if not first:

@@ -9,18 +9,73 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from subsel.engines.base import Engine
 from subsel.fixedpoint import Int64Array
-from subsel.greedy.limited_part import begin, cut, hear, measure, pick, tell_places
+from subsel.greedy.exact import keep_decisions, start_over
+from subsel.greedy.limited_part import begin, cut, hear, keys_to_ranks, measure, pick, tell_groups, tell_places
+from subsel.greedy.reverse import objective_twice
 from subsel.limits import tables
 from subsel.limits.capacity import UNLIMITED, Capacity
 from subsel.limits.tables import ABOVE, BELOW, Known, Place
 from subsel.results import GreedyResult
 
 log = logging.getLogger(__name__)
+
+#: What a result says where gain, not gain per cost, made the better subset.
+BY_GAIN = "by gain"
+
+
+def best_limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50) -> GreedyResult:
+    """Select by gain per cost and by gain, and keep the better subset; ties go to gain per cost.
+
+    Neither is always better: per cost where a budget is tight, by gain where it is loose or costs hardly differ.
+    """
+    start = engine.keep()
+    by_cost = limited_greedy(engine, replace(capacity, per_cost=True), max_supersteps)
+    kept, f_by_cost = engine.keep(), objective_twice(engine)
+    engine.back(start)
+    by_gain = limited_greedy(engine, replace(capacity, per_cost=False), max_supersteps)
+    if f_by_cost >= objective_twice(engine):
+        engine.back(kept)
+        return by_cost
+    return replace(by_gain, direction=BY_GAIN)
+
+
+def spent_by_groups(engine: Engine, capacity: Capacity) -> dict[str, Any]:
+    """Return what the members of each group are and took, by slot: (slots,).
+
+    ``points``, int64; ``cost``, int64; ``gain``, float64: the sum of what they gained, in units of 2^-fraction_bits.
+    """
+    engine.step(tell_groups, capacity=capacity)
+    rows = engine.merge(tables.added)
+    slots = len(capacity.most)
+    found: dict[str, Any] = {"points": np.zeros(slots, np.int64), "cost": np.zeros(slots, np.int64), "gain": np.zeros(slots)}
+    for name, column in found.items():
+        if rows:
+            column[rows["slot"]] = rows[name]
+    return found
+
+
+def order_limited(engine: Engine, capacity: Capacity, max_supersteps: int = 50, *, restart: bool) -> None:
+    """Bring the subset's keys to what ranks its points: see `subsel.greedy.exact.order_subset`.
+
+    That is the order in which greedy picks from the subset alone, where all that is there fits.
+    """
+    engine.reopen()
+    engine.step(start_over if restart else keep_decisions)
+    if restart:
+        everything = Capacity(per_cost=capacity.per_cost, unit=capacity.unit)
+        limited_greedy(engine, everything, max_supersteps)
+
+
+def ranks_as_keys(engine: Engine, capacity: Capacity) -> None:
+    """Have keys say what ranks points: replace them by gain per cost, where that does."""
+    if capacity.per_cost:
+        engine.step(keys_to_ranks, capacity=capacity)
 
 
 def limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50) -> GreedyResult:
@@ -35,7 +90,7 @@ def limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50)
     """
     supersteps = phases = 0
     while True:
-        members, spent = engine.step(measure).sums[:2]
+        members, spent = engine.step(measure, first=phases == 0).sums[:2]
         points = UNLIMITED if capacity.size is None else max(capacity.size - members, 0)
         budget = UNLIMITED if capacity.budget is None else max(capacity.budget - spent, 0)
         counts = engine.step(begin, capacity=capacity, points=points, budget=budget)

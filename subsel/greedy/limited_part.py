@@ -27,9 +27,11 @@ _PLACES = 1024
 BoolArray = npt.NDArray[np.bool_]
 
 
-def measure(graph: PartGraph, board: Board, /) -> None:
-    """Leave as sums how many points are members, and what they cost."""
+def measure(graph: PartGraph, board: Board, /, *, first: bool) -> None:
+    """Leave as sums how many points are members, and what they cost; ``first``: before the first phase."""
     board.absorb_news(graph)
+    if first:
+        board.extra.pop(_BEFORE, None)
     board.tally = {}
     member = board.status[: graph.n_own] >= FIRST_MEMBER
     spent = 0 if graph.cost is None else exact_sum(graph.cost[: graph.n_own][member])
@@ -111,6 +113,31 @@ def cut(graph: PartGraph, board: Board, /, *, capacity: Capacity, rank: int, cod
     view = View(graph, board, capacity)
     status = board.status[: graph.n_own]
     status[view.picked & ~view.over(view.rank, (rank, code))] = Status.DISCARDED
+
+
+def tell_groups(graph: PartGraph, board: Board, /, *, capacity: Capacity) -> None:
+    """Tell how many members each group has, what they cost, and what they gained by their keys."""
+    board.absorb_news(graph)
+    member = board.status[: graph.n_own] >= FIRST_MEMBER
+    gain = (board.key[: graph.n_own][member] >> graph.fixed_point.tie_bits).astype(np.float64)
+    view = View(graph, board, capacity)
+    cost = np.zeros(int(member.sum()), np.int64) if graph.cost is None else graph.cost[: graph.n_own][member]
+    totals = {"points": np.ones(len(cost), np.int64), "cost": cost, "gain": gain}
+    slots = len(capacity.most)
+    columns = {name: np.zeros(slots, values.dtype) for name, values in totals.items()}
+    for slot in view.slot:
+        for name, values in totals.items():
+            np.add.at(columns[name], slot[member], values)
+    some = np.flatnonzero(columns["points"])
+    board.sums = NO_SUMS
+    board.tally = {"slot": some, **{name: column[some] for name, column in columns.items()}}
+
+
+def keys_to_ranks(graph: PartGraph, board: Board, /, *, capacity: Capacity) -> None:
+    """Replace the keys of own members by their ranks."""
+    board.absorb_news(graph)
+    member = board.status[: graph.n_own] >= FIRST_MEMBER
+    board.key[: graph.n_own][member] = View(graph, board, capacity).rank[member]
 
 
 def tell_places(

@@ -7,10 +7,11 @@ import logging
 import numpy as np
 
 from subsel.board import Board
-from subsel.engines.base import Engine
+from subsel.engines.base import BELOW_ALL, Engine
 from subsel.fixedpoint import exact_sum
 from subsel.graph import PartGraph
 from subsel.greedy import kernel
+from subsel.greedy.limited_kernel import beside as too_similar
 from subsel.results import RefineResult
 from subsel.schema import FIRST_MEMBER, Status
 
@@ -95,6 +96,9 @@ def settle(
     first = graph.fixed_point.keys(graph.utility[members], graph.code[members])
     # f = Σ a - Σ w inside, and Σ (a - m) over members counts each w inside twice.
     board.sums = (exact_sum(first >> bits), exact_sum(board.key[members] >> bits), 0, 0)
+    if graph.max_similarity is not None:  # who is too similar to a member cannot join: below all others
+        beside = too_similar(graph.indptr, graph.indices, graph.conflict, status, FIRST_MEMBER, max(Status))
+        board.key[: graph.n_own][beside & (status[: graph.n_own] == Status.DISCARDED)] = BELOW_ALL
 
 
 def mark_movers(graph: PartGraph, board: Board, /, *, key: int, code: int) -> None:
@@ -104,6 +108,7 @@ def mark_movers(graph: PartGraph, board: Board, /, *, key: int, code: int) -> No
         graph.indptr,
         graph.indices,
         graph.weight,
+        graph.conflict,
         graph.fixed_point.tie_bits,
         graph.code,
         board.key,

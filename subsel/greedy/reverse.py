@@ -61,16 +61,16 @@ def directed_greedy(engine: Engine, k: int, direction: str, max_supersteps: int 
         return reverse_greedy(engine, k, max_supersteps)
     start = engine.keep()
     forward = exact_greedy(engine, k, max_supersteps)
-    added, f_added = engine.keep(), _objective_twice(engine)
+    added, f_added = engine.keep(), objective_twice(engine)
     engine.back(start)
     reverse = reverse_greedy(engine, k, max_supersteps)
-    if f_added >= _objective_twice(engine):
+    if f_added >= objective_twice(engine):
         engine.back(added)
         return forward
     return reverse
 
 
-def _objective_twice(engine: Engine) -> int:
+def objective_twice(engine: Engine) -> int:
     """Return 2 f of the members, in fixed point."""
     engine.reopen()
     return sum(engine.step(settle).sums)

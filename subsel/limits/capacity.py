@@ -79,6 +79,11 @@ class Capacity:
         return UNLIMITED if self.size is None else self.size - int(self.least.sum())
 
     @property
+    def swaps(self) -> bool:
+        """Whether members may be exchanged for outsiders: where neither cost nor groups count."""
+        return self.budget is None and not self.groups
+
+    @property
     def certain(self) -> bool:
         """Whether nobody may be picked unless it surely fits everything, the size too: where there are minima."""
         return len(self.least) > 0

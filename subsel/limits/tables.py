@@ -133,6 +133,16 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
     }
 
 
+def added(rows: Rows) -> Rows:
+    """Return a row for each slot: the sums of all other columns."""
+    slot, at = np.unique(rows["slot"], return_inverse=True)
+    out: Rows = {"slot": slot}
+    for name in rows.keys() - {"slot"}:
+        out[name] = np.zeros(len(slot), rows[name].dtype)
+        np.add.at(out[name], at, rows[name])
+    return out
+
+
 def beyond_minima(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
     """Return rows, all of slot 0, of what undecided points of groups would take beyond what is reserved for these.
 

@@ -56,7 +56,7 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
             limits["cost"] = graph.cost[mine]
         if graph.group is not None:
             limits |= {f"group_{column}": one[mine] for column, one in enumerate(graph.group)}
-        if len(conflict):
+        if graph.max_similarity is not None:
             limits["conflict"] = conflict[edge[begin:end]]
         yield (
             number,

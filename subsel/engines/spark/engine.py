@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Concatenate, Literal, cast
 
 import pyarrow as pa
 from pyspark import StorageLevel
@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from subsel.board import Counts
-from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, Kernel, P
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, Kernel, P, Rows
 from subsel.engines.spark import supersteps
 from subsel.engines.spark.checkpoints import Checkpoint, local_checkpoint, release_checkpoint
 from subsel.engines.spark.order import COUNTED, kth_value
@@ -34,12 +34,14 @@ from subsel.engines.spark.parcels import (
 )
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.parts import superstep
+from subsel.parts.pack import concatenate, from_rows, unpack
 from subsel.parts.regroup import BoundGroupKernel
 from subsel.parts.rows import COUNTS, SUMS
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
 
+PARCEL_COLUMNS = ("part", "source", "kind", "number", "chunk", "payload")
 #: Parts whose values one task looks at, one after the other.
 _PARTS_PER_TASK = 4
 
@@ -53,6 +55,7 @@ class SparkEngine:
         scale: fixed-point scale of keys and weights.
         finish_points: at most so many undecided points are finished in one task.
         run_id: for log lines.
+        max_similarity: two selected points are at most so similar; None: as they come.
         checkpoint: how boards are written down; may be set anew between supersteps.
     """
 
@@ -64,9 +67,11 @@ class SparkEngine:
         *,
         finish_points: int,
         run_id: str,
+        max_similarity: float | None = None,
         checkpoint: Checkpoint = local_checkpoint,
     ) -> None:
         self.parts, self.scale, self.finish_points, self.run_id = parts, scale, finish_points, run_id
+        self.max_similarity = max_similarity
         self.checkpoint = checkpoint
         self.board: DataFrame
         self._counts: Counts
@@ -164,6 +169,15 @@ class SparkEngine:
         with plain_errors():
             self._take(self.board)
 
+    def merge(self, work: Callable[Concatenate[Rows, P], Rows], /, *args: P.args, **params: P.kwargs) -> Rows:
+        """Run the work where the rows of a share of the slots are; what it returns is collected."""
+        with plain_errors():
+            tallies = self.board.where(F.col("kind") == superstep.TALLY).select(*PARCEL_COLUMNS)
+            bound = partial(cast(Any, work), **params)
+            merged = tallies.groupBy("part").applyInArrow(of_group(supersteps.merge_tallies, bound, args), PARCEL_SCHEMA)
+            found = [unpack(parcel.payload) for parcel in from_rows(merged.toArrow())]
+        return concatenate(found) if found else {}
+
     def keep(self) -> object:
         """Return the board, written down once more: a run directory keeps the last ones only."""
         self._kept.append(local_checkpoint(self.board, self._steps))
@@ -197,7 +211,7 @@ class SparkEngine:
     def on_parts(self, parcels: DataFrame | None, work: supersteps.PartWork, schema: str) -> DataFrame:
         """Run work on every part's whole graph, its board with what was posted, and ``parcels`` addressed to it."""
         assert not self._stale, "edges were dropped: reopen first"
-        board = self.board.select("part", "source", "kind", "number", "chunk", "payload")
+        board = self.board.select(*PARCEL_COLUMNS)
         right = board if parcels is None else board.unionByName(parcels)
         return self._on_parts(right, work, schema)
 
@@ -211,7 +225,8 @@ class SparkEngine:
         self._persisted, self._last, self._kept = [], None, []
 
     def _on_parts(self, right: DataFrame, work: supersteps.PartWork, schema: str) -> DataFrame:
-        function = of_cogroup(supersteps.cogrouped, work, self.scale)
+        function = of_cogroup(supersteps.cogrouped, work, self.scale, self.max_similarity)
+        right = right.where(F.col("kind") != superstep.TALLY)
         groups = self._graph.groupBy("part").cogroup(place(right, self.parts).groupBy("part"))
         return groups.applyInArrow(function, schema)
 

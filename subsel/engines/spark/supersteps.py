@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import PartGraph
 from subsel.parts import superstep
 from subsel.parts.assemble import GRAPH
-from subsel.parts.pack import Parcel, from_rows, of_kind
+from subsel.parts.pack import Parcel, from_rows, of_kind, pack
 from subsel.parts.regroup import BoundGroupKernel
 from subsel.parts.rows import parcels_in, to_board, to_table
 from subsel.schema import Status
@@ -24,11 +25,13 @@ RADIX_BITS = 16
 PartWork = Callable[[PartGraph, list[Parcel]], pa.Table]
 
 
-def cogrouped(work: PartWork, scale: FixedPoint, left: pa.Table, right: pa.Table) -> pa.Table:
+def cogrouped(
+    work: PartWork, scale: FixedPoint, max_similarity: float | None, left: pa.Table, right: pa.Table
+) -> pa.Table:
     """Run work on a part: its graph is on the left, the parcels that are addressed to it on the right."""
     with task():
         graph = next(parcel for parcel in from_rows(left) if parcel.kind == GRAPH)
-        return work(superstep.unpack_graph(graph.part, graph.payload, scale), from_rows(right))
+        return work(superstep.unpack_graph(graph.part, graph.payload, scale, max_similarity), from_rows(right))
 
 
 def _board_table(state: superstep.PartState) -> pa.Table:
@@ -63,6 +66,14 @@ def run_group(kernel: BoundGroupKernel, scale: FixedPoint, table: pa.Table) -> p
     """Run a kernel on a group of points as one part; return what it decided."""
     with task():
         return to_board(superstep.run_group(from_rows(table), kernel, scale))
+
+
+def merge_tallies(work: Callable[..., superstep.Rows], args: tuple[Any, ...], table: pa.Table) -> pa.Table:
+    """Run work on what parts tell of a share of the slots; return its rows as a parcel."""
+    with task():
+        parcels = from_rows(table)
+        number = parcels[0].part
+        return to_table([Parcel(number, number, superstep.TALLY, pack(**superstep.merged(parcels, work, *args)))])
 
 
 def on_codes(
