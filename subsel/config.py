@@ -17,19 +17,22 @@ from pydantic import ConfigDict, ValidationError, field_validator, model_validat
 from subsel import schema
 from subsel.declare import STAGES, declaration, declare
 from subsel.errors import ConfigError, option
+from subsel.limits.options import LimitOptions
 from subsel.method import MethodOptions
-from subsel.sizes import MISSING_SIZE, canonical_size, parse_share, parse_size, resolve_size
+from subsel.sizes import MISSING_SIZE, canonical_amount, parse_share, parse_size, resolve_size
 
 __all__ = ["MISSING_SIZE", "Metric", "SelectConfig", "parse_size", "resolve_size"]
 
 Metric = Literal["cosine", "inner_product", "l2"]
+#: Options that are amounts or have them.
+AMOUNTS = {"size", "budget", "quotas", "other", "at_least"}
 #: Neighbours where the size is not known, and bounds of their number where it follows from that.
 FEWEST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
 #: Neighbours of the points that were drawn first, where some were.
 THINNED_NEIGHBORS = 20
 
 
-class SelectConfig(MethodOptions):
+class SelectConfig(LimitOptions, MethodOptions):
     """Everything that decides which subset comes out, and how it is computed.
 
     ``size`` and the objective say *what* is selected; the rest says how. Paths and engines are not
@@ -41,15 +44,6 @@ class SelectConfig(MethodOptions):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    size: int | float | str | None = declare(
-        None,
-        "How many points to select: a count, a fraction such as 0.1, or a percentage such as 10%.",
-        stage="utility",
-        group="Subset",
-        example="10%",
-        required=True,
-        metavar="SIZE",
-    )
     keep_columns: tuple[str, ...] = declare(
         (),
         "Columns of the input that the subset carries along.",
@@ -203,30 +197,22 @@ class SelectConfig(MethodOptions):
             except ValidationError as error:
                 raise ConfigError(_one_line(error)) from None
 
-    @field_validator("size", mode="before")
-    @classmethod
-    def _check_size(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        parsed = parse_size(value)
-        return value if isinstance(value, str) else parsed
-
     @field_validator("exclude_outliers", mode="before")
     @classmethod
     def _as_share(cls, value: Any) -> Any:
         return parse_share(value)
 
-    @field_validator("id_column")
+    @field_validator("id_column", "cost")
     @classmethod
     def _no_column(cls, value: str | None) -> str | None:
         return value or None
 
-    @field_validator("keep_columns", mode="before")
+    @field_validator("keep_columns", "groups", mode="before")
     @classmethod
     def _name_or_names(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("keep_columns")
+    @field_validator("keep_columns", "groups")
     @classmethod
     def _clean_columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name.strip() for name in value if name.strip()))
@@ -242,12 +228,23 @@ class SelectConfig(MethodOptions):
         if self.greedy == "partitioned" and self.greedy_direction not in ("auto", "forward"):
             direction = option("greedy_direction", library="direction")
             raise ValueError(f"partitioned greedy has no {direction} {self.greedy_direction!r}: leave it out")
+        self._check_method_of_limits()
         reserved = {schema.ID, schema.RANK, schema.GAIN, schema.DECIDED_BY} & set(self.keep_columns)
         if reserved:
             raise ValueError(
                 f"{option('keep_columns')} may not name {', '.join(sorted(reserved))}: the subset has it already"
             )
         return self
+
+    def _check_method_of_limits(self) -> None:
+        limits = " and ".join(map(option, self.limits))
+        if limits and self.greedy == "partitioned":
+            raise ValueError(
+                f"{option('greedy', 'partitioned')} keeps no limit but {option('size')}: leave {limits} out"
+            )
+        if limits and self.greedy_direction in ("reverse", "best"):
+            direction = option("greedy_direction", self.greedy_direction)
+            raise ValueError(f"{direction} begins with all points, which no limit lets in: leave it or {limits} out")
 
     @property
     def weights(self) -> tuple[float, float] | None:
@@ -277,13 +274,13 @@ class SelectConfig(MethodOptions):
     def stage_options(self, stage: str) -> dict[str, Any]:
         """Return the options that a stage's result depends on: its own and those of all stages before it.
 
-        Values are as JSON has them, and requests that mean the same are equal: a size of 0.5 is one of "50%".
+        Values are as JSON has them, and requests that mean the same are equal: a size of 0.5 is one of "50%", and
+        quotas stand in the order of their names.
         """
         wanted = STAGES[: STAGES.index(stage) + 1]
         names = {name for name, field in type(self).model_fields.items() if declaration(field).stage in wanted}
         values = self.model_dump(mode="json", include=names)
-        if values.get("size") is not None:
-            values["size"] = canonical_size(values["size"])
+        values |= {name: canonical_amount(values[name]) for name in AMOUNTS & values.keys()}
         if "beta" in values and self.weights is not None:
             values["alpha"], values["beta"] = self.weights
         if "diversity" in values:  # last, and nothing where weights are given: of two runs these are compared first

@@ -34,7 +34,7 @@ def _entry(name: str, field: FieldInfo) -> str:
     text = field.description or ""
     if told.otherwise is not None:
         text += f" Default: {told.otherwise}."
-    live = field.default is not None or told.required
+    live = field.default is not None or told.required is not None
     line = f"{name} = {_toml(told.example if field.default is None else field.default)}"
     choices = " | ".join(one for one in get_args(field.annotation) if isinstance(one, str))
     if choices:
@@ -53,4 +53,6 @@ def _toml(value: Any) -> str:
         return repr(value)
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{name} = {_toml(one)}' for name, one in value.items())} }}"
     return json.dumps(value, ensure_ascii=False)

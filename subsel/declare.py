@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 Stage = Literal["graph", "utility", "bounding", "greedy", "refine", "certify", "output"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 #: Headings of the command line's help and of the config file, in their order: what a newcomer needs comes first.
-Group = Literal["Subset", "Objective", "Input", "Neighbour graph", "Method", "Running", "Spark"]
+Group = Literal["Subset", "Limits", "Objective", "Input", "Neighbour graph", "Method", "Running", "Spark"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 
@@ -25,7 +25,7 @@ class Declaration:
         group: its heading.
         otherwise: what holds if it is not given, where no default value says that.
         example: a value for the config file, where there is no default.
-        required: a run cannot do without it, though it has no default.
+        required: what must be given though it has no default: this option, or what does as well.
         flag: how the command line spells it, where ``--its-name`` will not do.
         metavar: what the command line's help shows for its value.
     """
@@ -34,7 +34,7 @@ class Declaration:
     group: Group
     otherwise: str | None = None
     example: Any = None
-    required: bool = False
+    required: str | None = None
     flag: str | None = None
     metavar: str | None = None
 
@@ -47,7 +47,7 @@ def declare(
     group: Group,
     otherwise: str | None = None,
     example: Any = None,
-    required: bool = False,
+    required: str | None = None,
     flag: str | None = None,
     metavar: str | None = None,
     **bounds: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 _UNSAID = object()
 #: Around an option in a message: library spelling, name, and the value as a shell takes it.
@@ -26,7 +26,14 @@ def option(name: str, value: object = _UNSAID, *, library: str | None = None) ->
     """
     said = value is not _UNSAID
     spelled = library or (f"{name}={value!r}" if said else name)
-    return f"\x02{spelled}\x1f{name}\x1f{shlex.quote(str(value)) if said and value is not True else ''}\x03"
+    return f"\x02{spelled}\x1f{name}\x1f{shlex.quote(_typed(value)) if said and value is not True else ''}\x03"
+
+
+def _typed(value: object) -> str:
+    """Return a value as it is typed in a shell: names A,B, amounts by name A=1,B=2."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={one}" for name, one in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def in_library(message: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from subsel.config import MISSING_SIZE, SelectConfig, given_options
+from subsel.config import SelectConfig, given_options
 from subsel.errors import ConfigError, InputError, SubselError, option
 from subsel.input.source import is_location
 from subsel.input.wishes import Wishes
@@ -117,15 +117,18 @@ class Request:
             if purpose == "score on":
                 first, other = other, first
             raise ConfigError(f"there is nothing to {purpose}: give {first}, or {other}.")
-        if purpose == "select from" and request.config.size is None:
-            raise ConfigError(MISSING_SIZE)
+        if purpose == "select from":
+            request.config.check_complete()
         if request.config.thin is not None and graph is not None:
             raise ConfigError(
                 f"{option('thin')} draws points before their neighbours are searched, {option('graph')} has them "
                 "already: give one of the two."
             )
-        if request.config.thin is not None and request.config.size is None:
-            raise ConfigError(f"{option('thin')} draws so many times the points to select: give {option('size')}.")
+        if request.config.thin is not None and not request.config.sized:
+            raise ConfigError(
+                f"{option('thin')} draws so many times the points to select: give {option('size')} or "
+                f"{option('budget')}."
+            )
         if resume and run_dir is None:
             raise ConfigError(f"{option('resume')} goes on from a run directory: give {option('run_dir')}.")
         return request

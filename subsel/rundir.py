@@ -21,7 +21,7 @@ from typing import Any
 
 from subsel import declare
 from subsel.config import SelectConfig
-from subsel.declare import Stage, declaration
+from subsel.declare import Stage
 from subsel.errors import InputError, option
 from subsel.storage import LOCK, TEMPORARY, Place, lock
 from subsel.version import __version__
@@ -41,6 +41,8 @@ NEIGHBORS = "neighbors"
 _OURS = {MARK, NAME, LOCK, NEIGHBORS, "points", *STAGES}
 #: What the graph does not depend on.
 _WISHES = {"include", "exclude"}
+#: Options that say how much is selected: whoever only scores has none.
+_HOW_MUCH = ("size", "budget")
 
 
 class RunDirectory:
@@ -104,7 +106,7 @@ class RunDirectory:
         options = self._options(stage)
         for field, now in options.items():
             then = made["options"].get(field)
-            if now is None and declaration(SelectConfig.model_fields[field]).required:
+            if field in _HOW_MUCH and not self.config.sized:
                 continue  # nothing is selected, only scored
             if then != now:
                 was, do = f"with {option(field, then)}", f"give {option(field, then)}"
@@ -209,12 +211,15 @@ def open_run(
 def open_to_score(place: Place | None, config: SelectConfig, run_id: str) -> Iterator[RunDirectory | None]:
     """Hold a run directory to score on its graph, which is made if need be, and by its utilities if a run kept them.
 
-    The size that the config names, if any, is not compared with the run's: nothing is selected. See `open_run`.
+    The size and the budget that the config names, if any, are not compared with the run's: nothing is selected. See
+    `open_run`.
     """
     stages = ["graph"]
     if place is not None and place.join(NAME).exists() and "utility" in read_manifest(place):
         stages.append("utility")
-    with open_run(place, config.model_copy(update={"size": None}), run_id, resume=True, stages=stages) as found:
+    with open_run(
+        place, config.model_copy(update=dict.fromkeys(_HOW_MUCH)), run_id, resume=True, stages=stages
+    ) as found:
         yield found
 
 

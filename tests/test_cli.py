@@ -19,6 +19,7 @@ from subsel.cli.shell import Command
 from subsel.cli.tables import pairs_table, report_table
 from subsel.cli.text import amount, count
 from subsel.config_file import default_toml
+from subsel.declare import GROUPS
 from subsel.errors import option
 from subsel.report import Report
 
@@ -128,7 +129,7 @@ def test_module_runs_as_a_program():
 
 def test_options_stand_under_headings_those_that_matter_first(run):
     said = run("select", "--help").output
-    headings = ["Subset:", "Objective:", "Input:", "Neighbour graph:", "Method:", "Running:", "Spark:", "Other:"]
+    headings = [f"{name}:" for name in (*GROUPS, "Other")]
     assert sorted(headings, key=said.index) == headings
     assert said.index("--size ") < said.index("--keep-columns") < said.index("Objective:")
     assert "[default: density" not in said

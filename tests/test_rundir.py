@@ -14,8 +14,8 @@ from click.testing import CliRunner
 import subsel
 from subsel import ConfigError, InputError
 from subsel.cli.commands import main
-from subsel.rundir import FORMAT, RunDirectory
-from subsel.storage import LOCK
+from subsel.rundir import FORMAT, RunDirectory, open_to_score
+from subsel.storage import LOCK, place_of
 
 OPTIONS = {"size": 60, "alpha": 0.9, "certify": 2, "engine": "local"}
 STAGES = ["graph", "utility", "bounding", "greedy", "refine", "certify"]
@@ -317,3 +317,22 @@ def test_explaining_from_a_local_run(points, expected, finished):
     result = CliRunner().invoke(main, ["explain", str(expected["id"][0]), str(finished)])
     assert result.exit_code == 0, result.output
     assert "selected" in result.output
+
+
+def test_a_budget_is_compared_as_the_size_is(tmp_path):
+    place = place_of(tmp_path / "run")
+    made = subsel.SelectConfig(size=10, budget="1K", cost="tokens")
+    RunDirectory(place, made, "1", resume=False).finish("utility", {})
+
+    def resume(**options):
+        RunDirectory(place, subsel.SelectConfig(cost="tokens", **options), "2", resume=True).identify()
+
+    resume(size=10, budget=1000)
+    for options, message in (
+        ({"size": 10, "budget": 999}, "with budget=1000, now it is budget=999"),
+        ({"budget": 1000}, "with size=10, now it is size=None"),
+    ):
+        with pytest.raises(InputError, match=message):
+            resume(**options)
+    with open_to_score(place, subsel.SelectConfig(cost="tokens", budget=5), "3") as found:
+        found.identify()

@@ -42,7 +42,8 @@ def _from_field(name: str, field: FieldInfo, own: Any) -> _Decorator:
     if kind is bool:
         default = flag.split("/")[0 if field.default else 1].removeprefix("--")
     default = default if own is None else str(own)
-    ending = f"  [default: {default}]" if default else "  [required unless in --config]" if told.required else ""
+    required = f"  [{told.required} is required, here or in --config]" if told.required else ""
+    ending = f"  [default: {default}]" if default else required
     shape: dict[str, Any] = {} if kind is bool else {"type": _type(kind), "metavar": told.metavar}
     if get_origin(kind) is tuple:
         shape = {"callback": _split, "metavar": told.metavar or "NAME,NAME"}
