@@ -109,6 +109,20 @@ class SelectConfig(MethodOptions):
         ge=0,
         lt=1,
     )
+    cost: str | None = declare(
+        None,
+        "Column of what a point costs: integers from 0, such as tokens.",
+        stage="graph",
+        group="Objective",
+        example="tokens",
+        metavar="COLUMN",
+    )
+    groups: tuple[str, ...] = declare(
+        (),
+        "Columns whose values are groups, such as source or language.",
+        stage="graph",
+        group="Objective",
+    )
 
     id_column: str | None = declare(
         schema.ID,
@@ -221,12 +235,12 @@ class SelectConfig(MethodOptions):
     def _no_column(cls, value: str | None) -> str | None:
         return value or None
 
-    @field_validator("keep_columns", mode="before")
+    @field_validator("keep_columns", "groups", mode="before")
     @classmethod
     def _name_or_names(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("keep_columns")
+    @field_validator("keep_columns", "groups")
     @classmethod
     def _clean_columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name.strip() for name in value if name.strip()))
