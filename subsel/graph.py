@@ -152,6 +152,14 @@ class KernelGraph(Protocol):
     def n_own(self) -> int:
         """Number of own points."""
 
+    @property
+    def cost(self) -> Int64Array | None:
+        """int64, (n_own + n_ghost,), or None."""
+
+    @property
+    def group(self) -> Int32Array | None:
+        """int32, (columns, n_own), or None."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupGraph:
@@ -163,6 +171,8 @@ class GroupGraph:
         weight: int32 or int64, (m,), as in `PartGraph`.
         code: int64, (n_own,).
         fixed_point: the scale of ``weight`` and of the board's keys.
+        cost: int64, (n_own,), as in `PartGraph`, like ``group``.
+        group: int32, (columns, n_own).
     """
 
     indptr: Int64Array
@@ -170,6 +180,8 @@ class GroupGraph:
     weight: WeightArray
     code: Int64Array
     fixed_point: FixedPoint
+    cost: Int64Array | None = None
+    group: Int32Array | None = None
 
     @property
     def n_own(self) -> int:
@@ -188,6 +200,8 @@ class DraftGraph:
     utility: npt.NDArray[np.float64]
     code: Int64Array
     ghost_vid: Int64Array
+    cost: Int64Array | None = None
+    group: Int32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +223,8 @@ class PartGraph:
         code: int64, (n_own + n_ghost,): see `subsel.codes`.
         ghost_vid: int64, (n_ghost,), ascending: addresses (part << 32 | slot) of the ghosts.
         fixed_point: the scale of ``weight`` and of the board's keys.
+        cost: int64, (n_own + n_ghost,), ≥ 0: what each costs; None where points have no cost.
+        group: int32, (columns, n_own): numbers of own points' groups (`subsel.input.groups`); None where none.
     """
 
     part: int
@@ -221,6 +237,8 @@ class PartGraph:
     code: Int64Array
     ghost_vid: Int64Array
     fixed_point: FixedPoint
+    cost: Int64Array | None = None
+    group: Int32Array | None = None
 
     @property
     def n_own(self) -> int:
@@ -253,9 +271,15 @@ class PartGraph:
 
     @classmethod
     def whole(
-        cls, graph: NeighborGraph, utility: npt.NDArray[np.float64], code: Int64Array, fixed_point: FixedPoint
+        cls,
+        graph: NeighborGraph,
+        utility: npt.NDArray[np.float64],
+        code: Int64Array,
+        fixed_point: FixedPoint,
+        cost: Int64Array | None = None,
+        group: Int32Array | None = None,
     ) -> PartGraph:
-        """Return a whole graph as one part without ghosts. ``utility`` and ``code`` are in node order."""
+        """Return a whole graph as one part without ghosts. What points have is in node order, see `PartGraph`."""
         weight = fixed_point.weights(graph.similarity)
         return cls(
             part=0,
@@ -268,6 +292,8 @@ class PartGraph:
             code=code,
             ghost_vid=np.empty(0, np.int64),
             fixed_point=fixed_point,
+            cost=cost,
+            group=group,
         )
 
 

@@ -26,7 +26,7 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
     """Yield each group's undecided own points of a part, with their edges to undecided points of the same group.
 
     Rows are ``vid, key, lower, code, degree`` (a value per point) and ``neighbor`` (vid), ``weight`` (per edge, point
-    by point).
+    by point); and, where points have them, ``cost``, and ``group``, point by point.
 
     Args:
         graph: a part.
@@ -59,8 +59,14 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
                 "degree": degree[lo:hi],
                 "neighbor": vid[other[begin:end]],
                 "weight": graph.weight[edge[begin:end]],
+                **_limits(graph, mine),
             },
         )
+
+
+def _limits(graph: PartGraph, slots: Int64Array) -> Rows:
+    cost = {} if graph.cost is None else {"cost": graph.cost[slots]}
+    return cost if graph.group is None else cost | {"group": graph.group[:, slots].T.ravel()}
 
 
 def run(rows: Rows, kernel: BoundGroupKernel, fixed_point: FixedPoint) -> Iterator[tuple[int, Rows]]:
@@ -102,6 +108,8 @@ def _as_group(rows: Rows, fixed_point: FixedPoint) -> tuple[Int64Array, GroupGra
         weight=rows["weight"][edge_order],
         code=rows["code"][order],
         fixed_point=fixed_point,
+        cost=rows["cost"][order] if "cost" in rows else None,
+        group=np.ascontiguousarray(rows["group"].reshape(n, -1)[order].T) if "group" in rows else None,
     )
     board = Board(
         key=rows["key"][order],

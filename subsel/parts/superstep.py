@@ -38,7 +38,9 @@ def pack_graph(graph: DraftGraph | PartGraph) -> pa.Buffer:
 
     Their means stay as they were before edges were dropped, so they are kept, once they are known.
     """
-    known = {"mean_weight": graph.mean_weight} if isinstance(graph, PartGraph) else {}
+    mean_weight = graph.mean_weight if isinstance(graph, PartGraph) else None
+    more = {"mean_weight": mean_weight, "cost": graph.cost, "group": graph.group}
+    known = {name: column for name, column in more.items() if column is not None}
     return pack(
         indptr=graph.indptr,
         indices=graph.indices,
@@ -56,6 +58,8 @@ def unpack_graph(part: int, payload: bytes | pa.Buffer, fixed_point: FixedPoint)
     weight = fixed_point.weights(arrays["similarity"])
     if "mean_weight" not in arrays:  # a draft, which has all of its edges
         arrays["mean_weight"] = mean_weights(arrays["indptr"], weight)
+    if "group" in arrays:
+        arrays["group"] = arrays["group"].reshape(-1, len(arrays["indptr"]) - 1)
     return PartGraph(part=part, weight=weight, fixed_point=fixed_point, **arrays)
 
 
@@ -145,6 +149,8 @@ def compact(graph: PartGraph, parcels: Sequence[Parcel]) -> PartGraph:
         code=graph.code,
         ghost_vid=graph.ghost_vid,
         fixed_point=graph.fixed_point,
+        cost=graph.cost,
+        group=graph.group,
     )
 
 
