@@ -164,6 +164,14 @@ class KernelGraph(Protocol):
     def n_own(self) -> int:
         """Number of own points."""
 
+    @property
+    def cost(self) -> Int64Array | None:
+        """int64, (n_own + n_ghost,), or None."""
+
+    @property
+    def group(self) -> Int32Array | None:
+        """int32, (columns, n_own), or None."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupGraph:
@@ -175,8 +183,8 @@ class GroupGraph:
         weight: int32 or int64, (m,), as in `PartGraph`.
         code: int64, (n_own,).
         fixed_point: the scale of ``weight`` and of the board's keys.
-        cost: int64, (n_own,): what points cost; None where that does not count.
-        group: int32, (columns, n_own): the group of each point in each column; None without.
+        cost: int64, (n_own,), as in `PartGraph`, like ``group``.
+        group: int32, (columns, n_own).
         conflict: bool, (m,): edges whose ends exclude each other; (0,) where none do.
     """
 
@@ -229,8 +237,8 @@ class PartGraph:
         code: int64, (n_own + n_ghost,): see `subsel.codes`.
         ghost_vid: int64, (n_ghost,), ascending: addresses (part << 32 | slot) of the ghosts.
         fixed_point: the scale of ``weight`` and of the board's keys.
-        cost: int64, (n_own + n_ghost,): what points cost; None where that does not count.
-        group: int32, (columns, n_own): the group of each own point in each column; None without.
+        cost: int64, (n_own + n_ghost,), ≥ 0: what each costs; None where points have no cost.
+        group: int32, (columns, n_own): numbers of own points' groups (`subsel.input.groups`); None where none.
         max_similarity: two selected points are at most so similar; None: as they come.
     """
 
@@ -286,9 +294,15 @@ class PartGraph:
 
     @classmethod
     def whole(
-        cls, graph: NeighborGraph, utility: npt.NDArray[np.float64], code: Int64Array, fixed_point: FixedPoint
+        cls,
+        graph: NeighborGraph,
+        utility: npt.NDArray[np.float64],
+        code: Int64Array,
+        fixed_point: FixedPoint,
+        cost: Int64Array | None = None,
+        group: Int32Array | None = None,
     ) -> PartGraph:
-        """Return a whole graph as one part without ghosts. ``utility`` and ``code`` are in node order."""
+        """Return a whole graph as one part without ghosts. What points have is in node order, see `PartGraph`."""
         weight = fixed_point.weights(graph.similarity)
         return cls(
             part=0,
@@ -301,6 +315,8 @@ class PartGraph:
             code=code,
             ghost_vid=np.empty(0, np.int64),
             fixed_point=fixed_point,
+            cost=cost,
+            group=group,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from subsel.config import SelectConfig, given_options
 from subsel.errors import ConfigError, InputError, SubselError, option
+from subsel.input.given import GROUPS
 from subsel.input.source import is_location
 from subsel.input.wishes import Wishes
 from subsel.rundir import STAGES
@@ -31,6 +32,8 @@ class Request:
         data: points, see `subsel.select`; None where the graph says which there are.
         graph: the user's own graph; None: one is made of the points' embeddings.
         utility: one number per input row; None: a column of the data has them, or all are 1.
+        cost: what each input row costs; None: a column says so, or nothing does.
+        groups: by name, the group of each input row; None: columns say so, or nothing does.
         sizes: a config, of which only the size differs, and the name of its subset in ``output``; None: that itself.
         output: where subsets go, if anywhere.
         wishes: who is in or out whatever its gain.
@@ -46,6 +49,8 @@ class Request:
     data: Any
     graph: Any = None
     utility: npt.ArrayLike | None = None
+    cost: npt.ArrayLike | None = None
+    groups: Mapping[str, Any] | None = None
     sizes: tuple[tuple[SelectConfig, str | None], ...] = ((SelectConfig(), None),)
     output: Location | None = None
     wishes: Wishes = Wishes()  # noqa: RUF009  (frozen)
@@ -67,6 +72,8 @@ class Request:
         output: Location | None = None,
         graph: Any = None,
         utility: str | npt.ArrayLike | None = None,
+        cost: str | npt.ArrayLike | None = None,
+        groups: Any = None,
         engine: Any = "auto",
         master: str | None = None,
         config: SelectConfig | str | Path | None = None,
@@ -86,6 +93,8 @@ class Request:
             sizes: what is to be selected, and its name in ``output``; a size of None is that of the options or the
                 config.
             purpose: what the data is for.
+            cost: a column's name, or one value per input row.
+            groups: names of columns, or one value per input row, or several such arrays by name.
             graph, utility, engine, master, config, overwrite, include, exclude, run_dir, resume, progress,
                 storage_options: as in `subsel.select`.
             **options: fields of `SelectConfig`.
@@ -95,13 +104,20 @@ class Request:
             InputError: an output exists or cannot be made.
         """
         column, given = (utility, None) if isinstance(utility, str) else (None, utility)
-        if given is not None:  # wins over the config's
-            config = load_config(config, **options).model_copy(update={"utility": None})
+        priced, prices = (cost, None) if isinstance(cost, str) else (None, cost)
+        named, grouped = _columns_or_values(groups)
+        unset: list[tuple[str, Any, Any]] = [("utility", given, None), ("cost", prices, None), ("groups", grouped, ())]
+        won = {name: nothing for name, values, nothing in unset if values is not None}
+        if won:  # over the config's
+            config = load_config(config, **options).model_copy(update=won)
+        options |= {"utility": column, "cost": priced, "groups": named}
         request = cls(
             data,
             graph,
             given,
-            tuple((_sized(config, size, options | {"utility": column}), name) for size, name in sizes),
+            prices,
+            grouped,
+            tuple((_sized(config, size, options), name) for size, name in sizes),
             output,
             wishes=Wishes(include, exclude),
             engine=engine,
@@ -199,6 +215,14 @@ def _input_places(given: Any, opener: Callable[[Location], Place]) -> list[Place
                 place = opener(re.split(r"/?[^/]*[*?\[{]", one, maxsplit=1)[0] or ("/" if one.startswith("/") else "."))
             places.append(place)
     return places
+
+
+def _columns_or_values(groups: Any) -> tuple[Any, Mapping[str, Any] | None]:
+    """Return names of columns of groups, and values of rows by name; None where they are not meant."""
+    if isinstance(groups, Mapping):
+        return None, groups
+    several = isinstance(groups, list | tuple) and all(isinstance(one, str) for one in groups)
+    return (groups, None) if groups is None or isinstance(groups, str) or several else (None, {GROUPS: groups})
 
 
 def _sized(

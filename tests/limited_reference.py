@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from subsel.graph import PartGraph
-from subsel.limits.capacity import UNLIMITED, Capacity, GroupLimit
+from subsel.limits.capacity import Capacity, GroupLimit
+from subsel.sizes import UNLIMITED
 from tests.strategies import problems
 
 _FREE = 2**62

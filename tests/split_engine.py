@@ -27,17 +27,18 @@ def deliver(parcels):
     return by_part
 
 
-def parts_of(graph: NeighborGraph, utility, seed: int, part_of_node) -> dict:
-    """Points and half-edges of a graph, as parcels by part."""
+def parts_of(graph: NeighborGraph, utility, seed: int, part_of_node, cost=None, group=None) -> dict:
+    """Points and half-edges of a graph, as parcels by part; ``cost`` (n,), ``group`` (columns, n)."""
     code = codes_of(graph.ids, seed)
     parcels = []
     src = np.repeat(np.arange(graph.n), np.diff(graph.indptr))
     for part in np.unique(part_of_node).tolist():
         mine = np.flatnonzero(part_of_node == part)
         ids = graph.ids.take(mine)
-        parcels.append(
-            Parcel(part, 0, assemble.POINTS, pack(code=code[mine], utility=np.asarray(utility)[mine], id=ids))
-        )
+        limits = {} if cost is None else {"cost": cost[mine]}
+        limits |= {} if group is None else {"group": group[:, mine].T}
+        known = pack(code=code[mine], utility=np.asarray(utility)[mine], id=ids, **limits)
+        parcels.append(Parcel(part, 0, assemble.POINTS, known))
         edge = part_of_node[src] == part
         other = graph.indices[edge]
         payload = assemble.pack_edges(code[src[edge]], part_of_node[other], code[other], graph.similarity[edge])

@@ -19,7 +19,8 @@ from subsel.greedy.exact import keep_decisions, start_over
 from subsel.greedy.limited_part import begin, cut, hear, keys_to_ranks, measure, pick, tell_groups, tell_places
 from subsel.greedy.reverse import objective_twice
 from subsel.limits import tables
-from subsel.limits.capacity import UNLIMITED, Capacity
+from subsel.limits.capacity import Capacity
+from subsel.sizes import UNLIMITED
 from subsel.limits.tables import ABOVE, BELOW, Known, Place
 from subsel.results import GreedyResult
 

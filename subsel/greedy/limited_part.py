@@ -13,7 +13,8 @@ from subsel.graph import KernelGraph, PartGraph
 from subsel.greedy import limited_kernel
 from subsel.greedy.kernel import BATCH
 from subsel.limits import tables
-from subsel.limits.capacity import UNLIMITED, Capacity
+from subsel.limits.capacity import Capacity
+from subsel.sizes import UNLIMITED
 from subsel.limits.tables import ABOVE, LOWER, UPPER, Known, Place, Rows
 from subsel.schema import FIRST_MEMBER, Status
 

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from subsel.codes import hash_ids, rehash, unique_codes
+from subsel.codes import hash_ids, unique_codes
 from subsel.config import SelectConfig
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
+from subsel.input.checked import CheckedBatch, content_sum
+from subsel.input.groups import GroupNames, Int32Array, content_of, numbered
 from subsel.input.ids import smallest
-from subsel.input.rows import REPEATED, CheckedBatch, Columns, RowChecker, text_beside
+from subsel.input.rows import REPEATED, Columns, RowChecker, text_beside
 from subsel.input.source import Source, iterate_columns, require_columns
 from subsel.input.types import in_pieces
 from subsel.input.utility import Utility
@@ -46,6 +48,9 @@ class Points:
         embeddings: float32, (n, d), not normalised; None where not asked for. The neighbour search takes it away, to
             free it as soon as it has its own copy.
         dropped: rows dropped, by reason.
+        cost: int64, (n,), ≥ 0: what each costs; None where no column says so.
+        group: int32, (columns, n): the number of each point's group, column by column; None where none says so.
+        groups: what these numbers stand for, column by column.
     """
 
     name: str
@@ -59,6 +64,9 @@ class Points:
     made_of: Utility
     embeddings: npt.NDArray[np.float32] | None
     dropped: dict[str, int] = field(default_factory=dict)
+    cost: Int64Array | None = None
+    group: Int32Array | None = None
+    groups: tuple[GroupNames, ...] = ()
 
     @property
     def n(self) -> int:
@@ -76,24 +84,33 @@ class Points:
         self.ids = self.ids.filter(pa.array(some))
         self.code, self.rows, self.utility = self.code[some], self.rows[some], self.utility[some]
         self.others = self.others[:, some]
+        self.cost, self.group = self.limits(np.flatnonzero(some))
         if self.embeddings is not None:
             self.embeddings = self.embeddings[some]
 
+    def limits(self, some: Int64Array) -> tuple[Int64Array | None, Int32Array | None]:
+        """Return the cost and the groups of some points, as `cost` and `group` have them."""
+        cost = None if self.cost is None else self.cost[some]
+        return cost, None if self.group is None else self.group[:, some]
+
     def checksum(self) -> str:
-        """Return a checksum of ids, utilities and embeddings, which does not depend on their order."""
-        total = 0
+        """Return a checksum of ids, utilities, embeddings, costs and groups, which does not depend on their order."""
+        total, beside = 0, self._beside()
         for begin in range(0, self.n, _BLOCK_ROWS):
             some = slice(begin, begin + _BLOCK_ROWS)
             X = None if self.embeddings is None else self.embeddings[some]
             values = self.utility[some], X, self.others[:, some]
-            total += content_sum(CheckedBatch(self.rows[some], self.ids[some], *values))
+            batch = CheckedBatch(self.rows[some], self.ids[some], *values)
+            total += content_sum(batch, None if beside is None else beside[some])
         return f"{total % 2**64:016x}"
 
-
-def content_sum(batch: CheckedBatch) -> int:
-    """Return a sum over rows, modulo 2^64, of hashes of what they hold: the same for any order and division of rows."""
-    code = rehash(hash_ids(batch.ids, seed=0) ^ batch.content().view(np.int64), 0)
-    return int(code.view(np.uint64).sum(dtype=np.uint64))
+    def _beside(self) -> Int64Array | None:
+        """Return what `CheckedBatch.beside` does, of all points."""
+        groups = []
+        for names, group in zip(self.groups, () if self.group is None else self.group, strict=True):
+            numbers = pa.array(group, mask=group == (-1 if names.null is None else names.null))
+            groups.append(pa.DictionaryArray.from_arrays(numbers, names.texts))
+        return content_of(self.cost, groups)
 
 
 def read_points(
@@ -105,7 +122,7 @@ def read_points(
     wishes: Iterable[str] = (),
     progress: _PROGRESS = lambda share: None,
 ) -> Points:
-    """Read ids, utilities and embeddings, checking every row.
+    """Read ids, utilities, embeddings, costs and groups, checking every row.
 
     Args:
         source: see `subsel.input.source.open_source`.
@@ -152,6 +169,8 @@ class _Reader:
         self.rows: list[Int64Array] = []
         self.utility = np.empty(n, np.float64)
         self.others = np.empty((max(0, len(columns.utility.stored) - 1), n), np.float64)
+        self.cost = np.empty(0 if columns.cost is None else n, np.int64)
+        self.groups: list[tuple[pa.DictionaryArray, ...]] = []
         self.matrix: npt.NDArray[np.float32] | None = None
 
     def read(self, source: Source, utility: npt.NDArray[np.float64] | None, progress: _PROGRESS) -> None:
@@ -168,6 +187,9 @@ class _Reader:
                     self.matrix = np.empty((self.n, good.embeddings.shape[1]), np.float32)
                 if self.matrix is not None:
                     self.matrix[begin : self.kept] = good.embeddings
+            if good.cost is not None:
+                self.cost[begin : self.kept] = good.cost
+            self.groups.append(good.groups)
             self.ids.append(good.ids)
             self.rows.append(self.seen + good.kept)
             self.seen += len(batch)
@@ -184,6 +206,7 @@ class _Reader:
         findings.refuse(source.name, self.n, len(ids) - losers.size, self.config)
         utility, others = self.utility[: self.kept], self.others[:, : self.kept]
         matrix = None if self.matrix is None else self.matrix[: self.kept]
+        keep = None
         if losers.size:
             keep = np.delete(np.arange(self.kept), losers)
             ids, rows, utility, others = ids.take(pa.array(keep)), rows[keep], utility[keep], others[:, keep]
@@ -192,6 +215,8 @@ class _Reader:
                     chunk = keep[begin : begin + _BLOCK_ROWS]
                     matrix[begin : begin + len(chunk)] = matrix[chunk]
                 matrix = matrix[: len(keep)]
+        named, group = self._groups(source, keep)
+        cost = None if self.columns.cost is None else self.cost[: self.kept] if keep is None else self.cost[keep]
         if findings.counts:
             log.warning("%s: dropped %s", source.name, findings.describe(self.n))
         return Points(
@@ -206,7 +231,18 @@ class _Reader:
             made_of=self.columns.utility,
             embeddings=matrix,
             dropped=findings.dropped(),
+            cost=cost,
+            group=group,
+            groups=named,
         )
+
+    def _groups(self, source: Source, keep: Int64Array | None) -> tuple[tuple[GroupNames, ...], Int32Array | None]:
+        """Return the groups of each column, and the numbers of those that the good rows are in, or some of these."""
+        if not self.columns.groups:
+            return (), None
+        columns = zip(self.columns.groups, zip(*self.groups, strict=True), strict=True)
+        found = [numbered(column, pieces, keep, source.name) for column, pieces in columns]
+        return tuple(names for names, _ in found), np.stack([numbers for _, numbers in found])
 
     def _losers(self, source: Source, ids: pa.Array, rows: Int64Array) -> Int64Array:
         """Return the good rows, among those with an id that others have too, that do not stay: int64, ascending."""
@@ -277,13 +313,7 @@ def given_utility(utility: Any, data: Any) -> npt.NDArray[np.float64]:
     Raises:
         InputError: they are not numbers, or a series' index says that its order is another.
     """
-    index = getattr(utility, "index", None)
-    if index is not None and hasattr(utility, "iloc"):
-        own = getattr(data, "index", None) if hasattr(data, "iloc") else np.arange(len(index))
-        if own is None or len(own) != len(index) or not np.array_equal(np.asarray(own), np.asarray(index)):
-            raise InputError(
-                "utility's index is not that of data: align them, or give utility.to_numpy() to go by position."
-            )
+    check_index(utility, data, "utility")
     if not hasattr(utility, "dtype") and hasattr(utility, "__getitem__") and hasattr(utility, "__len__"):
         utility = list(utility[:]) if not isinstance(utility, pa.ChunkedArray | pa.Array) else utility
     if isinstance(utility, pa.ChunkedArray | pa.Array):
@@ -303,6 +333,21 @@ def given_utility(utility: Any, data: Any) -> npt.NDArray[np.float64]:
         return raw.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"utility is not an array of numbers: {error}.") from error
+
+
+def check_index(values: Any, data: Any, what: str) -> None:
+    """Refuse a pandas series that was given beside a pandas frame of another index, or has one of its own.
+
+    Raises:
+        InputError: see above.
+    """
+    index = getattr(values, "index", None)
+    if index is not None and hasattr(values, "iloc"):
+        own = getattr(data, "index", None) if hasattr(data, "iloc") else np.arange(len(index))
+        if own is None or len(own) != len(index) or not np.array_equal(np.asarray(own), np.asarray(index)):
+            raise InputError(
+                f"{what}'s index is not that of data: align them, or give {what}.to_numpy() to go by position."
+            )
 
 
 def array_checksum(*arrays: Any) -> str:

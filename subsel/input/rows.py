@@ -1,11 +1,11 @@
 """The rules of rows: what is bad, how long lists are, and which of several rows with one id stays. For every engine.
 
 A row has one reason at most, the first that holds, in this order: null id; a utility that is null, NaN or infinite
-(or probabilities that are none); an embedding that is null, of another length than most, not finite, or zero under
-cosine (or too long for the other metrics). Lists are as long as most are over the whole input; among lengths equally
-common, the longer. Of the good rows with one id the one of the largest utility stays (of several columns the first
-decides); then the one whose embedding and other utilities, then whose kept columns and wishes hash lowest: what they
-hold decides, never where they stand.
+(or probabilities that are none); a cost that is null, negative or above 2^62; an embedding that is null, of another
+length than most, not finite, or zero under cosine (or too long for the other metrics). Lists are as long as most are
+over the whole input; among lengths equally common, the longer. Of the good rows with one id the one of the largest
+utility stays (of several columns the first decides); then the one whose embedding and other utilities hash lowest; then
+the one whose kept columns, wishes, cost and groups come first as text: what they hold decides, never where they stand.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel import schema
-from subsel.codes import hash_rows
 from subsel.config import SelectConfig
 from subsel.errors import InputError, option
 from subsel.fixedpoint import Int64Array
+from subsel.input.checked import CheckedBatch
+from subsel.input.groups import GroupColumn, as_groups, check_cost_type, costs_of
 from subsel.input.ids import smallest, storage_type, stored_ids
 from subsel.input.names import name_list
 from subsel.input.types import flat_lists, is_floating, is_numeric, value_type
@@ -50,8 +51,8 @@ _SHOWN = 3  # examples in a message
 class Columns:
     """Which columns are read, after their types were checked; ``id`` is None where rows are numbered instead.
 
-    ``beside`` are those that are kept or that wishes name: read later, and the last thing by which rows of one id
-    differ.
+    ``beside`` are those that are kept, that wishes name, or that say what points cost and in which groups they are: the
+    last thing by which rows of one id differ.
     """
 
     id: str | None
@@ -59,11 +60,14 @@ class Columns:
     embedding: str | None
     utility: Utility
     beside: tuple[str, ...] = ()
+    cost: str | None = None
+    groups: tuple[GroupColumn, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """Names to read, each once."""
-        wanted = (self.id, self.embedding, *(one.column for one in self.utility.stored))
+        wanted = (self.id, self.embedding, *(one.column for one in self.utility.stored), self.cost)
+        wanted += tuple(one.name for one in self.groups)
         return list(dict.fromkeys(name for name in wanted if name is not None))
 
     @property
@@ -130,15 +134,20 @@ class Columns:
                 raise InputError(f"column {one.column!r} of {name} is {kind}, but utilities are numbers: cast it.")
         for kept in config.keep_columns:
             require(kept, "kept", "keep_columns")
+        limits = list(config.groups)
+        if config.cost is not None:
+            limits.insert(0, config.cost)
+            check_cost_type(config.cost, require(config.cost, "cost", "cost"), name)
+        groups = tuple(GroupColumn.of(one, require(one, "group", "groups"), name) for one in config.groups)
         embedding = config.embedding_column if with_embeddings else None
-        beside = dict.fromkeys([*config.keep_columns, *(wish for wish in wishes if wish in columns.names)])
-        return cls(config.id_column, id_type, embedding, utility, tuple(beside))
+        beside = dict.fromkeys([*config.keep_columns, *(wish for wish in wishes if wish in columns.names), *limits])
+        return cls(config.id_column, id_type, embedding, utility, tuple(beside), config.cost, groups)
 
 
 def may_be_read(config: SelectConfig, more: tuple[Any, ...] = ()) -> Any:
     """Return a function that says of a column whether this config, or ``more``, may ask for it."""
     asked = {config.id_column, config.embedding_column, config.probabilities, *config.keep_columns}
-    asked |= possible_columns(config)
+    asked |= possible_columns(config) | {config.cost, *config.groups}
     asked |= {schema.SRC, schema.DST, schema.SIMILARITY, *(one for one in more if isinstance(one, str))}
     return asked.__contains__
 
@@ -211,33 +220,6 @@ class Findings:
 MEND = f"Mend them, or set {option('on_bad_rows', 'drop')} to leave them out."
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedBatch:
-    """The good rows of a batch.
-
-    Attributes:
-        kept: int64, (b,): where they stood in it.
-        ids: as they are kept (`subsel.input.ids`).
-        utility: float64, (b,): the first thing that utility is made of; 1.0 where rows have none.
-        embeddings: float32, (b, d); None if not asked for.
-        others: float64, (c, b): what else utility is made of.
-    """
-
-    kept: Int64Array
-    ids: pa.Array
-    utility: npt.NDArray[np.float64]
-    embeddings: npt.NDArray[np.float32] | None
-    others: npt.NDArray[np.float64]
-
-    def content(self) -> npt.NDArray[np.uint64]:
-        """Return a hash of each row's utility, all that this is made of, and embedding: uint64, (b,)."""
-        words = np.ascontiguousarray(self.others.T).view(np.uint32)
-        if self.embeddings is not None:
-            vectors = np.ascontiguousarray(self.embeddings).view(np.uint32)
-            words = np.concatenate([words, vectors], axis=1) if words.size else vectors
-        return np.asarray(hash_rows(words, self.utility.view(np.uint64)))
-
-
 class RowChecker:
     """Checks batches of rows by the rules, leaves bad ones out, and notes them in ``findings``.
 
@@ -280,16 +262,22 @@ class RowChecker:
         self._reject(good, ids.is_null().to_numpy(zero_copy_only=False), ids, "null id")
         utility = self._utilities(batch, given, good, ids)
         self._reject(good, ~np.asarray(np.isfinite(utility).all(axis=0)), ids, "null, NaN or infinite utility")
+        cost = self._costs(batch, good, ids)
         values = None
         if self.columns.embedding is not None:
             lists, fits = self._lists(batch, self.columns.embedding, good, ids, "embedding")
             values = self._vectors(lists, good, fits, ids)
-        if good.all():
-            return CheckedBatch(np.arange(len(batch)), ids, utility[0], values, utility[1:])
-        kept = np.flatnonzero(good)
-        chosen = ids.take(pa.array(kept))
-        vectors = None if values is None else values[kept]
-        return CheckedBatch(kept, chosen, utility[0, kept], vectors, utility[1:, kept])
+        groups = tuple(as_groups(batch.column(one.name)) for one in self.columns.groups)
+        found = CheckedBatch(np.arange(len(batch)), ids, utility[0], values, utility[1:], cost, groups)
+        return found if good.all() else found.take(np.flatnonzero(good))
+
+    def _costs(self, batch: pa.RecordBatch, good: npt.NDArray[np.bool_], ids: pa.Array) -> Int64Array | None:
+        if self.columns.cost is None:
+            return None
+        cost, reasons = costs_of(batch.column(self.columns.cost))
+        for reason, bad in reasons.items():
+            self._reject(good, bad, ids, reason)
+        return cost
 
     def _vectors(
         self, lists: npt.NDArray[Any], good: npt.NDArray[np.bool_], fits: npt.NDArray[np.bool_], ids: pa.Array

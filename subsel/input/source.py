@@ -71,8 +71,9 @@ def require_columns(source: Source, columns: Sequence[str]) -> None:
         InputError: see above.
     """
     require_named(source.name, source.schema, columns)
-    if isinstance(source, FileSource):
-        source.set.check_present(columns)
+    check_present = getattr(source, "check_present", None)
+    if check_present is not None:
+        check_present(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,10 @@ class FileSource:
     def rows(self) -> int:
         """Number of rows."""
         return self.set.rows
+
+    def check_present(self, columns: Sequence[str]) -> None:
+        """Refuse columns that some files lack."""
+        self.set.check_present(columns)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield all rows, file by file, without reading ahead: what is in memory is one batch, not files."""

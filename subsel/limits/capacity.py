@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.fixedpoint import Int64Array
-
-#: A limit that is none.
-UNLIMITED = 2**62
+from subsel.sizes import UNLIMITED
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.fixedpoint import Int64Array
-from subsel.limits.capacity import UNLIMITED
+from subsel.sizes import UNLIMITED
 
 #: Places that a part tells of a group, about, and how many of its first are told one by one.
 PLACES, FIRST = 64, 8

@@ -18,6 +18,7 @@ import pyarrow as pa
 from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import SLOT_BITS, DraftGraph, distinct, exact_total
+from subsel.input.groups import NULL, GroupNames
 from subsel.parts import kernel
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 from subsel.report import WeightsReport
@@ -27,6 +28,8 @@ from subsel.report import WeightsReport
 POINTS, EDGES, DRAFT, BORDER, GRAPH, SHAPE = "points", "edges", "draft", "border", "graph", "shape"
 #: And, where utilities are not those of rows: utilities of own points and ghosts, and which own points are outliers.
 UTILITY = "utility"
+#: And, where points have groups: the names of these, a parcel for each column, in a run directory.
+GROUPS = "groups"
 
 
 #: Sums of codes are kept modulo this, which float64 holds exactly.
@@ -75,10 +78,32 @@ def pack_edges(
 
 
 def pack_points(points: Mapping[str, Any], some: Int64Array) -> pa.Buffer:
-    """Return some points of a batch as a pack: code, utility, id, and what else utility is made of, if anything."""
-    more = {"others": points["others"].reshape(len(points["code"]), -1)[some].ravel()} if "others" in points else {}
-    chosen = {name: _take(points[name], some) for name in ("code", "utility", "id")}
-    return pack(**chosen, **more)
+    """Return some points of a batch as a pack: code, utility, id; and if they have them, others, cost and group.
+
+    These are what else utility is made of, what points cost, and the numbers of their groups: float64, (n, c), int64,
+    (n,), and int32, (n, columns), each row after the other.
+    """
+    wide = [name for name in ("others", "group") if name in points]
+    more = {name: points[name].reshape(len(points["code"]), -1)[some].ravel() for name in wide}
+    names = ("code", "utility", "id", "cost") if "cost" in points else ("code", "utility", "id")
+    return pack(**{name: _take(points[name], some) for name in names}, **more)
+
+
+def pack_names(names: GroupNames) -> pa.Buffer:
+    """Return the names of a column's groups as a pack."""
+    null = np.array([] if names.null is None else [names.null], np.int64)
+    return pack(column=pa.array([names.column], pa.large_string()), names=names.texts, null=null)
+
+
+def unpack_names(parcels: Sequence[Parcel]) -> tuple[GroupNames, ...]:
+    """Return the names of groups, column by column, that parcels of kind `GROUPS` hold."""
+    found = []
+    for parcel in of_kind(parcels, GROUPS):
+        arrays = unpack(parcel.payload)
+        null = [NULL] * len(arrays["null"])
+        number = int(arrays["null"][0]) if null else None
+        found.append(GroupNames(arrays["column"][0].as_py(), (*arrays["names"].to_pylist(), *null), number))
+    return tuple(found)
 
 
 def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
@@ -113,7 +138,8 @@ def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
     pairs = distinct((other_part[outside].astype(np.int64) << SLOT_BITS) | slot[outside])
     for to in distinct(pairs >> SLOT_BITS).tolist():
         mine = pairs[pairs >> SLOT_BITS == to] & ((1 << SLOT_BITS) - 1)
-        border = pack(slot=mine, code=code[mine], utility=points["utility"][order][mine])
+        known = {name: points[name][order[mine]] for name in ("utility", "cost") if name in points}
+        border = pack(slot=mine, code=code[mine], **known)
         yield Parcel(to, part, BORDER, border)
 
 
@@ -127,7 +153,8 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
     draft = unpack(of_kind(parcels, DRAFT)[0].payload)
     n_own = len(points["code"])
     borders = of_kind(parcels, BORDER)
-    ghosts: dict[str, Any] = {"vid": np.empty(0, np.int64), "code": np.empty(0, np.int64), "utility": np.empty(0)}
+    ghosts: dict[str, Any] = {name: np.empty(0, np.int64) for name in ("vid", "code", "cost")}
+    ghosts["utility"] = np.empty(0)
     if borders:
         arrays = [unpack(parcel.payload) for parcel in borders]
         for parcel, one in zip(borders, arrays, strict=True):
@@ -152,6 +179,8 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         utility=np.concatenate([points["utility"], ghosts["utility"]]),
         code=np.concatenate([points["code"], ghosts["code"]]),
         ghost_vid=ghosts["vid"],
+        cost=np.concatenate([points["cost"], ghosts["cost"]]) if "cost" in points else None,
+        group=np.ascontiguousarray(points["group"].reshape(n_own, -1).T) if "group" in points else None,
     )
     row = draft["slot"][rank]
     degree = np.bincount(row, weights=similarity, minlength=n_own)

@@ -26,8 +26,7 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
     """Yield each group's undecided own points of a part, with their edges to undecided points of the same group.
 
     Rows are ``vid, key, lower, code, degree`` (a value per point) and ``neighbor`` (vid), ``weight`` (per edge, point
-    by point); with limits also ``cost``, ``group_0`` and so on (a
-    column each) and ``conflict``.
+    by point); and, where points have them, ``cost``, and ``group``, point by point, and ``conflict``, per edge.
 
     Args:
         graph: a part.
@@ -46,18 +45,10 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
     row, edge, other = row[keep], edge[keep], other[keep]
     vid = graph.vid
     degree = np.bincount(row, minlength=len(slots))
-    conflict = graph.conflict
     for number in distinct(group[slots]).tolist():
         lo, hi = np.searchsorted(group[slots], [number, number + 1])
         begin, end = np.searchsorted(row, [lo, hi])
         mine = slots[lo:hi]
-        limits: Rows = {}
-        if graph.cost is not None:
-            limits["cost"] = graph.cost[mine]
-        if graph.group is not None:
-            limits |= {f"group_{column}": one[mine] for column, one in enumerate(graph.group)}
-        if graph.max_similarity is not None:
-            limits["conflict"] = conflict[edge[begin:end]]
         yield (
             number,
             {
@@ -68,9 +59,19 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
                 "degree": degree[lo:hi],
                 "neighbor": vid[other[begin:end]],
                 "weight": graph.weight[edge[begin:end]],
-            }
-            | limits,
+                **_limits(graph, mine, edge[begin:end]),
+            },
         )
+
+
+def _limits(graph: PartGraph, slots: Int64Array, edges: Int64Array) -> Rows:
+    """Return what limits need of some own points and edges."""
+    found: Rows = {} if graph.cost is None else {"cost": graph.cost[slots]}
+    if graph.group is not None:
+        found["group"] = graph.group[:, slots].T.ravel()
+    if graph.max_similarity is not None:
+        found["conflict"] = graph.similarity[edges] > graph.max_similarity
+    return found
 
 
 def run(rows: Rows, kernel: BoundGroupKernel, fixed_point: FixedPoint) -> Iterator[tuple[int, Rows]]:
@@ -106,7 +107,6 @@ def _as_group(rows: Rows, fixed_point: FixedPoint) -> tuple[Int64Array, GroupGra
     edge_row = np.repeat(row, rows["degree"])
     edge_order = np.argsort(edge_row, kind="stable")
     n = len(vid)
-    columns = [f"group_{column}" for column in range(sum(name.startswith("group_") for name in rows))]
     graph = GroupGraph(
         indptr=np.concatenate([[0], np.cumsum(np.bincount(edge_row, minlength=n))]).astype(np.int64),
         indices=np.searchsorted(vid, rows["neighbor"][edge_order]).astype(np.int32),
@@ -114,7 +114,7 @@ def _as_group(rows: Rows, fixed_point: FixedPoint) -> tuple[Int64Array, GroupGra
         code=rows["code"][order],
         fixed_point=fixed_point,
         cost=rows["cost"][order] if "cost" in rows else None,
-        group=np.stack([rows[name][order] for name in columns]) if columns else None,
+        group=np.ascontiguousarray(rows["group"].reshape(n, -1)[order].T) if "group" in rows else None,
         conflict=rows["conflict"][edge_order] if "conflict" in rows else np.empty(0, np.bool_),
     )
     board = Board(

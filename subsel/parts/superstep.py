@@ -46,8 +46,9 @@ def pack_graph(graph: DraftGraph | PartGraph) -> pa.Buffer:
 
     Their means stay as they were before edges were dropped, so they are kept, once they are known.
     """
-    known = {"mean_weight": graph.mean_weight} if isinstance(graph, PartGraph) else {}
-    known |= {name: getattr(graph, name) for name in ("cost", "group") if getattr(graph, name) is not None}
+    mean_weight = graph.mean_weight if isinstance(graph, PartGraph) else None
+    more = {"mean_weight": mean_weight, "cost": graph.cost, "group": graph.group}
+    known = {name: column for name, column in more.items() if column is not None}
     return pack(
         indptr=graph.indptr,
         indices=graph.indices,

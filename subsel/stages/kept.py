@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from subsel.board import Board
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError, option
-from subsel.graph import NeighborGraph
+from subsel.graph import DraftGraph, NeighborGraph
 from subsel.input.points import Points
 from subsel.input.utility import Utility
 from subsel.parts import assemble, superstep
@@ -44,13 +44,27 @@ class KeptRun:
     def keep_graph(self, points: Points, graph: NeighborGraph, found: InputReport, report: GraphReport) -> None:
         """Write the graph and its points, in node order, and record the stage."""
         folders = self.rundir.begin("graph", "points")
-        arrays = {"indptr": graph.indptr, "indices": graph.indices, "similarity": graph.similarity}
-        utility, code = points.utility[graph.rows], points.code[graph.rows]
-        draft = pack(**arrays, utility=utility, code=code, ghost_vid=np.empty(0, np.int64))
+        cost, group = points.limits(graph.rows)
+        draft = DraftGraph(
+            part=0,
+            indptr=graph.indptr,
+            indices=graph.indices,
+            similarity=graph.similarity,
+            utility=points.utility[graph.rows],
+            code=points.code[graph.rows],
+            ghost_vid=np.empty(0, np.int64),
+            cost=cost,
+            group=group,
+        )
         ids = graph.ids.to_numpy() if pa.types.is_int64(graph.ids.type) else graph.ids
         others = points.others[:, graph.rows].T.ravel()
-        known = pack(code=code, utility=utility, others=others, id=ids, row=points.rows[graph.rows])
-        _write(folders[0], [Parcel(0, 0, assemble.GRAPH, draft)])
+        more = {"cost": cost, "group": None if group is None else group.T}
+        limits = {name: column for name, column in more.items() if column is not None}
+        known = pack(
+            code=draft.code, utility=draft.utility, others=others, id=ids, row=points.rows[graph.rows], **limits
+        )
+        names = [Parcel(0, i, assemble.GROUPS, assemble.pack_names(one)) for i, one in enumerate(points.groups)]
+        _write(folders[0], [Parcel(0, 0, assemble.GRAPH, superstep.pack_graph(draft)), *names])
         _write(folders[1], [Parcel(0, 0, assemble.POINTS, known)])
         self.rundir.finish(
             "graph", {"input": found.model_dump(), "graph": report.model_dump(), "rows": points.source_rows}
@@ -69,7 +83,9 @@ class KeptRun:
         done = self._done()
         report = InputReport.model_validate(done["input"])
         known = unpack(_read(self.rundir.place.join("points"), assemble.POINTS))
-        draft = unpack(_read(self.rundir.place.join("graph"), assemble.GRAPH))
+        folder = self.rundir.place.join("graph")
+        parcels = _parcels(folder)
+        draft = unpack(_only(parcels, assemble.GRAPH, folder))
         ids = pa.array(known["id"]) if isinstance(known["id"], np.ndarray) else known["id"]
         points = Points(
             name=report.name,
@@ -83,6 +99,9 @@ class KeptRun:
             made_of=made_of,
             embeddings=None,
             dropped=report.dropped_rows,
+            cost=known.get("cost"),
+            group=np.ascontiguousarray(known["group"].reshape(len(ids), -1).T) if "group" in known else None,
+            groups=assemble.unpack_names(parcels),
         )
         graph = NeighborGraph(ids, np.arange(len(ids)), draft["indptr"], draft["indices"], draft["similarity"])
         log.info("going on from the graph in %s", self.rundir.place)
@@ -148,15 +167,24 @@ def _read(folder: Place, kind: str) -> Any:
     Raises:
         InputError: it is not there, or damaged.
     """
+    return _only(_parcels(folder), kind, folder)
+
+
+def _parcels(folder: Place) -> list[Parcel]:
     try:
-        parcels = of_kind(read_parcels(folder), kind)
+        return read_parcels(folder)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error
-    if len(parcels) != 1:
+
+
+def _only(parcels: Sequence[Parcel], kind: str, folder: Place) -> Any:
+    """Return the payload of the one parcel of a kind that was read from a folder."""
+    found = of_kind(parcels, kind)
+    if len(found) != 1:
         raise InputError(
-            f"{folder} has {len(parcels)} parts, one machine works on one: go on with {option('engine', 'spark')}."
+            f"{folder} has {len(found)} parts, one machine works on one: go on with {option('engine', 'spark')}."
         )
-    return parcels[0].payload
+    return found[0].payload
 
 
 def read_parcels(folder: Place, part: int | None = None) -> list[Parcel]:

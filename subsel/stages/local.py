@@ -22,6 +22,7 @@ from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, graph_checksum, is_edges
 from subsel.input.files import open_place
+from subsel.input.given import given_checksum, with_given
 from subsel.input.ids import given_back, known_places, shown
 from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
 from subsel.input.rows import may_be_read
@@ -61,9 +62,9 @@ class LocalStages:
     name = "local"
 
     def __init__(self, request: Request, rundir: RunDirectory | None = None) -> None:
-        self.data, self.user_graph = request.data, request.graph
+        self.data, self.user_graph, self.storage_options = request.data, request.graph, request.storage_options
+        self.cost, self.groups = request.cost, request.groups
         self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
-        self.storage_options = request.storage_options
         self.kept = None if rundir is None else KeptRun(rundir)
         self.source: Source
         self.points: Points
@@ -94,7 +95,8 @@ class LocalStages:
             ids = found.graph.ids.take(pa.array(np.argsort(found.graph.rows)))
             self.data = pa.table({self.config.id_column or schema.ID: ids})
             self.user_graph, self.dropped_edges = found.graph, found.dropped
-        self.source = open_source(self.data, wanted, self.config, self.storage_options)
+        source = open_source(self.data, wanted, self.config, self.storage_options)
+        self.source, self.config = with_given(source, self.config, self.cost, self.groups, self.data)
         utility = None if self.utility is None else given_utility(self.utility, self.data)
         if self.kept is not None and self.source.identity() is not None:
             self._identify(self.source.identity(), given, utility)
@@ -140,6 +142,7 @@ class LocalStages:
                 of_graph = graph_checksum(as_neighbor_graph(graph, None, self.config).graph)
         of_utility = None if utility is None else array_checksum(utility)
         self.kept.rundir.identify(engine=self.name, input=data, graph=of_graph, utility=of_utility)
+        self.kept.rundir.identify(columns=given_checksum(self.source))
 
     def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
         """Search neighbours, or take the user's graph, or the run directory's."""
@@ -202,7 +205,7 @@ class LocalStages:
 
     def engine(self, k: int) -> tuple[LocalEngine, FixedPointReport]:
         """Make the whole graph one part, with the last board of the run directory, if that has one."""
-        self.part = whole_part(self.graph, self.utilities, self.points.code[self.graph.rows], self.weights)
+        self.part = whole_part(self.graph, self.points, self.utilities, self.weights)
         board = None if self.kept is None else self.kept.last_board()
         self._resumed = board is not None
         self.local = LocalEngine(self.part, board, steps=self.kept is not None)

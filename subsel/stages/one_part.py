@@ -10,7 +10,7 @@ import numpy.typing as npt
 from subsel import objective
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig
 from subsel.errors import InputError, option
-from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.fixedpoint import FixedPoint
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.points import Points
 from subsel.plan import available_memory, local_bytes
@@ -42,9 +42,9 @@ def check_memory(points: Points, neighbors: int, config: SelectConfig) -> None:
 
 
 def whole_part(
-    graph: NeighborGraph, utility: npt.NDArray[np.float64], code: Int64Array, weights: WeightsReport
+    graph: NeighborGraph, points: Points, utility: npt.NDArray[np.float64], weights: WeightsReport
 ) -> PartGraph:
-    """Return a graph as one part, with the scale that fits its values; utilities and codes are in node order."""
+    """Return a graph of points as one part, with the scale that fits its values; utilities are in node order."""
     has_edges = len(graph.similarity) > 0
     degrees = objective.weighted_degrees(graph.indptr, graph.similarity)
     scale = FixedPoint.choose(
@@ -55,4 +55,4 @@ def whole_part(
         max_similarity=float(graph.similarity.max()) if has_edges else 0.0,
         ratio=weights.ratio,
     )
-    return PartGraph.whole(graph, utility, code, scale)
+    return PartGraph.whole(graph, utility, points.code[graph.rows], scale, *points.limits(graph.rows))

@@ -18,6 +18,7 @@ from subsel.engines.spark import neighbors
 from subsel.engines.spark.checkpoints import local_checkpoint, release_checkpoint
 from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.engine import SparkEngine
+from subsel.engines.spark.groups import write_names
 from subsel.engines.spark.ids import kept_kind
 from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.output import read_rows, write_frame, write_rows
@@ -30,6 +31,7 @@ from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.weighing import Weighing, outlier_marks, utility_sums, weighted_graph
 from subsel.engines.spark.wishes import Wished, check_counts, subset_on_spark
 from subsel.errors import ConfigError, InputError
+from subsel.input.groups import GroupNames
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
 from subsel.objective import Score, expected_random
@@ -74,6 +76,7 @@ class SparkStages:
         self.totals: Row
         self.wished: dict[Status, Wished] = {}
         self.members: dict[Status, tuple[DataFrame, int]] = {}
+        self.groups: tuple[GroupNames, ...] = ()
         self.parts = 1
         self.spark_engine: SparkEngine | None = None
         self._persisted: list[DataFrame] = []
@@ -102,6 +105,8 @@ class SparkStages:
             if self.rundir is not None and with_content:
                 self._identify(self.points.content)
                 done = self.rundir.finished("graph")
+            if done is None:
+                self.points = self.inputs.with_groups(self.points)
         if done is not None:
             self.input = InputReport.model_validate(done["input"])
             return self.input
@@ -178,13 +183,14 @@ class SparkStages:
             InputError: its points are not those that were checked.
         """
         if self.rundir is None:
-            self.assembled = self._keep(assembled)
+            self.assembled, self.groups = self._keep(assembled), self.points.groups
             self._read_shapes()
         else:
             held = self._keep(assembled)
             graph, ids = self.rundir.begin("graph", "points")
             write_rows(held.where(F.col("kind") != assemble.POINTS), graph)
             write_rows(held.where(F.col("kind") == assemble.POINTS), ids)
+            write_names(self.spark, self.points.groups, graph)
             held.unpersist()
             self._load()
         points, found = self.points, sum(shape.points for shape in self.shapes)
@@ -243,13 +249,8 @@ class SparkStages:
         graph = self.assembled.where(F.col("kind") == assemble.GRAPH)
         if self.utilities is not None:
             graph = weighted_graph(graph, self.utilities, self.parts)
-        self.spark_engine = SparkEngine(
-            graph,
-            self.parts,
-            scale,
-            finish_points=self.config.finish_points,
-            run_id=self.run_id,
-        )
+        about = graph, self.parts, scale
+        self.spark_engine = SparkEngine(*about, finish_points=self.config.finish_points, run_id=self.run_id)
         self.top = self.spark_engine.kth_place(k, (Status.UNDECIDED,))
         self._resumed = False
         for stage in ("certify", "refine", "greedy", "bounding"):
@@ -379,6 +380,7 @@ class SparkStages:
         assert self.rundir is not None
         folders = (self.rundir.place.join(name) for name in ("graph", "points"))
         self.assembled = read_rows(self.spark, PARCEL_SCHEMA, *folders)
+        self.groups = assemble.unpack_names(self._collect(assemble.GROUPS) if self.config.groups else [])
         self._read_shapes()
 
     def _read_shapes(self) -> None:

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from subsel import schema
 from subsel.config import SelectConfig
 from subsel.engines.spark.drawing import drawn_rows
+from subsel.engines.spark.groups import group_names
 from subsel.engines.spark.ids import given, kept
 from subsel.engines.spark.neighbors import Rules, known_ids
 from subsel.engines.spark.points import SparkPoints, check_points
@@ -66,6 +67,10 @@ class SparkInputs:
         self._rows = points.wide
         return points
 
+    def with_groups(self, points: SparkPoints) -> SparkPoints:
+        """Return checked points with their groups; see `subsel.engines.spark.groups.group_names`."""
+        return replace(points, groups=group_names(points, self.config))
+
     def draw(self, points: SparkPoints, count: int, wished: Wished | None, keep: Keep) -> SparkPoints:
         """Return only so many points, drawn by a hash of their ids, and those that are wished in.
 
@@ -78,7 +83,8 @@ class SparkInputs:
         included = None if wished is None else wished.ids
         rows = keep(drawn_rows(points, Rules.of(points, self.config), count, included))
         config = self.config.model_copy(update={"keep_columns": ()})  # which are taken from all rows
-        return self._check(replace(self.source, frame=rows, set=None), config, with_content=False, wishes=())
+        drawn = self._check(replace(self.source, frame=rows, set=None), config, with_content=False, wishes=())
+        return replace(drawn, groups=points.groups)
 
     def _check(
         self, source: SparkSource, config: SelectConfig, *, with_content: bool, wishes: Iterable[str]

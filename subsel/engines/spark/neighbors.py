@@ -28,8 +28,10 @@ from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
 from subsel.input import edges as rules_of_edges
+from subsel.input.checked import CheckedBatch
+from subsel.input.groups import GroupNames, GroupNumbers
 from subsel.input.ids import shown_one, stored_ids
-from subsel.input.rows import CheckedBatch, Columns, RowChecker
+from subsel.input.rows import Columns, RowChecker
 from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, pack
 from subsel.parts.rows import to_table
@@ -134,11 +136,12 @@ class Rules:
     config: SelectConfig
     lengths: dict[str, int]
     salt: int
+    groups: tuple[GroupNames, ...] = ()
 
     @classmethod
     def of(cls, points: SparkPoints, config: SelectConfig) -> Rules:
         """Return the rules by which points were checked."""
-        return cls(points.columns, config, points.lengths, points.salt)
+        return cls(points.columns, config, points.lengths, points.salt, points.groups)
 
     def good(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[CheckedBatch, Int64Array]]:
         """Yield the good rows of batches, joined until they are worth sending, and their codes."""
@@ -147,6 +150,19 @@ class Rules:
             good = checker.check(batch)
             if len(good.ids):
                 yield good, hash_ids(good.ids, self.config.seed, self.salt)
+
+    def columns_of(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[CheckedBatch, dict[str, Any]]]:
+        """Yield the good rows, as `good` does, and what is kept of them, see `subsel.parts.assemble.pack_points`."""
+        numbers = [GroupNumbers(names) for names in self.groups]
+        for good, code in self.good(batches):
+            found = {"code": code, "utility": good.utility, "id": _packable(good.ids)}
+            if len(good.others):
+                found["others"] = good.others.T
+            if good.cost is not None:
+                found["cost"] = good.cost
+            if numbers:
+                found["group"] = np.stack([one.of(of) for one, of in zip(numbers, good.groups, strict=True)], axis=1)
+            yield good, found
 
 
 def known_ids(points: SparkPoints, rules: Rules) -> DataFrame:
@@ -230,12 +246,12 @@ def _route(
         source = _task_number()
         exact = np.full((len(asked), how.neighbors), -np.inf, np.float32)
         sent = 0
-        for good, code in rules.good(batches):
+        for good, columns in rules.columns_of(batches):
             assert good.embeddings is not None
             X = prepare.rows(good.embeddings)
             if len(asked):
-                route.exact_scores(exact, asked, asked_code, X, code, how.metric)
-            yield from _numbered(route.route(source, _columns(good, code), X, part_map), sent)
+                route.exact_scores(exact, asked, asked_code, X, columns["code"], how.metric)
+            yield from _numbered(route.route(source, columns, X, part_map), sent)
             sent += 1
         if len(asked):
             yield from _numbered([Parcel(part_map.parts, source, route.EXACT, pack(score=exact))], sent)
@@ -243,14 +259,8 @@ def _route(
 
 def _hash_points(rules: Rules, parts: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
-        for sent, (good, code) in enumerate(rules.good(batches)):
-            yield from _numbered(_points_by_part(part_of(code, parts), _columns(good, code)), sent)
-
-
-def _columns(good: CheckedBatch, code: Int64Array) -> dict[str, Any]:
-    """Return what is kept of a batch of points, see `subsel.parts.assemble.pack_points`."""
-    found = {"code": code, "utility": good.utility, "id": _packable(good.ids)}
-    return found | {"others": good.others.T} if len(good.others) else found
+        for sent, (_, columns) in enumerate(rules.columns_of(batches)):
+            yield from _numbered(_points_by_part(part_of(columns["code"], parts), columns), sent)
 
 
 def _points_by_part(part: Int64Array, points: dict[str, Any]) -> Iterable[Parcel]:

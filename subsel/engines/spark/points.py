@@ -25,8 +25,9 @@ from subsel.engines.spark.parcels import map_in_arrow, plain_errors, task
 from subsel.engines.spark.source import SparkSource, col, plain_batches
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
+from subsel.input.checked import content_sum
+from subsel.input.groups import GroupNames
 from subsel.input.ids import shown, stored_ids
-from subsel.input.points import content_sum
 from subsel.input.rows import REPEATED, Columns, Findings, RowChecker, text_beside
 from subsel.parts.assemble import CODE_SUM
 
@@ -59,6 +60,7 @@ class SparkPoints:
         sample: float32, (m, d): prepared rows of the smallest codes, in the order of their codes.
         asked_code: int64, (q,), ascending: codes of the recall sample, those of the largest.
         asked: float32, (q, d): its prepared rows.
+        groups: of each column of groups, see `subsel.engines.spark.groups.group_names`.
     """
 
     frame: DataFrame
@@ -76,6 +78,7 @@ class SparkPoints:
     sample: FloatMatrix
     asked_code: Int64Array
     asked: FloatMatrix
+    groups: tuple[GroupNames, ...] = ()
 
 
 def check_points(
@@ -227,7 +230,7 @@ def _scan(
                 continue
             code = hash_ids(good.ids, config.seed, salt)
             code_sum += int(code.view(np.uint64).sum(dtype=np.uint64))
-            content += content_sum(good) if with_content else 0
+            content += content_sum(good, good.beside()) if with_content else 0
             if good.embeddings is None:
                 continue
             place = code.view(np.uint64) / _TOP
