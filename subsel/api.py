@@ -82,8 +82,8 @@ class Selection:
         return np.asarray(self.table[schema.ID].to_numpy())
 
     @property
-    def upper_bound(self) -> float:
-        """What no subset of as many points can exceed, see `subsel.report.CertificateReport`."""
+    def upper_bound(self) -> float | None:
+        """What no subset that meets the request can exceed, see `subsel.report.CertificateReport`."""
         return self.report.certificate.upper_bound
 
     @property
@@ -271,7 +271,8 @@ def neighbors(
     with run.stage("read") as tell:
         source = open_source(data, may_be_read(settings), settings, storage_options)
         points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
-    how = Search.of(settings, points.n, known_count(settings, points.n, points.name))
+    k = known_count(settings, points.n, points.name, points.all_cost)
+    how = Search.of(settings, points.n, k)
     with run.stage("neighbors") as tell:
         found = neighbor_graph(points, how, tell)
     note_recall(found.report)

@@ -164,14 +164,6 @@ class KernelGraph(Protocol):
     def n_own(self) -> int:
         """Number of own points."""
 
-    @property
-    def cost(self) -> Int64Array | None:
-        """int64, (n_own + n_ghost,), or None."""
-
-    @property
-    def group(self) -> Int32Array | None:
-        """int32, (columns, n_own), or None."""
-
 
 @dataclass(frozen=True, slots=True)
 class GroupGraph:

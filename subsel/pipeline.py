@@ -12,9 +12,9 @@ from typing import Any
 from subsel.bounding.approximate import bound_approximately
 from subsel.bounding.certificate import certify, free_bound
 from subsel.bounding.driver import bound
-from subsel.config import SelectConfig, resolve_size
+from subsel.config import SelectConfig
 from subsel.engines.base import Engine
-from subsel.errors import ConfigError, option
+from subsel.errors import ConfigError, in_library, option
 from subsel.greedy.exact import order_subset
 from subsel.greedy.limited import (
     BY_GAIN,
@@ -23,11 +23,14 @@ from subsel.greedy.limited import (
     order_limited,
     ranks_as_keys,
     spent_by_groups,
+    with_unit,
 )
 from subsel.greedy.partitioned import partitioned_greedy
 from subsel.greedy.refine import refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction
+from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity
+from subsel.limits.summary import fewer_selected, limits_report
 from subsel.report import (
     BoundingReport,
     CertificateReport,
@@ -44,7 +47,7 @@ from subsel.report import (
 )
 from subsel.results import BoundingResult, CertificateResult, GreedyResult, RefineResult
 from subsel.run import Run
-from subsel.stages.base import Stages, note_recall
+from subsel.stages.base import Stages, known_count, note_recall
 from subsel.storage import Place
 from subsel.version import __version__
 
@@ -72,15 +75,18 @@ def run_pipeline(
     """
     with run.stage("read") as tell:
         points = stages.read(tell)
-        counts = [resolve_size(config.size, points.points, points.name) for config, _ in sizes]
-        stages.check_wishes(counts)
+        expected = [known_count(one, points.points, points.name, stages.total_cost) for one, _ in sizes]
+        counts = [k for k in expected if k is not None]
+        assert len(counts) == len(sizes), "a request says how much to select"
+        sized = sizes[0][0].size is not None
+        stages.check_wishes(counts if sized else ())
         check_drawn(sizes[0][0].drawn(points.points, min(counts)), max(counts))
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, min(counts))
         check_drawn(graph.drawn, max(counts))
         note_recall(graph)
     with run.stage("utility") as tell:
-        weights = stages.weigh(tell, min(counts), max(counts))
+        weights = stages.weigh(tell, min(counts), max(counts) if sized else None)
         if weights.warning is not None:
             log.warning("%s", weights.warning)
     return [
@@ -118,21 +124,12 @@ def _select(
     """Select k points, and write them; ``counts`` are all sizes of the run."""
     with run.stage("engine"):
         engine, fixed_point = stages.engine(k)
-        wishes = stages.constrain(counts)
-        capacity = stages.capacity(None if config.size is None else k) if config.limited else None
-    with run.stage("bounding") as tell:
-        tell("rounds", 0)
-        drive_bounding = partial(run_bounding, engine, k - wishes.included, config, fixed_point.tie_bits, capacity)
-        resumable = config.bounding == "exact" and capacity is None
-        bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
-    with run.stage("greedy") as tell:
-        tell("supersteps", 0)
-        left = (graph.drawn or points.points) - wishes.out - wishes.included - bounds.accepted - bounds.discarded
-        needed = k - wishes.included - bounds.accepted
-        direction = resolve_direction(config.greedy_direction, needed, left)
-        drive_greedy = partial(run_greedy, engine, needed, config, direction, capacity)
-        resumable = config.greedy == "exact" and direction == "forward" and capacity is None
-        picked = stages.once("greedy", GreedyResult, drive_greedy, resumable=resumable)
+        wishes = stages.constrain(counts if config.size is not None else ())
+        capacity = None
+        if config.limited:
+            capacity = with_unit(engine, stages.capacity(None if config.size is None else k))
+    n = graph.drawn or points.points
+    bounds, picked = _decide(stages, engine, config, run, fixed_point.tie_bits, n, k, wishes, capacity)
     if capacity is not None:
         k = wishes.included + picked.selected
         capacity = replace(capacity, per_cost=capacity.per_cost and picked.direction != BY_GAIN)
@@ -157,9 +154,9 @@ def _select(
             ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
         else:
             ranks_rounded_after = None
-            limits = ranked_under_limits(stages, engine, config, capacity, fixed_point, k, restart=restart)
+            limits = ranked_under_limits(stages, engine, config, capacity, fixed_point, restart=restart)
             if limits.short:
-                log.warning("%s", fewer_selected(limits, k))
+                log.warning("%s", in_library(fewer_selected(limits)))
     with run.stage("score"):
         scores = stages.score(k)
     with run.stage("coverage") as tell:
@@ -194,6 +191,34 @@ def _select(
     return report.model_copy(update={"seconds": dict(run.seconds)})
 
 
+def _decide(
+    stages: Stages,
+    engine: Engine,
+    config: SelectConfig,
+    run: Run,
+    tie_bits: int,
+    n: int,
+    k: int,
+    wishes: Constraints,
+    capacity: Capacity | None,
+) -> tuple[BoundingResult, GreedyResult]:
+    """Select k of n points by bounding and greedy, or as many as limits allow."""
+    with run.stage("bounding") as tell:
+        tell("rounds", 0)
+        drive_bounding = partial(run_bounding, engine, k - wishes.included, config, tie_bits, capacity)
+        resumable = config.bounding == "exact" and capacity is None
+        bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
+    with run.stage("greedy") as tell:
+        tell("supersteps", 0)
+        left = n - wishes.out - wishes.included - bounds.accepted - bounds.discarded
+        needed = k - wishes.included - bounds.accepted
+        direction = resolve_direction(config.greedy_direction, needed, left)
+        drive_greedy = partial(run_greedy, engine, needed, config, direction, capacity)
+        resumable = config.greedy == "exact" and direction == "forward" and capacity is None
+        picked = stages.once("greedy", GreedyResult, drive_greedy, resumable=resumable)
+    return bounds, picked
+
+
 def run_bounding(
     engine: Engine, k: int, config: SelectConfig, tie_bits: int, capacity: Capacity | None
 ) -> BoundingResult:
@@ -218,9 +243,7 @@ def run_bounding(
     return replace(found, upper_bound=upper_bound)
 
 
-def run_greedy(
-    engine: Engine, k: int, config: SelectConfig, direction: str, capacity: Capacity | None
-) -> GreedyResult:
+def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str, capacity: Capacity | None) -> GreedyResult:
     """Select k of the undecided points by the method of the config, or as many as limits allow."""
     if capacity is not None:
         choose = best_limited_greedy if config.order == "best" else limited_greedy
@@ -267,15 +290,14 @@ def ranked_under_limits(
     config: SelectConfig,
     capacity: Capacity,
     fixed_point: FixedPointReport,
-    k: int,
     *,
     restart: bool,
 ) -> LimitsReport:
-    """Bring the subset of k points into the order in which greedy takes them, and return what limits made of it."""
+    """Bring the subset into the order in which greedy takes them, and return what limits made of it."""
     order_limited(engine, capacity, config.max_supersteps, restart=restart)
-    spent = spent_by_groups(engine, capacity)
+    spent, totals = spent_by_groups(engine, capacity)
     ranks_as_keys(engine, capacity)
-    return limits_report(capacity, spent, k, stages.groups, fixed_point)
+    return limits_report(capacity, spent, totals, stages.tables, fixed_point)
 
 
 def _certificate(

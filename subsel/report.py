@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from subsel.config import SelectConfig
 from subsel.errors import option
+from subsel.fixedpoint import FixedPoint
 from subsel.storage import FORMAT
 
 
@@ -85,13 +86,22 @@ class WeightsReport(_Section):
 
 
 class FixedPointReport(_Section):
-    """The scale of the exact arithmetic: gains are multiples of unit·2^-fraction_bits."""
+    """The scale of the exact arithmetic: gains are multiples of unit·2^-fraction_bits.
+
+    ``origin`` was subtracted from all utilities.
+    """
 
     fraction_bits: int
     tie_bits: int
     unit: float = 1.0
+    origin: float = 0.0
 
-    def value(self, units: int) -> float:
+    @classmethod
+    def of(cls, scale: FixedPoint) -> FixedPointReport:
+        """Return what is told of a scale."""
+        return cls(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits, unit=scale.unit, origin=scale.origin)
+
+    def value(self, units: float) -> float:
         """Return what so many units are in f."""
         return self.unit * math.ldexp(units, -self.fraction_bits)
 
@@ -276,3 +286,9 @@ class Report(_Section):
     coverage: CoverageReport | None = None
     seconds: dict[str, float]
     files: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def asked(self) -> int:
+        """How many points were asked for; those selected where nobody said."""
+        totals = [] if self.limits is None else [one.asked for one in self.limits.totals if one.name == "size"]
+        return totals[0] if totals else self.k

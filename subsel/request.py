@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from subsel.config import SelectConfig, given_options
 from subsel.errors import ConfigError, InputError, SubselError, option
-from subsel.input.given import GROUPS
+from subsel.input.given import COST, GROUPS
 from subsel.input.source import is_location
 from subsel.input.wishes import Wishes
 from subsel.rundir import STAGES
@@ -106,11 +106,10 @@ class Request:
         column, given = (utility, None) if isinstance(utility, str) else (None, utility)
         priced, prices = (cost, None) if isinstance(cost, str) else (None, cost)
         named, grouped = _columns_or_values(groups)
-        unset: list[tuple[str, Any, Any]] = [("utility", given, None), ("cost", prices, None), ("groups", grouped, ())]
-        won = {name: nothing for name, values, nothing in unset if values is not None}
-        if won:  # over the config's
-            config = load_config(config, **options).model_copy(update=won)
-        options |= {"utility": column, "cost": priced, "groups": named}
+        options |= {"cost": priced if prices is None else COST, "groups": named if grouped is None else tuple(grouped)}
+        if given is not None:  # wins over the config's
+            config = load_config(config, **options).model_copy(update={"utility": None})
+        options |= {"utility": column}
         request = cls(
             data,
             graph,

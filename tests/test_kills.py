@@ -97,7 +97,14 @@ def test_local_runs_that_overwrite(points, tmp_path):
 def test_spark_runs_with_a_run_directory(points, tmp_path):
     needs_spark()
     options = ("--size", "300", "--engine", "spark", "--master", "local[2]", "--part-points", "300")
-    options += ("--coverage-sample", "0", "--recall-sample", "0", "--neighbors", "10")  # 21 runs, which need not take long
+    options += (
+        "--coverage-sample",
+        "0",
+        "--recall-sample",
+        "0",
+        "--neighbors",
+        "10",
+    )  # 21 runs, which need not take long
     options += ("--refine", "2", "--finish-points", "0", "--run-dir")
     (tmp_path / "whole").mkdir()
     begun = time.monotonic()

@@ -23,10 +23,10 @@ from tests.split_engine import SplitEngine, parts_of
 
 
 def limited_part(problem, tie_bits=None):
-    part = make_part(make_graph(problem.n, problem.edges), problem.utility, problem.alpha, problem.beta, tie_bits=tie_bits)
-    return replace(
-        part, cost=problem.cost, group=problem.group, max_similarity=problem.capacity.max_similarity
+    part = make_part(
+        make_graph(problem.n, problem.edges), problem.utility, problem.alpha, problem.beta, tie_bits=tie_bits
     )
+    return replace(part, cost=problem.cost, group=problem.group, max_similarity=problem.capacity.max_similarity)
 
 
 def on_parts(problem, part_of_node, **more):
@@ -88,7 +88,10 @@ def subsets(part, capacity):
             if capacity.budget is not None and cost[chosen].sum() > capacity.budget:
                 continue
             if any(
-                (np.bincount(group[chosen], (cost if one.by_cost else np.ones_like(cost))[chosen], len(one.most)) > one.most).any()
+                (
+                    np.bincount(group[chosen], (cost if one.by_cost else np.ones_like(cost))[chosen], len(one.most))
+                    > one.most
+                ).any()
                 for group, one in zip([] if part.group is None else part.group, capacity.groups, strict=True)
             ):
                 continue
@@ -142,16 +145,23 @@ def test_the_subset_is_put_into_the_order_of_picking(problem, parts, random, res
     part = limited_part(problem)
     picks = plain_limited(part, problem.capacity)
     if restart:  # greedy on the subset alone
-        picks = plain_limited(part, Capacity(per_cost=problem.capacity.per_cost, unit=problem.capacity.unit), candidates=[v for v, _ in picks])
+        picks = plain_limited(
+            part,
+            Capacity(per_cost=problem.capacity.per_cost, unit=problem.capacity.unit),
+            candidates=[v for v, _ in picks],
+        )
     where = np.array([random.randrange(parts) for _ in range(problem.n)])
     engine, node = on_parts(problem, where)
     limited_greedy(engine, problem.capacity)
     order_limited(engine, problem.capacity, restart=restart)
-    spent = spent_by_groups(engine, problem.capacity)
+    spent, totals = spent_by_groups(engine, problem.capacity)
+    assert totals["points"] == len(picks)
     ranks_as_keys(engine, problem.capacity)
     placed = sorted(((key, code) for code, (key, _) in engine.result().items()), reverse=True)
     assert [node[code] for _, code in placed] == [v for v, _ in picks]
-    for column, (one, begin) in enumerate(zip(problem.capacity.groups, problem.capacity.offsets.tolist(), strict=False)):
+    for column, (one, begin) in enumerate(
+        zip(problem.capacity.groups, problem.capacity.offsets.tolist(), strict=False)
+    ):
         counted = np.bincount(problem.group[column][[v for v, _ in picks]], minlength=len(one.most))
         assert spent["points"][begin : begin + len(one.most)].tolist() == counted.tolist()
 

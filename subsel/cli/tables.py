@@ -11,7 +11,7 @@ from rich.text import Text
 from subsel.cli.text import count, printable
 from subsel.config import SelectConfig
 from subsel.errors import in_shell
-from subsel.report import CoverageReport, Estimate, GraphReport, Report, short_recall
+from subsel.report import CoverageReport, Estimate, GraphReport, LimitsReport, Report, short_recall
 
 #: How a command spells an option, see `subsel.errors.in_shell`.
 Flag = Callable[[str], str | None]
@@ -66,16 +66,23 @@ def report_table(report: Report, flag: Flag) -> Table:
     if wishes.included or wishes.excluded:
         rows.add("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
     _add_steps(rows, report)
+    if report.limits is not None:
+        _add_limits(rows, report.limits)
     rows.add("objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}")
     proof = report.certificate
     how = count(proof.iterations, "iteration") if proof.iterations else "by bounding alone; --certify 100 lowers it"
     meets = " that meets your wishes" if wishes.included or wishes.excluded else ""
-    bound = f"{proof.upper_bound:,.4f} ({how}): no subset of {count(report.k, 'point')}{meets} scores more"
-    rows.add("upper bound", bound)
+    if proof.upper_bound is None:
+        rows.add("upper bound", "none: a budget alone leaves none")
+    else:
+        most = count(report.k, "point") if report.limits is None else f"at most {count(report.asked, 'point')}"
+        rows.add("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset of {most}{meets} scores more")
     if proof.share is not None:
         share = f"{proof.share:.1%} of what the best could gain over random on this graph, gap {proof.gap:,.4f}"
         rows.add("  certified", share)
-    rows.add("  top utility", f"{score.top_utility:,.4f} ", dim=f"(subset is {score.total - score.top_utility:+,.4f})")
+    if score.top_utility is not None:
+        beside = f"(subset is {score.total - score.top_utility:+,.4f})"
+        rows.add("  top utility", f"{score.top_utility:,.4f} ", dim=beside)
     beside = f"(subset is {score.total - score.random:+,.4f})"
     rows.add("  random", f"{score.random:,.4f} ", dim=beside, after=" (expectation)")
     if report.coverage is not None:
@@ -96,6 +103,34 @@ def _add_weights(rows: Rows, report: Report) -> None:
     rows.add("weights", f"alpha {weights.alpha:.4g}, beta {weights.beta:.4g}, {by}", warn=warn)
     if weights.outliers:
         rows.add("outliers", f"{count(weights.outliers, 'point')} left out, the least dense")
+
+
+def _add_limits(rows: Rows, limits: LimitsReport) -> None:
+    """Add what limits asked for, and how far they went: each total, and the groups of each column."""
+    for one in limits.totals:
+        beside = f" ({one.spent / one.asked:.2%}), {one.left:,} left" if one.asked else ""
+        rows.add(one.name, f"{one.spent:,} of {one.asked:,} {one.unit}{beside}", dim=_binding(one.name, limits))
+    if limits.origin:
+        rows.add("", f"utilities count from {limits.origin:.4g}, the least, so that the budget does not depend on it")
+    if limits.max_similarity is not None:
+        alike = f"no two members have an edge of similarity above {limits.max_similarity:g}"
+        rows.add("max similarity", alike, dim=_binding("max_similarity", limits))
+    for column in limits.columns:
+        full = f", {column.full:,} full" if column.full else ""
+        rows.add(
+            column.column, f"{count(column.count, 'group')}{full}", dim=_binding(f"quotas of {column.column}", limits)
+        )
+        for group in [*column.groups, *([] if column.others is None else [column.others])]:
+            took = group.cost if column.by_cost and group.cost is not None else group.selected
+            most = "" if group.most is None else f" of {group.most:,}"
+            least = f", at least {group.least:,}" if group.least else ""
+            points = f"{count(group.selected, 'point')} of {group.points:,}, " if column.by_cost else ""
+            paid = f", cost {group.cost:,}" if group.cost is not None and not column.by_cost else ""
+            rows.add(f"  {group.name}", f"{points}{took:,}{most}{least}{paid}, gain {group.gain:.4g} on average")
+
+
+def _binding(name: str, limits: LimitsReport) -> str:
+    return " binds" if name in limits.binding else ""
 
 
 def _add_coverage(rows: Rows, coverage: CoverageReport) -> None:

@@ -16,13 +16,23 @@ import numpy as np
 from subsel.engines.base import Engine
 from subsel.fixedpoint import Int64Array
 from subsel.greedy.exact import keep_decisions, start_over
-from subsel.greedy.limited_part import begin, cut, hear, keys_to_ranks, measure, pick, tell_groups, tell_places
+from subsel.greedy.limited_part import (
+    begin,
+    cut,
+    hear,
+    keys_to_ranks,
+    measure,
+    pick,
+    tell_groups,
+    tell_places,
+    tell_unit,
+)
 from subsel.greedy.reverse import objective_twice
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity
-from subsel.sizes import UNLIMITED
 from subsel.limits.tables import ABOVE, BELOW, Known, Place
 from subsel.results import GreedyResult
+from subsel.sizes import UNLIMITED
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +56,31 @@ def best_limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int 
     return replace(by_gain, direction=BY_GAIN)
 
 
-def spent_by_groups(engine: Engine, capacity: Capacity) -> dict[str, Any]:
-    """Return what the members of each group are and took, by slot: (slots,).
+def with_unit(engine: Engine, capacity: Capacity) -> Capacity:
+    """Return a capacity with what all costs are multiples of, where gains per cost rank."""
+    if not capacity.per_cost:
+        return capacity
+    engine.step(tell_unit)
+    return replace(capacity, unit=int(engine.merge(tables.common)["unit"].max(initial=0)) or 1)
+
+
+def spent_by_groups(engine: Engine, capacity: Capacity) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return what the members of each group are and took, by slot: (slots,); and what all are and took.
 
     ``points``, int64; ``cost``, int64; ``gain``, float64: the sum of what they gained, in units of 2^-fraction_bits.
     """
-    engine.step(tell_groups, capacity=capacity)
+    points, cost = engine.step(tell_groups, capacity=capacity).sums[:2]
     rows = engine.merge(tables.added)
     slots = len(capacity.most)
-    found: dict[str, Any] = {"points": np.zeros(slots, np.int64), "cost": np.zeros(slots, np.int64), "gain": np.zeros(slots)}
+    found: dict[str, Any] = {
+        "points": np.zeros(slots, np.int64),
+        "cost": np.zeros(slots, np.int64),
+        "gain": np.zeros(slots),
+    }
     for name, column in found.items():
         if rows:
             column[rows["slot"]] = rows[name]
-    return found
+    return found, {"points": points, "cost": cost}
 
 
 def order_limited(engine: Engine, capacity: Capacity, max_supersteps: int = 50, *, restart: bool) -> None:
@@ -110,9 +132,7 @@ def limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50)
     return GreedyResult(engine.counts().selected, supersteps)
 
 
-def _phase(
-    engine: Engine, capacity: Capacity, points: int, budget: int, supersteps: int, max_supersteps: int
-) -> int:
+def _phase(engine: Engine, capacity: Capacity, points: int, budget: int, supersteps: int, max_supersteps: int) -> int:
     """Run until nothing is undecided; return the supersteps until then."""
     limit = np.concatenate([capacity.most, [points, min(budget, UNLIMITED - 1) + 1]])
     known, fresh = None, True
@@ -128,12 +148,9 @@ def _phase(
         if (known is not None or not capacity.groups) and counts.undecided <= engine.finish_points:
             if capacity.max_similarity is not None:  # in one place, nobody may be beside a member it has not heard of
                 engine.step(hear, capacity=capacity)
-            told = {"capacity": capacity, "points": points, "budget": budget, "known": known}
-            finished = engine.finish(pick, **told, alone=True)
+            finished = engine.finish(pick, capacity=capacity, points=points, budget=budget, known=known, alone=True)
         if finished is None:
-            finished = engine.step(
-                pick, capacity=capacity, points=points, budget=budget, known=known, fresh=fresh
-            )
+            finished = engine.step(pick, capacity=capacity, points=points, budget=budget, known=known, fresh=fresh)
             known, fresh = _heard(engine, capacity, limit), False
         counts = finished
         supersteps += 1

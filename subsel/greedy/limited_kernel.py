@@ -6,7 +6,7 @@ lowers nobody; any other is picked: its neighbours' gains fall, and those too si
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -39,13 +39,78 @@ def ranks(key: Any, cost: Any) -> Any:
     return out
 
 
+class Edges(NamedTuple):
+    """The part's edges: indptr, indices, weight, tie_bits as in `subsel.greedy.kernel`, conflict.
+
+    ``conflict``, bool, (m,): edges whose ends exclude each other; (0,) where none do.
+    """
+
+    indptr: Any
+    indices: Any
+    weight: Any
+    conflict: Any
+    tie_bits: int
+
+
+class Quotas(NamedTuple):
+    """The groups of points and what they have left, see `subsel.limits.tables.merge`.
+
+    Attributes:
+        slot: int32, (columns, n_own): the group of each point in each column, numbered through all columns.
+        by_cost: bool, (columns,): whether a point takes its cost, or one.
+        room: int64, (slots,): what members leave. Changed in place.
+        reserved: int64, (slots,): what they leave of the minima; (0,) without. Changed in place.
+        foreign: int64, (slots,): what undecided points of other parts would take.
+        sure_rank, sure_code: int64, (slots,): the place from which up everything undecided fits together.
+        certain_rank, certain_code: int64, (slots,): the same for what is reserved.
+    """
+
+    slot: Any
+    by_cost: Any
+    room: Any
+    reserved: Any
+    foreign: Any
+    sure_rank: Any
+    sure_code: Any
+    certain_rank: Any
+    certain_code: Any
+
+
+class Left(NamedTuple):
+    """What is left in all.
+
+    Attributes:
+        points: that may be selected.
+        budget: that they may cost.
+        free: places that no minimum reserves.
+        free_rank, free_code: the place from which up there are such places for all.
+    """
+
+    points: int
+    budget: int
+    free: int
+    free_rank: int
+    free_code: int
+
+
+class Known(NamedTuple):
+    """What there is to know.
+
+    Attributes:
+        fill: whether points are picked whose gain is negative.
+        alone: whether all undecided points are here: then nothing is unsure.
+        whole: whether points and budget are limits, as on one part; else they say from where on all that is left comes
+            after the end, which is cut later.
+    """
+
+    fill: bool
+    alone: bool
+    whole: bool
+
+
 @numba.njit(cache=True)
 def pick_fitting(
-    indptr: Any,
-    indices: Any,
-    weight: Any,
-    conflict: Any,
-    tie_bits: int,
+    edges: Edges,
     code: Any,
     key: Any,
     rank: Any,
@@ -53,23 +118,9 @@ def pick_fitting(
     lower: Any,
     per_cost: Any,
     cost: Any,
-    fill: bool,
-    slot: Any,
-    by_cost: Any,
-    room: Any,
-    reserved: Any,
-    foreign: Any,
-    sure_rank: Any,
-    sure_code: Any,
-    certain_rank: Any,
-    certain_code: Any,
-    free: int,
-    free_rank: int,
-    free_code: int,
-    alone: bool,
-    whole: bool,
-    points: int,
-    budget: int,
+    quotas: Quotas,
+    left_in_all: Left,
+    known: Known,
     batch: int,
 ) -> Any:
     """Select every point that the rule surely picks, knowing of other parts only what was heard last.
@@ -78,38 +129,38 @@ def pick_fitting(
     neighbours beats it and it surely fits: nothing that may still come before it can take its room in any group.
 
     Args:
-        indptr, indices, weight, tie_bits, code: of the part.
-        conflict: bool, (m,): edges whose ends exclude each other; (0,) where none do.
+        edges: of the part.
+        code: int64, (n_own + n_ghost,).
         key: changed in place.
         rank: int64, (n_own + n_ghost,): of the keys; changed in place. ``key`` itself where gains rank.
         status, lower: changed in place.
         per_cost: int64, (n_own + n_ghost,): what keys are divided by; (0,) where gains rank.
-        cost: int64, (n_own,): what points take of ``budget`` and of slots by cost; (0,) where that is one each.
-        fill: whether points are picked whose gain is negative.
-        slot: int32, (columns, n_own): the group of each point in each column, numbered through all columns.
-        by_cost: bool, (columns,): whether a point takes its cost, or one.
-        room: int64, (slots,): what members leave; changed in place.
-        reserved: int64, (slots,): what members leave of the minima, of the first column; (0,) without. Changed in place.
-        foreign: int64, (slots,): what undecided points of other parts would take.
-        sure_rank, sure_code: int64, (slots,): the place from which up everything undecided fits together.
-        certain_rank, certain_code: int64, (slots,): the same for what is reserved; (0,) without minima.
-        free: places that no minimum reserves, which are left.
-        free_rank, free_code: the place from which up there are free places for all.
-        alone: whether all undecided points are here: then nothing is unsure.
-        whole: whether ``points`` and ``budget`` are limits, as on one part; else they say from where on all that is
-            left comes after the end, which is cut later.
-        points: that may be selected here.
-        budget: that they may cost.
+        cost: int64, (n_own,): what points take of the budget and of slots by cost; (0,) where that is one each.
+        quotas: of groups.
+        left_in_all: of size and budget.
+        known: how much of that holds here.
         batch: see `pick_dominant`.
 
     Returns:
         int32, (n_out,): own points that were discarded; int32, (n_killed,): ghosts that were.
     """
+    indptr, indices, weight, conflict, tie_bits = edges
+    slot, by_cost, room, reserved = quotas.slot, quotas.by_cost, quotas.room, quotas.reserved
+    foreign, sure_rank, sure_code = quotas.foreign, quotas.sure_rank, quotas.sure_code
+    certain_rank, certain_code = quotas.certain_rank, quotas.certain_code
+    points, free, free_rank, free_code = (
+        left_in_all.points,
+        left_in_all.free,
+        left_in_all.free_rank,
+        left_in_all.free_code,
+    )
+    budget: Any = left_in_all.budget
+    fill, alone, whole = known
     n_own = len(indptr) - 1
     columns = len(by_cost)
     conflicts, costs, minima = len(conflict) > 0, len(cost) > 0, len(reserved) > 0
     left = 0
-    cheapest = np.int64(2**62)
+    cheapest: Any = np.int64(2**62)
     for v in range(n_own):
         if status[v] == _UNDECIDED:
             left += 1
@@ -155,7 +206,7 @@ def pick_fitting(
             left += 1
             continue
 
-        price = cost[v] if costs else np.int64(1)
+        price: Any = cost[v] if costs else np.int64(1)
         fits = (fill or key[v] >= 0) and not (whole and price > budget)
         for j in range(columns):
             need = price if by_cost[j] else np.int64(1)

@@ -14,9 +14,9 @@ from subsel.greedy import limited_kernel
 from subsel.greedy.kernel import BATCH
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity
-from subsel.sizes import UNLIMITED
 from subsel.limits.tables import ABOVE, LOWER, UPPER, Known, Place, Rows
 from subsel.schema import FIRST_MEMBER, Status
+from subsel.sizes import UNLIMITED
 
 _MEMBERS = (int(FIRST_MEMBER), max(map(int, Status)))
 _OPEN = (int(Status.UNDECIDED), int(Status.UNDECIDED))
@@ -116,6 +116,13 @@ def cut(graph: PartGraph, board: Board, /, *, capacity: Capacity, rank: int, cod
     status[view.picked & ~view.over(view.rank, (rank, code))] = Status.DISCARDED
 
 
+def tell_unit(graph: PartGraph, board: Board, /) -> None:
+    """Tell what all costs are multiples of."""
+    board.absorb_news(graph)
+    assert graph.cost is not None
+    board.tally = {"slot": np.zeros(1, np.int64), "unit": np.gcd.reduce(graph.cost[: graph.n_own], keepdims=True)}
+
+
 def tell_groups(graph: PartGraph, board: Board, /, *, capacity: Capacity) -> None:
     """Tell how many members each group has, what they cost, and what they gained by their keys."""
     board.absorb_news(graph)
@@ -130,7 +137,7 @@ def tell_groups(graph: PartGraph, board: Board, /, *, capacity: Capacity) -> Non
         for name, values in totals.items():
             np.add.at(columns[name], slot[member], values)
     some = np.flatnonzero(columns["points"])
-    board.sums = NO_SUMS
+    board.sums = (len(cost), exact_sum(cost), 0, 0)
     board.tally = {"slot": some, **{name: column[some] for name, column in columns.items()}}
 
 
@@ -246,12 +253,10 @@ class View:
             free_from = known.free_from
             self.discard(self.undecided & self._hopeless(known, room))
         rank = limited_kernel.ranks(board.key, self.price) if len(self.price) else board.key
+        edges = graph.indptr, graph.indices, graph.weight, graph.conflict, graph.fixed_point.tie_bits
+        points = UNLIMITED if capacity.certain and not whole else points
         out, killed = limited_kernel.pick_fitting(
-            graph.indptr,
-            graph.indices,
-            graph.weight,
-            graph.conflict,
-            graph.fixed_point.tie_bits,
+            limited_kernel.Edges(*edges),
             graph.code,
             board.key,
             rank,
@@ -259,20 +264,9 @@ class View:
             board.lower,
             self.price,
             np.empty(0, np.int64) if graph.cost is None else graph.cost,
-            capacity.fill,
-            self.slot,
-            capacity.by_cost,
-            room,
-            reserved,
-            foreign,
-            *sure,
-            *certain,
-            free,
-            *free_from,
-            alone,
-            whole,
-            UNLIMITED if capacity.certain and not whole else points,
-            budget,
+            limited_kernel.Quotas(self.slot, capacity.by_cost, room, reserved, foreign, *sure, *certain),
+            limited_kernel.Left(points, budget, free, *free_from),
+            limited_kernel.Known(capacity.fill, alone, whole),
             BATCH,
         )
         if not self.undecided.any():  # nobody's bound is of use
@@ -299,7 +293,9 @@ class View:
             rows.append(tables.listed(UPPER, slot[undecided], rank, code, amount[undecided])[0])
             if not capacity.certain:
                 counted = base & fits[np.arange(len(fits)) != column].all(axis=0)
-                rows.append(tables.listed(LOWER, slot[counted], lower[counted], self._code[counted], amount[counted])[0])
+                rows.append(
+                    tables.listed(LOWER, slot[counted], lower[counted], self._code[counted], amount[counted])[0]
+                )
         if not capacity.certain:
             picked = self.picked
             counted = (base & fits.all(axis=0)) | picked

@@ -54,7 +54,7 @@ def limits_report(
     return LimitsReport(
         order="gain per cost" if capacity.per_cost else "gain",
         fill=capacity.fill,
-        origin=capacity.origin,
+        origin=scale.origin,
         totals=found,
         columns=columns,
         max_similarity=capacity.max_similarity,
@@ -73,9 +73,7 @@ def fewer_selected(limits: LimitsReport) -> str:
     return f"{size.spent:,} of the {size.asked:,} points asked for were selected{why}"
 
 
-def _column(
-    limit: GroupLimit, table: GroupTable, spent: Mapping[str, Any], scale: FixedPointReport
-) -> ColumnReport:
+def _column(limit: GroupLimit, table: GroupTable, spent: Mapping[str, Any], scale: FixedPointReport) -> ColumnReport:
     least = np.zeros(len(limit.most), np.int64) if limit.least is None else limit.least
     took: Int64Array = spent["cost"] if limit.by_cost else spent["points"]
     full = (limit.most < UNLIMITED) & (took >= limit.most) & (table.points > spent["points"])

@@ -117,8 +117,10 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
         minima = slot < len(least)
         reserved[minima] = np.maximum(least[slot[minima]] - taken[minima], 0)
     upper, lower = (_in_order(rows, at, kind) for kind in (UPPER, LOWER))
-    sure, certain = _down_to(*upper[:4], left), _down_to(*upper[:4], reserved)
-    floor = _filled_at(*lower, left)
+    index, rank, code, amount, _ = upper
+    sure, certain = _down_to(index, rank, code, amount, left), _down_to(index, rank, code, amount, reserved)
+    index, rank, code, amount, largest = lower
+    floor = _filled_at(index, rank, code, amount, largest, left)
     return {
         "slot": slot,
         "taken": taken,
@@ -141,6 +143,11 @@ def added(rows: Rows) -> Rows:
         out[name] = np.zeros(len(slot), rows[name].dtype)
         np.add.at(out[name], at, rows[name])
     return out
+
+
+def common(rows: Rows) -> Rows:
+    """Return what the numbers of all rows are multiples of."""
+    return {"unit": np.gcd.reduce(rows["unit"], keepdims=True)}
 
 
 def beyond_minima(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
@@ -168,9 +175,10 @@ def down_to(rows: Rows, left: int) -> tuple[int, int]:
     """Return the place from which up all rows, of one slot, fit into ``left``: see `merge`."""
     if not rows:
         return BELOW, BELOW
-    lists = _in_order(rows, np.zeros(len(rows["slot"]), np.int64), UPPER)
-    rank, code = _down_to(*lists[:4], np.array([left]))
-    return int(rank[0]), int(code[0])
+    index, rank, code, amount, _ = _in_order(rows, np.zeros(len(rows["slot"]), np.int64), UPPER)
+    ranks, codes = _down_to(index, rank, code, amount, np.array([left]))
+    return int(ranks[0]), int(codes[0])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
@@ -199,17 +207,18 @@ class Known:
     @classmethod
     def of(cls, rows: Rows, slots: int) -> Known:
         """Return merged rows by slot; the last two slots are those of size and budget."""
-        columns = {}
+        columns: dict[str, Any] = {}
         for name in _MERGED:
             columns[name] = np.full(slots + 2, BELOW if name.endswith(("rank", "code")) else 0, np.int64)
             if rows:
                 columns[name][rows["slot"]] = rows[name]
         ends = zip(columns["floor_rank"][slots:].tolist(), columns["floor_code"][slots:].tolist(), strict=True)
-        return cls(**{name: column[:slots] for name, column in columns.items()}, end=max(ends))
+        of_groups: dict[str, Any] = {name: column[:slots] for name, column in columns.items()}
+        return cls(**of_groups, end=max(ends))
 
 
 def _in_order(rows: Rows, at: Int64Array, kind: int) -> list[Int64Array]:
-    """Return the rows of a kind by slot (numbered by ``at``) and falling place: slots, ranks, codes, amounts, largest."""
+    """Return the rows of a kind by slot (numbered by ``at``) and falling place: slots, places, amounts."""
     chosen = np.flatnonzero(rows["kind"] == kind)
     order = chosen[np.lexsort((~rows["code"][chosen], ~rows["rank"][chosen], at[chosen]))]
     return [at[order], *(rows[name][order] for name in ("rank", "code", "amount", "largest"))]

@@ -10,6 +10,8 @@ from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
 from subsel.errors import in_library
 from subsel.input.wishes import Constraints
+from subsel.limits.capacity import Capacity
+from subsel.limits.quotas import GroupTable
 from subsel.report import (
     CoverageReport,
     FixedPointReport,
@@ -21,6 +23,7 @@ from subsel.report import (
     short_recall,
 )
 from subsel.run import Tell
+from subsel.sizes import resolve_budget
 from subsel.storage import Place
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,8 @@ class Stages(Protocol):
     """What differs between engines: where points and graph live, and how they get there and out again."""
 
     name: str
+    #: Of each column of groups, from `capacity` on.
+    tables: Sequence[GroupTable]
 
     def read(self, tell: Tell) -> InputReport:
         """Read and check the points."""
@@ -76,6 +81,20 @@ class Stages(Protocol):
         Args and Raises: see `check_wishes`.
         """
 
+    def total_cost(self) -> int:
+        """Return what all points cost that were read; 0 where nothing costs."""
+
+    def capacity(self, size: int | None) -> Capacity:
+        """Return the limits of a selection, made of what may be selected once wishes are on the boards.
+
+        Args:
+            size: points to select; None where only a budget says how much.
+
+        Raises:
+            ConfigError: quotas and what they count do not go together.
+            InputError: quotas name groups that there are not, or minima cannot be met.
+        """
+
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver, or return what a finished run of it recorded in the run directory.
 
@@ -105,12 +124,19 @@ def note_recall(graph: GraphReport) -> None:
         log.warning("%s", in_library(short_recall(graph)))
 
 
-def known_count(config: SelectConfig, n: int, name: str) -> int | None:
-    """Return how many of the n points of an input a config selects; None, which is logged, where it does not say."""
-    if config.size is None:
-        log.info("no size is known: points have %d neighbours, and densities go by these", config.degree(n, None))
-        return None
-    return resolve_size(config.size, n, name)
+def known_count(config: SelectConfig, n: int, name: str, all_cost: Callable[[], int]) -> int | None:
+    """Return how many of the n points of an input a config selects; None, which is logged, where it does not say.
+
+    A budget alone is taken for as many points as it pays for on average; ``all_cost`` returns what all cost.
+    """
+    if config.size is not None:
+        return resolve_size(config.size, n, name)
+    if config.budget is not None:
+        total = all_cost()
+        budget = resolve_budget(config.budget, total)
+        return n if budget >= total else min(n, max(1, -(-budget * n // total)))
+    log.info("no size is known: points have %d neighbours, and densities go by these", config.degree(n, None))
+    return None
 
 
 def make_ready(stages: Stages, config: SelectConfig, tell: Tell = lambda what, share: None) -> GraphReport:
@@ -122,7 +148,7 @@ def make_ready(stages: Stages, config: SelectConfig, tell: Tell = lambda what, s
         tell: told what goes on.
     """
     points = stages.read(tell)
-    k = known_count(config, points.points, points.name)
+    k = known_count(config, points.points, points.name, stages.total_cost)
     graph = stages.neighbors(tell, k)
     note_recall(graph)
     stages.weigh(tell, k, None)

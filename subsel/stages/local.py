@@ -23,12 +23,18 @@ from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, graph_checksum, is_edges
 from subsel.input.files import open_place
 from subsel.input.given import given_checksum, with_given
+from subsel.input.groups import sum_groups
 from subsel.input.ids import given_back, known_places, shown
 from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
+from subsel.input.quotas import group_tables, read_quota_table
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints, boolean_column, no_such_wish, wished_column, wished_ids
+from subsel.limits.amounts import Amounts
+from subsel.limits.build import capacity_of, check_precision
+from subsel.limits.capacity import Capacity
+from subsel.limits.quotas import GroupTable
 from subsel.pipeline import run_pipeline
 from subsel.report import (
     CoverageReport,
@@ -63,7 +69,8 @@ class LocalStages:
 
     def __init__(self, request: Request, rundir: RunDirectory | None = None) -> None:
         self.data, self.user_graph, self.storage_options = request.data, request.graph, request.storage_options
-        self.cost, self.groups = request.cost, request.groups
+        self.given_limits = request.cost, request.groups
+        self.tables: Sequence[GroupTable] = ()
         self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
         self.kept = None if rundir is None else KeptRun(rundir)
         self.source: Source
@@ -96,7 +103,7 @@ class LocalStages:
             self.data = pa.table({self.config.id_column or schema.ID: ids})
             self.user_graph, self.dropped_edges = found.graph, found.dropped
         source = open_source(self.data, wanted, self.config, self.storage_options)
-        self.source, self.config = with_given(source, self.config, self.cost, self.groups, self.data)
+        self.source, self.config = with_given(source, self.config, *self.given_limits, self.data)
         utility = None if self.utility is None else given_utility(self.utility, self.data)
         if self.kept is not None and self.source.identity() is not None:
             self._identify(self.source.identity(), given, utility)
@@ -205,12 +212,11 @@ class LocalStages:
 
     def engine(self, k: int) -> tuple[LocalEngine, FixedPointReport]:
         """Make the whole graph one part, with the last board of the run directory, if that has one."""
-        self.part = whole_part(self.graph, self.points, self.utilities, self.weights)
+        self.part = whole_part(self.graph, self.points, self.utilities, self.weights, self.config)
         board = None if self.kept is None else self.kept.last_board()
         self._resumed = board is not None
         self.local = LocalEngine(self.part, board, steps=self.kept is not None)
-        scale = self.part.fixed_point
-        return self.local, FixedPointReport(fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits, unit=scale.unit)
+        return self.local, FixedPointReport.of(self.part.fixed_point)
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Find the points that the user wants in or out."""
@@ -240,6 +246,25 @@ class LocalStages:
                 board.decided_at[nodes] = board.steps + 1  # by the step that hears of it
             self.local.step(hear_wishes)
         return found
+
+    def total_cost(self) -> int:
+        """Return what all points cost."""
+        return self.points.all_cost()
+
+    def capacity(self, size: int | None) -> Capacity:
+        """Return the limits, made of what is undecided and of included points."""
+        points, rows = self.points, self.graph.rows
+        cost, group = points.limits(rows)
+        selectable = np.isin(self.local.board.status, (Status.EXCLUDED,), invert=True)
+        found = sum_groups(points.groups, cost, group, selectable)
+        self.tables = group_tables(points.groups, found, with_cost=cost is not None)
+        capacity = capacity_of(self.config, size, self.tables, found.all_cost, self._quotas)
+        check_precision(capacity, found.all_points, found.all_cost)
+        return capacity
+
+    def _quotas(self, place: str) -> Amounts:
+        """Return the quotas that a table has."""
+        return read_quota_table(place, self.config, self.storage_options)
 
     def _wished(self, wish: Any, what: str) -> tuple[Int64Array, str | None]:
         """Return the points that a wish names, by a boolean column or by ids, and what tells it from other wishes.

@@ -80,6 +80,8 @@ def build_graph(request: Request, run: Run) -> GraphReport:
 
 def bound_points(request: Request, run: Run) -> BoundingResult:
     """Run the pipeline up to bounding, into the run directory; finished stages are taken over."""
+    if request.config.limited:
+        raise ConfigError(f"under {option(request.config.limits[0])} bounds decide nothing: select without this job.")
     with spark_stages(request, run, partial(open_run, resume=True, stages=STAGES)) as (stages, _):
         with run.stage("read") as tell:
             points = stages.read(tell)
@@ -93,7 +95,7 @@ def bound_points(request: Request, run: Run) -> BoundingResult:
             needed = k - stages.constrain([k]).included
         with run.stage("bounding"):
             resumable = request.config.bounding == "exact"
-            drive = partial(run_bounding, engine, needed, request.config, scale.tie_bits)
+            drive = partial(run_bounding, engine, needed, request.config, scale.tie_bits, None)
             return stages.once("bounding", BoundingResult, drive, resumable=resumable)
 
 
@@ -101,8 +103,8 @@ def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[S
     """Score subsets on a graph, given or in the run directory, in a Spark session."""
     with spark_stages(request, run, open_to_score) as (stages, _):
         _with_graph(request, stages, run)
-        size, points = request.config.size, stages.input
-        k = None if size is None else resolve_size(size, points.points, points.name)
+        points = stages.input
+        k = known_count(request.config, points.points, points.name, stages.total_cost)
         with run.stage("score") as tell:
             stages.weigh(tell, k, None)
             return [stages.score_ids(subset) for subset in subsets]
@@ -111,7 +113,7 @@ def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[S
 def _with_graph(request: Request, stages: SparkStages, run: Run) -> GraphReport:
     with run.stage("read") as tell:
         points = stages.read(tell)
-        k = known_count(request.config, points.points, points.name)
+        k = known_count(request.config, points.points, points.name, stages.total_cost)
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, k)
         note_recall(graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,17 +43,24 @@ def check_memory(points: Points, neighbors: int, config: SelectConfig) -> None:
 
 
 def whole_part(
-    graph: NeighborGraph, points: Points, utility: npt.NDArray[np.float64], weights: WeightsReport
+    graph: NeighborGraph,
+    points: Points,
+    utility: npt.NDArray[np.float64],
+    weights: WeightsReport,
+    config: SelectConfig,
 ) -> PartGraph:
     """Return a graph of points as one part, with the scale that fits its values; utilities are in node order."""
+    origin = float(utility.min()) if config.budget is not None else 0.0
     has_edges = len(graph.similarity) > 0
     degrees = objective.weighted_degrees(graph.indptr, graph.similarity)
     scale = FixedPoint.choose(
         weights.alpha,
         weights.beta,
-        max_utility=float(np.abs(utility).max()),
+        max_utility=float(np.abs(utility - origin).max()),
         max_degree=float(degrees.max()),
         max_similarity=float(graph.similarity.max()) if has_edges else 0.0,
         ratio=weights.ratio,
+        origin=origin,
     )
-    return PartGraph.whole(graph, utility, points.code[graph.rows], scale, *points.limits(graph.rows))
+    part = PartGraph.whole(graph, utility, points.code[graph.rows], scale, *points.limits(graph.rows))
+    return replace(part, max_similarity=config.max_similarity)

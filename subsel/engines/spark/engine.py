@@ -174,7 +174,9 @@ class SparkEngine:
         with plain_errors():
             tallies = self.board.where(F.col("kind") == superstep.TALLY).select(*PARCEL_COLUMNS)
             bound = partial(cast(Any, work), **params)
-            merged = tallies.groupBy("part").applyInArrow(of_group(supersteps.merge_tallies, bound, args), PARCEL_SCHEMA)
+            merged = tallies.groupBy("part").applyInArrow(
+                of_group(supersteps.merge_tallies, bound, args), PARCEL_SCHEMA
+            )
             found = [unpack(parcel.payload) for parcel in from_rows(merged.toArrow())]
         return concatenate(found) if found else {}
 
