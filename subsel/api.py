@@ -19,6 +19,7 @@ from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.choose import choose_engine
 from subsel.errors import ConfigError, option
+from subsel.fixedpoint import exact_sum
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points, read_points
 from subsel.input.rows import may_be_read
@@ -271,7 +272,7 @@ def neighbors(
     with run.stage("read") as tell:
         source = open_source(data, may_be_read(settings), settings, storage_options)
         points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
-    k = known_count(settings, points.n, points.name, points.all_cost)
+    k = known_count(settings, points.n, points.name, None if points.cost is None else exact_sum(points.cost))
     how = Search.of(settings, points.n, k)
     with run.stage("neighbors") as tell:
         found = neighbor_graph(points, how, tell)

@@ -75,7 +75,7 @@ def run_pipeline(
     """
     with run.stage("read") as tell:
         points = stages.read(tell)
-        expected = [known_count(one, points.points, points.name, stages.total_cost) for one, _ in sizes]
+        expected = [known_count(one, points.points, points.name, points.cost) for one, _ in sizes]
         counts = [k for k in expected if k is not None]
         assert len(counts) == len(sizes), "a request says how much to select"
         sized = sizes[0][0].size is not None

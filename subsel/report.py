@@ -18,13 +18,14 @@ class _Section(BaseModel):
 
 
 class InputReport(_Section):
-    """What was read."""
+    """What was read; ``cost`` is what all points cost, None where nothing does."""
 
     name: str
     points: int
     id_type: str
     utility: str
     dropped_rows: dict[str, int]
+    cost: int | None = None
 
 
 class GraphReport(_Section):

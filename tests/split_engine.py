@@ -58,7 +58,7 @@ class SplitEngine:
         scale = FixedPoint.choose(
             alpha,
             beta,
-            max(s.max_utility for s in shapes),
+            max(max(abs(s.least_utility), abs(s.most_utility)) for s in shapes),
             max(s.max_weighted_degree for s in shapes),
             max(s.max_similarity for s in shapes),
         )

@@ -16,7 +16,7 @@ import pyarrow as pa
 from subsel.codes import hash_ids, unique_codes
 from subsel.config import SelectConfig
 from subsel.errors import InputError
-from subsel.fixedpoint import Int64Array, exact_sum
+from subsel.fixedpoint import Int64Array
 from subsel.input.checked import CheckedBatch, content_sum
 from subsel.input.groups import GroupNames, Int32Array, content_of, numbered
 from subsel.input.ids import smallest
@@ -72,10 +72,6 @@ class Points:
     def n(self) -> int:
         """Number of points."""
         return len(self.ids)
-
-    def all_cost(self) -> int:
-        """Return what all points cost; 0 where nothing costs."""
-        return 0 if self.cost is None else exact_sum(self.cost)
 
     def take_embeddings(self) -> npt.NDArray[np.float32]:
         """Return the embeddings and forget them here."""

@@ -54,7 +54,8 @@ class Shape:
     max_degree: int
     max_weighted_degree: float
     max_similarity: float
-    max_utility: float
+    least_utility: float
+    most_utility: float
     utility_sum: float
     similarity_sum: float
     similarity: int = 0
@@ -191,7 +192,8 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         max_degree=int(np.diff(indptr).max(initial=0)),
         max_weighted_degree=float(degree.max(initial=0)),
         max_similarity=float(similarity.max(initial=0)),
-        max_utility=float(np.abs(points["utility"]).max(initial=0)),
+        least_utility=float(points["utility"].min()),
+        most_utility=float(points["utility"].max()),
         utility_sum=float(points["utility"].sum()),
         similarity_sum=float(similarity.sum(dtype=np.float64)),
         similarity=exact_total(similarity),
@@ -199,15 +201,18 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
     return graph, shape
 
 
-def scale_of(shapes: Sequence[Shape], weights: WeightsReport, most_utility: float) -> FixedPoint:
-    """Return the scale that fits the shapes of all parts, α and β, and the largest size of a utility."""
+def scale_of(
+    shapes: Sequence[Shape], weights: WeightsReport, least: float, most: float, origin: float = 0.0
+) -> FixedPoint:
+    """Return the scale that fits the shapes of all parts, α and β, and utilities from the least to the most."""
     return FixedPoint.choose(
         weights.alpha,
         weights.beta,
-        most_utility,
+        max(abs(least - origin), abs(most - origin)),
         max(shape.max_weighted_degree for shape in shapes),
         max(shape.max_similarity for shape in shapes),
         weights.ratio,
+        origin,
     )
 
 

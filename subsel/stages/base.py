@@ -81,9 +81,6 @@ class Stages(Protocol):
         Args and Raises: see `check_wishes`.
         """
 
-    def total_cost(self) -> int:
-        """Return what all points cost that were read; 0 where nothing costs."""
-
     def capacity(self, size: int | None) -> Capacity:
         """Return the limits of a selection, made of what may be selected once wishes are on the boards.
 
@@ -124,15 +121,15 @@ def note_recall(graph: GraphReport) -> None:
         log.warning("%s", in_library(short_recall(graph)))
 
 
-def known_count(config: SelectConfig, n: int, name: str, all_cost: Callable[[], int]) -> int | None:
+def known_count(config: SelectConfig, n: int, name: str, all_cost: int | None) -> int | None:
     """Return how many of the n points of an input a config selects; None, which is logged, where it does not say.
 
-    A budget alone is taken for as many points as it pays for on average; ``all_cost`` returns what all cost.
+    A budget alone is taken for as many points as it pays for on average; ``all_cost`` is what all cost.
     """
     if config.size is not None:
         return resolve_size(config.size, n, name)
     if config.budget is not None:
-        total = all_cost()
+        total = all_cost or 0
         budget = resolve_budget(config.budget, total)
         return n if budget >= total else min(n, max(1, -(-budget * n // total)))
     log.info("no size is known: points have %d neighbours, and densities go by these", config.degree(n, None))
@@ -148,7 +145,7 @@ def make_ready(stages: Stages, config: SelectConfig, tell: Tell = lambda what, s
         tell: told what goes on.
     """
     points = stages.read(tell)
-    k = known_count(config, points.points, points.name, stages.total_cost)
+    k = known_count(config, points.points, points.name, points.cost)
     graph = stages.neighbors(tell, k)
     note_recall(graph)
     stages.weigh(tell, k, None)

@@ -18,7 +18,7 @@ from subsel.embeddings.neighbors import neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
-from subsel.fixedpoint import Int64Array
+from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, graph_checksum, is_edges
 from subsel.input.files import open_place
@@ -127,6 +127,7 @@ class LocalStages:
             id_type=str(self.points.id_type),
             utility=str(self.points.made_of),
             dropped_rows=self.points.dropped,
+            cost=None if self.points.cost is None else exact_sum(self.points.cost),
         )
         return self.input
 
@@ -246,10 +247,6 @@ class LocalStages:
                 board.decided_at[nodes] = board.steps + 1  # by the step that hears of it
             self.local.step(hear_wishes)
         return found
-
-    def total_cost(self) -> int:
-        """Return what all points cost."""
-        return self.points.all_cost()
 
     def capacity(self, size: int | None) -> Capacity:
         """Return the limits, made of what is undecided and of included points."""

@@ -104,7 +104,7 @@ def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[S
     with spark_stages(request, run, open_to_score) as (stages, _):
         _with_graph(request, stages, run)
         points = stages.input
-        k = known_count(request.config, points.points, points.name, stages.total_cost)
+        k = known_count(request.config, points.points, points.name, points.cost)
         with run.stage("score") as tell:
             stages.weigh(tell, k, None)
             return [stages.score_ids(subset) for subset in subsets]
@@ -113,7 +113,7 @@ def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[S
 def _with_graph(request: Request, stages: SparkStages, run: Run) -> GraphReport:
     with run.stage("read") as tell:
         points = stages.read(tell)
-        k = known_count(request.config, points.points, points.name, stages.total_cost)
+        k = known_count(request.config, points.points, points.name, points.cost)
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, k)
         note_recall(graph)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 from pyspark import StorageLevel
@@ -21,6 +22,7 @@ from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.groups import write_names
 from subsel.engines.spark.ids import kept_kind
 from subsel.engines.spark.inputs import SparkInputs
+from subsel.engines.spark.limits import capacity_on_spark, cost_of_all
 from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
 from subsel.engines.spark.points import SparkPoints
@@ -34,6 +36,8 @@ from subsel.errors import ConfigError, InputError
 from subsel.input.groups import GroupNames
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
+from subsel.limits.capacity import Capacity
+from subsel.limits.quotas import GroupTable
 from subsel.objective import Score, expected_random
 from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, from_rows
@@ -54,7 +58,6 @@ from subsel.schema import Status
 from subsel.stages.base import T
 from subsel.storage import Place
 from subsel.weighing import mean_of
-
 
 class SparkStages:
     """Implements `subsel.stages.base.Stages` on a Spark session, which it neither stops nor reconfigures."""
@@ -77,6 +80,7 @@ class SparkStages:
         self.wished: dict[Status, Wished] = {}
         self.members: dict[Status, tuple[DataFrame, int]] = {}
         self.groups: tuple[GroupNames, ...] = ()
+        self.tables: Sequence[GroupTable] = ()
         self.parts = 1
         self.spark_engine: SparkEngine | None = None
         self._persisted: list[DataFrame] = []
@@ -116,6 +120,7 @@ class SparkStages:
             id_type=str(self.points.columns.id_type),
             utility=str(self.points.columns.utility),
             dropped_rows=self.points.dropped,
+            cost=cost_of_all(self.points, self.config),
         )
         return self.input
 
@@ -211,9 +216,10 @@ class SparkStages:
             else:
                 self._weigh(k, most)
             self.utility_sum = sum(shape.utility_sum for shape in self.shapes)
-            self.most_utility = max(shape.max_utility for shape in self.shapes)
+            self.range = self._least_and_most()
             if self.utilities is not None:
-                self.utility_sum, self.most_utility = utility_sums(self.utilities)
+                self.utility_sum, *least_and_most = utility_sums(self.utilities)
+                self.range = least_and_most
         return self.weights
 
     def _weigh(self, k: int | None, most: int | None) -> None:
@@ -245,22 +251,26 @@ class SparkStages:
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
         self._forget_size()
-        scale = assemble.scale_of(self.shapes, self.weights, self.most_utility)
+        origin = self.range[0] if self.config.budget is not None else 0.0
+        scale = assemble.scale_of(self.shapes, self.weights, *self.range, origin)
         graph = self.assembled.where(F.col("kind") == assemble.GRAPH)
         if self.utilities is not None:
             graph = weighted_graph(graph, self.utilities, self.parts)
         about = graph, self.parts, scale
-        self.spark_engine = SparkEngine(*about, finish_points=self.config.finish_points, run_id=self.run_id)
-        self.top = self.spark_engine.kth_place(k, (Status.UNDECIDED,))
+        self.spark_engine = SparkEngine(
+            *about,
+            finish_points=self.config.finish_points,
+            run_id=self.run_id,
+            max_similarity=self.config.max_similarity,
+        )
+        self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k
         self._resumed = False
         for stage in ("certify", "refine", "greedy", "bounding"):
             if self.rundir and self.rundir.finished(stage):
                 go_on(self.spark, self.rundir, self.spark_engine, stage)
                 self._resumed = True
                 break
-        return self.spark_engine, FixedPointReport(
-            fraction_bits=scale.fraction_bits, tie_bits=scale.tie_bits, unit=scale.unit
-        )
+        return self.spark_engine, FixedPointReport.of(scale)
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
@@ -281,6 +291,19 @@ class SparkStages:
                     assert self.utilities is not None
                     engine.adopt(outlier_marks(self.utilities))
                 engine.step(hear_wishes)
+        return found
+
+    def capacity(self, size: int | None) -> Capacity:
+        """Return the limits, made of what is not excluded."""
+        with plain_errors():
+            places = [self.members[Status.EXCLUDED][0]] if Status.EXCLUDED in self.members else []
+            excluded = [decided(one, Status.EXCLUDED) for one in places]
+            if self.weights.outliers:
+                assert self.utilities is not None
+                excluded.append(outlier_marks(self.utilities))
+            marks = reduce(DataFrame.unionByName, excluded) if excluded else None
+            about = self._points_parcels(), self.groups, self.parts, marks
+            found, self.tables = capacity_on_spark(self.spark, self.config, size, *about)
         return found
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
@@ -310,7 +333,7 @@ class SparkStages:
             utility=totals["utility"],
             similarity=totals["similarity"],
             random=self.expected_random(k),
-            top_utility=totals["top_utility"],
+            top_utility=totals["top_utility"] if k == self.top_points else None,
         )
 
     def cover(self, k: int) -> CoverageReport:
@@ -367,6 +390,10 @@ class SparkStages:
             frame.unpersist()
             self._persisted.remove(frame)
         self._of_size = []
+
+    def _least_and_most(self) -> list[float]:
+        """Return the least and the most of the graph's utilities."""
+        return [min(one.least_utility for one in self.shapes), max(one.most_utility for one in self.shapes)]
 
     def _own_similarity(self) -> float:
         largest = max(shape.max_similarity for shape in self.shapes)

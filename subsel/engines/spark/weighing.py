@@ -227,11 +227,11 @@ def weighted_graph(graph: DataFrame, utilities: DataFrame, parts: int) -> DataFr
     return groups.applyInArrow(of_cogroup(_replaced), PARCEL_SCHEMA)
 
 
-def utility_sums(utilities: DataFrame) -> tuple[float, float]:
-    """Return the sum of all points' utilities, and the largest size of one."""
-    rows = map_in_arrow(utilities, _sums, "total double, most double")
-    row = rows.agg(F.sum("total"), F.max("most")).collect()[0]
-    return float(row[0]), float(row[1])
+def utility_sums(utilities: DataFrame) -> tuple[float, float, float]:
+    """Return the sum of all points' utilities, the least and the most."""
+    rows = map_in_arrow(utilities, _sums, "total double, least double, most double")
+    total, least, most = rows.agg(F.sum("total"), F.min("least"), F.max("most")).collect()[0]
+    return float(total), float(least), float(most)
 
 
 def outlier_marks(utilities: DataFrame) -> DataFrame:
@@ -361,8 +361,8 @@ def _sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for parcel in parcels_in(batches):
             arrays = unpack(parcel.payload)
             own = arrays["utility"][: len(arrays["outlier"])]
-            columns = [pa.array([float(own.sum())]), pa.array([float(np.abs(own).max(initial=0))])]
-            yield pa.RecordBatch.from_arrays(columns, names=["total", "most"])
+            columns = [pa.array([float(value)]) for value in (own.sum(), own.min(), own.max())]
+            yield pa.RecordBatch.from_arrays(columns, names=["total", "least", "most"])
 
 
 def _excluding(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
