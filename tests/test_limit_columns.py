@@ -255,8 +255,8 @@ def test_values_beside_the_data_that_are_wrong(points):
         ({"cost": np.ones((n, 2), int)}, "cost has shape .200, 2., but must be one value per row"),
         ({"cost": np.ones(n)}, "column 'given cost' of the table is double, but costs are integers"),
         ({"cost": -np.ones(n, int)}, "200 of 200 rows: negative cost"),
-        ({"groups": {"x": [1, "a"] * 100}}, "groups 'x' is no array of values of one type"),
-        ({"groups": [[1]] * n}, "groups 'given groups' has values of list"),
+        ({"groups": {"x": [1, "a"] * 100}}, r"groups\['x'\] is no array of values of one type"),
+        ({"groups": [[1]] * n}, "groups has values of list"),
         ({"groups": {"utility": [1] * n}}, "has a column 'utility' that is read, too"),
         ({"cost": pd.Series(np.ones(n, int), index=np.arange(n)[::-1])}, "cost's index is not that of data"),
     ):
@@ -439,16 +439,21 @@ def dirty_files(folder, bad=True):
     rows = [row for row in DIRTY if row[2] != -4]
     rows = rows if bad else [row for row in rows if row[0] in (1, 5, 6)]
     whole = {name: pa.array(values, kinds[name]) for name, values in zip(kinds, zip(*rows, strict=True), strict=True)}
+    whole["big"] = pa.array([2**64 - 1 - row[0] % 3 for row in rows], pa.uint64())
+    whole["day"] = pa.array([DAY(2024, 1, 1 + row[0] % 2) if row[0] != 5 else None for row in rows])
+    whole["flag"] = pa.array([row[0] % 2 == 0 if row[0] != 6 else None for row in rows])
     half = pa.table(whole)
-    folder.mkdir()
-    pq.write_table(half.slice(0, 2), folder / "a.parquet")
+    for place in ("part=b", "part=é%2F", "part=__HIVE_DEFAULT_PARTITION__"):
+        (folder / place).mkdir(parents=True)
+    pq.write_table(half.slice(0, 2), folder / "part=b" / "a.parquet")
     pq.write_table(
-        half.slice(2).set_column(3, "source", half["source"].slice(2).dictionary_encode()), folder / "b.parquet"
+        half.slice(2).set_column(3, "source", half["source"].slice(2).dictionary_encode()),
+        folder / "part=é%2F" / "b.parquet",
     )
     if bad:
         some = pa.table({name: values[:1] for name, values in whole.items()})
         negative = some.set_column(0, "id", pa.array([3])).set_column(2, "tokens", pa.array([-4]))
-        pq.write_table(negative, folder / "c.parquet")
+        pq.write_table(negative, folder / "part=__HIVE_DEFAULT_PARTITION__" / "c.parquet")
     ids = sorted({row[0] for row in rows if row[2] is not None and row[2] <= 2**62})
     edges = {"src": ids, "dst": [*ids[1:], ids[0]], "similarity": [0.5] * len(ids)}
     pq.write_table(pa.table(edges), folder.parent / "edges.parquet")
@@ -511,14 +516,17 @@ def test_spark_reads_what_one_machine_does(spark, tmp_path, bad):
     from subsel.engines.spark.parcels import plain_errors
 
     dirty_files(tmp_path / "points", bad)
-    local = read(tmp_path / "points", on_bad_rows="drop", **OPTIONS)
-    options = {"on_bad_rows": "drop", "bounding": "off", **OPTIONS}
-    stages = spark_stages(spark, tmp_path / "points", str(tmp_path / "edges.parquet"), tmp_path / "run", **options)
+    graph = str(tmp_path / "edges.parquet")
+    options = {"on_bad_rows": "drop", "cost": "tokens", "groups": ["source", "year", "big", "day", "flag", "part"]}
+    local = read(tmp_path / "points", **options)
+    stages = spark_stages(spark, tmp_path / "points", graph, tmp_path / "run", **options)
+    if not bad:
+        assert stages.inputs.check(with_content=True).content == local.checksum()
     assert stages.groups == stages.points.groups == local.groups
     assert stages.input.dropped_rows == local.dropped
     found, _ = by_id(stages)
     assert found == expected_by_id(local)
-    again = spark_stages(spark, tmp_path / "points", str(tmp_path / "edges.parquet"), tmp_path / "run", True, **options)
+    again = spark_stages(spark, tmp_path / "points", graph, tmp_path / "run", True, **options)
     assert again.groups == local.groups
     assert by_id(again)[0] == found
     with plain_errors():
@@ -528,8 +536,8 @@ def test_spark_reads_what_one_machine_does(spark, tmp_path, bad):
     if bad:
         messages = []
         for engine in (
-            lambda: read(tmp_path / "points", **OPTIONS),
-            lambda: spark_stages(spark, tmp_path / "points", str(tmp_path / "edges.parquet"), **OPTIONS),
+            lambda: read(tmp_path / "points", **(options | {"on_bad_rows": "error"})),
+            lambda: spark_stages(spark, tmp_path / "points", graph, **(options | {"on_bad_rows": "error"})),
         ):
             with pytest.raises(InputError) as caught:
                 engine()

@@ -86,7 +86,8 @@ def with_given(
             name.
     """
     given = {} if cost is None else {COST: _column(cost, "cost", source, data)}
-    given |= {name: _column(values, f"groups {name!r}", source, data) for name, values in (groups or {}).items()}
+    for name, values in (groups or {}).items():
+        given[name] = _column(values, "groups" if name == GROUPS else f"groups[{name!r}]", source, data)
     if not given:
         return source, config
     for name in given:
