@@ -50,9 +50,11 @@ def begin(graph: PartGraph, board: Board, /, *, capacity: Capacity, points: int,
         budget: what is left of it.
     """
     own = slice(0, graph.n_own)
-    board.recount(graph)
     status = board.status[own]
     member = status >= FIRST_MEMBER
+    picked_at = board.key[own][member]
+    board.recount(graph)
+    board.key[own][member] = picked_at
     out = status == Status.EXCLUDED
     if _BEFORE not in board.extra:
         out |= status == Status.DISCARDED

@@ -252,7 +252,8 @@ class SparkStages:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
         self._forget_size()
         origin = self.range[0] if self.config.budget is not None else 0.0
-        scale = assemble.scale_of(self.shapes, self.weights, *self.range, origin)
+        least, most = self.range
+        scale = assemble.scale_of(self.shapes, self.weights, least, most, origin)
         graph = self.assembled.where(F.col("kind") == assemble.GRAPH)
         if self.utilities is not None:
             graph = weighted_graph(graph, self.utilities, self.parts)

@@ -1,0 +1,121 @@
+"""Budgets, quotas, minima and similarity as users ask for them: on one machine and on Spark, the same subset."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import subsel
+from subsel import demo
+from tests.spark_fixtures import needs_spark
+
+N = 1_200
+
+#: Every kind of limit, and all together.
+KINDS = {
+    "budget": {"budget": "20%", "cost": "tokens"},
+    "by gain": {"budget": "20%", "cost": "tokens", "order": "gain", "fill": False},
+    "best": {"budget": 30_000, "cost": "tokens", "order": "best"},
+    "size and budget": {"size": 150, "budget": "10%", "cost": "tokens"},
+    "quotas": {"size": "25%", "groups": "kind", "quotas": {"web": "30%", "code": 40}, "other": "10%"},
+    "many groups": {"size": "25%", "groups": "small", "quotas": "balanced"},
+    "tokens of groups": {"budget": "25%", "cost": "tokens", "groups": "kind", "quotas": "sqrt", "quotas_by": "cost"},
+    "two columns": {
+        "size": 300,
+        "groups": ["kind", "lang"],
+        "quotas": {"kind": "balanced", "lang": {"en": "50%", "null": 0}},
+    },
+    "minima": {"size": 200, "groups": "kind", "at_least": {"forum": 60, "wiki": "20%"}},
+    "similarity": {"size": 300, "max_similarity": 0.55},
+    "all": {
+        "size": 280,
+        "budget": "22%",
+        "cost": "tokens",
+        "groups": "kind",
+        "quotas": "proportional",
+        "max_similarity": 0.6,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    """Points with tokens, kinds, languages (some null) and small groups; and a graph of them."""
+    rng = np.random.default_rng(5)
+    table = demo.demo_table(N, 16).drop_columns(["source"])
+    kinds = np.array(["web", "code", "books", "wiki", "forum"])[rng.choice(5, N, p=[0.5, 0.2, 0.15, 0.1, 0.05])]
+    lang = np.array(["en", "de", None], object)[rng.choice(3, N, p=[0.7, 0.2, 0.1])]
+    columns = {
+        "tokens": rng.lognormal(5, 1, N).astype(np.int64) * (rng.random(N) > 0.02),
+        "kind": kinds,
+        "lang": lang,
+        "small": rng.integers(0, N // 20, N),
+    }
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    folder = tmp_path_factory.mktemp("limits")
+    pq.write_table(table, folder / "points.parquet")
+    graph = subsel.neighbors(table, neighbors=8, copies="keep", progress=False)
+    graph.graph.to_parquet(folder / "graph.parquet")
+    return folder
+
+
+def asked(folder, kind, **more):
+    return {
+        "data": folder / "points.parquet",
+        "graph": folder / "graph.parquet",
+        "progress": False,
+        **KINDS[kind],
+        **more,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_limits_are_kept_and_told(documents, kind):
+    options = KINDS[kind]
+    found = subsel.select(**asked(documents, kind))
+    report, points = found.report, pq.read_table(documents / "points.parquet").to_pandas()
+    chosen = points.set_index("id").loc[found.ids]
+    assert report.k == len(found.table) == len(set(found.ids))
+    totals = {one.name: one for one in report.limits.totals}
+    if "budget" in options:
+        assert totals["budget"].spent == chosen.tokens.sum() <= totals["budget"].asked
+        if options.get("fill", True) and not {"size", "max_similarity"} & options.keys():
+            assert (
+                totals["budget"].left <= points.tokens.min() + 1
+                or totals["budget"].spent > 0.99 * totals["budget"].asked
+            )
+    if "size" in options:
+        assert totals["size"].spent == len(chosen) <= totals["size"].asked
+    for column in report.limits.columns:
+        counted = chosen[column.column].fillna("null").value_counts()
+        for group in column.groups:
+            assert group.selected == counted.get(group.name, 0) if column.column != "small" else True
+            took = group.cost if column.by_cost else group.selected
+            assert group.most is None or took <= group.most
+            assert group.selected >= group.least
+    if "max_similarity" in options:
+        edges = pq.read_table(documents / "graph.parquet").to_pandas()
+        near = edges[edges.similarity > options["max_similarity"]]
+        inside = set(found.ids)
+        assert not any(a in inside and b in inside for a, b in zip(near.src, near.dst, strict=True))
+    gains = found.table["gain"].to_numpy()
+    assert np.isclose(gains.sum(), found.objective)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("parts", [1, 7])
+def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
+    needs_spark()
+    expected = subsel.select(**asked(documents, kind))
+    found = subsel.select(
+        **asked(documents, kind),
+        engine=spark,
+        output=tmp_path / "subset",
+        part_points=max(10, -(-N // parts)),
+        finish_points=0 if parts > 1 else 1000,
+    )
+    assert found.table.equals(expected.table)
+    assert found.report.limits == expected.report.limits
