@@ -29,6 +29,7 @@ from subsel.request import Location, Request, load_config
 from subsel.run import Run
 from subsel.stages.base import known_count, note_recall
 from subsel.stages.local import score_here, select_here
+from subsel.stages.merged import merge_here
 from subsel.storage import LocalPlace, Place
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
@@ -250,7 +251,7 @@ def neighbors(
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> NeighborResult:
-    """Compute the symmetrised nearest-neighbour graph that `select` would select on.
+    """Compute the symmetrised nearest-neighbour graph that `select` would select on, of points that differ only.
 
     Args:
         data: points, see `select`.
@@ -269,7 +270,10 @@ def neighbors(
     with run.stage("read") as tell:
         source = open_source(data, may_be_read(settings), settings, storage_options)
         points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
-    how = Search.of(settings, points.n, known_count(settings, points.n, points.name))
+        k = known_count(settings, points.n, points.name)
+        if settings.copies == "merge":
+            merge_here(points, settings.metric, {})
+    how = Search.of(settings, points.n, k)
     with run.stage("neighbors") as tell:
         found = neighbor_graph(points, how, tell)
     note_recall(found.report)

@@ -64,7 +64,8 @@ def run_pipeline(
         points = stages.read(tell)
         counts = [resolve_size(config.size, points.points, points.name) for config, _ in sizes]
         stages.check_wishes(counts)
-        check_drawn(sizes[0][0].drawn(points.points, min(counts)), max(counts))
+        points = stages.merge(tell, counts)
+        check_drawn(sizes[0][0].drawn(points.distinct, min(counts)), max(counts))
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, min(counts))
         check_drawn(graph.drawn, max(counts))
@@ -116,7 +117,7 @@ def _select(
         bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
     with run.stage("greedy") as tell:
         tell("supersteps", 0)
-        left = (graph.drawn or points.points) - wishes.out - wishes.included - bounds.accepted - bounds.discarded
+        left = (graph.drawn or points.distinct) - wishes.out - wishes.included - bounds.accepted - bounds.discarded
         needed = k - wishes.included - bounds.accepted
         direction = resolve_direction(config.greedy_direction, needed, left)
         drive_greedy = partial(run_greedy, engine, needed, config, direction)

@@ -17,13 +17,19 @@ class _Section(BaseModel):
 
 
 class InputReport(_Section):
-    """What was read."""
+    """What was read: good rows are points, of which copies were merged into others of equal vectors."""
 
     name: str
     points: int
     id_type: str
     utility: str
     dropped_rows: dict[str, int]
+    copies: int = 0
+
+    @property
+    def distinct(self) -> int:
+        """Points that are left once copies are merged."""
+        return self.points - self.copies
 
 
 class GraphReport(_Section):

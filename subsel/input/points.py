@@ -17,6 +17,7 @@ from subsel.codes import hash_ids, rehash, unique_codes
 from subsel.config import SelectConfig
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
+from subsel.input.copies import Copies
 from subsel.input.ids import smallest
 from subsel.input.rows import REPEATED, CheckedBatch, Columns, RowChecker, text_beside
 from subsel.input.source import Source, iterate_columns, require_columns
@@ -46,6 +47,8 @@ class Points:
         embeddings: float32, (n, d), not normalised; None where not asked for. The neighbour search takes it away, to
             free it as soon as it has its own copy.
         dropped: rows dropped, by reason.
+        copies: points that were merged into these; None: nobody was.
+        multiplicity: int64, (n,): how many points each one stands for, itself among them; None: for itself only.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Points:
     made_of: Utility
     embeddings: npt.NDArray[np.float32] | None
     dropped: dict[str, int] = field(default_factory=dict)
+    copies: Copies | None = None
+    multiplicity: Int64Array | None = None
 
     @property
     def n(self) -> int:
@@ -76,6 +81,8 @@ class Points:
         self.ids = self.ids.filter(pa.array(some))
         self.code, self.rows, self.utility = self.code[some], self.rows[some], self.utility[some]
         self.others = self.others[:, some]
+        if self.multiplicity is not None:
+            self.multiplicity = self.multiplicity[some]
         if self.embeddings is not None:
             self.embeddings = self.embeddings[some]
 

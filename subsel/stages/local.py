@@ -13,21 +13,21 @@ import pyarrow as pa
 
 from subsel import objective, output, schema
 from subsel.board import hear_wishes
-from subsel.codes import THIN_SALT, draw, hash_ids
+from subsel.codes import THIN_SALT, draw
 from subsel.embeddings.neighbors import neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph, PartGraph
+from subsel.input.copies import SCORE_POINTS
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, graph_checksum, is_edges
-from subsel.input.files import open_place
-from subsel.input.ids import given_back, known_places, shown
+from subsel.input.ids import given_back, known_places
 from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
 from subsel.input.utility import Utility
-from subsel.input.wishes import Constraints, boolean_column, no_such_wish, wished_column, wished_ids
+from subsel.input.wishes import Constraints, wished_ids
 from subsel.pipeline import run_pipeline
 from subsel.report import (
     CoverageReport,
@@ -42,11 +42,13 @@ from subsel.request import Request, places_for
 from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory, open_run, open_to_score
 from subsel.schema import DECIDED_BY_NAMES, Status
-from subsel.stages.base import T, make_ready
+from subsel.stages.base import T, make_ready, settle_copies
 from subsel.stages.covered import cover_here, graph_coverage
 from subsel.stages.kept import KeptRun
+from subsel.stages.merged import merge_here
 from subsel.stages.one_part import check_memory, whole_part
 from subsel.stages.weighed import weigh_here
+from subsel.stages.wished import find_wishes
 from subsel.storage import Place, place_of
 
 
@@ -211,23 +213,41 @@ class LocalStages:
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Find the points that the user wants in or out."""
-        found = [self._wished(getattr(self.wishes, what), what) for what in ("include", "exclude")]
-        (inside, first), (outside, second) = found
-        both = np.intersect1d(inside, outside)
-        example = shown(self.points.ids[int(both[0]) : int(both[0]) + 1], self.points.id_type)[0] if len(both) else None
+        kept = self.kept is not None and self.kept.has_graph
+        drawn = kept and self.kept is not None and self.kept.graph_report().drawn is not None
+        about = self.wishes, self.source, self.points, self.config, self.storage_options
+        found = find_wishes(*about, drawn=drawn)
+        self.wished = found.places
         for k in sizes:
-            Constraints(len(inside), len(outside)).check(self.points.n, k, len(both), example)
-        self.wished = {Status.INCLUDED: inside, Status.EXCLUDED: outside}
+            self._constraints().check(self.points.n, k, found.both, found.example)
         if self.kept is not None:
-            self.kept.rundir.identify(include=first, exclude=second)
+            self.kept.rundir.identify(**found.marks)
+
+    def merge(self, tell: Tell, sizes: Sequence[int]) -> InputReport:
+        """Merge points of equal vectors, if they are to be and no finished stage has."""
+        given = self.user_graph is not None or (self.kept is not None and self.kept.has_graph)
+        if given or self.config.copies == "keep":
+            return self.input
+        tell("copies", 0)
+        before = self.points.n
+        self.wished, wishful = merge_here(self.points, self.config.metric, self.wished)
+        if self.kept is not None and wishful.kept:
+            self.kept.rundir.include_matters = True
+        self.input = settle_copies(self.input, before - self.points.n, wishful, sizes)
+        for k in sizes:
+            self._constraints().check(self.points.n, k, 0, None)
+        return self.input
+
+    def _constraints(self) -> Constraints:
+        """Return how many points are wished in and out."""
+        return Constraints(*(len(self.wished.get(status, [])) for status in (Status.INCLUDED, Status.EXCLUDED)))
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
         if not self.wished:
             self.check_wishes(sizes)
         wished = {status: np.argsort(self.graph.rows)[points] for status, points in self.wished.items()}
-        included, excluded = (len(self.wished[status]) for status in (Status.INCLUDED, Status.EXCLUDED))
-        found = Constraints(included, excluded, int(self.outlier.sum()))
+        found = replace(self._constraints(), outliers=int(self.outlier.sum()))
         if self.outlier.any():
             wished[Status.EXCLUDED] = np.union1d(wished[Status.EXCLUDED], np.flatnonzero(self.outlier))
         if (found.included or found.out) and not self._resumed:
@@ -237,33 +257,6 @@ class LocalStages:
                 board.decided_at[nodes] = board.steps + 1  # by the step that hears of it
             self.local.step(hear_wishes)
         return found
-
-    def _wished(self, wish: Any, what: str) -> tuple[Int64Array, str | None]:
-        """Return the points that a wish names, by a boolean column or by ids, and what tells it from other wishes.
-
-        In a run directory's graph of points that were drawn, excluded points may not be there.
-
-        Raises:
-            InputError: the column is not boolean, or ids are unknown or repeated.
-        """
-        if wish is None:
-            return np.empty(0, np.int64), None
-        column = wished_column(wish, self.source.schema, self.source.name, what)
-        if column is not None:
-            rows = boolean_column(self.source, column)
-            places = np.flatnonzero(rows[self.points.rows])
-            # In a graph of drawn points not all who are wished are known: there the rows tell.
-            mark = np.flatnonzero(rows) if self.config.thin is not None else np.sort(self.points.code[places])
-            return places, f"column {column!r}, {array_checksum(mark)}"
-        if isinstance(wish, str) and open_place(wish, lambda where: place_of(where, self.storage_options)) is None:
-            raise no_such_wish(wish, what, self.source.name, self.source.schema)
-        ids = wished_ids(wish, self.config, self.points.id_type, what, self.storage_options)
-        if len(ids) == 0:
-            return np.empty(0, np.int64), "no ids"
-        drawn = self.kept is not None and self.kept.has_graph and self.kept.graph_report().drawn is not None
-        all_known = not drawn or what == "include"
-        places = known_places(ids, self.points.ids, what, self.points.id_type, all_known=all_known)
-        return places, f"{len(ids)} ids {array_checksum(np.sort(hash_ids(ids, self.config.seed)))}"
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver and keep its board and result in the run directory, or return what that has.
@@ -344,6 +337,8 @@ class LocalStages:
         ids = wished_ids(subset, self.config, self.points.id_type, "the subset", self.storage_options)
         if len(ids) == 0:
             raise InputError("the subset is empty: there is nothing to score.")
+        if (copies := self.points.copies) is not None:
+            copies.refuse(copies.place(ids), len(ids), "the subset", self.points.id_type, SCORE_POINTS)
         nodes = known_places(ids, self.graph.ids, "the subset", self.points.id_type)
         return replace(self._score_of(nodes), coverage=graph_coverage(self.graph, nodes, self.config, self.made)[0])
 
