@@ -73,7 +73,7 @@ class Copies:
     def multiplicity(self, ids: pa.Array) -> Int64Array:
         """Return how many points each point with an id stands for, itself among them: int64, (n,)."""
         found = pc.index_in(self.of, value_set=ids).drop_null()
-        return 1 + np.bincount(np.asarray(found.to_numpy(), np.int64), minlength=len(ids))
+        return np.bincount(np.asarray(found.to_numpy(), np.int64), minlength=len(ids)).astype(np.int64) + 1
 
     def refuse(self, some: Int64Array, count: int, what: str, kind: pa.DataType, remedy: str) -> None:
         """Raise if some copies are named where only points can be.
@@ -208,7 +208,8 @@ def find_copies(
 def _last_of_each(number: Int64Array, *keys: Any) -> Int64Array:
     """Return where the largest of each set is, by keys of which the last matters most: int64, (sets,)."""
     order = np.lexsort((*keys, number))
-    return order[np.append(np.diff(number[order]) > 0, True)]
+    last: Int64Array = order[np.append(np.diff(number[order]) > 0, True)]
+    return last
 
 
 @numba.njit(cache=True)

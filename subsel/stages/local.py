@@ -231,8 +231,8 @@ class LocalStages:
         tell("copies", 0)
         before = self.points.n
         self.wished, wishful = merge_here(self.points, self.config.metric, self.wished)
-        if self.kept is not None and wishful.kept:
-            self.kept.rundir.include_matters = True
+        if self.kept is not None:
+            self.kept.rundir.include_matters |= wishful.kept > 0
         self.input = settle_copies(self.input, before - self.points.n, wishful, sizes)
         for k in sizes:
             self._constraints().check(self.points.n, k, 0, None)

@@ -15,7 +15,7 @@ from subsel.config import SelectConfig
 from subsel.engines.spark.drawing import drawn_rows
 from subsel.engines.spark.ids import given, kept
 from subsel.engines.spark.neighbors import Rules, known_ids
-from subsel.engines.spark.points import SparkPoints, check_points
+from subsel.engines.spark.points import SparkPoints, check_points, sample_anew
 from subsel.engines.spark.ranking import ROWS_PER_FILE
 from subsel.engines.spark.scoring import members_of
 from subsel.engines.spark.source import SparkSource, col, open_on_spark
@@ -25,6 +25,7 @@ from subsel.input.rows import Columns, may_be_read
 from subsel.input.wishes import Wishes
 from subsel.parts import route
 from subsel.plan import part_points
+from subsel.report import InputReport
 from subsel.schema import Status
 from subsel.sizes import count_of, parse_size
 
@@ -65,6 +66,20 @@ class SparkInputs:
         points = self._check(self.source, self.config, with_content=with_content, wishes=self.wishes.columns())
         self._rows = points.wide
         return points
+
+    def report(self, points: SparkPoints) -> InputReport:
+        """Return what was read."""
+        return InputReport(
+            name=points.name,
+            points=points.n,
+            id_type=str(points.columns.id_type),
+            utility=str(points.columns.utility),
+            dropped_rows=points.dropped,
+        )
+
+    def sample(self, points: SparkPoints) -> SparkPoints:
+        """Return points, of which copies were left out, with samples of those that stay."""
+        return sample_anew(points, self.config, sample_rows=partial(_sample_rows, self.config))
 
     def draw(self, points: SparkPoints, count: int, wished: Wished | None, keep: Keep) -> SparkPoints:
         """Return only so many points, drawn by a hash of their ids, and those that are wished in.
@@ -131,7 +146,7 @@ class SparkInputs:
         """Return what tells the given graph from another; None if there is none."""
         return None if self.edges is None else self.edges.identity() or edges_checksum(self.edges)
 
-    def check_wished(self, wished: dict[Status, Wished], sizes: Sequence[int], points: SparkPoints) -> None:
+    def check_wished(self, wished: Mapping[Status, Wished], sizes: Sequence[int], points: SparkPoints) -> None:
         """Look wished ids up among the points'.
 
         Args:
