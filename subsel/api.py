@@ -29,7 +29,6 @@ from subsel.request import Location, Request, load_config
 from subsel.run import Run
 from subsel.stages.base import known_count, note_recall
 from subsel.stages.local import score_here, select_here
-from subsel.stages.merged import merge_here
 from subsel.storage import LocalPlace, Place
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
@@ -251,7 +250,9 @@ def neighbors(
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> NeighborResult:
-    """Compute the symmetrised nearest-neighbour graph that `select` would select on, of points that differ only.
+    """Compute the symmetrised nearest-neighbour graph of all points, as `select` does of those that differ.
+
+    Copies are points of it, as of every graph that is given: only `select` itself merges them.
 
     Args:
         data: points, see `select`.
@@ -270,10 +271,7 @@ def neighbors(
     with run.stage("read") as tell:
         source = open_source(data, may_be_read(settings), settings, storage_options)
         points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
-        k = known_count(settings, points.n, points.name)
-        if settings.copies == "merge":
-            merge_here(points, settings.metric, {})
-    how = Search.of(settings, points.n, k)
+    how = Search.of(settings, points.n, known_count(settings, points.n, points.name))
     with run.stage("neighbors") as tell:
         found = neighbor_graph(points, how, tell)
     note_recall(found.report)

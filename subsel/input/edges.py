@@ -156,8 +156,7 @@ def _same_points(graph: NeighborGraph, points: KnownPoints | None) -> NeighborGr
         return graph
     if graph.n != len(points.ids):
         raise InputError(
-            f"the graph has {graph.n:,} points and the data {len(points.ids):,}: they must be the same points (in a "
-            f"graph that subsel makes copies are only with {option('copies', 'keep')})."
+            f"the graph has {graph.n:,} points and the data {len(points.ids):,}: they must be the same points."
         )
     if graph.ids.type != points.ids.type:
         raise InputError(f"the graph's ids are {graph.ids.type}, those of the data {points.id_type}: use one type.")
