@@ -54,7 +54,7 @@ def problems(kind: str, n: int) -> Iterator[tuple[Problem, LocalStages]]:
     """Yield the problem of each alpha on a kind of graph, which is made once."""
     data, graph, utility = inputs(kind, n)
     for alpha in ALPHAS:
-        stages = LocalStages(Request(data, graph, utility, ((SelectConfig(alpha=alpha), None),)))
+        stages = LocalStages(Request(data, graph, utility, ((SelectConfig(alpha=alpha, copies="keep"), None),)))
         make_ready(stages, stages.config)
         stages.engine(1)
         graph = stages.graph

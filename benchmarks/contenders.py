@@ -143,8 +143,8 @@ def facility_location(pool: Pool, size: int) -> Ints:
 CONTENDERS: dict[str, Contender] = {
     "random again": Contender(random_draw(1_000)),
     "stratified": Contender(each(stratified)),
-    "old margin": Contender(ours(utility="margin", probabilities="p", alpha=0.9, neighbors=10)),
-    "old constant": Contender(ours(utility="constant", alpha=0.9, neighbors=10)),
+    "old margin": Contender(ours(utility="margin", probabilities="p", alpha=0.9, neighbors=10, copies="keep")),
+    "old constant": Contender(ours(utility="constant", alpha=0.9, neighbors=10, copies="keep")),
     "k-center": Contender(prefixes(farthest)),
     "k-means medoids": Contender(each(medoids)),
     "facility location": Contender(prefixes(facility_location), most_points=5_000),

@@ -31,8 +31,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         points = Path(folder) / "points"
         write_demo(points, n, dimension)
-        subsel.select(np.ones((100, 4), np.float32), size=1, metric="l2")  # compiles the kernels
-        subsel.select(np.random.default_rng(0).standard_normal((2000, 8), np.float32), size=1)
+        some = np.random.default_rng(0).standard_normal((2000, 8), np.float32)
+        for metric in ("l2", "cosine"):  # compiles the kernels
+            subsel.select(some, size=1, metric=metric)
         pa.default_memory_pool().release_unused()
         print("probes  recall@10  read  neighbors  select  total s   peak MiB  of limit      objective")
         for probes in arguments.probes:

@@ -62,7 +62,8 @@ def problems(data: object, graph: object, **options: object) -> list[Problem]:
     """Return the problem at each α; the graph is made once."""
     found = []
     for alpha in ALPHAS:
-        stages = LocalStages(Request(data, graph, sizes=((SelectConfig.of({"alpha": alpha, **options}), None),)))
+        config = SelectConfig.of({"alpha": alpha, "copies": "keep", **options})
+        stages = LocalStages(Request(data, graph, sizes=((config, None),)))
         make_ready(stages, stages.config)
         stages.engine(1)
         found.append(Problem(stages.graph, stages.part))

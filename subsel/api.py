@@ -253,7 +253,9 @@ def neighbors(
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> NeighborResult:
-    """Compute the symmetrised nearest-neighbour graph that `select` would select on.
+    """Compute the symmetrised nearest-neighbour graph of all points, as `select` does of those that differ.
+
+    Copies are points of it, as of every graph that is given: only `select` itself merges them.
 
     Args:
         data: points, see `select`.

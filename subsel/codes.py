@@ -39,7 +39,7 @@ def unique_codes(ids: pa.Array | pa.ChunkedArray, seed: int) -> tuple[Int64Array
     salt = 0
     while True:
         codes = hash_ids(ids, seed, salt)
-        suspects = _rows_with_equal_codes(codes)
+        suspects = rows_with_equal_codes(codes)
         if not suspects.size:
             return codes, salt
         repeats = _repeats(ids, suspects)
@@ -58,7 +58,7 @@ def codes_of(ids: pa.Array | pa.ChunkedArray, seed: int) -> Int64Array:
 
 def repeated_rows(ids: pa.Array | pa.ChunkedArray) -> Int64Array:
     """Return the rows whose id stands in an earlier row too: int64, ascending."""
-    return _repeats(ids, _rows_with_equal_codes(hash_ids(ids, seed=0)))
+    return _repeats(ids, rows_with_equal_codes(hash_ids(ids, seed=0)))
 
 
 def hash_ids(ids: pa.Array | pa.ChunkedArray, seed: int, salt: int = 0) -> Int64Array:
@@ -195,7 +195,8 @@ def _mix(raw: npt.NDArray[np.uint64], seed: np.uint64) -> npt.NDArray[np.uint64]
     return out
 
 
-def _rows_with_equal_codes(codes: Int64Array) -> Int64Array:
+def rows_with_equal_codes(codes: Int64Array) -> Int64Array:
+    """Return the rows whose code another row has, too: int64, ascending; ``codes`` are int64, (n,)."""
     order = np.argsort(codes, kind="stable")
     equal = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
     return np.unique(np.concatenate([order[equal], order[equal + 1]]))

@@ -16,10 +16,12 @@ import pyarrow.dataset as pads
 from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint
 from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
+from subsel.input.copies import OF
+from subsel.input.ids import storage_type
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
-from subsel.rundir import BOARDS, read_manifest
-from subsel.schema import FIRST_MEMBER, Status
+from subsel.rundir import BOARDS, COPIES, read_manifest
+from subsel.schema import FIRST_MEMBER, ID, Status
 from subsel.storage import Place, arrow_place, place_of
 
 #: Stages whose last boards tell of a point, in their order.
@@ -91,7 +93,7 @@ def explain(
             f"the run in {folder} has not finished greedy: go on with it ({option('resume', True)}), then ask again."
         )
     scale = FixedPoint(**stages["greedy"]["scale"])
-    part, slot, identity = _find(folder, point)
+    part, slot, identity = _find(folder, point, merged=stages["graph"]["result"]["input"]["copies"])
     (parcel,) = of_kind(_parcels(folder.join("graph"), part), assemble.GRAPH)
     graph = superstep.unpack_graph(part, parcel.payload, scale)
     utility, outlier = _weighed(folder, part, graph)
@@ -172,8 +174,12 @@ def _ids(folder: Place, part: int) -> Any:
     return unpack(parcel.payload)["id"]
 
 
-def _find(folder: Place, point: Any) -> tuple[int, int, Any]:
-    """Return the part and slot of the point with an id, and the id in the type that the run has."""
+def _find(folder: Place, point: Any, merged: int) -> tuple[int, int, Any]:
+    """Return the part and slot of the point with an id, and the id in the type that the run has.
+
+    Raises:
+        InputError: no point has it; or the point that has it was one of the ``merged``.
+    """
     parts = _dataset(folder.join("points")).to_table(columns=["part"]).column("part").unique().to_pylist()
     for part in sorted(parts):
         ids = _ids(folder, part)
@@ -181,6 +187,13 @@ def _find(folder: Place, point: Any) -> tuple[int, int, Any]:
         found = np.flatnonzero(pc.equal(ids, _as_kept(point, ids.type)).to_numpy(zero_copy_only=False))
         if len(found):
             return part, int(found[0]), point if not isinstance(point, str) else ids[int(found[0])].as_py()
+    if merged:
+        copies = _dataset(folder.join(COPIES))
+        kind = copies.schema.field(ID).type
+        named = pads.field(ID) == _as_kept(point, storage_type(kind)).cast(kind)
+        of = copies.to_table(columns=[OF], filter=named).column(OF)
+        if len(of):
+            raise InputError(f"{point!r} is a copy of {of[0].as_py()!r}, which stays for it: ask for that one.")
     raise InputError(f"no point of this run has the id {point!r}.")
 
 

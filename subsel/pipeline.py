@@ -80,7 +80,9 @@ def run_pipeline(
         assert len(counts) == len(sizes), "a request says how much to select"
         sized = sizes[0][0].size is not None
         stages.check_wishes(counts if sized else ())
-        check_drawn(sizes[0][0].drawn(points.points, min(counts)), max(counts))
+        points = stages.merge(tell, counts if sized else ())
+        counts = [min(k, points.distinct) for k in counts]
+        check_drawn(sizes[0][0].drawn(points.distinct, min(counts)), max(counts))
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, min(counts))
         check_drawn(graph.drawn, max(counts))
@@ -128,7 +130,7 @@ def _select(
         capacity = None
         if config.limited:
             capacity = with_unit(engine, stages.capacity(None if config.size is None else k))
-    n = graph.drawn or points.points
+    n = graph.drawn or points.distinct
     bounds, picked = _decide(stages, engine, config, run, fixed_point.tie_bits, n, k, wishes, capacity)
     if capacity is not None:
         k = wishes.included + picked.selected

@@ -18,7 +18,10 @@ class _Section(BaseModel):
 
 
 class InputReport(_Section):
-    """What was read; ``cost`` is what all points cost, None where nothing does."""
+    """What was read: good rows are points, of which copies were merged into others of equal vectors.
+
+    ``cost`` is what all points cost, None where nothing does.
+    """
 
     name: str
     points: int
@@ -26,6 +29,12 @@ class InputReport(_Section):
     utility: str
     dropped_rows: dict[str, int]
     cost: int | None = None
+    copies: int = 0
+
+    @property
+    def distinct(self) -> int:
+        """Points that are left once copies are merged."""
+        return self.points - self.copies
 
 
 class GraphReport(_Section):

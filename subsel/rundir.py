@@ -1,9 +1,11 @@
 """The run directory: what a long run has finished, so that it can go on after a crash or with other sizes.
 
-    .subsel-run.json        whose it is: only folders that it names are ever removed graph/ points/          the
-    assembled graph and the ids of its points, by part neighbors/              lists of neighbours by groups of parts,
-    until the graph is there bounding/ greedy/ refine/ certify/      the last boards of each stage, and boards.json,
-    which names those that are whole manifest.json           one entry per finished stage, written last
+    .subsel-run.json                       whose it is: only folders that it names are ever removed
+    graph/ points/                         the assembled graph and the ids of its points, by part
+    copies/                                who was merged into which of the points, if anybody was
+    neighbors/                             lists of neighbours by groups of parts, until the graph is there
+    bounding/ greedy/ refine/ certify/     the last boards of each stage, and boards.json, which names the whole ones
+    manifest.json                          one entry per finished stage, written last
 
 A stage is done when its entry is there. Entries hold the options that the stage depends on, as `SelectConfig`
 declares them, and what the run is of: identities of input, graph, utilities and wishes. A run with others is refused,
@@ -38,8 +40,10 @@ FORMAT = 1
 STAGES: tuple[Stage, ...] = tuple(stage for stage in declare.STAGES if stage != "output")
 #: Lists of neighbours, and the note beside them.
 NEIGHBORS = "neighbors"
-_OURS = {MARK, NAME, LOCK, NEIGHBORS, "points", *STAGES}
-#: What the graph does not depend on.
+#: Points that were merged into others of equal vectors, see `subsel.input.copies`.
+COPIES = "copies"
+_OURS = {MARK, NAME, LOCK, NEIGHBORS, COPIES, "points", *STAGES}
+#: What the graph does not depend on, but see `RunDirectory.include_matters`.
 _WISHES = {"include", "exclude"}
 #: Options that say how much is selected: whoever only scores has none.
 _HOW_MUCH = ("size", "budget")
@@ -55,6 +59,10 @@ class RunDirectory:
         resume: whether finished stages are taken over; if not, the folder must be new or empty.
         stages: those that this run is about; others in the folder are left alone.
 
+    Attributes:
+        include_matters: whether the graph depends on who is included: where points are drawn, and where copies stay
+            only because they are.
+
     Raises:
         InputError: the folder has a run and ``resume`` is False, or it is not subsel's, or of another version.
     """
@@ -63,6 +71,7 @@ class RunDirectory:
         self, place: Place, config: SelectConfig, run_id: str, *, resume: bool, stages: Iterable[str] = tuple(STAGES)
     ) -> None:
         self.place, self.config, self.stages = place, config, tuple(stages)
+        self.include_matters = config.thin is not None
         self.of: dict[str, Any] = {}
         self.entries: dict[str, Any] = {}
         there = set(place.children())
@@ -100,9 +109,9 @@ class RunDirectory:
 
     def _difference(self, stage: str, made: dict[str, Any]) -> str | None:
         """Say in what a stage that was made differs from what this run would make, as far as that is known."""
-        for name, now in self._of(stage).items():
-            if name in made["of"] and made["of"][name] != now:
-                return f"is of {_told(name, made['of'][name], now)}: choose another {option('run_dir')}."
+        for name, then in made["of"].items():
+            if name in self.of and self.of[name] != then:
+                return f"is of {_told(name, then, self.of[name])}: choose another {option('run_dir')}."
         options = self._options(stage)
         for field, now in options.items():
             then = made["options"].get(field)
@@ -113,6 +122,9 @@ class RunDirectory:
                 if then is None:
                     was, do = f"without {option(field)}", f"leave {option(field)} out"
                 return f"was made {was}, now it is {option(field, now)}: {do}, or choose another {option('run_dir')}."
+        for name, now in self._of(stage).items():  # what did not matter then, and does now
+            if name not in made["of"] and now is not None:
+                return f"is of {_told(name, None, now)}: choose another {option('run_dir')}."
         return None
 
     def finished(self, stage: str) -> dict[str, Any] | None:
@@ -178,7 +190,7 @@ class RunDirectory:
         return options
 
     def _of(self, stage: str) -> dict[str, Any]:
-        others = _WISHES if self.config.thin is None else _WISHES - {"include"}  # who is included is drawn
+        others = _WISHES - {"include"} if self.include_matters else _WISHES
         return {name: value for name, value in self.of.items() if stage != "graph" or name not in others}
 
     def _write(self, name: str, content: dict[str, Any]) -> None:

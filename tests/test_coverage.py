@@ -158,7 +158,7 @@ def expect(table, selection, metric="cosine", count=100):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_selection_reports_it(points, metric):
-    selection = subsel.select(points, size=70, utility="x", metric=metric, coverage_sample=100)
+    selection = subsel.select(points, size=70, utility="x", metric=metric, coverage_sample=100, copies="keep")
     coverage = selection.report.coverage
     assert coverage.sample == 100
     check(estimates_of(coverage), expect(points, selection, metric))
@@ -179,7 +179,7 @@ def test_the_order_of_rows_does_not_matter(points, tmp_path):
 
 @pytest.mark.parametrize(("size", "sample"), [(1, 10), (1.0, 10), (2, 1), (700, 10_000)])
 def test_extreme_sizes(points, size, sample):
-    selection = subsel.select(points, size=size, utility="x", coverage_sample=sample)
+    selection = subsel.select(points, size=size, utility="x", coverage_sample=sample, copies="keep")
     coverage = selection.report.coverage
     check(estimates_of(coverage), expect(points, selection, count=sample))
     assert (coverage.redundancy is None) == (selection.report.k == 1)

@@ -161,7 +161,7 @@ def test_several_columns_of_groups_in_many_batches():
 def test_a_group_of_bad_rows_only_is_none():
     rows = table(4, source=["a", "b", "c", "a"], tokens=pa.array([1, None, 2, 3]))
     points = read(rows, groups="source", cost="tokens", on_bad_rows="drop")
-    assert points.groups == (GroupNames("source", ("a", "c")),)
+    assert points.groups == (GroupNames("source", ("a", "c"), rows=(2, 1)),)
     assert points.group.tolist() == [[0, 1, 0]]
 
 
@@ -350,7 +350,7 @@ def test_the_whole_graph_is_in_node_order(points):
 
 # ------------------------------------------------------------------ sums
 def test_sums_of_groups():
-    names = (GroupNames("a", ("x", "y", "null"), 2), GroupNames("b", ("1",)))
+    names = (GroupNames("a", ("x", "y", "null"), 2, (1, 2, 3)), GroupNames("b", ("1",), rows=(6,)))
     cost = np.array([2**62 - 1, 5, 2**61, 3, 0])
     group = np.array([[0, 1, 0, 2, 1], [0, 0, 0, 0, 0]], np.int32)
     selectable = np.array([True, True, True, False, True])

@@ -23,7 +23,7 @@ def test_a_computed_graph_without_data_keeps_utilities_with_their_rows(demo_tabl
     points = np.stack(demo_table["embedding"].to_numpy())
     utility = demo_table["utility"].to_numpy()
     graph = subsel.neighbors(points).graph
-    one = subsel.select(points, utility=utility, size=100, neighbors=10)
+    one = subsel.select(points, utility=utility, size=100, neighbors=10, copies="keep")
     two = subsel.select(graph=graph, utility=utility, size=100)
     assert one.ids.tolist() == two.ids.tolist()
     assert subsel.score(one.ids, graph=graph, utility=utility).total == pytest.approx(one.objective)

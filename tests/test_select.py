@@ -141,7 +141,7 @@ def test_graph_round_trip_through_parquet(demo_table, tmp_path):
     found.graph.to_parquet(tmp_path / "graph.parquet")
     assert pq.read_metadata(tmp_path / "graph.parquet").num_rows == found.graph.n_edges
     points = demo_table.drop_columns(["embedding"])
-    expected = subsel.select(demo_table, size=300, neighbors=10)
+    expected = subsel.select(demo_table, size=300, neighbors=10, copies="keep")
     same(subsel.select(points, graph=tmp_path / "graph.parquet", size=300), expected)
     same(subsel.select(points, graph=found.graph, size=300), expected)
     scored = subsel.score(expected.table, graph=str(tmp_path / "graph.parquet"), data=points)
@@ -193,7 +193,7 @@ def test_expected_random_is_the_mean_over_all_subsets():
 
 
 def test_size_all_and_one(demo_table):
-    everything = subsel.select(demo_table, size=1.0)
+    everything = subsel.select(demo_table, size=1.0, copies="keep")
     assert sorted(everything.ids.tolist()) == sorted(demo_table["id"].to_pylist())
     assert set(everything.table["decided_by"].to_pylist()) == {"bounding"}
     assert len(subsel.select(demo_table, size=1).table) == 1
@@ -227,7 +227,7 @@ def test_kept_columns_follow_dropped_rows(demo_table, tmp_path):
     ids = demo_table["id"].to_pylist()
     ids[5] = ids[4]
     table = demo_table.set_column(0, "id", pa.array(ids))
-    selection = subsel.select(table, size=2999, on_bad_rows="drop", keep_columns=("utility",))
+    selection = subsel.select(table, size=2999, on_bad_rows="drop", keep_columns=("utility",), copies="keep")
     wanted = {}  # of the rows of an id the one of largest utility stays
     for one, utility in zip(ids, demo_table["utility"].to_pylist(), strict=True):
         wanted[one] = max(utility, wanted.get(one, utility))

@@ -55,6 +55,8 @@ def report_table(report: Report, flag: Flag) -> Table:
     rows.add("points", f"{points.points:,} from {points.name}, utility: {points.utility}")
     for reason, dropped in points.dropped_rows.items():
         rows.add("dropped", f"{count(dropped, 'row')}: {reason}")
+    if points.copies:
+        rows.add("copies", f"{count(points.copies, 'point')} merged into equal ones (--copies keep counts them all)")
     for reason, dropped in graph.dropped_edges.items():
         rows.add("dropped", f"{count(dropped, 'edge')}: {reason}")
     rows.add("selected", f"{report.k:,} ({report.k / points.points:.1%})")

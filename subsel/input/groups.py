@@ -69,19 +69,22 @@ class GroupNames:
         names: of its groups, each in the place of its number: integers in their order, other values in that of their
             text, null last.
         null: number of the group of rows without a value, if there are any.
+        rows: points of each group, copies among them.
     """
 
     column: str
     names: tuple[str, ...]
     null: int | None = None
+    rows: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, column: GroupColumn, values: pa.Array, name: str) -> GroupNames:
+    def of(cls, column: GroupColumn, values: pa.Array, counts: Int64Array, name: str) -> GroupNames:
         """Return the groups of a column.
 
         Args:
             column: which.
-            values: large_string, the text of its values, each once, null among them if some rows have none.
+            values: large_string, (G,): the text of its values, each once, null among them if some rows have none.
+            counts: int64, (G,): rows that have each.
             name: what messages call the input.
 
         Raises:
@@ -89,9 +92,11 @@ class GroupNames:
         """
         if len(values) > MOST_GROUPS:
             raise too_many(column.name, len(values), name)
+        rows = dict(zip(values.to_pylist(), counts.tolist(), strict=True))
         names = sorted(values.drop_null().to_pylist(), key=int if column.whole else None)
         null = len(names) if values.null_count else None
-        return cls(column.name, (*names, *([] if null is None else [NULL])), null)
+        last = [] if null is None else [rows[None]]
+        return cls(column.name, (*names, *(NULL for _ in last)), null, (*(rows[one] for one in names), *last))
 
     @property
     def texts(self) -> pa.Array:
@@ -162,8 +167,14 @@ def numbered(
     values = pa.concat_arrays(pa.chunked_array(pieces).unify_dictionaries().chunks)
     if keep is not None:
         values = values.take(pa.array(keep))
-    names = GroupNames.of(column, values.dictionary.take(values.indices.unique()), name)
+    names = GroupNames.of(column, *distinct_values(values), name)
     return names, GroupNumbers(names).of(values)
+
+
+def distinct_values(values: pa.DictionaryArray) -> tuple[pa.Array, Int64Array]:
+    """Return the text of a column's values, large_string, (G,), null among them, and how many rows have each."""
+    counted = values.indices.value_counts()
+    return values.dictionary.take(counted.field("values")), counted.field("counts").to_numpy()
 
 
 def check_cost_type(column: str, kind: pa.DataType, name: str) -> None:

@@ -16,14 +16,16 @@ import pyarrow as pa
 from subsel.codes import hash_ids, unique_codes
 from subsel.config import SelectConfig
 from subsel.errors import InputError
-from subsel.fixedpoint import Int64Array
+from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.input.checked import CheckedBatch, content_sum
+from subsel.input.copies import Copies
 from subsel.input.groups import GroupNames, Int32Array, content_of, numbered
 from subsel.input.ids import smallest
 from subsel.input.rows import REPEATED, Columns, RowChecker, text_beside
 from subsel.input.source import Source, iterate_columns, require_columns
 from subsel.input.types import in_pieces
 from subsel.input.utility import Utility
+from subsel.report import InputReport
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ class Points:
         cost: int64, (n,), ≥ 0: what each costs; None where no column says so.
         group: int32, (columns, n): the number of each point's group, column by column; None where none says so.
         groups: what these numbers stand for, column by column.
+        copies: points that were merged into these; None: nobody was.
+        multiplicity: int64, (n,): how many points each one stands for, itself among them; None: for itself only.
     """
 
     name: str
@@ -67,11 +71,33 @@ class Points:
     cost: Int64Array | None = None
     group: Int32Array | None = None
     groups: tuple[GroupNames, ...] = ()
+    copies: Copies | None = None
+    multiplicity: Int64Array | None = None
 
     @property
     def n(self) -> int:
         """Number of points."""
         return len(self.ids)
+
+    def report(self) -> InputReport:
+        """Return what was read."""
+        return InputReport(
+            name=self.name,
+            points=self.n,
+            id_type=str(self.id_type),
+            utility=str(self.made_of),
+            dropped_rows=self.dropped,
+            cost=None if self.cost is None else exact_sum(self.cost),
+        )
+
+    def classes(self) -> Int64Array | None:
+        """Return a number for each point that those of the same groups share: int64, (n,); None without groups."""
+        if self.group is None:
+            return None
+        found = np.zeros(self.n, np.int64)
+        for names, group in zip(self.groups, self.group, strict=True):
+            found = np.unique(found * len(names.names) + group, return_inverse=True)[1]
+        return found
 
     def take_embeddings(self) -> npt.NDArray[np.float32]:
         """Return the embeddings and forget them here."""
@@ -85,6 +111,8 @@ class Points:
         self.code, self.rows, self.utility = self.code[some], self.rows[some], self.utility[some]
         self.others = self.others[:, some]
         self.cost, self.group = self.limits(np.flatnonzero(some))
+        if self.multiplicity is not None:
+            self.multiplicity = self.multiplicity[some]
         if self.embeddings is not None:
             self.embeddings = self.embeddings[some]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from subsel.config import SelectConfig
@@ -18,18 +19,23 @@ from subsel.limits.quotas import GroupTable, quota_table
 TABLE = ("group", "quota")
 
 
-def group_tables(names: Sequence[GroupNames], sums: GroupSums, *, with_cost: bool) -> list[GroupTable]:
+def group_tables(
+    names: Sequence[GroupNames], sums: GroupSums, everyone: GroupSums | None, *, with_cost: bool
+) -> list[GroupTable]:
     """Return what there is to select from in each group of each column.
 
     Args:
         names: of each column's groups.
-        sums: of these.
+        sums: of points that may be selected.
+        everyone: of all points, where copies were merged into some; None: all rows are points.
         with_cost: whether points cost anything.
     """
-    return [
-        GroupTable(one.column, one.names, points, rows, cost if with_cost else None)
-        for one, points, rows, cost in zip(names, sums.points, sums.rows, sums.cost, strict=True)
-    ]
+    tables = []
+    for at, one in enumerate(names):
+        copies = 0 if everyone is None else np.array(one.rows, np.int64) - everyone.points[at]
+        cost = sums.cost[at] if with_cost else None
+        tables.append(GroupTable(one.column, one.names, sums.points[at], sums.points[at] + copies, cost))
+    return tables
 
 
 def read_quota_table(place: str, config: SelectConfig, storage_options: Mapping[str, Any] | None) -> Amounts:

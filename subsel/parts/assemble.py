@@ -93,7 +93,8 @@ def pack_points(points: Mapping[str, Any], some: Int64Array) -> pa.Buffer:
 def pack_names(names: GroupNames) -> pa.Buffer:
     """Return the names of a column's groups as a pack."""
     null = np.array([] if names.null is None else [names.null], np.int64)
-    return pack(column=pa.array([names.column], pa.large_string()), names=names.texts, null=null)
+    rows = np.array(names.rows, np.int64)
+    return pack(column=pa.array([names.column], pa.large_string()), names=names.texts, null=null, rows=rows)
 
 
 def unpack_names(parcels: Sequence[Parcel]) -> tuple[GroupNames, ...]:
@@ -103,7 +104,8 @@ def unpack_names(parcels: Sequence[Parcel]) -> tuple[GroupNames, ...]:
         arrays = unpack(parcel.payload)
         null = [NULL] * len(arrays["null"])
         number = int(arrays["null"][0]) if null else None
-        found.append(GroupNames(arrays["column"][0].as_py(), (*arrays["names"].to_pylist(), *null), number))
+        names, rows = (*arrays["names"].to_pylist(), *null), tuple(arrays["rows"].tolist())
+        found.append(GroupNames(arrays["column"][0].as_py(), names, number, rows))
     return tuple(found)
 
 
@@ -199,6 +201,11 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         similarity=exact_total(similarity),
     )
     return graph, shape
+
+
+def utility_range(shapes: Sequence[Shape]) -> list[float]:
+    """Return the least and the most of all parts' utilities."""
+    return [min(shape.least_utility for shape in shapes), max(shape.most_utility for shape in shapes)]
 
 
 def scale_of(

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
 from subsel.errors import in_library
+from subsel.input.copies import Wishful, check_left
 from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
@@ -50,6 +51,20 @@ class Stages(Protocol):
         Raises:
             InputError: ids are unknown or repeated, or a column is not boolean.
             ConfigError: wishes contradict each other or a size.
+        """
+
+    def merge(self, tell: Tell, sizes: Sequence[int]) -> InputReport:
+        """Let one of all points of equal vectors stand for them, unless copies are kept or a graph is given.
+
+        Args:
+            tell: told what goes on.
+            sizes: all that will be selected, for which enough points must be left.
+
+        Returns:
+            What was read, with how many points were merged.
+
+        Raises:
+            ConfigError: fewer are left.
         """
 
     def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
@@ -136,6 +151,29 @@ def known_count(config: SelectConfig, n: int, name: str, all_cost: int | None) -
     return None
 
 
+def settle_copies(found: InputReport, copies: int, wishful: Wishful, sizes: Sequence[int]) -> InputReport:
+    """Return what was read, with how many points were merged; say that, and what wishes have to do with it.
+
+    Args:
+        found: what was read.
+        copies: points that were merged into others.
+        wishful: see `subsel.input.copies.Wishful`.
+        sizes: all that will be selected.
+
+    Raises:
+        ConfigError: fewer points are left than one of them.
+    """
+    now = found.model_copy(update={"copies": copies})
+    if copies:
+        log.info("%s: %s of %s points are copies of others", found.name, f"{copies:,}", f"{found.points:,}")
+    told = wishful.warning()
+    if told is not None:
+        log.warning("%s", in_library(told))
+    for k in sizes:
+        check_left(now, k)
+    return now
+
+
 def make_ready(stages: Stages, config: SelectConfig, tell: Tell = lambda what, share: None) -> GraphReport:
     """Read points, make their graph and weigh them, for whoever selects nothing: to score, or to measure.
 
@@ -146,6 +184,7 @@ def make_ready(stages: Stages, config: SelectConfig, tell: Tell = lambda what, s
     """
     points = stages.read(tell)
     k = known_count(config, points.points, points.name, points.cost)
+    stages.merge(tell, [])
     graph = stages.neighbors(tell, k)
     note_recall(graph)
     stages.weigh(tell, k, None)

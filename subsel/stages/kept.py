@@ -12,17 +12,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from subsel import schema
 from subsel.board import Board
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError, option
 from subsel.graph import DraftGraph, NeighborGraph
+from subsel.input.copies import OF, Copies
 from subsel.input.points import Points
 from subsel.input.utility import Utility
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
 from subsel.parts.rows import to_board, to_table
 from subsel.report import GraphReport, InputReport, WeightsReport
-from subsel.rundir import BOARDS, STAGES, RunDirectory
+from subsel.rundir import BOARDS, COPIES, STAGES, RunDirectory
 from subsel.storage import Place, arrow_place
 
 log = logging.getLogger(__name__)
@@ -66,9 +68,21 @@ class KeptRun:
         names = [Parcel(0, i, assemble.GROUPS, assemble.pack_names(one)) for i, one in enumerate(points.groups)]
         _write(folders[0], [Parcel(0, 0, assemble.GRAPH, superstep.pack_graph(draft)), *names])
         _write(folders[1], [Parcel(0, 0, assemble.POINTS, known)])
+        if points.copies is not None:
+            self._keep_copies(points.copies)
         self.rundir.finish(
             "graph", {"input": found.model_dump(), "graph": report.model_dump(), "rows": points.source_rows}
         )
+
+    def _keep_copies(self, copies: Copies) -> None:
+        (folder,) = self.rundir.begin(COPIES)
+        columns = {schema.ID: copies.ids, OF: copies.of, "code": copies.code, "row": copies.rows}
+        _write_table(folder, pa.table(columns))
+
+    def _copies(self) -> Copies:
+        table = _read_table(self.rundir.place.join(COPIES))
+        ids, of = (pa.concat_arrays(table[name].chunks) for name in (schema.ID, OF))
+        return Copies(ids, table["code"].to_numpy(), table["row"].to_numpy(), of)
 
     def graph_report(self) -> GraphReport:
         """Return what was recorded of the graph."""
@@ -87,6 +101,7 @@ class KeptRun:
         parcels = _parcels(folder)
         draft = unpack(_only(parcels, assemble.GRAPH, folder))
         ids = pa.array(known["id"]) if isinstance(known["id"], np.ndarray) else known["id"]
+        copies = self._copies() if report.copies else None
         points = Points(
             name=report.name,
             ids=ids,
@@ -102,6 +117,8 @@ class KeptRun:
             cost=known.get("cost"),
             group=np.ascontiguousarray(known["group"].reshape(len(ids), -1).T) if "group" in known else None,
             groups=assemble.unpack_names(parcels),
+            copies=copies,
+            multiplicity=None if copies is None else copies.multiplicity(ids),
         )
         graph = NeighborGraph(ids, np.arange(len(ids)), draft["indptr"], draft["indices"], draft["similarity"])
         log.info("going on from the graph in %s", self.rundir.place)
@@ -156,9 +173,13 @@ class KeptRun:
 
 
 def _write(folder: Place, parcels: Sequence[Parcel], *, board: bool = False) -> None:
+    _write_table(folder, (to_board if board else to_table)(parcels))
+
+
+def _write_table(folder: Place, table: pa.Table) -> None:
     folder.make_folder()
     there = arrow_place(folder.join("part-00000.parquet"))
-    pq.write_table((to_board if board else to_table)(parcels), there.path, filesystem=there.filesystem)
+    pq.write_table(table, there.path, filesystem=there.filesystem)
 
 
 def _read(folder: Place, kind: str) -> Any:
@@ -171,10 +192,7 @@ def _read(folder: Place, kind: str) -> Any:
 
 
 def _parcels(folder: Place) -> list[Parcel]:
-    try:
-        return read_parcels(folder)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error
+    return from_rows(_read_table(folder))
 
 
 def _only(parcels: Sequence[Parcel], kind: str, folder: Place) -> Any:
@@ -187,8 +205,14 @@ def _only(parcels: Sequence[Parcel], kind: str, folder: Place) -> Any:
     return found[0].payload
 
 
-def read_parcels(folder: Place, part: int | None = None) -> list[Parcel]:
-    """Return the parcels in a folder, of all parts or of one."""
+def _read_table(folder: Place) -> pa.Table:
+    """Return the rows of a folder.
+
+    Raises:
+        InputError: it is not there, or damaged.
+    """
     there = arrow_place(folder)
-    filters = None if part is None else [("part", "=", part)]
-    return from_rows(pq.read_table(there.path, filesystem=there.filesystem, filters=filters))
+    try:
+        return pq.read_table(there.path, filesystem=there.filesystem)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error

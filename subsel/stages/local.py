@@ -13,26 +13,22 @@ import pyarrow as pa
 
 from subsel import objective, output, schema
 from subsel.board import hear_wishes
-from subsel.codes import THIN_SALT, draw, hash_ids
+from subsel.codes import THIN_SALT, draw
 from subsel.embeddings.neighbors import neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
-from subsel.fixedpoint import Int64Array, exact_sum
+from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph, PartGraph
+from subsel.input.copies import SCORE_POINTS
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, graph_checksum, is_edges
-from subsel.input.files import open_place
 from subsel.input.given import given_checksum, with_given
-from subsel.input.groups import sum_groups
-from subsel.input.ids import given_back, known_places, shown
+from subsel.input.ids import given_back, known_places
 from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
-from subsel.input.quotas import group_tables, read_quota_table
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
 from subsel.input.utility import Utility
-from subsel.input.wishes import Constraints, boolean_column, no_such_wish, wished_column, wished_ids
-from subsel.limits.amounts import Amounts
-from subsel.limits.build import capacity_of, check_precision
+from subsel.input.wishes import Constraints, wished_ids
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
 from subsel.pipeline import run_pipeline
@@ -49,11 +45,14 @@ from subsel.request import Request, places_for
 from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory, open_run, open_to_score
 from subsel.schema import DECIDED_BY_NAMES, Status
-from subsel.stages.base import T, make_ready
+from subsel.stages.base import T, make_ready, settle_copies
 from subsel.stages.covered import cover_here, graph_coverage
 from subsel.stages.kept import KeptRun
+from subsel.stages.limited import capacity_here
+from subsel.stages.merged import merge_here
 from subsel.stages.one_part import check_memory, whole_part
 from subsel.stages.weighed import weigh_here
+from subsel.stages.wished import find_wishes
 from subsel.storage import Place, place_of
 
 
@@ -121,14 +120,7 @@ class LocalStages:
             self._identify(self.points.checksum(), given, utility)
             if self.kept.has_graph:
                 return self._take_kept()
-        self.input = InputReport(
-            name=self.points.name,
-            points=self.points.n,
-            id_type=str(self.points.id_type),
-            utility=str(self.points.made_of),
-            dropped_rows=self.points.dropped,
-            cost=None if self.points.cost is None else exact_sum(self.points.cost),
-        )
+        self.input = self.points.report()
         return self.input
 
     def _take_kept(self) -> InputReport:
@@ -221,23 +213,41 @@ class LocalStages:
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Find the points that the user wants in or out."""
-        found = [self._wished(getattr(self.wishes, what), what) for what in ("include", "exclude")]
-        (inside, first), (outside, second) = found
-        both = np.intersect1d(inside, outside)
-        example = shown(self.points.ids[int(both[0]) : int(both[0]) + 1], self.points.id_type)[0] if len(both) else None
+        kept = self.kept is not None and self.kept.has_graph
+        drawn = kept and self.kept is not None and self.kept.graph_report().drawn is not None
+        about = self.wishes, self.source, self.points, self.config, self.storage_options
+        found = find_wishes(*about, drawn=drawn)
+        self.wished = found.places
         for k in sizes:
-            Constraints(len(inside), len(outside)).check(self.points.n, k, len(both), example)
-        self.wished = {Status.INCLUDED: inside, Status.EXCLUDED: outside}
+            self._constraints().check(self.points.n, k, found.both, found.example)
         if self.kept is not None:
-            self.kept.rundir.identify(include=first, exclude=second)
+            self.kept.rundir.identify(**found.marks)
+
+    def merge(self, tell: Tell, sizes: Sequence[int]) -> InputReport:
+        """Merge points of equal vectors, if they are to be and no finished stage has."""
+        given = self.user_graph is not None or (self.kept is not None and self.kept.has_graph)
+        if given or self.config.copies == "keep":
+            return self.input
+        tell("copies", 0)
+        before = self.points.n
+        self.wished, wishful = merge_here(self.points, self.config.metric, self.wished, self.points.classes())
+        if self.kept is not None:
+            self.kept.rundir.include_matters |= wishful.kept > 0
+        self.input = settle_copies(self.input, before - self.points.n, wishful, sizes)
+        for k in sizes:
+            self._constraints().check(self.points.n, k, 0, None)
+        return self.input
+
+    def _constraints(self) -> Constraints:
+        """Return how many points are wished in and out."""
+        return Constraints(*(len(self.wished.get(status, [])) for status in (Status.INCLUDED, Status.EXCLUDED)))
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
         if not self.wished:
             self.check_wishes(sizes)
         wished = {status: np.argsort(self.graph.rows)[points] for status, points in self.wished.items()}
-        included, excluded = (len(self.wished[status]) for status in (Status.INCLUDED, Status.EXCLUDED))
-        found = Constraints(included, excluded, int(self.outlier.sum()))
+        found = replace(self._constraints(), outliers=int(self.outlier.sum()))
         if self.outlier.any():
             wished[Status.EXCLUDED] = np.union1d(wished[Status.EXCLUDED], np.flatnonzero(self.outlier))
         if (found.included or found.out) and not self._resumed:
@@ -249,46 +259,11 @@ class LocalStages:
         return found
 
     def capacity(self, size: int | None) -> Capacity:
-        """Return the limits, made of what is undecided and of included points."""
-        points, rows = self.points, self.graph.rows
-        cost, group = points.limits(rows)
-        selectable = np.isin(self.local.board.status, (Status.EXCLUDED,), invert=True)
-        found = sum_groups(points.groups, cost, group, selectable)
-        self.tables = group_tables(points.groups, found, with_cost=cost is not None)
-        capacity = capacity_of(self.config, size, self.tables, found.all_cost, self._quotas)
-        check_precision(capacity, found.all_points, found.all_cost)
+        """Return the limits, made of who may be selected."""
+        about = self.points, self.graph.rows, self.local.board.status, self.config, size
+        copies = self.input.copies > 0 and self.made.drawn is None
+        capacity, self.tables = capacity_here(*about, copies=copies, storage_options=self.storage_options)
         return capacity
-
-    def _quotas(self, place: str) -> Amounts:
-        """Return the quotas that a table has."""
-        return read_quota_table(place, self.config, self.storage_options)
-
-    def _wished(self, wish: Any, what: str) -> tuple[Int64Array, str | None]:
-        """Return the points that a wish names, by a boolean column or by ids, and what tells it from other wishes.
-
-        In a run directory's graph of points that were drawn, excluded points may not be there.
-
-        Raises:
-            InputError: the column is not boolean, or ids are unknown or repeated.
-        """
-        if wish is None:
-            return np.empty(0, np.int64), None
-        column = wished_column(wish, self.source.schema, self.source.name, what)
-        if column is not None:
-            rows = boolean_column(self.source, column)
-            places = np.flatnonzero(rows[self.points.rows])
-            # In a graph of drawn points not all who are wished are known: there the rows tell.
-            mark = np.flatnonzero(rows) if self.config.thin is not None else np.sort(self.points.code[places])
-            return places, f"column {column!r}, {array_checksum(mark)}"
-        if isinstance(wish, str) and open_place(wish, lambda where: place_of(where, self.storage_options)) is None:
-            raise no_such_wish(wish, what, self.source.name, self.source.schema)
-        ids = wished_ids(wish, self.config, self.points.id_type, what, self.storage_options)
-        if len(ids) == 0:
-            return np.empty(0, np.int64), "no ids"
-        drawn = self.kept is not None and self.kept.has_graph and self.kept.graph_report().drawn is not None
-        all_known = not drawn or what == "include"
-        places = known_places(ids, self.points.ids, what, self.points.id_type, all_known=all_known)
-        return places, f"{len(ids)} ids {array_checksum(np.sort(hash_ids(ids, self.config.seed)))}"
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver and keep its board and result in the run directory, or return what that has.
@@ -369,6 +344,8 @@ class LocalStages:
         ids = wished_ids(subset, self.config, self.points.id_type, "the subset", self.storage_options)
         if len(ids) == 0:
             raise InputError("the subset is empty: there is nothing to score.")
+        if (copies := self.points.copies) is not None:
+            copies.refuse(copies.place(ids), len(ids), "the subset", self.points.id_type, SCORE_POINTS)
         nodes = known_places(ids, self.graph.ids, "the subset", self.points.id_type)
         return replace(self._score_of(nodes), coverage=graph_coverage(self.graph, nodes, self.config, self.made)[0])
 

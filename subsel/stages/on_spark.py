@@ -87,6 +87,7 @@ def bound_points(request: Request, run: Run) -> BoundingResult:
             points = stages.read(tell)
             k = resolve_size(request.config.size, points.points, points.name)
             stages.check_wishes([k])
+            stages.merge(tell, [k])
         with run.stage("neighbors") as tell:
             note_recall(stages.neighbors(tell, k))
         with run.stage("utility") as tell:
@@ -114,6 +115,7 @@ def _with_graph(request: Request, stages: SparkStages, run: Run) -> GraphReport:
     with run.stage("read") as tell:
         points = stages.read(tell)
         k = known_count(request.config, points.points, points.name, points.cost)
+        stages.merge(tell, [])
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, k)
         note_recall(graph)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import reduce
+from functools import partial
 from typing import Any
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -16,13 +15,15 @@ from subsel.board import hear_wishes
 from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
-from subsel.engines.spark.checkpoints import local_checkpoint, release_checkpoint
+from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, refuse_lost, wished_again
 from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.engine import SparkEngine
-from subsel.engines.spark.groups import write_names
+from subsel.engines.spark.groups import group_classes, write_names
+from subsel.engines.spark.held import Held
 from subsel.engines.spark.ids import kept_kind
 from subsel.engines.spark.inputs import SparkInputs
-from subsel.engines.spark.limits import capacity_on_spark, cost_of_all
+from subsel.engines.spark.limits import capacity_on_spark
+from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
 from subsel.engines.spark.points import SparkPoints
@@ -33,15 +34,15 @@ from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.weighing import Weighing, outlier_marks, utility_sums, weighted_graph
 from subsel.engines.spark.wishes import Wished, check_counts, subset_on_spark
 from subsel.errors import ConfigError, InputError
+from subsel.input.copies import SCORE_POINTS
 from subsel.input.groups import GroupNames
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
 from subsel.objective import Score, expected_random
-from subsel.parts import assemble, route
+from subsel.parts import assemble
 from subsel.parts.pack import Parcel, from_rows
-from subsel.plan import part_points
 from subsel.report import (
     CoverageReport,
     FixedPointReport,
@@ -55,9 +56,10 @@ from subsel.request import Request
 from subsel.run import Tell
 from subsel.rundir import NEIGHBORS, RunDirectory
 from subsel.schema import Status
-from subsel.stages.base import T
+from subsel.stages.base import T, settle_copies
 from subsel.storage import Place
 from subsel.weighing import mean_of
+
 
 class SparkStages:
     """Implements `subsel.stages.base.Stages` on a Spark session, which it neither stops nor reconfigures."""
@@ -77,20 +79,19 @@ class SparkStages:
         self.weights: WeightsReport
         self.utilities: DataFrame | None = None
         self.totals: Row
-        self.wished: dict[Status, Wished] = {}
+        self.wished: Mapping[Status, Wished] = {}
         self.members: dict[Status, tuple[DataFrame, int]] = {}
         self.groups: tuple[GroupNames, ...] = ()
         self.tables: Sequence[GroupTable] = ()
         self.parts = 1
         self.spark_engine: SparkEngine | None = None
-        self._persisted: list[DataFrame] = []
-        self._written: list[DataFrame] = []
-        self._of_size: list[DataFrame] = []
+        self.lost: DataFrame | None = None
+        self.held, self.held_for_size = Held(), Held()
 
     @property
     def n(self) -> int:
-        """Points that are selected from: all, or those that were drawn."""
-        return self.made.drawn or self.input.points
+        """Points that are selected from: all that differ, or those that were drawn."""
+        return self.made.drawn or self.input.distinct
 
     def read(self, tell: Tell) -> InputReport:
         """Check every row in one scan, and draw the samples that parts and recall need; unless that is done."""
@@ -114,14 +115,7 @@ class SparkStages:
         if done is not None:
             self.input = InputReport.model_validate(done["input"])
             return self.input
-        self.input = InputReport(
-            name=self.points.name,
-            points=self.points.n,
-            id_type=str(self.points.columns.id_type),
-            utility=str(self.points.columns.utility),
-            dropped_rows=self.points.dropped,
-            cost=cost_of_all(self.points, self.config),
-        )
+        self.input = self.inputs.report(self.points)
         return self.input
 
     def _identify(self, data: Any) -> None:
@@ -139,6 +133,29 @@ class SparkStages:
             if self.wished and not (self.rundir and self.rundir.finished("graph")):
                 self.inputs.check_wished(self.wished, sizes, self.points)
 
+    def merge(self, tell: Tell, sizes: Sequence[int]) -> InputReport:
+        """Merge points of equal vectors, if they are to be; a run directory with a graph has who was."""
+        if self.config.copies == "keep" or self.inputs.edges is not None:
+            return self.input
+        rundir, id_type = self.rundir, self.inputs.id_type
+        with plain_errors():
+            if rundir is not None and rundir.finished("graph") is not None:
+                if self.input.copies:
+                    self.lost = kept_lost(self.spark, rundir, id_type)
+                    self.wished = wished_again(self.wished, self.lost, id_type)
+                return self.input
+            tell("copies", 0)
+            keep = self.held.write_down if rundir is None else partial(keep_lost, self.spark, rundir, id_type)
+            classes = group_classes if self.config.groups else None
+            found = merge_on_spark(self.points, Rules.of(self.points, self.config), self.wished, keep, classes)
+            self.points, self.wished, self.lost = found.points, found.wished, found.lost
+            self.input = settle_copies(self.input, found.count, found.wishful, sizes)
+            if rundir is not None:
+                rundir.include_matters |= found.wishful.kept > 0
+            if found.count and self.wished:
+                self.inputs.check_wished(self.wished, sizes, self.points)
+        return self.input
+
     def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
         done = self.rundir.finished("graph") if self.rundir else None
@@ -150,32 +167,20 @@ class SparkStages:
         config = self.config
         how, count = Search.of(config, self.points.n, k), config.drawn(self.points.n, k)
         drawn = None
-        if count is not None:
-            with plain_errors():
+        with plain_errors():
+            if count is not None:
                 tell("drawing", 0)
                 included = self.wished.get(Status.INCLUDED)
-                self.points = self.inputs.draw(self.points, count, included, self._write_down)
+                self.points = self.inputs.draw(self.points, count, included, self.held.write_down)
                 drawn = self.points.n
-        points = self.points
-        in_part = part_points(points.dimension, how.neighbors, config)
-        cells = None
-        dropped: dict[str, int] = {}
-        with plain_errors():
-            if self.inputs.edges is None:
-                tell("k-means", 0)
-                part_map = route.PartMap.plan(points.sample, points.n, in_part, how)
-                self.parts, cells = part_map.parts, len(part_map.quantizer.centroids)
-                tell(f"{self.parts} parts", 0)
-                searched = None if self.rundir is None else Searched(self.spark, self.rundir, self.run_id)
-                assembled = neighbors.assembled_from_embeddings(points, part_map, how, config, searched)
-            else:
-                self.parts = max(1, -(-points.n // in_part))
-                tell(f"{self.parts} parts", 0)
-                assembled, dropped = neighbors.assembled_from_edges(points, self.inputs.edges, self.parts, config)
-            self._assemble(assembled)
-        given = None if self.inputs.edges is None else dropped
-        about = self.shapes, points, how, self._collect
-        self.made = neighbors.describe(*about, given=given, parts=self.parts, cells=cells, drawn=drawn)
+            elif self.input.copies:
+                self.points = self.inputs.sample(self.points)
+            searched = None if self.rundir is None else Searched(self.spark, self.rundir, self.run_id)
+            about = self.points, self.inputs.edges, how, config, searched
+            found = neighbors.assembling(*about, lambda what: tell(what, 0))
+            self.parts = found.parts
+            self._assemble(found.frame)
+        self.made = neighbors.describe(self.shapes, self.points, how, self._collect, found, drawn=drawn)
         if self.rundir is not None:
             self.rundir.finish("graph", {"input": self.input.model_dump(), "graph": self.made.model_dump()})
             self.rundir.begin(NEIGHBORS)
@@ -188,10 +193,10 @@ class SparkStages:
             InputError: its points are not those that were checked.
         """
         if self.rundir is None:
-            self.assembled, self.groups = self._keep(assembled), self.points.groups
+            self.assembled, self.groups = self.held.keep(assembled), self.points.groups
             self._read_shapes()
         else:
-            held = self._keep(assembled)
+            held = self.held.keep(assembled)
             graph, ids = self.rundir.begin("graph", "points")
             write_rows(held.where(F.col("kind") != assemble.POINTS), graph)
             write_rows(held.where(F.col("kind") == assemble.POINTS), ids)
@@ -216,7 +221,7 @@ class SparkStages:
             else:
                 self._weigh(k, most)
             self.utility_sum = sum(shape.utility_sum for shape in self.shapes)
-            self.range = self._least_and_most()
+            self.range = assemble.utility_range(self.shapes)
             if self.utilities is not None:
                 self.utility_sum, *least_and_most = utility_sums(self.utilities)
                 self.range = least_and_most
@@ -228,7 +233,7 @@ class SparkStages:
         if self.wishes and (config.weights is None or config.exclude_outliers or utility.ranked):
             self._find_members()
         told = utility.warning(k, self.input.points)
-        weighing = Weighing(self.assembled, self.parts, utility, config, self.members, self._keep)
+        weighing = Weighing(self.assembled, self.parts, utility, config, self.members, self.held.keep)
         total, count = (sum(getattr(shape, name) for shape in self.shapes) for name in ("similarity", "half_edges"))
         neighbors = self.made.neighbors
         with closing(weighing):
@@ -297,14 +302,14 @@ class SparkStages:
     def capacity(self, size: int | None) -> Capacity:
         """Return the limits, made of what is not excluded."""
         with plain_errors():
-            places = [self.members[Status.EXCLUDED][0]] if Status.EXCLUDED in self.members else []
-            excluded = [decided(one, Status.EXCLUDED) for one in places]
+            excluded = self.members.get(Status.EXCLUDED)
+            marks = [] if excluded is None else [decided(excluded[0], Status.EXCLUDED)]
             if self.weights.outliers:
                 assert self.utilities is not None
-                excluded.append(outlier_marks(self.utilities))
-            marks = reduce(DataFrame.unionByName, excluded) if excluded else None
+                marks.append(outlier_marks(self.utilities))
             about = self._points_parcels(), self.groups, self.parts, marks
-            found, self.tables = capacity_on_spark(self.spark, self.config, size, *about)
+            copies = self.input.copies > 0 and self.made.drawn is None
+            found, self.tables = capacity_on_spark(self.spark, self.config, size, *about, copies=copies)
         return found
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
@@ -325,9 +330,8 @@ class SparkStages:
         engine = self.spark_engine
         assert engine is not None
         with plain_errors():
-            before = len(self._persisted)
-            self.ranked = rank_subset(engine, self._points_parcels(), k, kept_kind(self.inputs.id_type), self._keep)
-            self._of_size = self._persisted[before:]
+            keep, ids = self.held_for_size.keep, kept_kind(self.inputs.id_type)
+            self.ranked = rank_subset(engine, self._points_parcels(), k, ids, keep)
             totals = self.totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
         return ObjectiveReport(
             total=totals["utility"] - totals["similarity"],
@@ -367,6 +371,8 @@ class SparkStages:
                 raise InputError("the subset is empty: there is nothing to score.")
             if k > self.input.points:
                 raise InputError(f"the subset has {k:,} ids, the input {self.input.points:,}: some are unknown.")
+            if self.lost is not None:
+                refuse_lost(found, self.lost, self.inputs.id_type, SCORE_POINTS)
             engine, _ = self.engine(k)
             members, _ = places_of(self._points_parcels(), found.ids, k, found.what)
             engine.adopt(decided(members, Status.SELECTED))
@@ -377,24 +383,13 @@ class SparkStages:
     def close(self) -> None:
         """Unpersist all that was persisted."""
         self._forget_size()
-        for frame in self._persisted:
-            frame.unpersist()
-        for frame in self._written:
-            release_checkpoint(frame)
-        self._persisted, self._written = [], []
+        self.held.close()
 
     def _forget_size(self) -> None:
         """Let go of what was kept for one size: its engine and its ranked subset."""
         if self.spark_engine is not None:
             self.spark_engine.close()
-        for frame in self._of_size:
-            frame.unpersist()
-            self._persisted.remove(frame)
-        self._of_size = []
-
-    def _least_and_most(self) -> list[float]:
-        """Return the least and the most of the graph's utilities."""
-        return [min(one.least_utility for one in self.shapes), max(one.most_utility for one in self.shapes)]
+        self.held_for_size.close()
 
     def _own_similarity(self) -> float:
         largest = max(shape.max_similarity for shape in self.shapes)
@@ -412,16 +407,7 @@ class SparkStages:
         self._read_shapes()
 
     def _read_shapes(self) -> None:
-        shapes = self._collect(assemble.SHAPE)
-        self.shapes = [assemble.unpack_shape(parcel.payload) for parcel in shapes]
-
-    def _keep(self, frame: DataFrame) -> DataFrame:
-        self._persisted.append(frame.persist(StorageLevel.DISK_ONLY))
-        return self._persisted[-1]
-
-    def _write_down(self, frame: DataFrame) -> DataFrame:
-        self._written.append(local_checkpoint(frame, 0))
-        return self._written[-1]
+        self.shapes = [assemble.unpack_shape(parcel.payload) for parcel in self._collect(assemble.SHAPE)]
 
     def _collect(self, kind: str) -> list[Parcel]:
         """Bring the parcels of a kind that has little per part to the driver."""

@@ -16,7 +16,20 @@ from subsel.engines.spark.output import write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, map_in_arrow, of_cogroup, of_group, place, plain_ids, task
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.source import col, plain_batches
-from subsel.input.groups import MOST_GROUPS, SUMMED, GroupColumn, GroupNames, GroupSums, as_groups, part_sums, too_many
+from subsel.fixedpoint import Int64Array
+from subsel.input.checked import CheckedBatch
+from subsel.input.groups import (
+    MOST_GROUPS,
+    SUMMED,
+    GroupColumn,
+    GroupNames,
+    GroupSums,
+    as_groups,
+    content_of,
+    distinct_values,
+    part_sums,
+    too_many,
+)
 from subsel.input.rows import RowChecker
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
@@ -24,7 +37,7 @@ from subsel.parts.rows import to_table
 from subsel.schema import Status
 from subsel.storage import Place
 
-_NAMED = "column int, value string"
+_NAMED = "column int, value string, count bigint"
 _SUMMED = ", ".join(f"`{name}` bigint" for name in SUMMED.names)
 
 
@@ -48,7 +61,8 @@ def group_names(points: SparkPoints, config: SelectConfig) -> tuple[GroupNames, 
         checker = RowChecker(points.columns, config, points.lengths)
     else:
         frame = frame.select(*(col(one.name) for one in groups))
-    rows = map_in_arrow(frame, partial(_values, groups, checker), _NAMED).distinct()
+    rows = map_in_arrow(frame, partial(_values, groups, checker), _NAMED)
+    rows = rows.groupBy("column", "value").agg(F.sum("count").alias("count"))
     most = MOST_GROUPS * len(groups)
     found = rows.limit(most + 1).toArrow()
     if len(found) > most:
@@ -56,15 +70,16 @@ def group_names(points: SparkPoints, config: SelectConfig) -> tuple[GroupNames, 
         raise too_many(groups[column].name, count, points.name)
     names = []
     for number, column in enumerate(groups):
-        values = found.filter(pc.equal(found.column("column"), number)).column("value")
-        names.append(GroupNames.of(column, values.cast(pa.large_string()).combine_chunks(), points.name))
+        mine = found.filter(pc.equal(found.column("column"), number))
+        values = mine.column("value").cast(pa.large_string()).combine_chunks()
+        names.append(GroupNames.of(column, values, mine.column("count").to_numpy(), points.name))
     return tuple(names)
 
 
 def _values(
     groups: Sequence[GroupColumn], checker: RowChecker | None, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the values of each batch's groups, each once."""
+    """Yield the values of each batch's groups, each once, and how many rows have it."""
     with task():
         for batch in plain_batches(batches):
             if checker is None:
@@ -72,9 +87,17 @@ def _values(
             else:
                 columns = checker.check(batch).groups
             for number, values in enumerate(columns):
-                texts = plain_ids(values.dictionary.take(values.indices.unique()))
+                texts, counts = distinct_values(values)
                 column = pa.array(np.full(len(texts), number, np.int32))
-                yield pa.RecordBatch.from_arrays([column, texts], names=["column", "value"])
+                arrays = [column, plain_ids(texts), pa.array(counts)]
+                yield pa.RecordBatch.from_arrays(arrays, names=["column", "value", "count"])
+
+
+def group_classes(batch: CheckedBatch) -> Int64Array:
+    """Return a number for each row that those of the same groups share: int64, (b,)."""
+    found = content_of(None, batch.groups)
+    assert found is not None, "rows have groups"
+    return found
 
 
 def write_names(spark: SparkSession, names: Sequence[GroupNames], folder: Place) -> None:

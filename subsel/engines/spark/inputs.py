@@ -15,8 +15,9 @@ from subsel.config import SelectConfig
 from subsel.engines.spark.drawing import drawn_rows
 from subsel.engines.spark.groups import group_names
 from subsel.engines.spark.ids import given, kept
+from subsel.engines.spark.limits import cost_of_all
 from subsel.engines.spark.neighbors import Rules, known_ids
-from subsel.engines.spark.points import SparkPoints, check_points
+from subsel.engines.spark.points import SparkPoints, check_points, sample_anew
 from subsel.engines.spark.ranking import ROWS_PER_FILE
 from subsel.engines.spark.scoring import members_of
 from subsel.engines.spark.source import SparkSource, col, open_on_spark
@@ -26,6 +27,7 @@ from subsel.input.rows import Columns, may_be_read
 from subsel.input.wishes import Wishes
 from subsel.parts import route
 from subsel.plan import part_points
+from subsel.report import InputReport
 from subsel.schema import Status
 from subsel.sizes import count_of, parse_size
 
@@ -70,6 +72,21 @@ class SparkInputs:
     def with_groups(self, points: SparkPoints) -> SparkPoints:
         """Return checked points with their groups; see `subsel.engines.spark.groups.group_names`."""
         return replace(points, groups=group_names(points, self.config))
+
+    def report(self, points: SparkPoints) -> InputReport:
+        """Return what was read."""
+        return InputReport(
+            name=points.name,
+            points=points.n,
+            id_type=str(points.columns.id_type),
+            utility=str(points.columns.utility),
+            dropped_rows=points.dropped,
+            cost=cost_of_all(points, self.config),
+        )
+
+    def sample(self, points: SparkPoints) -> SparkPoints:
+        """Return points, of which copies were left out, with samples of those that stay."""
+        return sample_anew(points, self.config, sample_rows=partial(_sample_rows, self.config))
 
     def draw(self, points: SparkPoints, count: int, wished: Wished | None, keep: Keep) -> SparkPoints:
         """Return only so many points, drawn by a hash of their ids, and those that are wished in.
@@ -137,7 +154,7 @@ class SparkInputs:
         """Return what tells the given graph from another; None if there is none."""
         return None if self.edges is None else self.edges.identity() or edges_checksum(self.edges)
 
-    def check_wished(self, wished: dict[Status, Wished], sizes: Sequence[int], points: SparkPoints) -> None:
+    def check_wished(self, wished: Mapping[Status, Wished], sizes: Sequence[int], points: SparkPoints) -> None:
         """Look wished ids up among the points'.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import partial, reduce
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -46,7 +46,9 @@ def capacity_on_spark(
     points: DataFrame,
     names: Sequence[GroupNames],
     parts: int,
-    excluded: DataFrame | None,
+    excluded: Sequence[DataFrame],
+    *,
+    copies: bool,
 ) -> tuple[Capacity, list[GroupTable]]:
     """Return the limits of a request, and what there is in each group to select from.
 
@@ -57,13 +59,15 @@ def capacity_on_spark(
         points: parcels of kind points, assembled.
         names: of each column's groups.
         parts: how many.
-        excluded: see `subsel.engines.spark.groups.sum_groups`.
+        excluded: parcels of kind `subsel.parts.superstep.FINISHED` that name who may not be selected.
+        copies: whether some were merged into these points.
 
     Raises:
         ConfigError, InputError: see `subsel.limits.build.capacity_of`.
     """
-    found = sum_groups(points, names, parts, excluded)
-    tables = group_tables(names, found, with_cost=config.cost is not None)
+    found = sum_groups(points, names, parts, reduce(DataFrame.unionByName, excluded) if excluded else None)
+    everyone = sum_groups(points, names, parts) if copies and names else None
+    tables = group_tables(names, found, everyone, with_cost=config.cost is not None)
     capacity = capacity_of(config, size, tables, found.all_cost, partial(_quotas, spark))
     check_precision(capacity, found.all_points, found.all_cost)
     return capacity, tables

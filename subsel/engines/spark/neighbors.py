@@ -36,10 +36,54 @@ from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, pack
 from subsel.parts.rows import to_table
 from subsel.parts.superstep import pack_graph
+from subsel.plan import part_points
 from subsel.report import GraphReport
 
 #: Bytes of rows that a routing task holds before it sends them on.
 _ROUTE_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Assembling:
+    """A graph on its way: parcels that are not computed yet.
+
+    Attributes:
+        frame: parcels of kinds points, graph, shape, and at part number ``parts`` what recall is estimated from.
+        parts: how many.
+        cells: of the search; None for a graph of the user's.
+        dropped: edges of the user's that were dropped, by reason; None without such a graph.
+    """
+
+    frame: DataFrame
+    parts: int
+    cells: int | None
+    dropped: dict[str, int] | None
+
+
+def assembling(
+    points: SparkPoints,
+    edges: SparkSource | None,
+    how: Search,
+    config: SelectConfig,
+    searched: Searched | None,
+    tell: Callable[[str], None],
+) -> Assembling:
+    """Search the neighbours of points in parts, or spread the user's edges over them.
+
+    Raises:
+        InputError: columns are missing or of wrong types, or edges are bad.
+    """
+    in_part = part_points(points.dimension, how.neighbors, config)
+    if edges is None:
+        tell("k-means")
+        part_map = route.PartMap.plan(points.sample, points.n, in_part, how)
+        tell(f"{part_map.parts} parts")
+        frame = assembled_from_embeddings(points, part_map, how, config, searched)
+        return Assembling(frame, part_map.parts, len(part_map.quantizer.centroids), None)
+    parts = max(1, -(-points.n // in_part))
+    tell(f"{parts} parts")
+    frame, dropped = assembled_from_edges(points, edges, parts, config)
+    return Assembling(frame, parts, None, dropped)
 
 
 def assembled_from_embeddings(
@@ -86,10 +130,8 @@ def describe(
     points: SparkPoints,
     how: Search,
     collect: Callable[[str], list[Parcel]],
+    made: Assembling,
     *,
-    given: dict[str, int] | None,
-    parts: int,
-    cells: int | None,
     drawn: int | None,
 ) -> GraphReport:
     """Describe an assembled graph.
@@ -99,12 +141,10 @@ def describe(
         points: of it.
         how: it was searched.
         collect: brings its parcels of a kind to the driver.
-        given: edges of the user's graph that were dropped; None: it was searched.
-        parts: how many.
-        cells: of the search.
+        made: how it was assembled.
         drawn: see `GraphReport`.
     """
-    found = given is None
+    found = made.dropped is None
     half_edges = sum(shape.half_edges for shape in shapes)
     probes, passes = route.effort_of(collect(route.EFFORT)) if found else (None, None)
     recall = None
@@ -115,11 +155,11 @@ def describe(
         edges=half_edges // 2,
         mean_degree=round(half_edges / points.n, 2),
         max_degree=max(shape.max_degree for shape in shapes),
-        dropped_edges=given or {},
-        parts=parts,
+        dropped_edges=made.dropped or {},
+        parts=made.parts,
         neighbors=how.neighbors if found else None,
         dimension=points.dimension if found else None,
-        cells=cells,
+        cells=made.cells,
         probes=probes,
         passes=passes,
         recall=recall,

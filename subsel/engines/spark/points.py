@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -129,10 +129,6 @@ def check_points(
     n = found.rows - repeats
     findings.refuse(source.name, total, n, config)
     dimension = found.lengths.get(columns.embedding, 0) if columns.embedding is not None else 0
-    wanted = wants(dimension)
-    sample, asked = (_by_code(found.samples[kind], dimension) for kind in ("sample", "asked"))
-    prepare = Preparation.of_sample(sample[1][:wanted], config.metric)
-    last = slice(max(0, len(asked[0]) - config.recall_sample), None)
     return SparkPoints(
         frame=frame,
         wide=wide,
@@ -145,11 +141,32 @@ def check_points(
         code_sum=None if repeats else found.code_sum,
         content=f"{found.content % 2**64:016x}",
         dropped=findings.dropped(),
-        prepare=prepare,
-        sample=prepare.rows(sample[1][:wanted]),
-        asked_code=np.sort(asked[0][last]),
-        asked=prepare.rows(asked[1][last][np.argsort(asked[0][last])]),
+        **_samples(found, dimension, wants(dimension), config),
     )
+
+
+def sample_anew(points: SparkPoints, config: SelectConfig, *, sample_rows: SampleRows) -> SparkPoints:
+    """Return points, of which some were left out after they were checked, with samples of those that are left.
+
+    Arguments as those of `check_points`.
+    """
+    wanted = sample_rows(points.n, points.dimension)
+    scan = partial(_scan, points.columns, config, points.salt, False, points.lengths)
+    found = _gathered(points.frame, scan, points.n, wanted, config.recall_sample)
+    return replace(points, n=found.rows, code_sum=found.code_sum, **_samples(found, points.dimension, wanted, config))
+
+
+def _samples(found: _Found, dimension: int, wanted: int, config: SelectConfig) -> dict[str, Any]:
+    """Return what `SparkPoints` has of samples, of which k-means wants so many rows."""
+    sample, asked = (_by_code(found.samples[kind], dimension) for kind in ("sample", "asked"))
+    prepare = Preparation.of_sample(sample[1][:wanted], config.metric)
+    last = slice(max(0, len(asked[0]) - config.recall_sample), None)
+    return {
+        "prepare": prepare,
+        "sample": prepare.rows(sample[1][:wanted]),
+        "asked_code": np.sort(asked[0][last]),
+        "asked": prepare.rows(asked[1][last][np.argsort(asked[0][last])]),
+    }
 
 
 def _none(dimension: int) -> int:
@@ -181,15 +198,18 @@ def _check_all(
     lengths = _lengths_of_some(frame, columns)
     while True:
         dimension = lengths.get(columns.embedding, 0) if columns.embedding is not None else 0
-        # A little more than wanted, since how many codes fall below a limit is random.
-        wanted = wants(max(dimension, 1))
-        rates = [min(1.0, (1.1 * want + 64) / total) for want in (wanted, recall_sample)]
-        found = _gather(map_in_arrow(frame, partial(scan, lengths, rates), _SCAN_SCHEMA).toArrow())
+        found = _gathered(frame, partial(scan, lengths), total, wants(max(dimension, 1)), recall_sample)
         most = found.findings.length_of_most()
         if all(lengths.get(column) == length for column, length in most.items()):
             found.lengths = most
             return found
         lengths = most
+
+
+def _gathered(frame: DataFrame, scan: Callable[..., Any], total: int, wanted: int, recall_sample: int) -> _Found:
+    """Return what a scan found, and a few more sampled rows than wanted: how many codes are below a limit is random."""
+    rates = [min(1.0, (1.1 * want + 64) / total) for want in (wanted, recall_sample)]
+    return _gather(map_in_arrow(frame, partial(scan, rates), _SCAN_SCHEMA).toArrow())
 
 
 def _lengths_of_some(frame: DataFrame, columns: Columns) -> dict[str, int]:
