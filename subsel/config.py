@@ -152,12 +152,6 @@ class SelectConfig(LimitOptions, MethodOptions):
         stage="graph",
         group="Neighbour graph",
     )
-    copies: Literal["merge", "keep"] = declare(
-        "merge",
-        "Whether points of equal vectors count as one, of which the best stays, or are kept as they are.",
-        stage="graph",
-        group="Neighbour graph",
-    )
     thin: int | None = declare(
         None,
         "Draw so many times as many points as will be selected at random first, and search among these only.",

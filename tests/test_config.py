@@ -197,7 +197,7 @@ def test_budgets():
 
 
 def test_what_is_limited():
-    assert not SelectConfig(size=5, copies="keep", near=0.5).limited
+    assert not SelectConfig(size=5, copies="keep").limited
     for given in (
         {"budget": 5, "cost": "c"},
         {"quotas": "sqrt", "groups": "g"},
@@ -316,8 +316,8 @@ def test_limits_on_the_command_line(monkeypatch):
         assert shell(monkeypatch, "--groups", "source", "--quotas", text).quotas == text
     config = shell(monkeypatch, "--groups", "source,lang", "--quotas", "source=sqrt,lang=langs.csv")
     assert (config.quotas_of("lang"), config.quotas_of("source")) == ("langs.csv", "sqrt")
-    config = shell(monkeypatch, "--max-similarity", "0.95", "--copies", "keep", "--near", "0.8")
-    assert (config.max_similarity, config.copies, config.near) == (0.95, "keep", 0.8)
+    config = shell(monkeypatch, "--max-similarity", "0.95", "--copies", "keep")
+    assert (config.max_similarity, config.copies) == (0.95, "keep")
 
 
 def test_wrong_limits_on_the_command_line_end_in_its_spelling(tmp_path):

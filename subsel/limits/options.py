@@ -104,13 +104,7 @@ class LimitOptions(BaseModel):
     )
     copies: Literal["merge", "keep"] = declare(
         "merge",
-        "Points with equal embeddings: the best of them is selected from, or all.",
-        stage="graph",
-        group="Limits",
-    )
-    near: float = declare(
-        0.9,
-        "What is at least so similar to a point of exclude_near is left out.",
+        "Whether points of equal vectors count as one, of which the best stays, or are kept as they are.",
         stage="graph",
         group="Limits",
     )

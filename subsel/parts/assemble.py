@@ -203,9 +203,26 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
     return graph, shape
 
 
-def utility_range(shapes: Sequence[Shape]) -> list[float]:
+def utility_range(shapes: Sequence[Shape]) -> tuple[float, float]:
     """Return the least and the most of all parts' utilities."""
-    return [min(shape.least_utility for shape in shapes), max(shape.most_utility for shape in shapes)]
+    return min(shape.least_utility for shape in shapes), max(shape.most_utility for shape in shapes)
+
+
+def check_unchanged(shapes: Sequence[Shape], points: int, code_sum: int | None, name: str) -> None:
+    """Check that a graph's points are those that were checked.
+
+    Args:
+        shapes: of its parts.
+        points: that were checked.
+        code_sum: sum of their codes, modulo `CODE_SUM`; None: not known.
+        name: what messages call the input.
+
+    Raises:
+        InputError: they are others.
+    """
+    found, total = sum(shape.points for shape in shapes), sum(shape.code_sum for shape in shapes) % CODE_SUM
+    if found != points or (code_sum is not None and code_sum != total):
+        raise InputError(f"{name}: {CHANGED}")
 
 
 def scale_of(

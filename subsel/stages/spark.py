@@ -18,7 +18,7 @@ from subsel.engines.spark import neighbors
 from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, refuse_lost, wished_again
 from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.engine import SparkEngine
-from subsel.engines.spark.groups import group_classes, write_names
+from subsel.engines.spark.groups import group_classes, write_graph
 from subsel.engines.spark.held import Held
 from subsel.engines.spark.ids import kept_kind
 from subsel.engines.spark.inputs import SparkInputs
@@ -197,16 +197,10 @@ class SparkStages:
             self._read_shapes()
         else:
             held = self.held.keep(assembled)
-            graph, ids = self.rundir.begin("graph", "points")
-            write_rows(held.where(F.col("kind") != assemble.POINTS), graph)
-            write_rows(held.where(F.col("kind") == assemble.POINTS), ids)
-            write_names(self.spark, self.points.groups, graph)
+            write_graph(self.spark, held, self.points.groups, *self.rundir.begin("graph", "points"))
             held.unpersist()
             self._load()
-        points, found = self.points, sum(shape.points for shape in self.shapes)
-        code_sum = sum(shape.code_sum for shape in self.shapes) % assemble.CODE_SUM
-        if found != points.n or (points.code_sum is not None and points.code_sum != code_sum):
-            raise InputError(f"{points.name}: {assemble.CHANGED}")
+        assemble.check_unchanged(self.shapes, self.points.n, self.points.code_sum, self.points.name)
 
     def weigh(self, tell: Tell, k: int | None, most: int | None) -> WeightsReport:
         """Make utilities in the parts, find outliers, and say what utility and similarity weigh."""
@@ -223,8 +217,7 @@ class SparkStages:
             self.utility_sum = sum(shape.utility_sum for shape in self.shapes)
             self.range = assemble.utility_range(self.shapes)
             if self.utilities is not None:
-                self.utility_sum, *least_and_most = utility_sums(self.utilities)
-                self.range = least_and_most
+                self.utility_sum, self.range = utility_sums(self.utilities)
         return self.weights
 
     def _weigh(self, k: int | None, most: int | None) -> None:
@@ -304,9 +297,7 @@ class SparkStages:
         with plain_errors():
             excluded = self.members.get(Status.EXCLUDED)
             marks = [] if excluded is None else [decided(excluded[0], Status.EXCLUDED)]
-            if self.weights.outliers:
-                assert self.utilities is not None
-                marks.append(outlier_marks(self.utilities))
+            marks += [outlier_marks(one) for one in [self.utilities] if one is not None and self.weights.outliers]
             about = self._points_parcels(), self.groups, self.parts, marks
             copies = self.input.copies > 0 and self.made.drawn is None
             found, self.tables = capacity_on_spark(self.spark, self.config, size, *about, copies=copies)

@@ -100,12 +100,16 @@ def group_classes(batch: CheckedBatch) -> Int64Array:
     return found
 
 
-def write_names(spark: SparkSession, names: Sequence[GroupNames], folder: Place) -> None:
-    """Write the names of groups beside a graph, if there are any."""
+def write_graph(
+    spark: SparkSession, assembled: DataFrame, names: Sequence[GroupNames], graph: Place, points: Place
+) -> None:
+    """Write an assembled graph, with the names of groups beside it, and its points, each into a folder."""
+    write_rows(assembled.where(F.col("kind") != assemble.POINTS), graph)
+    write_rows(assembled.where(F.col("kind") == assemble.POINTS), points)
     if names:
         parcels = [Parcel(0, i, assemble.GROUPS, assemble.pack_names(one)) for i, one in enumerate(names)]
         rows = [tuple(row.values()) for row in to_table(parcels).to_pylist()]
-        write_rows(spark.createDataFrame(rows, PARCEL_SCHEMA).coalesce(1), folder)
+        write_rows(spark.createDataFrame(rows, PARCEL_SCHEMA).coalesce(1), graph)
 
 
 def sum_groups(

@@ -227,11 +227,11 @@ def weighted_graph(graph: DataFrame, utilities: DataFrame, parts: int) -> DataFr
     return groups.applyInArrow(of_cogroup(_replaced), PARCEL_SCHEMA)
 
 
-def utility_sums(utilities: DataFrame) -> tuple[float, float, float]:
-    """Return the sum of all points' utilities, the least and the most."""
+def utility_sums(utilities: DataFrame) -> tuple[float, tuple[float, float]]:
+    """Return the sum of all points' utilities, and the least and the most."""
     rows = map_in_arrow(utilities, _sums, "total double, least double, most double")
     total, least, most = rows.agg(F.sum("total"), F.min("least"), F.max("most")).collect()[0]
-    return float(total), float(least), float(most)
+    return float(total), (float(least), float(most))
 
 
 def outlier_marks(utilities: DataFrame) -> DataFrame:
