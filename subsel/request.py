@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from subsel.config import SelectConfig, given_options
 from subsel.errors import ConfigError, InputError, SubselError, option
-from subsel.input.given import COST, GROUPS
+from subsel.input.given import COST, GROUPS, of_columns
 from subsel.input.source import is_location
 from subsel.input.wishes import Wishes
 from subsel.rundir import STAGES
@@ -152,6 +152,11 @@ class Request:
     def config(self) -> SelectConfig:
         """The first size's config: for all but the size, that of all."""
         return self.sizes[0][0]
+
+    @property
+    def kept_config(self) -> SelectConfig:
+        """The config as a run directory compares it: what was given beside the data is told apart by its values."""
+        return of_columns(self.config, self.cost, self.groups)
 
     @property
     def stages(self) -> tuple[str, ...]:

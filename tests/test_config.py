@@ -18,7 +18,6 @@ from subsel.sizes import UNLIMITED, resolve_budget
 #: What an option cannot be without.
 NEEDS = {
     "budget": ("cost",),
-    "cost": ("budget",),
     "quotas": ("groups",),
     "other": ("groups", "quotas"),
     "at_least": ("groups",),
@@ -217,7 +216,6 @@ BY_COST = {"quotas_by": "cost", "cost": "c"}
     ("options", "message"),
     [
         ({"budget": 5}, "budget is spent on costs: name their column with cost"),
-        ({"cost": "c", "size": 5}, "cost='c' is given, and no limit counts costs: give budget, or quotas with quotas_"),
         ({"quotas_by": "cost", "quotas": "a=5", "groups": "g"}, "quotas_by='cost' counts costs: name their column wit"),
         (BY_COST, "quotas_by='cost' says what quotas count, and there are none: give quotas, or leave it out"),
         ({**BY_COST, "quotas": "a=5%", "groups": "g"}, "fractions and rules of quotas are of the budget where quotas"),
@@ -226,7 +224,6 @@ BY_COST = {"quotas_by": "cost", "cost": "c"}
         ({"fill": False}, "fill says how a budget is spent, and there is none: give budget, or leave it out"),
         ({"quotas": "sqrt"}, "quotas are of groups: name their column with groups"),
         ({"at_least": {"a": 1}}, "at_least are of groups: name their column with groups"),
-        ({"groups": "g"}, "groups=.'g',. is given, and no limit is of groups: give quotas or at_least"),
         ({"groups": "g", "quotas": "sqrt", "other": 5}, "other is the quota of groups that quotas do not name: give q"),
         ({"groups": "g", "at_least": "a=5", "other": 5}, "other is the quota of groups that quotas do not name: give "),
         ({"groups": "g", "quotas": "a=5", "other": "x"}, "other 'x' is neither a quota of at least 0"),
@@ -330,7 +327,10 @@ def test_wrong_limits_on_the_command_line_end_in_its_spelling(tmp_path):
         "subsel: --size is missing: say how many points to select, as a count, 0.1 or '10%', or give a --budget.\n"
     )
     assert said("--budget", "5") == "subsel: --budget is spent on costs: name their column with --cost.\n"
-    assert "--groups g,h is given, and no limit is of groups: give --quotas or --at-least" in said("--groups", "g,h")
+    assert "--groups g,h is given, and no limit is of groups: give --quotas or --at-least" in said(
+        "--groups", "g,h", "--size", "5"
+    )
+    assert "--cost c is given, and no limit counts costs: give --budget" in said("--cost", "c", "--size", "5")
     assert "--at-least of 'a' 'x' is neither a quota" in said("--groups", "g", "--at-least", "a=x")
 
 

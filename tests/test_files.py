@@ -171,7 +171,7 @@ def test_types_that_do_not_name_both_files_if_asked_for(tmp_path):
     write(tmp_path / "b.parquet", ["b"], embedding=[[1.0]], other=[datetime.date(2020, 1, 1)])
     with pytest.raises(InputError, match=r"'id' of .* is int64 in a\.parquet and string in b\.parquet: write it with"):
         subsel.select(tmp_path, size=1)
-    write(tmp_path / "b.parquet", [2], embedding=[[1.0]], other=[datetime.date(2020, 1, 1)])
+    write(tmp_path / "b.parquet", [2], embedding=[[-1.0]], other=[datetime.date(2020, 1, 1)])
     assert subsel.select(tmp_path, size=2).report.input.points == 2
     with pytest.raises(InputError, match="column 'other' of"):
         subsel.select(tmp_path, size=1, keep_columns=("other",))

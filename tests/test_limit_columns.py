@@ -207,7 +207,7 @@ def test_which_of_repeated_rows_stays_is_decided_by_cost_and_groups_too(rows, ra
 
 # ------------------------------------------------------------------ values beside the data
 def stages_of(data, **options):
-    stages = LocalStages(Request.of(data, purpose="select from", **(FEW | options)))
+    stages = LocalStages(Request.of(data, purpose="score on", **(FEW | options)))
     stages.read(lambda what, share: None)
     return stages
 
@@ -266,7 +266,8 @@ def test_values_beside_the_data_that_are_wrong(points):
     for options in ({"cost": np.ones(n, int)}, {"groups": np.ones(n, int)}):
         name = next(iter(options))
         with pytest.raises(ConfigError, match=f"on Spark {name} is a column's name: arrays have no place there"):
-            subsel.select(points, engine="spark", size=3, output="nowhere", **options)
+            limit = {"cost": {"budget": 5}, "groups": {"quotas": "balanced"}}[name]
+            subsel.select(points, engine="spark", size=3, output="nowhere", **options, **limit)
 
 
 def test_values_beside_the_data_win_over_the_config_and_files(points, tmp_path):
@@ -333,7 +334,7 @@ def test_nothing_changes_without_the_columns():
             assert list(unpack(parcel.payload)) == names
     some = {"code": np.arange(3), "utility": np.ones(3), "id": np.arange(3)}
     assert assemble.pack_points(some, np.arange(3)).to_pybytes() == pack(**some).to_pybytes()
-    assert list(regroup._limits(one, np.arange(2))) == []
+    assert list(regroup._limits(one, np.arange(2), np.arange(2))) == []
 
 
 def test_the_whole_graph_is_in_node_order(points):
@@ -372,10 +373,10 @@ OPTIONS = {"cost": "tokens", "groups": ["source", "year"]}
 
 def ready(data, run_dir, resume=False, **options):
     """Return local stages with a graph in a run directory, or one taken from it."""
-    request = Request.of(data, purpose="select from", run_dir=run_dir, resume=resume, **(FEW | options))
+    request = Request.of(data, purpose="score on", run_dir=run_dir, resume=resume, **(FEW | options))
     from subsel.storage import place_of
 
-    with open_run(place_of(run_dir), request.config, "run", resume=resume) as rundir:
+    with open_run(place_of(run_dir), request.kept_config, "run", resume=resume) as rundir:
         stages = LocalStages(request, rundir)
         stages.read(lambda what, share: None)
         stages.neighbors(lambda what, share: None, 30)
@@ -465,7 +466,7 @@ def spark_stages(spark, data, graph, run_dir=None, resume=False, **options):
     from subsel.stages.spark import SparkStages
 
     options = {"size": 2, "recall_sample": 0, "part_points": 100} | options
-    request = Request.of(data, purpose="select from", graph=graph, engine=spark, **options)
+    request = Request.of(data, purpose="score on", graph=graph, engine=spark, **options)
     with open_run(
         None if run_dir is None else place_in(spark, str(run_dir)), request.config, "run", resume=resume
     ) as kept:

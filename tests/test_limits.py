@@ -105,8 +105,14 @@ def test_limits_are_kept_and_told(documents, kind):
     assert np.isclose(gains.sum(), found.objective)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("parts", [1, 7])
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        pytest.param(kind, parts, marks=[] if (kind, parts) == ("all", 7) else pytest.mark.slow)
+        for kind in KINDS
+        for parts in (1, 7)
+    ],
+)
 def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
     needs_spark()
     expected = subsel.select(**asked(documents, kind))

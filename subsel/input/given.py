@@ -100,6 +100,12 @@ def with_given(
     return GivenColumns(source, given), config.model_copy(update=update)
 
 
+def of_columns(config: SelectConfig, cost: Any, groups: Mapping[str, Any] | None) -> SelectConfig:
+    """Return a config that names the data's own columns only; arguments as for `with_given`."""
+    given: dict[str, Any] = {} if cost is None else {"cost": None}
+    return config.model_copy(update=given if groups is None else given | {"groups": ()})
+
+
 def given_checksum(source: Source) -> str | None:
     """Return what tells the columns that were given beside a source from others; None if none were."""
     if not isinstance(source, GivenColumns):

@@ -145,11 +145,6 @@ class LimitOptions(BaseModel):
             yield f"{by_cost} counts costs: name their column with {option('cost')}"
         if self.quotas_by == "cost" and self.quotas is None:
             yield f"{by_cost} says what quotas count, and there are none: give {option('quotas')}, or leave it out"
-        if self.cost is not None and self.budget is None and self.quotas_by != "cost":
-            yield (
-                f"{option('cost', self.cost)} is given, and no limit counts costs: give {option('budget')}, or "
-                f"{option('quotas')} with {by_cost}"
-            )
         if self.budget is None and (self.order != "ratio" or not self.fill):
             given = option("fill" if self.order == "ratio" else "order")
             yield f"{given} says how a budget is spent, and there is none: give {option('budget')}, or leave it out"
@@ -160,8 +155,6 @@ class LimitOptions(BaseModel):
         for name in ("quotas", "at_least"):
             if getattr(self, name) is not None and not self.groups:
                 yield f"{option(name)} are of groups: name their column with {groups}"
-        if self.groups and self.quotas is None and self.at_least is None:
-            yield f"{option('groups', self.groups)} is given, and no limit is of groups: give {quotas} or {at_least}"
         if self.at_least is not None and len(self.groups) > 1:
             yield f"{at_least} goes by one column of groups, {groups} names {len(self.groups)}: leave all but one out"
         if self.at_least is not None and self.quotas_by == "cost":
@@ -226,6 +219,17 @@ class LimitOptions(BaseModel):
         """
         if not self.sized:
             raise ConfigError(MISSING_SIZE)
+        quotas = option("quotas")
+        if self.cost is not None and self.budget is None and self.quotas_by != "cost":
+            raise ConfigError(
+                f"{option('cost', self.cost)} is given, and no limit counts costs: give {option('budget')}, or "
+                f"{quotas} with {option('quotas_by', 'cost')}."
+            )
+        if self.groups and self.quotas is None and self.at_least is None:
+            raise ConfigError(
+                f"{option('groups', self.groups)} is given, and no limit is of groups: give {quotas} or "
+                f"{option('at_least')}."
+            )
         if self.at_least is not None and self.size is None:
             raise ConfigError(
                 f"{option('at_least')} keeps some of the points to select for groups: give {option('size')}."

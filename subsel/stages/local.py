@@ -68,7 +68,7 @@ class LocalStages:
 
     def __init__(self, request: Request, rundir: RunDirectory | None = None) -> None:
         self.data, self.user_graph, self.storage_options = request.data, request.graph, request.storage_options
-        self.given_limits = request.cost, request.groups
+        self.given_limits, self.own_columns = (request.cost, request.groups), request.kept_config
         self.tables: Sequence[GroupTable] = ()
         self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
         self.kept = None if rundir is None else KeptRun(rundir)
@@ -89,7 +89,7 @@ class LocalStages:
 
     def read(self, tell: Tell) -> InputReport:
         """Read points; with a graph, only ids and utilities; what a run directory has is not read again."""
-        wanted = may_be_read(self.config, self.wishes.columns())
+        wanted = may_be_read(self.own_columns, self.wishes.columns())
         edges = self.user_graph is not None and is_edges(self.user_graph)
         given = self.user_graph
         if edges:
@@ -375,7 +375,7 @@ def select_here(request: Request, run: Run) -> list[tuple[Report, Place | None, 
         OutputError: the subset could not be written; nothing was left behind.
     """
     places = places_for(request, partial(place_of, storage_options=request.storage_options))
-    with open_run(places.run_dir, request.config, run.id, resume=request.resume, stages=request.stages) as rundir:
+    with open_run(places.run_dir, request.kept_config, run.id, resume=request.resume, stages=request.stages) as rundir:
         stages = LocalStages(request, rundir)
         tables: list[pa.Table] = []
         stages.written = tables.append
@@ -392,7 +392,7 @@ def score_here(request: Request, subsets: Sequence[Any]) -> list[objective.Score
         InputError: a subset is empty or names unknown or repeated ids, or something of the input is wrong.
     """
     places = places_for(request, partial(place_of, storage_options=request.storage_options))
-    with open_to_score(places.run_dir, request.config, "score") as rundir:
+    with open_to_score(places.run_dir, request.kept_config, "score") as rundir:
         stages = LocalStages(request, rundir)
         make_ready(stages, request.config)
         stages.engine(1)

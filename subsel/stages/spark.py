@@ -255,13 +255,9 @@ class SparkStages:
         graph = self.assembled.where(F.col("kind") == assemble.GRAPH)
         if self.utilities is not None:
             graph = weighted_graph(graph, self.utilities, self.parts)
+        finish, alike = self.config.finish_points, self.config.max_similarity
         about = graph, self.parts, scale
-        self.spark_engine = SparkEngine(
-            *about,
-            finish_points=self.config.finish_points,
-            run_id=self.run_id,
-            max_similarity=self.config.max_similarity,
-        )
+        self.spark_engine = SparkEngine(*about, finish_points=finish, run_id=self.run_id, max_similarity=alike)
         self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k
         self._resumed = False
         for stage in ("certify", "refine", "greedy", "bounding"):
@@ -313,8 +309,7 @@ class SparkStages:
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
         edges = sum(shape.similarity_sum for shape in self.shapes) / 2
-        weights = self.weights
-        return expected_random(self.n, k, self.utility_sum, edges, weights.alpha, weights.beta)
+        return expected_random(self.n, k, self.utility_sum, edges, self.weights.alpha, self.weights.beta)
 
     def score(self, k: int) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
