@@ -21,11 +21,14 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/subsel demo --overwrite
 
+# Two files of tests at a time: most of a Spark test is waiting for another process.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-slow: $(READY)
-	SUBSEL_EXAMPLES=full $(BIN)/python -m pytest -m "slow or hypothesis"
+	SUBSEL_EXAMPLES=full $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or hypothesis"
 
 lint: $(READY)
 	$(BIN)/ruff check subsel jobs tests benchmarks

@@ -175,7 +175,9 @@ def _select(
         weights=weights,
         fixed_point=fixed_point,
         constraints=ConstraintsReport(**asdict(wishes)),
-        bounding=BoundingReport(method=config.bounding, **_without(asdict(bounds), "upper_bound")),
+        bounding=BoundingReport(
+            method="off" if config.limited else config.bounding, **_without(asdict(bounds), "upper_bound")
+        ),
         greedy=GreedyReport(method=config.greedy, **asdict(picked), ranks_rounded_after=ranks_rounded_after),
         refine=RefineReport(
             passes=refined.passes,

@@ -257,6 +257,11 @@ class LimitsReport(_Section):
     binding: list[str]
     short: int = 0
 
+    @property
+    def swaps(self) -> bool:
+        """Whether members may be exchanged for outsiders: where neither cost nor groups count."""
+        return not self.columns and not any(one.name == "budget" for one in self.totals)
+
 
 class CertificateReport(_Section):
     """What is proved about the best possible f of subsets that meet the user's wishes: it is at most ``upper_bound``.

@@ -163,14 +163,17 @@ def _add_steps(rows: Rows, report: Report) -> None:
     if bounding.grow_rounds or bounding.shrink_rounds:
         rounds = f"{bounding.grow_rounds} grow and {count(bounding.shrink_rounds, 'shrink round')}"
     decided = f"accepted {bounding.accepted:,}, discarded {bounding.discarded:,} in {rounds}"
-    rows.add("bounding", "off" if bounding.method == "off" else f"{bounding_method(report.config)}: {decided}")
+    off = "off, as under every limit" if report.limits is not None else "off"
+    rows.add("bounding", off if bounding.method == "off" else f"{bounding_method(report.config)}: {decided}")
     steps = count(greedy.supersteps, "round" if greedy.method == "partitioned" else "superstep")
     rows.add("greedy", f"{greedy_method(report)}: selected {greedy.selected:,} in {steps}")
     rounded = {"not exact": greedy.rounded_after, "ranks not exact": greedy.ranks_rounded_after}
     for what, after in rounded.items():
         if after is not None:
             rows.add("", f": gains rounded after {count(after, 'superstep')} (--max-supersteps)", warn=what)
-    if report.config.refine:
+    if report.config.refine and report.limits is not None and not report.limits.swaps:
+        rows.add("refined", "not at all: members are not exchanged where costs or groups count")
+    elif report.config.refine:
         exchanged = f"{count(refined.exchanged, 'point')} exchanged in {count(refined.passes, 'pass')}"
         rows.add("refined", f"{refined.gained:+,.4f}: {exchanged}")
 
