@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from subsel.board import Counts
 from subsel.bounding.approximate import bound_approximately
 from subsel.bounding.certificate import certify, free_bound
 from subsel.bounding.driver import bound
@@ -32,6 +33,7 @@ from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity
 from subsel.limits.summary import fewer_selected, limits_report
 from subsel.report import (
+    AlikeReport,
     BoundingReport,
     CertificateReport,
     ConstraintsReport,
@@ -46,7 +48,7 @@ from subsel.report import (
     WeightsReport,
 )
 from subsel.results import BoundingResult, CertificateResult, GreedyResult, RefineResult
-from subsel.run import Run
+from subsel.run import Run, Tell
 from subsel.stages.base import Stages, known_count, note_recall
 from subsel.storage import Place
 from subsel.version import __version__
@@ -141,6 +143,11 @@ def _select(
         passes = config.refine if capacity is None or capacity.swaps else 0
         if passes:
             refined = stages.once("refine", RefineResult, partial(run_refine, engine, passes), resumable=False)
+    parted = None
+    if capacity is not None and capacity.max_similarity is not None:
+        with run.stage("separate") as tell:
+            parted = separate(stages, engine, capacity, config, tell)
+            k = members_of(engine.counts())
     random = stages.expected_random(k)
     with run.stage("certify") as tell:
         tell("iterations", 0)
@@ -150,13 +157,19 @@ def _select(
             certified = stages.once("certify", CertificateResult, drive_certify, resumable=False)
     with run.stage("rank"):
         as_picked = picked.selected == k and picked.direction != "reverse" and picked.rounded_after is None
-        restart = not as_picked or passes > 0 or config.greedy != "exact" or certified.bound is not None
+        restart = (
+            not as_picked
+            or passes > 0
+            or (parted is not None and parted.left > 0)
+            or config.greedy != "exact"
+            or certified.bound is not None
+        )
         limits = None
         if capacity is None:
             ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
         else:
             ranks_rounded_after = None
-            limits = ranked_under_limits(stages, engine, config, capacity, fixed_point, restart=restart)
+            limits = ranked_under_limits(stages, engine, config, capacity, fixed_point, parted, restart=restart)
             if limits.short:
                 log.warning("%s", in_library(fewer_selected(limits)))
     with run.stage("score"):
@@ -294,6 +307,7 @@ def ranked_under_limits(
     config: SelectConfig,
     capacity: Capacity,
     fixed_point: FixedPointReport,
+    parted: AlikeReport | None,
     *,
     restart: bool,
 ) -> LimitsReport:
@@ -301,7 +315,33 @@ def ranked_under_limits(
     order_limited(engine, capacity, config.max_supersteps, restart=restart)
     spent, totals = spent_by_groups(engine, capacity)
     ranks_as_keys(engine, capacity)
-    return limits_report(capacity, spent, totals, stages.tables, fixed_point)
+    return limits_report(capacity, spent, totals, stages.tables, fixed_point, parted)
+
+
+def separate(
+    stages: Stages, engine: Engine, capacity: Capacity, config: SelectConfig, tell: Tell
+) -> AlikeReport | None:
+    """Search the subset for members that are too alike though no edge joins them, and go on without, until none is.
+
+    Returns:
+        What was found; None where it cannot be searched.
+    """
+    left = 0
+    while True:
+        found = stages.part_alike()
+        if found is None:
+            return None
+        left += found.left
+        tell(f"{left:,} members left", 0)
+        if not found.left:
+            return found.model_copy(update={"left": left})
+        log.info("%d members are too alike to others that no edge joins them with: greedy goes on without", found.left)
+        limited_greedy(engine, capacity, config.max_supersteps)
+
+
+def members_of(counts: Counts) -> int:
+    """Return how many points are members."""
+    return counts.accepted + counts.selected + counts.included
 
 
 def _certificate(

@@ -240,12 +240,24 @@ class ColumnReport(_Section):
     others: GroupReport | None
 
 
+class AlikeReport(_Section):
+    """What comparing the vectors of members found: so many were ``compared``, all pairs.
+
+    ``left`` were too alike to another though no edge joined them, and made room for others. ``together`` included
+    ones are too alike to each other, and stay.
+    """
+
+    compared: int
+    left: int
+    together: int = 0
+
+
 class LimitsReport(_Section):
     """What limits asked for, and how far they went.
 
     ``order`` is what points were taken by; ``origin`` what was subtracted from all utilities, so that a budget does not
     depend on it. ``binding`` names the limits that ended the selection. ``short`` points of ``size`` could not be
-    selected.
+    selected. ``alike`` is None where members' vectors were not compared: then similarity is limited along edges only.
     """
 
     order: str
@@ -254,6 +266,7 @@ class LimitsReport(_Section):
     totals: list[TotalReport]
     columns: list[ColumnReport]
     max_similarity: float | None
+    alike: AlikeReport | None = None
     binding: list[str]
     short: int = 0
 

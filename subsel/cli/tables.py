@@ -116,6 +116,9 @@ def _add_limits(rows: Rows, limits: LimitsReport) -> None:
         rows.add("", f"utilities count from {limits.origin:.4g}, the least, so that the budget does not depend on it")
     if limits.max_similarity is not None:
         alike = f"no two members have an edge of similarity above {limits.max_similarity:g}"
+        if limits.alike is not None:
+            left = f"; {limits.alike.left:,} near copies made room" if limits.alike.left else ""
+            alike += f", nor vectors of any pair of {limits.alike.compared:,} that were compared{left}"
         rows.add("max similarity", alike, dim=_binding("max_similarity", limits))
     for column in limits.columns:
         full = f", {column.full:,} full" if column.full else ""

@@ -151,6 +151,14 @@ def graph_checksum(graph: Any) -> str:
     return array_checksum(*map(np.asarray, graph))
 
 
+def identity_of(graph: Any, config: SelectConfig) -> Any:
+    """Return what tells a graph of the user's from another: of files their names and times, else a checksum."""
+    if graph is None:
+        return None
+    found = graph.identity() if is_edges(graph) else graph_checksum(graph)
+    return graph_checksum(as_neighbor_graph(graph, None, config).graph) if found is None else found
+
+
 def _same_points(graph: NeighborGraph, points: KnownPoints | None) -> NeighborGraph:
     if points is None:
         return graph

@@ -11,7 +11,7 @@ from subsel.errors import option
 from subsel.fixedpoint import Int64Array
 from subsel.limits.capacity import Capacity, GroupLimit
 from subsel.limits.quotas import GroupTable
-from subsel.report import ColumnReport, FixedPointReport, GroupReport, LimitsReport, TotalReport
+from subsel.report import AlikeReport, ColumnReport, FixedPointReport, GroupReport, LimitsReport, TotalReport
 from subsel.sizes import UNLIMITED
 
 #: Groups that are told one by one.
@@ -26,6 +26,7 @@ def limits_report(
     totals: Mapping[str, int],
     groups: Sequence[GroupTable],
     scale: FixedPointReport,
+    alike: AlikeReport | None = None,
 ) -> LimitsReport:
     """Return what was asked for and what came of it.
 
@@ -35,6 +36,7 @@ def limits_report(
         totals: ``points`` and ``cost`` of the subset.
         groups: of each column of the capacity.
         scale: of gains.
+        alike: what comparing members found, if they were.
     """
     asked = {"size": ("points", capacity.size), "budget": ("cost", capacity.budget)}
     found = [
@@ -58,6 +60,7 @@ def limits_report(
         totals=found,
         columns=columns,
         max_similarity=capacity.max_similarity,
+        alike=alike,
         binding=binding,
         short=max(short, 0),
     )

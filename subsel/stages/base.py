@@ -14,6 +14,7 @@ from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
 from subsel.report import (
+    AlikeReport,
     CoverageReport,
     FixedPointReport,
     GraphReport,
@@ -105,6 +106,13 @@ class Stages(Protocol):
         Raises:
             ConfigError: quotas and what they count do not go together.
             InputError: quotas name groups that there are not, or minima cannot be met.
+        """
+
+    def part_alike(self) -> AlikeReport | None:
+        """Put members out of the subset that are too alike to others of it by their vectors, whatever edges say.
+
+        They, and whoever was discarded, are undecided then: whoever is too alike to those that stay is known to be.
+        None where vectors are not to be had.
         """
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:

@@ -96,15 +96,15 @@ def _measure(source: Source, points: Points, members: Int64Array, config: Select
     asked = np.zeros(n, np.bool_)
     for some in (np.ones(n, np.bool_), member, random):
         asked[sampled(code, some, config.coverage_sample)] = True
-    found = list(_vectors(source, points, asked, config, dimension))
+    found = list(read_vectors(source, points, asked, config, dimension))
     which, X = (np.concatenate([one[i] for one in found]) for i in range(2))
     sample = Sample(code[which], X, member[which], random[which], config.metric, count=config.coverage_sample, n=n, k=k)
-    for which, X in _vectors(source, points, member | random, config, dimension):
+    for which, X in read_vectors(source, points, member | random, config, dimension):
         sample.update(code[which], X, member[which], random[which])
     return sample
 
 
-def _vectors(
+def read_vectors(
     source: Source, points: Points, some: BoolArray, config: SelectConfig, dimension: int
 ) -> Iterator[tuple[Int64Array, FloatMatrix]]:
     """Yield numbers of some points, int64, (b,), and their embeddings, float32, (b, d), in the order of input rows.

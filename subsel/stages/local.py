@@ -21,7 +21,7 @@ from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.copies import SCORE_POINTS
-from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, graph_checksum, is_edges
+from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, identity_of, is_edges
 from subsel.input.given import given_checksum, with_given
 from subsel.input.ids import given_back, known_places
 from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
@@ -33,6 +33,7 @@ from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
 from subsel.pipeline import run_pipeline
 from subsel.report import (
+    AlikeReport,
     CoverageReport,
     FixedPointReport,
     GraphReport,
@@ -45,6 +46,7 @@ from subsel.request import Request, places_for
 from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory, open_run, open_to_score
 from subsel.schema import DECIDED_BY_NAMES, Status
+from subsel.stages.alike import part_alike
 from subsel.stages.base import T, make_ready, settle_copies
 from subsel.stages.covered import cover_here, graph_coverage
 from subsel.stages.kept import KeptRun
@@ -134,13 +136,8 @@ class LocalStages:
     def _identify(self, data: Any, graph: Any, utility: npt.NDArray[np.float64] | None) -> None:
         """Say what the run directory's run is of, before anything long."""
         assert self.kept is not None
-        of_graph = None
-        if graph is not None:
-            source = is_edges(graph)
-            of_graph = graph.identity() if source else graph_checksum(graph)
-            if of_graph is None:
-                of_graph = graph_checksum(as_neighbor_graph(graph, None, self.config).graph)
         of_utility = None if utility is None else array_checksum(utility)
+        of_graph = identity_of(graph, self.config)
         self.kept.rundir.identify(engine=self.name, input=data, graph=of_graph, utility=of_utility)
         self.kept.rundir.identify(columns=given_checksum(self.source))
 
@@ -265,6 +262,14 @@ class LocalStages:
         capacity, self.tables = capacity_here(*about, copies=copies, storage_options=self.storage_options)
         return capacity
 
+    def part_alike(self) -> AlikeReport | None:
+        """Compare members by their vectors, which are read again."""
+        if not self.made.dimension:
+            return None
+        about = self.points, self.graph, self.local.graph, self.local.board, self.config, self.made.dimension
+        self.local.graph, found = part_alike(self.source, *about)
+        return found
+
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver and keep its board and result in the run directory, or return what that has.
 
@@ -286,17 +291,8 @@ class LocalStages:
         alpha, beta = part.fixed_point.alpha, part.fixed_point.beta
         slots = np.flatnonzero(board.status == Status.SELECTED)
         ranked = slots[np.lexsort((part.code[slots], board.key[slots]))[::-1]]
-        gain = objective.realised_gains(
-            part.indptr,
-            part.indices,
-            part.similarity,
-            part.utility,
-            alpha,
-            beta,
-            part.code,
-            board.key,
-            board.status,
-        )
+        arrays = part.indptr, part.indices, part.similarity, part.utility
+        gain = objective.realised_gains(*arrays, alpha, beta, part.code, board.key, board.status)
         names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
         self.table = pa.table(
             [

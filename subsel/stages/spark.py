@@ -28,7 +28,7 @@ from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.ranking import rank_subset, sum_up
-from subsel.engines.spark.resume import go_on, run_once
+from subsel.engines.spark.resume import go_on_last, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.weighing import Weighing, outlier_marks, utility_sums, weighted_graph
@@ -44,6 +44,7 @@ from subsel.objective import Score, expected_random
 from subsel.parts import assemble
 from subsel.parts.pack import Parcel, from_rows
 from subsel.report import (
+    AlikeReport,
     CoverageReport,
     FixedPointReport,
     GraphReport,
@@ -255,16 +256,11 @@ class SparkStages:
         graph = self.assembled.where(F.col("kind") == assemble.GRAPH)
         if self.utilities is not None:
             graph = weighted_graph(graph, self.utilities, self.parts)
-        finish, alike = self.config.finish_points, self.config.max_similarity
-        about = graph, self.parts, scale
+        about, alike = (graph, self.parts, scale), self.config.max_similarity
+        finish = self.config.finish_points
         self.spark_engine = SparkEngine(*about, finish_points=finish, run_id=self.run_id, max_similarity=alike)
         self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k
-        self._resumed = False
-        for stage in ("certify", "refine", "greedy", "bounding"):
-            if self.rundir and self.rundir.finished(stage):
-                go_on(self.spark, self.rundir, self.spark_engine, stage)
-                self._resumed = True
-                break
+        self._resumed = self.rundir is not None and go_on_last(self.spark, self.rundir, self.spark_engine)
         return self.spark_engine, FixedPointReport.of(scale)
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
@@ -298,6 +294,9 @@ class SparkStages:
             copies = self.input.copies > 0 and self.made.drawn is None
             found, self.tables = capacity_on_spark(self.spark, self.config, size, *about, copies=copies)
         return found
+
+    def part_alike(self) -> AlikeReport | None:
+        """Return None: members are not compared on Spark."""
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver with its boards in the run directory, or return what it recorded."""

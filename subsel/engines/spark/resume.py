@@ -59,6 +59,15 @@ def run_once(
     return kind(**done)
 
 
+def go_on_last(spark: SparkSession, rundir: RunDirectory, engine: SparkEngine) -> bool:
+    """Go on from the board of the last stage that is finished; return whether one is."""
+    for stage in ("certify", "refine", "greedy", "bounding"):
+        if rundir.finished(stage):
+            go_on(spark, rundir, engine, stage)
+            return True
+    return False
+
+
 def go_on(spark: SparkSession, rundir: RunDirectory, engine: SparkEngine, stage: str) -> None:
     """Take the last board of a stage from the run directory."""
     number = rundir.boards(stage)[-1]

@@ -1,0 +1,162 @@
+"""Members of a subset that are too alike though no edge joins them, on one machine: found among vectors, and parted.
+
+A neighbour graph has some of each point's neighbours: a mass of more near copies than that has pairs without an edge.
+So the subset is searched against itself. Of each pair the one that ranks first stays, and is compared with all points,
+so that the rest of its mass is out, too; the others leave, and greedy goes on from those that stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from subsel.board import Board
+from subsel.config import SelectConfig
+from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
+from subsel.embeddings.search import scores
+from subsel.fixedpoint import Int64Array
+from subsel.graph import NeighborGraph, PartGraph, mean_weights
+from subsel.input.points import Points
+from subsel.input.source import Source
+from subsel.report import AlikeReport
+from subsel.schema import FIRST_MEMBER, Status
+from subsel.stages.covered import read_vectors
+
+#: Members that are all compared with each other; of more, so many of those that rank first.
+MOST_COMPARED = 50_000
+#: Rows of a block of products.
+_BLOCK = 2_048
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
+
+
+def part_alike(
+    source: Source,
+    points: Points,
+    graph: NeighborGraph,
+    part: PartGraph,
+    board: Board,
+    config: SelectConfig,
+    dimension: int,
+) -> tuple[PartGraph, AlikeReport]:
+    """Put members that are too alike out of the subset, but the first of them; included ones stay.
+
+    Args:
+        source: of the points.
+        points: without their embeddings.
+        graph: of them.
+        part: the same, maybe with edges of an earlier call.
+        board: whose members are searched. Where some leave, they and all that were discarded are undecided on return.
+        config: max_similarity, metric, embedding_column.
+        dimension: of embeddings.
+
+    Returns:
+        The graph, with edges from those that stay to all points that are too alike; and what was found.
+    """
+    assert config.max_similarity is not None
+    ranked = np.flatnonzero(board.status >= FIRST_MEMBER)
+    included = board.status[ranked] == Status.INCLUDED
+    ranked = ranked[np.lexsort((part.code[ranked], board.key[ranked], included))[::-1]][:MOST_COMPARED]
+    fixed = int((board.status[ranked] == Status.INCLUDED).sum())
+    number = np.full(points.n, -1)
+    number[graph.rows[ranked]] = np.arange(len(ranked))
+    found = list(read_vectors(source, points, number >= 0, config, dimension))
+    place = np.argsort(number[np.concatenate([at for at, _ in found])])
+    X = np.concatenate([rows for _, rows in found])[place]
+    alike = Alike(Preparation.of_sample(X, config.metric), config.max_similarity)
+    rows = alike.prepare.rows(X)
+    stays, leads, together = alike.first_of_each(rows, fixed)
+    found_alike = AlikeReport(compared=len(ranked), left=int((~stays).sum()), together=together)
+    if stays.all():
+        return part, found_alike
+    pairs = [
+        (leader, at[other], similarity)
+        for at, others in read_vectors(source, points, np.ones(points.n, np.bool_), config, dimension)
+        for leader, other, similarity in alike.above(rows[leads], alike.prepare.rows(others))
+    ]
+    leader, other, similarity = (np.concatenate([one[i] for one in pairs]) for i in range(3))
+    node = np.argsort(graph.rows)  # of each point
+    more = _with_edges(part, ranked[np.flatnonzero(leads)[leader]], node[other], similarity)
+    gone = ranked[~stays]
+    board.status[gone] = Status.UNDECIDED
+    board.decided_by[gone] = 0
+    board.status[board.status == Status.DISCARDED] = Status.UNDECIDED
+    return more, found_alike
+
+
+class Alike:
+    """Tells which vectors are more alike than a limit.
+
+    Args:
+        prepare: what is done to rows first.
+        limit: see `subsel.limits.options.LimitOptions.max_similarity`.
+    """
+
+    def __init__(self, prepare: Preparation, limit: float) -> None:
+        self.prepare, self.limit = prepare, limit
+
+    def above(self, some: FloatMatrix, others: FloatMatrix) -> Iterator[tuple[Int64Array, Int64Array, FloatArray]]:
+        """Yield numbers of some and of other prepared rows that are too alike, and how alike: block by block."""
+        for begin in range(0, len(others), _BLOCK):
+            similarity = self._similarity(some, others[begin : begin + _BLOCK])
+            one, other = np.nonzero(similarity > self.limit)
+            yield one, other + begin, similarity[one, other]
+
+    def first_of_each(self, rows: FloatMatrix, fixed: int) -> tuple[BoolArray, BoolArray, int]:
+        """Go through prepared rows; whoever is too alike to one that stays leaves, but for the first ``fixed``.
+
+        Returns:
+            bool, (n,): who stays; bool, (n,): for whom another left; and how many of the fixed are too alike.
+        """
+        stays, leads = np.ones(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+        together = 0
+        for begin in range(0, len(rows), _BLOCK):
+            end = min(begin + _BLOCK, len(rows))
+            kept = np.flatnonzero(stays[:begin])
+            for at in range(0, len(kept), _BLOCK):
+                some = kept[at : at + _BLOCK]
+                alike = self._similarity(rows[begin:end], rows[some]) > self.limit
+                hit = np.flatnonzero(alike.any(axis=1))
+                leads[some[alike[hit].argmax(axis=1)]] = True
+                stays[begin + hit] = False
+            alike = self._similarity(rows[begin:end], rows[begin:end]) > self.limit
+            for one in range(begin, end):
+                if one < fixed:
+                    together += not stays[one]
+                    stays[one] = True
+                if stays[one]:
+                    later = one + 1 + np.flatnonzero(alike[one - begin, one + 1 - begin :])
+                    leads[one] |= bool(stays[later].any())
+                    stays[later] = False
+        return stays, leads, together
+
+    def _similarity(self, some: FloatMatrix, others: FloatMatrix) -> FloatArray:
+        squares = np.einsum("ij,ij->i", some, some) if self.prepare.metric == "l2" else None
+        return similarity_of_scores(scores(some, others, squares, self.prepare.metric), self.prepare.metric)
+
+
+def _with_edges(part: PartGraph, a: Int64Array, b: Int64Array, similarity: FloatArray) -> PartGraph:
+    """Return a part without ghosts with more edges; those that it has already, and loops, are left out."""
+    apart = a != b
+    a, b, similarity = a[apart], b[apart], similarity[apart]
+    n = part.n_own
+    old = np.repeat(np.arange(n), np.diff(part.indptr)) * n + part.indices
+    pair, at = np.unique(np.concatenate([a * n + b, b * n + a]), return_index=True)
+    new = ~np.isin(pair, old)
+    keys = np.concatenate([old, pair[new]])
+    order = np.argsort(keys, kind="stable")
+    joined = np.concatenate([part.similarity, np.tile(similarity, 2)[at[new]].astype(part.similarity.dtype)])[order]
+    weight = np.concatenate([part.weight, np.zeros(int(new.sum()), part.weight.dtype)])[order]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(keys // n, minlength=n))]).astype(np.int64)
+    return replace(
+        part,
+        indptr=indptr,
+        indices=(keys[order] % n).astype(np.int32),
+        similarity=joined,
+        weight=weight,
+        mean_weight=mean_weights(indptr, weight),
+    )
