@@ -255,7 +255,9 @@ class View:
             free_from = known.free_from
             self.discard(self.undecided & self._hopeless(known, room))
         rank = limited_kernel.ranks(board.key, self.price) if len(self.price) else board.key
-        edges = graph.indptr, graph.indices, graph.weight, graph.conflict, graph.fixed_point.tie_bits
+        # Where all that is there fits, as when a subset is put in order, included points may be alike.
+        conflict = graph.conflict if capacity.max_similarity is not None else np.empty(0, np.bool_)
+        edges = graph.indptr, graph.indices, graph.weight, conflict, graph.fixed_point.tie_bits
         points = UNLIMITED if capacity.certain and not whole else points
         out, killed = limited_kernel.pick_fitting(
             limited_kernel.Edges(*edges),
