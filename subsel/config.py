@@ -103,20 +103,6 @@ class SelectConfig(LimitOptions, MethodOptions):
         ge=0,
         lt=1,
     )
-    cost: str | None = declare(
-        None,
-        "Column of what a point costs: integers from 0, such as tokens.",
-        stage="graph",
-        group="Objective",
-        example="tokens",
-        metavar="COLUMN",
-    )
-    groups: tuple[str, ...] = declare(
-        (),
-        "Columns whose values are groups, such as source or language.",
-        stage="graph",
-        group="Objective",
-    )
 
     id_column: str | None = declare(
         schema.ID,

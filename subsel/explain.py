@@ -33,7 +33,7 @@ _FATE = {
     ("bounding", Status.INCLUDED): "included by your wish",
     ("bounding", Status.EXCLUDED): "excluded by your wish",
     ("greedy", Status.SELECTED): "selected by greedy",
-    ("greedy", Status.DISCARDED): "not selected by greedy: others gained more",
+    ("greedy", Status.DISCARDED): "not selected by greedy: others gained more, or it did not fit a limit",
     ("refine", Status.SELECTED): "brought in by refinement, for a point that added less",
     ("refine", Status.DISCARDED): "taken out by refinement, for a point that adds more",
 }

@@ -30,10 +30,10 @@ from subsel.greedy.partitioned import partitioned_greedy
 from subsel.greedy.refine import refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction
 from subsel.input.wishes import Constraints
+from subsel.limits.build import check_precision, check_reserved
 from subsel.limits.capacity import Capacity
 from subsel.limits.summary import fewer_selected, limits_report
 from subsel.report import (
-    AlikeReport,
     BoundingReport,
     CertificateReport,
     ConstraintsReport,
@@ -90,7 +90,7 @@ def run_pipeline(
         check_drawn(graph.drawn, max(counts))
         note_recall(graph)
     with run.stage("utility") as tell:
-        weights = stages.weigh(tell, min(counts), max(counts) if sized else None)
+        weights = stages.weigh(tell, min(counts), max(counts) if sized else 1)
         if weights.warning is not None:
             log.warning("%s", weights.warning)
     return [
@@ -129,24 +129,21 @@ def _select(
     with run.stage("engine"):
         engine, fixed_point = stages.engine(k)
         wishes = stages.constrain(counts if config.size is not None else ())
-        capacity = None
-        if config.limited:
-            capacity = with_unit(engine, stages.capacity(None if config.size is None else k))
+        capacity = limits_of(stages, engine, config, points, wishes, k) if config.limited else None
     n = graph.drawn or points.distinct
     bounds, picked = _decide(stages, engine, config, run, fixed_point.tie_bits, n, k, wishes, capacity)
     if capacity is not None:
         k = wishes.included + picked.selected
         capacity = replace(capacity, per_cost=capacity.per_cost and picked.direction != BY_GAIN)
+    alike = capacity is not None and capacity.max_similarity is not None
     with run.stage("refine") as tell:
         tell("passes", 0)
         refined = RefineResult(0, 0, 0)
         passes = config.refine if capacity is None or capacity.swaps else 0
-        if passes:
-            refined = stages.once("refine", RefineResult, partial(run_refine, engine, passes), resumable=False)
-    parted = None
-    if capacity is not None and capacity.max_similarity is not None:
-        with run.stage("separate") as tell:
-            parted = separate(stages, engine, capacity, config, tell)
+        if passes or alike:
+            drive_refine = partial(run_refine, stages, engine, passes, config, capacity if alike else None, tell)
+            refined = stages.once("refine", RefineResult, drive_refine, resumable=False)
+        if capacity is not None:
             k = members_of(engine.counts())
     random = stages.expected_random(k)
     with run.stage("certify") as tell:
@@ -156,27 +153,23 @@ def _select(
             drive_certify = partial(run_certify, engine, config, fixed_point, random, wishes.included, capacity)
             certified = stages.once("certify", CertificateResult, drive_certify, resumable=False)
     with run.stage("rank"):
-        as_picked = picked.selected == k and picked.direction != "reverse" and picked.rounded_after is None
+        as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
         restart = (
-            not as_picked
-            or passes > 0
-            or (parted is not None and parted.left > 0)
-            or config.greedy != "exact"
-            or certified.bound is not None
+            not as_picked or passes > 0 or refined.left > 0 or config.greedy != "exact" or certified.bound is not None
         )
         limits = None
         if capacity is None:
             ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
         else:
             ranks_rounded_after = None
-            limits = ranked_under_limits(stages, engine, config, capacity, fixed_point, parted, restart=restart)
+            limits = ranked_under_limits(stages, engine, config, capacity, fixed_point, refined, restart=restart)
             if limits.short:
                 log.warning("%s", in_library(fewer_selected(limits)))
     with run.stage("score"):
         scores = stages.score(k)
     with run.stage("coverage") as tell:
         tell("sample", 0)
-        coverage = stages.cover(k)
+        coverage = stages.cover(k) if k else None
     report = Report(
         subsel=__version__,
         run_id=run.id,
@@ -206,6 +199,23 @@ def _select(
     with run.stage("write"):
         stages.write(report, output, overwrite=overwrite)
     return report.model_copy(update={"seconds": dict(run.seconds)})
+
+
+def limits_of(
+    stages: Stages, engine: Engine, config: SelectConfig, points: InputReport, wishes: Constraints, k: int
+) -> Capacity:
+    """Return the limits of a selection of k points, or of as many as a budget pays for.
+
+    Raises:
+        ConfigError: costs are too large to tell gains per cost apart.
+        InputError: minima cannot be met beside included points; or see `subsel.limits.build.capacity_of`.
+    """
+    capacity = with_unit(engine, stages.capacity(None if config.size is None else k))
+    check_precision(capacity, points.points, points.cost or 0)
+    if capacity.certain and wishes.included:
+        taken = spent_by_groups(engine, capacity)[0]["points"]
+        check_reserved(capacity, stages.tables[0].names, taken[: len(capacity.least)])
+    return capacity
 
 
 def _decide(
@@ -245,7 +255,9 @@ def run_bounding(
     """
     tight = config.bounding_rank == "tight"
     if capacity is not None:
-        upper_bound = None if capacity.size is None else free_bound(engine, k, tie_bits, fewer=True)
+        # With a budget utilities count from another origin, and no bound on them is one on f.
+        bounded = capacity.size is not None and capacity.budget is None
+        upper_bound = free_bound(engine, k, tie_bits, fewer=True) if bounded else None
         return BoundingResult(0, 0, 0, upper_bound=upper_bound)
     if config.bounding == "exact":
         found = bound(engine, k, tight=tight)
@@ -279,10 +291,27 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str, cap
     )
 
 
-def run_refine(engine: Engine, passes: int) -> RefineResult:
-    """Refine the subset by swaps."""
+def run_refine(
+    stages: Stages, engine: Engine, passes: int, config: SelectConfig, capacity: Capacity | None, tell: Tell
+) -> RefineResult:
+    """Refine the subset by swaps; with a capacity, part members that are too alike though no edge joins them.
+
+    Those leave, and greedy goes on without, until none is found.
+    """
     engine.reopen()
-    return refine(engine, passes)
+    refined = refine(engine, passes)
+    while capacity is not None:
+        found = stages.part_alike()
+        if found is None:
+            break
+        left = refined.left + found.left
+        refined = replace(refined, compared=found.compared, left=left, together=found.together)
+        if not found.left:
+            break
+        tell(f"{left:,} members left", 0)
+        log.info("%d members are too alike to others that no edge joins them with: greedy goes on without", found.left)
+        limited_greedy(engine, capacity, config.max_supersteps)
+    return refined
 
 
 def run_certify(
@@ -307,7 +336,7 @@ def ranked_under_limits(
     config: SelectConfig,
     capacity: Capacity,
     fixed_point: FixedPointReport,
-    parted: AlikeReport | None,
+    refined: RefineResult,
     *,
     restart: bool,
 ) -> LimitsReport:
@@ -315,28 +344,7 @@ def ranked_under_limits(
     order_limited(engine, capacity, config.max_supersteps, restart=restart)
     spent, totals = spent_by_groups(engine, capacity)
     ranks_as_keys(engine, capacity)
-    return limits_report(capacity, spent, totals, stages.tables, fixed_point, parted)
-
-
-def separate(
-    stages: Stages, engine: Engine, capacity: Capacity, config: SelectConfig, tell: Tell
-) -> AlikeReport | None:
-    """Search the subset for members that are too alike though no edge joins them, and go on without, until none is.
-
-    Returns:
-        What was found; None where it cannot be searched.
-    """
-    left = 0
-    while True:
-        found = stages.part_alike()
-        if found is None:
-            return None
-        left += found.left
-        tell(f"{left:,} members left", 0)
-        if not found.left:
-            return found.model_copy(update={"left": left})
-        log.info("%d members are too alike to others that no edge joins them with: greedy goes on without", found.left)
-        limited_greedy(engine, capacity, config.max_supersteps)
+    return limits_report(capacity, spent, totals, stages.tables, fixed_point, refined)
 
 
 def members_of(counts: Counts) -> int:

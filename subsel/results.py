@@ -38,11 +38,18 @@ class GreedyResult:
 
 @dataclass(frozen=True, slots=True)
 class RefineResult:
-    """Passes that gained something, points exchanged, and by how much f rose: exactly, in units of 2^-fraction_bits."""
+    """Passes that gained something, points exchanged, and by how much f rose: exactly, in units of 2^-fraction_bits.
+
+    Where similarity is limited: members whose vectors were compared, None where they could not be; how many were too
+    alike and left; and how many included ones are, and stay.
+    """
 
     passes: int
     exchanged: int
     gained: int
+    compared: int | None = None
+    left: int = 0
+    together: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Limited:
 def limited_problems(draw, max_n=12, minima=True):
     """Problems with any limits, alone and together."""
     n, edges, utility, alpha, beta, k = draw(problems(max_n))
-    levels = draw(st.sampled_from([[0, 1], [1, 2, 3], [0, 1, 5, 2**20], [7], [6, 4, 10]]))
+    levels = draw(st.sampled_from([[0, 1], [1, 2, 3], [0, 1, 5, 2**20], [7], [6, 4, 10], [1, 1, 2, 40, 90, 100]]))
     cost = np.array(draw(st.lists(st.sampled_from(levels), min_size=n, max_size=n)), np.int64)
     total = int(cost.sum())
     kinds = draw(st.sets(st.sampled_from(["size", "budget", "quotas", "two", "minima", "similar"]), min_size=1))

@@ -87,9 +87,9 @@ class SplitEngine:
         self.steps += 1
 
     def step(self, kernel, /, *args, **params):
-        bound = partial(kernel, **params)
+        bound, before = partial(kernel, **params), self._counts.undecided
         self._take(superstep.superstep(g, self.boards[p], bound) for p, g in self.graphs.items())
-        if self.compact_always and self._counts.undecided:
+        if self.compact_always and 0 < self._counts.undecided <= before:  # see SparkEngine.step
             self.graphs = {p: superstep.compact(g, self.boards[p]) for p, g in self.graphs.items()}
         return self._counts
 

@@ -106,8 +106,27 @@ def test_who_stays_is_the_first_of_each(n, fixed, seed, block):
         stays.append(i < fixed or not any(near[i, j] and stays[j] for j in range(i)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alike, "_BLOCK", block)
-        found, leads, together = Alike(prepare, limit).first_of_each(prepare.rows(X), fixed)
-    assert found.tolist() == stays
+        first, together = Alike(prepare, limit).first_of_each(prepare.rows(X), fixed)
+    assert (first == np.arange(n)).tolist() == stays
     assert together == sum(any(near[i, j] for j in range(i)) for i in range(fixed))
-    for i in range(n):  # whoever left is beside one that leads
-        assert stays[i] or any(near[i, j] and leads[j] and stays[j] for j in range(n))
+    for i in range(n):  # whoever left did so for one that stays
+        assert stays[i] or (near[i, first[i]] and stays[first[i]])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pairs_at_the_limit_itself_do_not_go_on_for_ever(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((300, 8)).astype(np.float32)
+    Z = X / np.linalg.norm(X, axis=1, keepdims=True)
+    close = np.sort((Z @ Z.T)[np.triu_indices(300, 1)])[-40:]  # float32 products: the graph's may be an ulp off
+    for limit in close[::10]:
+        found = subsel.select(X, size=250, max_similarity=float(limit), neighbors=10, progress=False)
+        assert (similarities(X[found.ids], "cosine") > limit * (1 + 1e-6)).sum() == 0
+
+
+def test_nothing_fits(rng):
+    X = masses(rng, 1, 30, 60)
+    cost = np.full(len(X), 10)
+    found = subsel.select(X, budget=5, cost=cost, max_similarity=0.99, progress=False)
+    assert len(found.table) == 0
+    assert found.report.limits.alike.compared == 0

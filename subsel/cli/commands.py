@@ -64,7 +64,7 @@ def select(data: str, output: str, sizes: str | None, **options: Any) -> None:
 @main.command()
 @click.argument("data", metavar="INPUT")
 @click.argument("graph")
-@opt.config_fields("Input", "Neighbour graph", "seed")
+@opt.config_fields("Input", "Neighbour graph", "seed", "copies")
 @opt.overwrite_graph
 @opt.storage
 @opt.config_file
@@ -100,14 +100,16 @@ def plan_command(
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
     config = load_config(options.pop("config"), **options)
     if points is not None and dimension is not None:
-        found = plan.estimate(points, dimension, resolve_size(config.size, points, "the plan"), config)
+        k = None if config.size is None else resolve_size(config.size, points, "the plan")
+        found = plan.estimate(points, dimension, k, config)
     else:
         found = plan.plan_input(data, config)
     where = "fits" if found.fits else "does not fit"
+    selected = "a number that is not known" if found.k is None else f"{found.k:,}"
     overhead = found.worker_bytes * executor_cores
     cores = cores or os.cpu_count() or 1
     rows = {
-        "points": f"{found.n:,} x {found.dimension}, {found.k:,} to select by {found.neighbors} neighbours",
+        "points": f"{found.n:,} x {found.dimension}, {selected} to select by {found.neighbors} neighbours",
         "on one machine": f"{amount(found.local_bytes)} of memory, {amount(found.available_bytes)} are available: "
         f"{where}",
         "on Spark": f"{count(found.parts, 'part')} of about {found.part_points:,} points",
@@ -126,7 +128,7 @@ def plan_command(
 
 @main.command()
 @click.argument("subset")
-@opt.config_fields("size", "Objective", "Input", "Neighbour graph", "seed", "part_points")
+@opt.config_fields("size", "Objective", "Input", "Neighbour graph", "seed", "part_points", "copies", "cost", "groups")
 @click.option(
     "--points",
     "data",
@@ -168,7 +170,7 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
 
 @main.command()
 @click.argument("data", metavar="INPUT")
-@opt.config_fields("Objective", "Input", "metric")
+@opt.config_fields("Objective", "Input", "metric", "cost", "groups")
 @opt.storage
 @opt.config_file
 def validate(data: str, **options: Any) -> None:

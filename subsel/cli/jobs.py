@@ -115,7 +115,7 @@ def greedy_subset(data: str, run_dir: str, output: str, **options: Any) -> None:
 @click.command(cls=Command)
 @click.argument("subset")
 @click.argument("data", metavar="INPUT")
-@opt.config_fields("Objective", "Input", "Neighbour graph", "seed", "part_points")
+@opt.config_fields("Objective", "Input", "Neighbour graph", "seed", "part_points", "copies", "cost", "groups")
 @opt.graph
 @opt.config_file
 @opt.graph_run_dir

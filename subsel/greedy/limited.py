@@ -36,6 +36,8 @@ from subsel.sizes import UNLIMITED
 
 log = logging.getLogger(__name__)
 
+#: What is left of a budget that there is not: more than all costs together.
+NO_END = 2**63 - 1
 #: What a result says where gain, not gain per cost, made the better subset.
 BY_GAIN = "by gain"
 
@@ -113,9 +115,10 @@ def limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50)
     """
     supersteps = phases = 0
     while True:
+        engine.whole()
         members, spent = engine.step(measure, first=phases == 0).sums[:2]
         points = UNLIMITED if capacity.size is None else max(capacity.size - members, 0)
-        budget = UNLIMITED if capacity.budget is None else max(capacity.budget - spent, 0)
+        budget = NO_END if capacity.budget is None else max(capacity.budget - spent, 0)
         counts = engine.step(begin, capacity=capacity, points=points, budget=budget)
         if not counts.undecided:
             break
@@ -127,14 +130,13 @@ def limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50)
         supersteps = _phase(engine, capacity, points, budget, supersteps, max_supersteps)
         if capacity.certain or not _cut(engine, capacity, points, budget) or capacity.budget is None:
             break
-        engine.whole()
     log.info("greedy under limits: %d supersteps in %d phases", supersteps, phases)
     return GreedyResult(engine.counts().selected, supersteps)
 
 
 def _phase(engine: Engine, capacity: Capacity, points: int, budget: int, supersteps: int, max_supersteps: int) -> int:
     """Run until nothing is undecided; return the supersteps until then."""
-    limit = np.concatenate([capacity.most, [points, min(budget, UNLIMITED - 1) + 1]])
+    limit = np.concatenate([capacity.most, [points, min(budget, NO_END - 1) + 1]])
     known, fresh = None, True
     counts = engine.counts()
     while counts.undecided:

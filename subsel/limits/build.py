@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from subsel.config import SelectConfig
-from subsel.errors import ConfigError, option
+from subsel.errors import ConfigError, InputError, option
+from subsel.fixedpoint import Int64Array
 from subsel.limits.amounts import Amounts, Spec, is_table
 from subsel.limits.capacity import Capacity, GroupLimit
 from subsel.limits.quotas import GroupTable, quota_maxima, quota_minima
@@ -68,6 +69,27 @@ def check_precision(capacity: Capacity, points: int, all_cost: int) -> None:
         raise ConfigError(
             f"points cost {all_cost // points:,} on average: too much to tell gains per cost apart. Give "
             f"{option('cost')} in larger units, or {option('order', 'gain')}."
+        )
+
+
+def check_reserved(capacity: Capacity, names: Sequence[str], taken: Int64Array) -> None:
+    """Check that what minima reserve is left by included points.
+
+    Args:
+        capacity: with minima.
+        names: of the groups.
+        taken: int64, (groups,): included points of each.
+
+    Raises:
+        InputError: it is not.
+    """
+    assert capacity.size is not None
+    needed = int(np.maximum(capacity.least, taken).sum())
+    if needed > capacity.size:
+        over = [f"{names[at]!r} {taken[at]:,}" for at in np.flatnonzero(taken > capacity.least)[:5]]
+        raise InputError(
+            f"{option('at_least')} cannot be met beside what {option('include')} names ({', '.join(over)}): together "
+            f"they need {needed:,} of {capacity.size:,} points. Lower one of them, or raise {option('size')}."
         )
 
 

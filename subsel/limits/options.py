@@ -97,7 +97,7 @@ class LimitOptions(BaseModel):
     max_similarity: float | None = declare(
         None,
         "No two selected points are more alike than this: any number, as similarities of the metric are.",
-        stage="graph",
+        stage="bounding",
         group="Limits",
         otherwise="no limit",
         example=0.95,

@@ -12,6 +12,7 @@ from subsel.fixedpoint import Int64Array
 from subsel.limits.capacity import Capacity, GroupLimit
 from subsel.limits.quotas import GroupTable
 from subsel.report import AlikeReport, ColumnReport, FixedPointReport, GroupReport, LimitsReport, TotalReport
+from subsel.results import RefineResult
 from subsel.sizes import UNLIMITED
 
 #: Groups that are told one by one.
@@ -26,7 +27,7 @@ def limits_report(
     totals: Mapping[str, int],
     groups: Sequence[GroupTable],
     scale: FixedPointReport,
-    alike: AlikeReport | None = None,
+    refined: RefineResult,
 ) -> LimitsReport:
     """Return what was asked for and what came of it.
 
@@ -36,7 +37,7 @@ def limits_report(
         totals: ``points`` and ``cost`` of the subset.
         groups: of each column of the capacity.
         scale: of gains.
-        alike: what comparing members found, if they were.
+        refined: with what comparing members found, if they were.
     """
     asked = {"size": ("points", capacity.size), "budget": ("cost", capacity.budget)}
     found = [
@@ -48,6 +49,9 @@ def limits_report(
         _column(one, table, {name: values[begin : begin + len(one.most)] for name, values in spent.items()}, scale)
         for one, table, begin in zip(capacity.groups, groups, capacity.offsets.tolist(), strict=False)
     ]
+    alike = None
+    if capacity.max_similarity is not None and refined.compared is not None:
+        alike = AlikeReport(compared=refined.compared, left=refined.left, together=refined.together)
     short = 0 if capacity.size is None else capacity.size - totals["points"]
     binding = [one.name for one in found if one.spent >= one.asked * (1 if one.name == "size" else _SPENT)]
     binding += [f"quotas of {one.column}" for one in columns if one.full]

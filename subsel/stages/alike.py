@@ -18,7 +18,7 @@ from subsel.config import SelectConfig
 from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
 from subsel.embeddings.search import scores
 from subsel.fixedpoint import Int64Array
-from subsel.graph import NeighborGraph, PartGraph, mean_weights
+from subsel.graph import NeighborGraph, PartGraph, distinct, mean_weights
 from subsel.input.points import Points
 from subsel.input.source import Source
 from subsel.report import AlikeReport
@@ -64,26 +64,32 @@ def part_alike(
     fixed = int((board.status[ranked] == Status.INCLUDED).sum())
     number = np.full(points.n, -1)
     number[graph.rows[ranked]] = np.arange(len(ranked))
+    if not len(ranked):
+        return part, AlikeReport(compared=0, left=0)
     found = list(read_vectors(source, points, number >= 0, config, dimension))
     place = np.argsort(number[np.concatenate([at for at, _ in found])])
     X = np.concatenate([rows for _, rows in found])[place]
     alike = Alike(Preparation.of_sample(X, config.metric), config.max_similarity)
     rows = alike.prepare.rows(X)
-    stays, leads, together = alike.first_of_each(rows, fixed)
+    first, together = alike.first_of_each(rows, fixed)
+    stays = first == np.arange(len(rows))
     found_alike = AlikeReport(compared=len(ranked), left=int((~stays).sum()), together=together)
     if stays.all():
         return part, found_alike
-    pairs = [
+    gone, leads = np.flatnonzero(~stays), distinct(first[~stays])
+    # These in any case: the same product in another shape may be a little less.
+    pairs = [(np.searchsorted(leads, first[gone]), graph.rows[ranked[gone]], np.zeros(len(gone), np.float32))]
+    pairs += [
         (leader, at[other], similarity)
         for at, others in read_vectors(source, points, np.ones(points.n, np.bool_), config, dimension)
         for leader, other, similarity in alike.above(rows[leads], alike.prepare.rows(others))
     ]
     leader, other, similarity = (np.concatenate([one[i] for one in pairs]) for i in range(3))
     node = np.argsort(graph.rows)  # of each point
-    more = _with_edges(part, ranked[np.flatnonzero(leads)[leader]], node[other], similarity)
-    gone = ranked[~stays]
-    board.status[gone] = Status.UNDECIDED
-    board.decided_by[gone] = 0
+    above = np.nextafter(np.float32(alike.limit), np.float32(np.inf))
+    more = _with_edges(part, ranked[leads[leader]], node[other], np.maximum(similarity, above))
+    board.status[ranked[gone]] = Status.UNDECIDED
+    board.decided_by[ranked[gone]] = 0
     board.status[board.status == Status.DISCARDED] = Status.UNDECIDED
     return more, found_alike
 
@@ -106,33 +112,31 @@ class Alike:
             one, other = np.nonzero(similarity > self.limit)
             yield one, other + begin, similarity[one, other]
 
-    def first_of_each(self, rows: FloatMatrix, fixed: int) -> tuple[BoolArray, BoolArray, int]:
+    def first_of_each(self, rows: FloatMatrix, fixed: int) -> tuple[Int64Array, int]:
         """Go through prepared rows; whoever is too alike to one that stays leaves, but for the first ``fixed``.
 
         Returns:
-            bool, (n,): who stays; bool, (n,): for whom another left; and how many of the fixed are too alike.
+            int64, (n,): for whom each row leaves, itself for who stays; and how many of the fixed are too alike.
         """
-        stays, leads = np.ones(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+        first = np.arange(len(rows))
         together = 0
         for begin in range(0, len(rows), _BLOCK):
             end = min(begin + _BLOCK, len(rows))
-            kept = np.flatnonzero(stays[:begin])
+            kept = np.flatnonzero(first[:begin] == np.arange(begin))
             for at in range(0, len(kept), _BLOCK):
                 some = kept[at : at + _BLOCK]
                 alike = self._similarity(rows[begin:end], rows[some]) > self.limit
-                hit = np.flatnonzero(alike.any(axis=1))
-                leads[some[alike[hit].argmax(axis=1)]] = True
-                stays[begin + hit] = False
+                hit = np.flatnonzero(alike.any(axis=1) & (first[begin:end] == np.arange(begin, end)))
+                first[begin + hit] = some[alike[hit].argmax(axis=1)]
             alike = self._similarity(rows[begin:end], rows[begin:end]) > self.limit
             for one in range(begin, end):
                 if one < fixed:
-                    together += not stays[one]
-                    stays[one] = True
-                if stays[one]:
+                    together += int(first[one] != one)
+                    first[one] = one
+                if first[one] == one:
                     later = one + 1 + np.flatnonzero(alike[one - begin, one + 1 - begin :])
-                    leads[one] |= bool(stays[later].any())
-                    stays[later] = False
-        return stays, leads, together
+                    first[later[first[later] == later]] = one
+        return first, together
 
     def _similarity(self, some: FloatMatrix, others: FloatMatrix) -> FloatArray:
         squares = np.einsum("ij,ij->i", some, some) if self.prepare.metric == "l2" else None
@@ -140,17 +144,22 @@ class Alike:
 
 
 def _with_edges(part: PartGraph, a: Int64Array, b: Int64Array, similarity: FloatArray) -> PartGraph:
-    """Return a part without ghosts with more edges; those that it has already, and loops, are left out."""
+    """Return a part without ghosts with more edges, of no weight; those that it has are as similar at least."""
     apart = a != b
     a, b, similarity = a[apart], b[apart], similarity[apart]
     n = part.n_own
     old = np.repeat(np.arange(n), np.diff(part.indptr)) * n + part.indices
-    pair, at = np.unique(np.concatenate([a * n + b, b * n + a]), return_index=True)
-    new = ~np.isin(pair, old)
-    keys = np.concatenate([old, pair[new]])
+    pair, where = np.unique(np.concatenate([a * n + b, b * n + a]), return_inverse=True)
+    alike = np.zeros(len(pair), part.similarity.dtype)
+    np.maximum.at(alike, where, np.tile(similarity, 2).astype(alike.dtype))
+    at = np.minimum(np.searchsorted(old, pair), max(len(old) - 1, 0))
+    there = old[at] == pair if len(old) else np.zeros(len(pair), np.bool_)
+    known = part.similarity.copy()
+    known[at[there]] = np.maximum(known[at[there]], alike[there])
+    keys = np.concatenate([old, pair[~there]])
     order = np.argsort(keys, kind="stable")
-    joined = np.concatenate([part.similarity, np.tile(similarity, 2)[at[new]].astype(part.similarity.dtype)])[order]
-    weight = np.concatenate([part.weight, np.zeros(int(new.sum()), part.weight.dtype)])[order]
+    joined = np.concatenate([known, alike[~there]])[order]
+    weight = np.concatenate([part.weight, np.zeros(int((~there).sum()), part.weight.dtype)])[order]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(keys // n, minlength=n))]).astype(np.int64)
     return replace(
         part,

@@ -215,7 +215,7 @@ class LocalStages:
         about = self.wishes, self.source, self.points, self.config, self.storage_options
         found = find_wishes(*about, drawn=drawn)
         self.wished = found.places
-        for k in sizes:
+        for k in self._least(sizes):
             self._constraints().check(self.points.n, k, found.both, found.example)
         if self.kept is not None:
             self.kept.rundir.identify(**found.marks)
@@ -231,13 +231,17 @@ class LocalStages:
         if self.kept is not None:
             self.kept.rundir.include_matters |= wishful.kept > 0
         self.input = settle_copies(self.input, before - self.points.n, wishful, sizes)
-        for k in sizes:
+        for k in self._least(sizes):
             self._constraints().check(self.points.n, k, 0, None)
         return self.input
 
     def _constraints(self) -> Constraints:
         """Return how many points are wished in and out."""
         return Constraints(*(len(self.wished.get(status, [])) for status in (Status.INCLUDED, Status.EXCLUDED)))
+
+    def _least(self, sizes: Sequence[int]) -> Sequence[int]:
+        """Return how many points must be left: where only a budget says how much, those included, and one."""
+        return sizes or [max(1, self._constraints().included)]
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
         """Decide the points that the user wants in or out."""
@@ -258,8 +262,7 @@ class LocalStages:
     def capacity(self, size: int | None) -> Capacity:
         """Return the limits, made of who may be selected."""
         about = self.points, self.graph.rows, self.local.board.status, self.config, size
-        copies = self.input.copies > 0 and self.made.drawn is None
-        capacity, self.tables = capacity_here(*about, copies=copies, storage_options=self.storage_options)
+        capacity, self.tables = capacity_here(*about, self.input, self.made, self.storage_options)
         return capacity
 
     def part_alike(self) -> AlikeReport | None:

@@ -290,9 +290,8 @@ class SparkStages:
             excluded = self.members.get(Status.EXCLUDED)
             marks = [] if excluded is None else [decided(excluded[0], Status.EXCLUDED)]
             marks += [outlier_marks(one) for one in [self.utilities] if one is not None and self.weights.outliers]
-            about = self._points_parcels(), self.groups, self.parts, marks
-            copies = self.input.copies > 0 and self.made.drawn is None
-            found, self.tables = capacity_on_spark(self.spark, self.config, size, *about, copies=copies)
+            about = self._points_parcels(), self.groups, self.parts, marks, self.input, self.made
+            found, self.tables = capacity_on_spark(self.spark, self.config, size, *about)
         return found
 
     def part_alike(self) -> AlikeReport | None:

@@ -90,8 +90,12 @@ class SparkEngine:
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run one superstep. The plan's only exchange is the board's."""
         with plain_errors():
+            before = self._counts.undecided
             self._take(self.superstep_frame(partial(cast(Any, kernel), *args, **params)))
-            self._compact_if_halved()
+            if self._counts.undecided > before:  # who is open again is not known to other parts yet: all edges stay
+                self._graph_points = self._counts.undecided
+            else:
+                self._compact_if_halved()
         return self._counts
 
     def superstep_frame(self, kernel: superstep.BoundKernel, *, repost: bool = False) -> DataFrame:
@@ -196,7 +200,7 @@ class SparkEngine:
         """Go back to the whole graph, if edges were dropped."""
         if self._stale:
             self._whole_again()
-            self._graph_points = self._counts.undecided
+        self._graph_points = self._counts.undecided
 
     def reopen(self) -> None:
         """Go back to the whole graph, and have every border point posted anew, if edges were dropped since."""

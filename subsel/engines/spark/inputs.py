@@ -135,7 +135,7 @@ class SparkInputs:
             return ranked
         names = [col(name) for name in self.config.keep_columns]
         rows = self.rows(dropped).select(col(id_column).alias(schema.ID), *names)
-        ranked = ranked.join(rows, schema.ID).repartitionByRange(-(-k // ROWS_PER_FILE), schema.RANK)
+        ranked = ranked.join(rows, schema.ID).repartitionByRange(max(1, -(-k // ROWS_PER_FILE)), schema.RANK)
         return ranked.sortWithinPartitions(schema.RANK)
 
     def vectors(self, dropped: Mapping[str, int]) -> DataFrame | None:

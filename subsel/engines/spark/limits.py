@@ -19,9 +19,10 @@ from subsel.input.groups import MOST_GROUPS, GroupNames
 from subsel.input.quotas import TABLE, group_tables
 from subsel.input.rows import RowChecker
 from subsel.limits.amounts import Amounts
-from subsel.limits.build import capacity_of, check_precision
+from subsel.limits.build import capacity_of
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable, quota_table
+from subsel.report import GraphReport, InputReport
 
 _WIDE = "decimal(38,0)"
 
@@ -47,8 +48,8 @@ def capacity_on_spark(
     names: Sequence[GroupNames],
     parts: int,
     excluded: Sequence[DataFrame],
-    *,
-    copies: bool,
+    found: InputReport,
+    made: GraphReport,
 ) -> tuple[Capacity, list[GroupTable]]:
     """Return the limits of a request, and what there is in each group to select from.
 
@@ -60,17 +61,18 @@ def capacity_on_spark(
         names: of each column's groups.
         parts: how many.
         excluded: parcels of kind `subsel.parts.superstep.FINISHED` that name who may not be selected.
-        copies: whether some were merged into these points.
+        found: what was read.
+        made: how the graph was.
 
     Raises:
         ConfigError, InputError: see `subsel.limits.build.capacity_of`.
     """
-    found = sum_groups(points, names, parts, reduce(DataFrame.unionByName, excluded) if excluded else None)
-    everyone = sum_groups(points, names, parts) if copies and names else None
-    tables = group_tables(names, found, everyone, with_cost=config.cost is not None)
-    capacity = capacity_of(config, size, tables, found.all_cost, partial(_quotas, spark))
-    check_precision(capacity, found.all_points, found.all_cost)
-    return capacity, tables
+    copies = found.copies > 0 and made.drawn is None
+    sums = sum_groups(points, names, parts, reduce(DataFrame.unionByName, excluded) if excluded else None)
+    everyone = sum_groups(points, names, parts) if (copies and names) or (excluded and config.budget) else None
+    tables = group_tables(names, sums, everyone if copies else None, with_cost=config.cost is not None)
+    left = (found.cost or 0) - (0 if everyone is None else everyone.all_cost - sums.all_cost)
+    return capacity_of(config, size, tables, left, partial(_quotas, spark)), tables
 
 
 def _quotas(spark: SparkSession, place: str) -> Amounts:

@@ -42,7 +42,7 @@ def rank_subset(
     # Kept twice: sorting samples its input first, and both jobs after it must see the same partitions.
     picked = keep(engine.on_parts(points, _picked, rows))
     order = F.desc("key"), F.desc("code")
-    picked = keep(picked.repartitionByRange(-(-k // ROWS_PER_FILE), *order).sortWithinPartitions(*order))
+    picked = keep(picked.repartitionByRange(max(1, -(-k // ROWS_PER_FILE)), *order).sortWithinPartitions(*order))
     per_partition = picked.groupBy(F.spark_partition_id().alias("p")).count().toArrow()
     counts = dict(zip(*(per_partition.column(i).to_pylist() for i in (0, 1)), strict=True))
     first, begin = {}, 0

@@ -152,7 +152,7 @@ def check_counts(sizes: Sequence[int], n: int, numbers: dict[Status, int], ids: 
         both = shared.count()
         example = shared.agg(F.min(schema.ID)).collect()[0][0] if both else None
     found = Constraints(numbers.get(Status.INCLUDED, 0), numbers.get(Status.EXCLUDED, 0))
-    for k in sizes:
+    for k in sizes or [max(1, found.included)]:
         found.check(n, k, both, example)
     return found
 
