@@ -95,7 +95,7 @@ class RunDirectory:
         self._write(MARK, self._mark)
 
     def identify(self, **of: Any) -> None:
-        """Say what this run is of, by ``engine``, ``input``, ``graph``, ``utility``, ``include`` and ``exclude``.
+        """Say what this run is of, by ``engine``, ``input``, ``graph``, ``utility``, ``include``, ``exclude`` and such.
 
         Raises:
             InputError: a finished stage is of something else, or was made with other options.
@@ -191,7 +191,8 @@ class RunDirectory:
 
     def _of(self, stage: str) -> dict[str, Any]:
         others = _WISHES - {"include"} if self.include_matters else _WISHES
-        return {name: value for name, value in self.of.items() if stage != "graph" or name not in others}
+        left_out = {"graph": others | {"quotas"}, "utility": {"quotas"}}.get(stage, set())
+        return {name: value for name, value in self.of.items() if name not in left_out}
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         self._write_to(self.place.join(name), content)

@@ -129,3 +129,49 @@ def test_limits_that_leave_all_or_nothing(points, limits, tmp_path):
     else:
         assert len(found.table) <= (total == 0).sum()
     assert pq.read_table(tmp_path / "out").num_rows == len(found.table)
+
+
+def test_another_table_of_quotas_is_another_run(points, tmp_path):
+    quotas = pa.table({"group": ["a", "b"], "quota": [10, 20]})
+    pq.write_table(quotas, tmp_path / "quotas.parquet")
+    asked = {"size": 40, "groups": "kind", "quotas": str(tmp_path / "quotas.parquet"), "progress": False}
+    first = subsel.select(points, run_dir=tmp_path / "run", **asked)
+    assert {one.name: one.most for one in first.report.limits.columns[0].groups}["a"] == 10
+    again = subsel.select(points, run_dir=tmp_path / "run", resume=True, **asked)
+    assert again.table.equals(first.table)
+    pq.write_table(pa.table({"group": ["a", "b"], "quota": [5, 20]}), tmp_path / "quotas.parquet")
+    with pytest.raises(subsel.InputError, match="is of quotas"):
+        subsel.select(points, run_dir=tmp_path / "run", resume=True, **asked)
+
+
+def test_wishes_that_contradict_each_other_under_a_budget(points):
+    ids = pq.read_table(points)["id"].to_pylist()
+    with pytest.raises(subsel.ConfigError, match="are in include and in exclude"):
+        subsel.select(points, budget="10%", cost="tokens", include=ids[:2], exclude=ids[1:3], progress=False)
+    with pytest.raises(subsel.ConfigError, match="leaves 0 of"):
+        subsel.select(points, budget="10%", cost="tokens", exclude=ids, progress=False)
+
+
+def test_minima_beside_included_points(points):
+    table = pq.read_table(points)
+    a = [one for one, kind in zip(table["id"].to_pylist(), table["kind"].to_pylist(), strict=True) if kind == "a"]
+    with pytest.raises(subsel.InputError, match="at_least cannot be met beside what include names"):
+        subsel.select(points, size=10, groups="kind", at_least={"b": 5}, include=a[:8], progress=False)
+
+
+def test_costs_that_have_much_in_common(points):
+    table = pq.read_table(points)
+    plain = subsel.select(table, budget="20%", cost="tokens", progress=False)
+    large = table["tokens"].to_numpy() * 10**13
+    found = subsel.select(table, budget="20%", cost=large, progress=False)
+    assert found.ids.tolist() == plain.ids.tolist()
+
+
+def test_best_by_gain_ranks_as_gain_does(points):
+    by_gain = subsel.select(points, budget="60%", cost="tokens", order="gain", progress=False)
+    best = subsel.select(points, budget="60%", cost="tokens", order="best", progress=False)
+    by_ratio = subsel.select(points, budget="60%", cost="tokens", progress=False)
+    assert best.objective >= max(by_gain.objective, by_ratio.objective) - 1e-6
+    same = by_gain if set(best.ids) == set(by_gain.ids) else by_ratio
+    assert best.ids.tolist() == same.ids.tolist()
+    assert np.allclose(best.table["gain"], same.table["gain"])

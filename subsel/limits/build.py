@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -56,6 +57,15 @@ def capacity_of(
         fill=config.fill,
         groups=tuple(limits),
         max_similarity=config.max_similarity,
+    )
+
+
+def tables_checksum(config: SelectConfig, read: ReadTable) -> str | None:
+    """Return what tells the tables of quotas and minima from others; None without."""
+    places = [config.quotas_of(column) for column in config.groups] + [config.minima]
+    tables = [read(one) for one in places if isinstance(one, str) and is_table(one)]
+    return (
+        None if not tables else hashlib.sha256(repr([sorted(one.items()) for one in tables]).encode()).hexdigest()[:16]
     )
 
 

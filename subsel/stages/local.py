@@ -25,10 +25,12 @@ from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, identity
 from subsel.input.given import given_checksum, with_given
 from subsel.input.ids import given_back, known_places
 from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
+from subsel.input.quotas import read_quota_table
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints, wished_ids
+from subsel.limits.build import tables_checksum
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
 from subsel.pipeline import run_pipeline
@@ -139,7 +141,9 @@ class LocalStages:
         of_utility = None if utility is None else array_checksum(utility)
         of_graph = identity_of(graph, self.config)
         self.kept.rundir.identify(engine=self.name, input=data, graph=of_graph, utility=of_utility)
-        self.kept.rundir.identify(columns=given_checksum(self.source))
+        read = partial(read_quota_table, config=self.config, storage_options=self.storage_options)
+        quotas = tables_checksum(self.config, read)
+        self.kept.rundir.identify(columns=given_checksum(self.source), quotas=quotas)
 
     def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
         """Search neighbours, or take the user's graph, or the run directory's."""
@@ -354,16 +358,9 @@ class LocalStages:
     def _score_of(self, nodes: Int64Array) -> objective.Score:
         member = np.zeros(self.points.n, np.bool_)
         member[nodes] = True
-        part = self.part
-        return objective.score_subset(
-            part.indptr,
-            part.indices,
-            part.similarity,
-            part.utility,
-            member,
-            part.fixed_point.alpha,
-            part.fixed_point.beta,
-        )
+        part, scale = self.part, self.part.fixed_point
+        arrays = part.indptr, part.indices, part.similarity, part.utility
+        return objective.score_subset(*arrays, member, scale.alpha, scale.beta)
 
 
 def select_here(request: Request, run: Run) -> list[tuple[Report, Place | None, NeighborGraph, pa.Table]]:

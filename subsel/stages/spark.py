@@ -22,7 +22,7 @@ from subsel.engines.spark.groups import group_classes, write_graph
 from subsel.engines.spark.held import Held
 from subsel.engines.spark.ids import kept_kind
 from subsel.engines.spark.inputs import SparkInputs
-from subsel.engines.spark.limits import capacity_on_spark
+from subsel.engines.spark.limits import capacity_on_spark, quotas_on_spark
 from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
@@ -38,6 +38,7 @@ from subsel.input.copies import SCORE_POINTS
 from subsel.input.groups import GroupNames
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
+from subsel.limits.build import tables_checksum
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
 from subsel.objective import Score, expected_random
@@ -123,6 +124,7 @@ class SparkStages:
         """Say what the run directory's run is of, before anything long."""
         assert self.rundir is not None
         self.rundir.identify(engine=self.name, input=data, graph=self.inputs.identity_of_graph(), utility=None)
+        self.rundir.identify(quotas=tables_checksum(self.config, partial(quotas_on_spark, self.spark)))
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Look up the ids that the user wants in or out; where the graph is there `constrain` comes right after."""
@@ -287,8 +289,8 @@ class SparkStages:
     def capacity(self, size: int | None) -> Capacity:
         """Return the limits, made of what is not excluded."""
         with plain_errors():
-            excluded = self.members.get(Status.EXCLUDED)
-            marks = [] if excluded is None else [decided(excluded[0], Status.EXCLUDED)]
+            out = self.members.get(Status.EXCLUDED)
+            marks = [] if out is None else [decided(out[0], Status.EXCLUDED)]
             marks += [outlier_marks(one) for one in [self.utilities] if one is not None and self.weights.outliers]
             about = self._points_parcels(), self.groups, self.parts, marks, self.input, self.made
             found, self.tables = capacity_on_spark(self.spark, self.config, size, *about)
@@ -306,8 +308,8 @@ class SparkStages:
 
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
-        edges = sum(shape.similarity_sum for shape in self.shapes) / 2
-        return expected_random(self.n, k, self.utility_sum, edges, self.weights.alpha, self.weights.beta)
+        edges, weights = sum(shape.similarity_sum for shape in self.shapes) / 2, self.weights
+        return expected_random(self.n, k, self.utility_sum, edges, weights.alpha, weights.beta)
 
     def score(self, k: int) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""

@@ -72,10 +72,10 @@ def capacity_on_spark(
     everyone = sum_groups(points, names, parts) if (copies and names) or (excluded and config.budget) else None
     tables = group_tables(names, sums, everyone if copies else None, with_cost=config.cost is not None)
     left = (found.cost or 0) - (0 if everyone is None else everyone.all_cost - sums.all_cost)
-    return capacity_of(config, size, tables, left, partial(_quotas, spark)), tables
+    return capacity_of(config, size, tables, left, partial(quotas_on_spark, spark)), tables
 
 
-def _quotas(spark: SparkSession, place: str) -> Amounts:
+def quotas_on_spark(spark: SparkSession, place: str) -> Amounts:
     """Return the quotas of a table with columns group and quota."""
     source = open_on_spark(spark, place, TABLE.__contains__, "quotas")
     table = source.select(TABLE).limit(MOST_GROUPS + 1).toArrow()
