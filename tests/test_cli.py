@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from subsel import InputError
-from subsel.cli import main
+from subsel.cli import main, shell
 from subsel.cli.shell import Command
 from subsel.cli.tables import pairs_table, report_table
 from subsel.cli.text import amount, count
@@ -292,3 +292,15 @@ run()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15, check=False)
     assert (done.returncode, done.stderr) == (143, "subsel: terminated.\n")
+
+
+@pytest.mark.parametrize(("raised", "status"), [(KeyboardInterrupt(), 130), (shell._Terminated(143), 143)])
+def test_a_signal_that_c_code_turned_into_another_error_is_one(raised, status, capsys):
+    """numba's dispatcher makes a SystemError of what a signal raises inside it."""
+    context = click.Context(click.Command("select"))
+    with pytest.raises(SystemExit) as ended, shell.show_errors(context):
+        raise SystemError("returned a result with an exception set") from raised
+    assert ended.value.code == status
+    assert capsys.readouterr().err.startswith("subsel: ")
+    with pytest.raises(SystemError, match="of its own"), shell.show_errors(context):
+        raise SystemError("of its own")

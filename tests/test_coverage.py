@@ -265,7 +265,15 @@ def awkward(points, tmp_path_factory):
 
 
 #: What is quick on Spark, too.
-QUICK = {"size": 70, "probes": 1000, "recall_sample": 0, "coverage_sample": 100, "bounding": "off", "refine": 0}
+QUICK = {
+    "size": 70,
+    "probes": 1000,
+    "recall_sample": 0,
+    "coverage_sample": 100,
+    "bounding": "off",
+    "refine": 0,
+    "copies": "keep",
+}
 
 
 @pytest.mark.slow

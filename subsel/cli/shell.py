@@ -54,10 +54,18 @@ def show_errors(context: click.Context) -> Iterator[None]:
         yield
     except SubselError as error:
         _end(error.for_shell(partial(flag_of, context.command)), error.exit_code)
-    except KeyboardInterrupt:
-        _end(f"interrupted{_way_on(context)}.", INTERRUPTED)
-    except _Terminated:
-        _end(f"terminated{_way_on(context)}.", TERMINATED)
+    except (KeyboardInterrupt, _Terminated, SystemError) as error:
+        signalled = _signal_of(error)
+        if signalled is None:
+            raise
+        word, status = ("terminated", TERMINATED) if signalled is _Terminated else ("interrupted", INTERRUPTED)
+        _end(f"{word}{_way_on(context)}.", status)
+
+
+def _signal_of(error: BaseException) -> type[BaseException] | None:
+    """Return what a signal raised: the error, or what C code that a signal caught turned into a `SystemError`."""
+    raised: BaseException | None = error.__cause__ if isinstance(error, SystemError) else error
+    return next((kind for kind in (KeyboardInterrupt, _Terminated) if isinstance(raised, kind)), None)
 
 
 def _end(line: str, status: int) -> None:

@@ -95,6 +95,7 @@ def order_limited(engine: Engine, capacity: Capacity, max_supersteps: int = 50, 
     if restart:
         everything = Capacity(per_cost=capacity.per_cost, unit=capacity.unit)
         limited_greedy(engine, everything, max_supersteps)
+        engine.reopen()  # whoever ranks and scores needs all edges
 
 
 def ranks_as_keys(engine: Engine, capacity: Capacity) -> None:
