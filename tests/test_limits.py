@@ -111,6 +111,7 @@ def test_limits_are_kept_and_told(documents, kind):
         pytest.param(kind, parts, marks=[] if (kind, parts) == ("all", 7) else pytest.mark.slow)
         for kind in KINDS
         for parts in (1, 7)
+        if parts > 1 or kind in ("tokens of groups", "minima")
     ],
 )
 def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
