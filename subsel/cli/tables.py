@@ -75,7 +75,7 @@ def report_table(report: Report, flag: Flag) -> Table:
     how = count(proof.iterations, "iteration") if proof.iterations else "by bounding alone; --certify 100 lowers it"
     meets = " that meets your wishes" if wishes.included or wishes.excluded else ""
     if proof.upper_bound is None:
-        rows.add("upper bound", "none: a budget alone leaves none")
+        rows.add("upper bound", "none: there is none with a budget")
     else:
         most = count(report.k, "point") if report.limits is None else f"at most {count(report.asked, 'point')}"
         rows.add("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset of {most}{meets} scores more")

@@ -92,10 +92,10 @@ class SparkEngine:
         with plain_errors():
             before = self._counts.undecided
             self._take(self.superstep_frame(partial(cast(Any, kernel), *args, **params)))
-            if self._counts.undecided > before:  # who is open again is not known to other parts yet: all edges stay
-                self._graph_points = self._counts.undecided
-            else:
+            if self._counts.undecided <= before:
                 self._compact_if_halved()
+            elif self._graph_points:  # who is open again is not known to other parts yet: all edges stay
+                self._graph_points = self._counts.undecided
         return self._counts
 
     def superstep_frame(self, kernel: superstep.BoundKernel, *, repost: bool = False) -> DataFrame:
@@ -200,7 +200,7 @@ class SparkEngine:
         """Go back to the whole graph, if edges were dropped."""
         if self._stale:
             self._whole_again()
-        self._graph_points = self._counts.undecided
+            self._graph_points = self._counts.undecided
 
     def reopen(self) -> None:
         """Go back to the whole graph, and have every border point posted anew, if edges were dropped since."""
