@@ -32,7 +32,7 @@ from subsel.greedy.reverse import directed_greedy, resolve_direction
 from subsel.input.wishes import Constraints
 from subsel.limits.build import check_precision, check_reserved
 from subsel.limits.capacity import Capacity
-from subsel.limits.summary import fewer_selected, limits_report
+from subsel.limits.summary import limits_report, warnings_of
 from subsel.report import (
     BoundingReport,
     CertificateReport,
@@ -163,8 +163,8 @@ def _select(
         else:
             ranks_rounded_after = None
             limits = ranked_under_limits(stages, engine, config, capacity, fixed_point, refined, restart=restart)
-            if limits.short:
-                log.warning("%s", in_library(fewer_selected(limits)))
+            for warning in warnings_of(limits):
+                log.warning("%s", in_library(warning))
     with run.stage("score"):
         scores = stages.score(k)
     with run.stage("coverage") as tell:

@@ -103,12 +103,15 @@ def _number(text: str) -> int | float:
     """Return the number that a text is, a percentage as a fraction.
 
     Raises:
-        ValueError: it is none, or so much of a thousand that it is not whole.
+        ValueError: it is none, above 100 %, or so much of a thousand that it is not whole.
         ArithmeticError: it is none.
     """
     text = _SET_APART.sub(lambda found: found[0].replace(",", ""), text.strip().replace("_", ""))
     if text.endswith("%"):
-        return float(Decimal(text[:-1]) / 100)  # in floats "0.7%" would not be 0.007
+        share = float(Decimal(text[:-1]) / 100)  # in floats "0.7%" would not be 0.007
+        if share > 1:  # else "300%" would be three
+            raise ValueError(text)
+        return share
     power = _LETTERS.get(text[-1:].lower())
     if power is None:
         return int(text) if text.lstrip("+-").isdigit() else float(text)

@@ -55,7 +55,7 @@ def test_one_of_each_mass(rng):
     assert more.report.limits.short == 50
 
 
-def test_included_members_stay_together_and_nobody_is_beside_them(rng):
+def test_included_members_stay_together_and_nobody_is_beside_them(rng, caplog):
     X = masses(rng, 2, 300, 200)
     inside = [202, 203, 204]  # of one mass
     found = subsel.select(X, size=150, max_similarity=0.99, include=inside, neighbors=3, progress=False)
@@ -65,6 +65,15 @@ def test_included_members_stay_together_and_nobody_is_beside_them(rng):
     s[np.ix_([place[i] for i in inside], [place[i] for i in inside])] = False
     assert not s.any()
     assert found.report.limits.alike.together > 0
+    assert "points of include are more alike to others of it than max_similarity allows" in caplog.text
+
+
+def test_included_points_that_exceed_a_budget_are_warned_of(rng, caplog):
+    X = masses(rng, 1, 5, 60)
+    cost = np.full(len(X), 10)
+    found = subsel.select(X, budget=15, cost=cost, include=[1, 2, 3], progress=False)
+    assert sorted(found.ids) == [1, 2, 3]
+    assert "include takes 30 of budget 15 (cost): nothing else fits" in caplog.text
 
 
 def test_budgets_and_quotas_hold_when_near_copies_make_room(rng):

@@ -90,9 +90,13 @@ def test_limits_are_kept_and_told(documents, kind):
     if "size" in options:
         assert totals["size"].spent == len(chosen) <= totals["size"].asked
     for column in report.limits.columns:
-        counted = chosen[column.column].fillna("null").value_counts()
-        for group in column.groups:
-            assert group.selected == counted.get(group.name, 0) if column.column != "small" else True
+        counted = chosen[column.column].fillna("null").astype(str).value_counts()
+        assert (
+            sum(group.selected for group in column.groups) + (column.others.selected if column.others else 0)
+            == report.k
+        )
+        for group in [*column.groups, *([] if column.others is None else [column.others])]:
+            assert group.selected == counted.get(group.name, 0) or group is column.others
             took = group.cost if column.by_cost else group.selected
             assert group.most is None or took <= group.most
             assert group.selected >= group.least

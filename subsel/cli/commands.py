@@ -64,7 +64,7 @@ def select(data: str, output: str, sizes: str | None, **options: Any) -> None:
 @main.command()
 @click.argument("data", metavar="INPUT")
 @click.argument("graph")
-@opt.config_fields("Input", "Neighbour graph", "seed", "copies")
+@opt.config_fields("Input", "Neighbour graph", "seed")
 @opt.overwrite_graph
 @opt.storage
 @opt.config_file

@@ -119,6 +119,8 @@ def _add_limits(rows: Rows, limits: LimitsReport) -> None:
         if limits.alike is not None:
             left = f"; {limits.alike.left:,} near copies made room" if limits.alike.left else ""
             alike += f", nor vectors of any pair of {limits.alike.compared:,} that were compared{left}"
+            if limits.alike.together:
+                alike += f"; {limits.alike.together:,} of --include are, and stay"
         rows.add("max similarity", alike, dim=_binding("max_similarity", limits))
     for column in limits.columns:
         full = f", {column.full:,} full" if column.full else ""

@@ -73,7 +73,7 @@ def spent_by_groups(engine: Engine, capacity: Capacity) -> tuple[dict[str, Any],
     """
     points, cost = engine.step(tell_groups, capacity=capacity).sums[:2]
     rows = engine.merge(tables.added)
-    slots = len(capacity.most)
+    slots = capacity.slots
     found: dict[str, Any] = {
         "points": np.zeros(slots, np.int64),
         "cost": np.zeros(slots, np.int64),

@@ -93,8 +93,8 @@ class Left(NamedTuple):
     free_code: int
 
 
-class Known(NamedTuple):
-    """What there is to know.
+class Mode(NamedTuple):
+    """What holds here.
 
     Attributes:
         fill: whether points are picked whose gain is negative.
@@ -120,7 +120,7 @@ def pick_fitting(
     cost: Any,
     quotas: Quotas,
     left_in_all: Left,
-    known: Known,
+    mode: Mode,
     batch: int,
 ) -> Any:
     """Select every point that the rule surely picks, knowing of other parts only what was heard last.
@@ -138,7 +138,7 @@ def pick_fitting(
         cost: int64, (n_own,): what points take of the budget and of slots by cost; (0,) where that is one each.
         quotas: of groups.
         left_in_all: of size and budget.
-        known: how much of that holds here.
+        mode: how much of that holds here.
         batch: see `pick_dominant`.
 
     Returns:
@@ -155,7 +155,7 @@ def pick_fitting(
         left_in_all.free_code,
     )
     budget: Any = left_in_all.budget
-    fill, alone, whole = known
+    fill, alone, whole = mode
     n_own = len(indptr) - 1
     columns = len(by_cost)
     conflicts, costs, minima = len(conflict) > 0, len(cost) > 0, len(reserved) > 0

@@ -133,8 +133,7 @@ def tell_groups(graph: PartGraph, board: Board, /, *, capacity: Capacity) -> Non
     view = View(graph, board, capacity)
     cost = np.zeros(int(member.sum()), np.int64) if graph.cost is None else graph.cost[: graph.n_own][member]
     totals = {"points": np.ones(len(cost), np.int64), "cost": cost, "gain": gain}
-    slots = len(capacity.most)
-    columns = {name: np.zeros(slots, values.dtype) for name, values in totals.items()}
+    columns = {name: np.zeros(capacity.slots, values.dtype) for name, values in totals.items()}
     for slot in view.slot:
         for name, values in totals.items():
             np.add.at(columns[name], slot[member], values)
@@ -270,7 +269,7 @@ class View:
             np.empty(0, np.int64) if graph.cost is None else graph.cost,
             limited_kernel.Quotas(self.slot, capacity.by_cost, room, reserved, foreign, *sure, *certain),
             limited_kernel.Left(points, budget, free, *free_from),
-            limited_kernel.Known(capacity.fill, alone, whole),
+            limited_kernel.Mode(capacity.fill, alone, whole),
             BATCH,
         )
         if not self.undecided.any():  # nobody's bound is of use
@@ -323,7 +322,7 @@ class View:
 
     def _summed(self, some: BoolArray) -> Int64Array:
         """Return what some points take, by slot."""
-        total = np.zeros(len(self.capacity.most), np.int64)
+        total = np.zeros(self.capacity.slots, np.int64)
         for slot, one in zip(self.slot, self.capacity.groups, strict=True):
             np.add.at(total, slot[some], self.amount(by_cost=one.by_cost)[some])
         return total

@@ -64,9 +64,9 @@ def tables_checksum(config: SelectConfig, read: ReadTable) -> str | None:
     """Return what tells the tables of quotas and minima from others; None without."""
     places = [config.quotas_of(column) for column in config.groups] + [config.minima]
     tables = [read(one) for one in places if isinstance(one, str) and is_table(one)]
-    return (
-        None if not tables else hashlib.sha256(repr([sorted(one.items()) for one in tables]).encode()).hexdigest()[:16]
-    )
+    if not tables:
+        return None
+    return hashlib.sha256(repr([sorted(one.items()) for one in tables]).encode()).hexdigest()[:16]
 
 
 def check_precision(capacity: Capacity, points: int, all_cost: int) -> None:

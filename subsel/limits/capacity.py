@@ -56,6 +56,11 @@ class Capacity:
         return np.cumsum([0, *(len(one.most) for one in self.groups)]).astype(np.int64)
 
     @property
+    def slots(self) -> int:
+        """Groups of all columns."""
+        return sum(len(one.most) for one in self.groups)
+
+    @property
     def most(self) -> Int64Array:
         """The quotas of all columns' groups: int64, (slots,)."""
         return np.concatenate([np.empty(0, np.int64), *(one.most for one in self.groups)])

@@ -55,7 +55,7 @@ def limits_report(
     short = 0 if capacity.size is None else capacity.size - totals["points"]
     binding = [one.name for one in found if one.spent >= one.asked * (1 if one.name == "size" else _SPENT)]
     binding += [f"quotas of {one.column}" for one in columns if one.full]
-    if capacity.max_similarity is not None and not {"size", "budget"} & set(binding):
+    if capacity.max_similarity is not None and capacity.fill and not {"size", "budget"} & set(binding):
         binding.append("max_similarity")
     return LimitsReport(
         order="gain per cost" if capacity.per_cost else "gain",
@@ -70,7 +70,21 @@ def limits_report(
     )
 
 
-def fewer_selected(limits: LimitsReport) -> str:
+def warnings_of(limits: LimitsReport) -> list[str]:
+    """Return what to warn of: limits that included points exceed, and that left fewer points than were asked for."""
+    include = option("include")
+    found = [
+        f"{include} takes {one.spent:,} of {one.name} {one.asked:,} ({one.unit}): nothing else fits"
+        for one in limits.totals
+        if one.left < 0
+    ]
+    if limits.alike is not None and limits.alike.together:
+        alike = f"{limits.alike.together:,} points of {include} are more alike to others of it than"
+        found.append(f"{alike} {option('max_similarity')} allows: all of them stay")
+    return [*found, _fewer_selected(limits)] if limits.short else found
+
+
+def _fewer_selected(limits: LimitsReport) -> str:
     """Say that limits left fewer points than were asked for, and which."""
     (size,) = (one for one in limits.totals if one.name == "size")
     others = [one for one in limits.binding if one != "size"]
@@ -93,7 +107,7 @@ def _column(limit: GroupLimit, table: GroupTable, spent: Mapping[str, Any], scal
         return GroupReport(
             name=name,
             points=int(table.points[some].sum()),
-            most=int(quotas.sum()) if (quotas < UNLIMITED).all() else None,
+            most=sum(quotas.tolist()) if (quotas < UNLIMITED).all() else None,
             least=int(least[some].sum()),
             selected=points,
             cost=int(spent["cost"][some].sum()) if table.cost is not None else None,

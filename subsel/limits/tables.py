@@ -8,7 +8,7 @@ every list is exact, so the first of all undecided points is always decided.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numba
@@ -26,10 +26,6 @@ SUMS, UPPER, LOWER = 0, 1, 2
 ABOVE, BELOW = 2**63 - 1, -(2**63)
 
 _ROWS = ("kind", "slot", "rank", "code", "amount", "largest")
-_MERGED = (
-    *("taken", "open", "sure_rank", "sure_code", "certain_rank", "certain_code"),
-    *("floor_rank", "floor_code", "largest"),
-)
 
 Rows = dict[str, npt.NDArray[Any]]
 Place = tuple[int, int]
@@ -208,7 +204,7 @@ class Known:
     def of(cls, rows: Rows, slots: int) -> Known:
         """Return merged rows by slot; the last two slots are those of size and budget."""
         columns: dict[str, Any] = {}
-        for name in _MERGED:
+        for name in (one.name for one in fields(cls) if one.default is MISSING):
             columns[name] = np.full(slots + 2, BELOW if name.endswith(("rank", "code")) else 0, np.int64)
             if rows:
                 columns[name][rows["slot"]] = rows[name]

@@ -209,6 +209,7 @@ class LocalStages:
         self.part = whole_part(self.graph, self.points, self.utilities, self.weights, self.config)
         board = None if self.kept is None else self.kept.last_board()
         self._resumed = board is not None
+        self.top_points = k
         self.local = LocalEngine(self.part, board, steps=self.kept is not None)
         return self.local, FixedPointReport.of(self.part.fixed_point)
 
@@ -319,7 +320,7 @@ class LocalStages:
             utility=own.utility,
             similarity=own.similarity,
             random=self.expected_random(k),
-            top_utility=self._score_of(by_utility).total,
+            top_utility=self._score_of(by_utility).total if k == self.top_points else None,
         )
 
     def cover(self, k: int) -> CoverageReport:
