@@ -130,3 +130,27 @@ def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
     )
     assert found.table.equals(expected.table)
     assert found.report.limits == expected.report.limits
+
+
+@pytest.mark.slow
+def test_offsets_of_64_bits(spark, documents, tmp_path):
+    """A session may ask for them in every table that Python returns to it: limits, copies, text ids, outliers."""
+    points = pq.read_table(documents / "points.parquet")
+    texts = pa.array([f"p{i}" for i in points["id"].to_pylist()])
+    pq.write_table(points.set_column(0, "id", texts), tmp_path / "points.parquet")
+    options = {"size": 40, "groups": "kind", "quotas": "balanced", "exclude_outliers": 0.02}
+    one = subsel.select(tmp_path / "points.parquet", **options, progress=False)
+    spark.conf.set("spark.sql.execution.arrow.useLargeVarTypes", "true")
+    try:
+        two = subsel.select(
+            tmp_path / "points.parquet",
+            **options,
+            engine=spark,
+            output=tmp_path / "out",
+            part_points=60,
+            finish_points=0,
+            progress=False,
+        )
+    finally:
+        spark.conf.unset("spark.sql.execution.arrow.useLargeVarTypes")
+    assert two.table.equals(one.table)

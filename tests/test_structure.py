@@ -115,6 +115,19 @@ def test_only_sparks_rooms_import_pyspark():
     assert not strangers
 
 
+def test_one_door_to_functions_on_arrow_data():
+    """What goes around `parcels.map_in_arrow` and `groups_in_arrow` misses the session's width of offsets."""
+    doors = ("mapInArrow", "applyInArrow", "mapInPandas", "applyInPandas")
+    around = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in modules()
+        if name_of(path) != "engines.spark.parcels"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in doors
+    ]
+    assert not around
+
+
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_files_are_short(path):
     if str(path.relative_to(ROOT)) not in LONG:

@@ -26,9 +26,8 @@ from subsel.engines.spark.order import COUNTED, kth_value
 from subsel.engines.spark.parcels import (
     BOARD_SCHEMA,
     PARCEL_SCHEMA,
+    groups_in_arrow,
     map_in_arrow,
-    of_cogroup,
-    of_group,
     place,
     plain_errors,
 )
@@ -149,12 +148,8 @@ class SparkEngine:
     def _in_groups(self, groups: int, salt: int, kernel: BoundGroupKernel) -> None:
         with plain_errors():
             rows = self._on_parts(self.board, partial(supersteps.grouped_rows, groups, salt), PARCEL_SCHEMA)
-            decided = (
-                place(rows, groups)
-                .groupBy("part")
-                .applyInArrow(of_group(supersteps.run_group, kernel, self.scale), BOARD_SCHEMA)
-            )
-            self.adopt(decided)
+            grouped = place(rows, groups).groupBy("part")
+            self.adopt(groups_in_arrow(grouped, BOARD_SCHEMA, supersteps.run_group, kernel, self.scale))
 
     def adopt(self, decisions: DataFrame) -> None:
         """Take decisions that were made elsewhere, parcels of kind `superstep.FINISHED`, and post them to who cares."""
@@ -178,9 +173,8 @@ class SparkEngine:
         with plain_errors():
             tallies = self.board.where(F.col("kind") == superstep.TALLY).select(*PARCEL_COLUMNS)
             bound = partial(cast(Any, work), **params)
-            merged = tallies.groupBy("part").applyInArrow(
-                of_group(supersteps.merge_tallies, bound, args), PARCEL_SCHEMA
-            )
+            of_part = tallies.groupBy("part")
+            merged = groups_in_arrow(of_part, PARCEL_SCHEMA, supersteps.merge_tallies, bound, args)
             found = [unpack(parcel.payload) for parcel in from_rows(merged.toArrow())]
         return concatenate(found) if found else {}
 
@@ -231,10 +225,9 @@ class SparkEngine:
         self._persisted, self._last, self._kept = [], None, []
 
     def _on_parts(self, right: DataFrame, work: supersteps.PartWork, schema: str) -> DataFrame:
-        function = of_cogroup(supersteps.cogrouped, work, self.scale, self.max_similarity)
         right = right.where(F.col("kind") != superstep.TALLY)
         groups = self._graph.groupBy("part").cogroup(place(right, self.parts).groupBy("part"))
-        return groups.applyInArrow(function, schema)
+        return groups_in_arrow(groups, schema, supersteps.cogrouped, work, self.scale, self.max_similarity)
 
     def _take(self, board: DataFrame) -> None:
         """Write the new board down, then let go of the last one, and count."""

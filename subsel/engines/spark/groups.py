@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from subsel.config import SelectConfig
 from subsel.engines.spark.output import write_rows
-from subsel.engines.spark.parcels import PARCEL_SCHEMA, map_in_arrow, of_cogroup, of_group, place, plain_ids, task
+from subsel.engines.spark.parcels import PARCEL_SCHEMA, groups_in_arrow, map_in_arrow, place, plain_ids, task
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.source import col, plain_batches
 from subsel.fixedpoint import Int64Array
@@ -128,11 +128,11 @@ def sum_groups(
     """
     work = partial(_part_sums, tuple(groups))
     if decided is None:
-        sums = points.groupBy("part").applyInArrow(of_group(work), _SUMMED)
+        sums = groups_in_arrow(points.groupBy("part"), _SUMMED, work)
     else:
         some = decided.select("part", "source", "kind", "number", "chunk", "payload")
         pair = place(points, parts).groupBy("part").cogroup(place(some, parts).groupBy("part"))
-        sums = pair.applyInArrow(of_cogroup(work), _SUMMED)
+        sums = groups_in_arrow(pair, _SUMMED, work)
     totals = (F.sum(name).alias(name) for name in SUMMED.names[2:])
     return GroupSums.of(groups, sums.groupBy("column", "group").agg(*totals).toArrow())
 

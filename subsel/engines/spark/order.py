@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from subsel.engines.base import ABOVE_ALL, BELOW_ALL
 from subsel.engines.spark import supersteps
-from subsel.engines.spark.parcels import PARCEL_SCHEMA, map_in_arrow, of_cogroup, place, plain_errors, task
+from subsel.engines.spark.parcels import PARCEL_SCHEMA, groups_in_arrow, map_in_arrow, place, plain_errors, task
 from subsel.fixedpoint import Int64Array
 from subsel.parts import ranks
 from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
@@ -126,7 +126,7 @@ def rank_frame(values: DataFrame, parts: int, components: int, n_selectable: int
             below = _below(asked, parts, components, n_selectable)
             answers = _by_part(asked, partial(_answer, below, n_selectable), PARCEL_SCHEMA)
             groups = values.groupBy("part").cogroup(place(answers, parts).groupBy("part"))
-            ranked = groups.applyInArrow(of_cogroup(_take, components), PARCEL_SCHEMA)
+            ranked = groups_in_arrow(groups, PARCEL_SCHEMA, _take, components)
             return _computed(ranked.persist(StorageLevel.DISK_ONLY))
         finally:
             asked.unpersist()

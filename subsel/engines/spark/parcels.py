@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
+from pyspark.sql.pandas.group_ops import PandasCogroupedOps
 
 from subsel.engines.spark.failures import MARK
 from subsel.engines.spark.failures import plain_errors as plain_errors  # noqa: PLC0414  (goes with `task`)
@@ -50,7 +51,7 @@ def place(frame: DataFrame, parts: int) -> DataFrame:
 def exchange(frame: DataFrame, function: PartFunction, parts: int) -> DataFrame:
     """Deliver parcels to their parts and run a function on each part; return what it sends."""
     grouped = place(frame, parts).groupBy("part")
-    return grouped.applyInArrow(of_group(_run_part, function), PARCEL_SCHEMA)
+    return groups_in_arrow(grouped, PARCEL_SCHEMA, _run_part, function)
 
 
 def map_in_arrow(frame: DataFrame, function: BatchFunction, schema: Any) -> DataFrame:
@@ -59,6 +60,27 @@ def map_in_arrow(frame: DataFrame, function: BatchFunction, schema: Any) -> Data
     if any("." in name or "`" in name for name in names):  # which mapInArrow takes for syntax
         frame = frame.toDF(*(f"_{i}" for i in range(len(names))))
     return frame.mapInArrow(lambda batches: map(_in_width, function(_named(names, batches))), schema)
+
+
+def groups_in_arrow(groups: Any, schema: str, function: Callable[..., pa.Table], /, *first: Any) -> DataFrame:
+    """Run a function on every group's table, or two tables of a cogroup, as `applyInArrow`, in the session's width.
+
+    Args:
+        groups: what `DataFrame.groupBy` or `GroupedData.cogroup` return.
+        schema: of what the function returns.
+        function: takes ``first``, then the table, or the two tables.
+        first: what goes before them.
+    """
+
+    # Spark counts arguments, and 4.3 misreads the hints of a partial: so functions of their own.
+    def of_one(table: pa.Table) -> pa.Table:
+        return _in_width(function(*first, table))
+
+    def of_two(left: pa.Table, right: pa.Table) -> pa.Table:
+        return _in_width(function(*first, left, right))
+
+    frame: DataFrame = groups.applyInArrow(of_two if isinstance(groups, PandasCogroupedOps) else of_one, schema)
+    return frame
 
 
 def _named(names: list[str], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -73,16 +95,6 @@ def _in_width(rows: Any) -> Any:
         return rows
     wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
     return rows.cast(pa.schema([(field.name, wide.get(field.type, field.type)) for field in rows.schema]))
-
-
-def of_group(function: Callable[..., pa.Table], *first: Any) -> Callable[[pa.Table], pa.Table]:
-    """Bind all but the last argument. Spark counts arguments, and 4.3 misreads the hints of a partial: so a lambda."""
-    return lambda table: _in_width(function(*first, table))
-
-
-def of_cogroup(function: Callable[..., pa.Table], *first: Any) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    """Bind all but the last two arguments, see `of_group`."""
-    return lambda left, right: _in_width(function(*first, left, right))
 
 
 def _run_part(function: PartFunction, table: pa.Table) -> pa.Table:

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from subsel import schema
-from subsel.engines.spark.parcels import BOARD_SCHEMA, of_group, plain_ids, task
+from subsel.engines.spark.parcels import BOARD_SCHEMA, groups_in_arrow, plain_ids, task
 from subsel.errors import InputError
 from subsel.parts import superstep
 from subsel.parts.pack import Parcel, from_rows, pack, unpack
@@ -29,7 +29,7 @@ def places_of(points: DataFrame, ids: DataFrame, n_ids: int | None, what: str) -
         InputError: an id is no point's, or of another type.
     """
     kind = ids.schema[schema.ID].dataType.simpleString()
-    places = points.groupBy("part").applyInArrow(of_group(_places), f"id {kind}, part int, slot int")
+    places = groups_in_arrow(points.groupBy("part"), f"id {kind}, part int, slot int", _places)
     return members_of(places, ids, n_ids, what)
 
 
@@ -49,7 +49,7 @@ def decided(places: DataFrame, status: Status) -> DataFrame:
 
     A wish of the user's is also what decided them.
     """
-    return places.groupBy("part").applyInArrow(of_group(_members, status), BOARD_SCHEMA)
+    return groups_in_arrow(places.groupBy("part"), BOARD_SCHEMA, _members, status)
 
 
 def _places(table: pa.Table) -> pa.Table:

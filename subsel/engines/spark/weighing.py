@@ -22,8 +22,8 @@ from subsel.engines.spark.order import kth_of_values, place_of_values, rank_fram
 from subsel.engines.spark.parcels import (
     BOARD_SCHEMA,
     PARCEL_SCHEMA,
+    groups_in_arrow,
     map_in_arrow,
-    of_cogroup,
     place,
     task,
 )
@@ -200,12 +200,12 @@ class Weighing:
         """Run work on every part's points and graph, with marks and ``more``."""
         right = self.marks if more is None else more if self.marks is None else self.marks.unionByName(more)
         if right is None:
-            return self.points.groupBy("part").applyInArrow(lambda table: work(table, None), schema)
+            return groups_in_arrow(self.points.groupBy("part"), schema, lambda table: work(table, None))
         groups = self.points.groupBy("part").cogroup(place(right, self.parts).groupBy("part"))
-        return groups.applyInArrow(of_cogroup(work), schema)
+        return groups_in_arrow(groups, schema, work)
 
     def _median_degree(self, n: int) -> int:
-        degrees = self._written(self.points.groupBy("part").applyInArrow(_degrees, PARCEL_SCHEMA))
+        degrees = self._written(groups_in_arrow(self.points.groupBy("part"), PARCEL_SCHEMA, _degrees))
         return int(kth_of_values(degrees, 0, n - quantile_number(0.5, n) + 1, n))
 
     def _included_outliers(self, worst: tuple[int, Place]) -> int:
@@ -218,13 +218,13 @@ class Weighing:
         own = self._on_parts(partial(_own_utility, worst), ranked)
         sent = place(self._written(own), self.parts)
         groups = self.points.groupBy("part").cogroup(sent.groupBy("part"))
-        return groups.applyInArrow(of_cogroup(_all_utilities), PARCEL_SCHEMA)
+        return groups_in_arrow(groups, PARCEL_SCHEMA, _all_utilities)
 
 
 def weighted_graph(graph: DataFrame, utilities: DataFrame, parts: int) -> DataFrame:
     """Return parcels of kind graph with other utilities, see `Weighed`."""
     groups = graph.groupBy("part").cogroup(place(utilities, parts).groupBy("part"))
-    return groups.applyInArrow(of_cogroup(_replaced), PARCEL_SCHEMA)
+    return groups_in_arrow(groups, PARCEL_SCHEMA, _replaced)
 
 
 def utility_sums(utilities: DataFrame) -> tuple[float, tuple[float, float]]:
