@@ -135,10 +135,19 @@ def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
 @pytest.mark.slow
 def test_offsets_of_64_bits(spark, documents, tmp_path):
     """A session may ask for them in every table that Python returns to it: limits, copies, text ids, outliers."""
-    points = pq.read_table(documents / "points.parquet")
-    texts = pa.array([f"p{i}" for i in points["id"].to_pylist()])
-    pq.write_table(points.set_column(0, "id", texts), tmp_path / "points.parquet")
-    options = {"size": 40, "groups": "kind", "quotas": "balanced", "exclude_outliers": 0.02}
+    for name, columns in (("points", ["id"]), ("graph", ["src", "dst"])):
+        table = pq.read_table(documents / f"{name}.parquet")
+        for column in columns:
+            texts = pa.array([f"p{i}" for i in table[column].to_pylist()])
+            table = table.set_column(table.column_names.index(column), column, texts)
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    options = {
+        "graph": tmp_path / "graph.parquet",
+        "size": 40,
+        "groups": "kind",
+        "quotas": "balanced",
+        "exclude_outliers": 0.02,
+    }
     one = subsel.select(tmp_path / "points.parquet", **options, progress=False)
     spark.conf.set("spark.sql.execution.arrow.useLargeVarTypes", "true")
     try:
