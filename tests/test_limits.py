@@ -156,7 +156,7 @@ def test_offsets_of_64_bits(spark, documents, tmp_path):
             **options,
             engine=spark,
             output=tmp_path / "out",
-            part_points=60,
+            part_points=200,
             finish_points=0,
             progress=False,
         )
