@@ -54,14 +54,16 @@ def problems(kind: str, n: int) -> Iterator[tuple[Problem, LocalStages]]:
     """Yield the problem of each alpha on a kind of graph, which is made once."""
     data, graph, utility = inputs(kind, n)
     for alpha in ALPHAS:
-        stages = LocalStages(Request(data, graph, utility, ((SelectConfig(alpha=alpha, copies="keep"), None),)))
+        stages = LocalStages(
+            Request(data, graph, utility=utility, sizes=((SelectConfig(alpha=alpha, copies="keep"), None),))
+        )
         make_ready(stages, stages.config)
         stages.engine(1)
         graph = stages.graph
         yield Problem(graph, stages.part), stages
 
 
-def timed(work, *arguments, **options):  # type: ignore[no-untyped-def]
+def timed(work, *arguments, **options):
     """Return a call's result and seconds."""
     begin = time.perf_counter()
     result = work(*arguments, **options)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,7 +18,14 @@ from subsel import NeighborGraph, SelectConfig, demo
 from subsel.input.edges import as_neighbor_graph
 
 #: What were subsel's defaults once: benchmarks of speed keep to them, so that their figures can be compared.
-BEFORE = {"alpha": 0.9, "neighbors": 10, "probes": 8, "descent_passes": 2, "coverage_sample": 0, "copies": "keep"}
+BEFORE: dict[str, Any] = {
+    "alpha": 0.9,
+    "neighbors": 10,
+    "probes": 8,
+    "descent_passes": 2,
+    "coverage_sample": 0,
+    "copies": "keep",
+}
 
 
 def machine() -> str:

@@ -25,7 +25,7 @@ from tests.reference import float_greedy
 
 
 def engine_for(graph: NeighborGraph, utility: np.ndarray, alpha: float) -> LocalEngine:
-    stages = LocalStages(Request(None, graph, utility, ((SelectConfig(alpha=alpha), None),)))
+    stages = LocalStages(Request(None, graph, utility=utility, sizes=((SelectConfig(alpha=alpha), None),)))
     make_ready(stages, stages.config)
     return stages.engine(1)[0]
 

@@ -96,7 +96,7 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, Any] 
     assigned = cells.assign_cells(lambda lo, hi: Y[lo:hi], len(X), quantizer, probes, reach)
     done("assignment")
     rows = order[assigned.order]
-    Y = copy_rows(partial(Y.take, axis=0), assigned.order, X.shape[1])
+    Y = copy_rows(lambda rows, Y=Y: Y.take(rows, axis=0), assigned.order, X.shape[1])
     done("sorting")
     best, score = search.search_cells(Y, assigned.bounds, assigned.probes, K, "cosine")
     done("cell search")

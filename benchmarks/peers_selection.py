@@ -19,6 +19,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -88,7 +89,7 @@ def peer(name: str, graph: NeighborGraph, utility: np.ndarray, k: int) -> Callab
 
 def library_call(graph: NeighborGraph, utility: np.ndarray, k: int) -> set[int]:
     """Select by `subsel.select`, as a user would."""
-    options = {"bounding": "off", "greedy_direction": "forward", "refine": 0, "progress": False}
+    options: dict[str, Any] = {"bounding": "off", "greedy_direction": "forward", "refine": 0, "progress": False}
     found = subsel.select(graph=graph, utility=utility, size=k, alpha=ALPHA, engine="local", **options)
     return set(found.ids.tolist())
 
@@ -103,7 +104,7 @@ def timed(work: Callable[[], set[int]], repeats: int) -> tuple[set[int], float]:
 def case(n: int, k: int, peers: tuple[str, ...], repeats: int, *, show: bool = True) -> None:
     """Print the rows of one size."""
     graph, utility = local_graph(n), np.random.default_rng(1).random(n)
-    stages = LocalStages(Request(None, graph, utility, ((SelectConfig(alpha=ALPHA), None),)))
+    stages = LocalStages(Request(None, graph, utility=utility, sizes=((SelectConfig(alpha=ALPHA), None),)))
     make_ready(stages, stages.config)
     stages.engine(k)
     assert stages.part is not None

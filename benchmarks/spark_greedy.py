@@ -88,7 +88,7 @@ def main() -> None:
             for method, config in methods.items():
                 engine, _ = stages.engine(k)
                 begin = time.perf_counter()
-                result = run_greedy(engine, k, config, "forward")
+                result = run_greedy(engine, k, config, "forward", None)
                 middle = time.perf_counter()
                 order_subset(engine, k, restart=config.greedy != "exact")
                 end = time.perf_counter()
@@ -97,7 +97,7 @@ def main() -> None:
                 rows[method] = score, result.supersteps, middle - begin, end - middle
                 if config.greedy == "exact":
                     begin = time.perf_counter()
-                    refined = run_refine(engine, config)
+                    refined = run_refine(stages, engine, config.refine, config, None, lambda *_: None)
                     swapping = time.perf_counter() - begin
                     allowed = 2 * refined.passes * rows[method][2] / result.supersteps
                 engine.close()

@@ -109,8 +109,10 @@ def shuffled_gib(spark: SparkSession) -> float:
 
 def show_stages(spark: SparkSession, everything: float) -> None:
     """Print Spark's longest stages, in turn, and the sum of the others, from its status store."""
-    jvm = spark.sparkContext._gateway.jvm
-    no_quantiles = spark.sparkContext._gateway.new_array(jvm.double, 0)
+    gateway = spark.sparkContext._gateway
+    assert gateway is not None
+    jvm = gateway.jvm
+    no_quantiles = gateway.new_array(jvm.double, 0)
     store = spark.sparkContext._jsc.sc().statusStore()
     listed = store.stageList(None, False, False, no_quantiles, jvm.java.util.ArrayList())
     done = [stage for i in range(listed.size()) if (stage := listed.apply(i)).completionTime().isDefined()]

@@ -91,7 +91,7 @@ def main() -> None:
         folder = Path(name)
         write_problem(folder, arguments.points)
         (folder / "events").mkdir()
-        settings = {
+        settings: dict[str, bool | float | int | str | None] = {
             "spark.driver.memory": "2g",
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
@@ -112,7 +112,7 @@ def main() -> None:
                 if warm:
                     spark.conf.set("spark.sql.pyspark.udf.profiler", "perf")
                 begin = time.time()
-                result = run_greedy(engine, k, config, "forward")
+                result = run_greedy(engine, k, config, "forward", None)
                 end = time.time()
                 engine.close()
         work, kernels = profiled(spark._profiler_collector._perf_profile_results.values())

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,6 +48,7 @@ class Request:
 
     data: Any
     graph: Any = None
+    _: KW_ONLY
     utility: npt.ArrayLike | None = None
     cost: npt.ArrayLike | None = None
     groups: Mapping[str, Any] | None = None
@@ -113,11 +114,11 @@ class Request:
         request = cls(
             data,
             graph,
-            given,
-            prices,
-            grouped,
-            tuple((_sized(config, size, options), name) for size, name in sizes),
-            output,
+            utility=given,
+            cost=prices,
+            groups=grouped,
+            sizes=tuple((_sized(config, size, options), name) for size, name in sizes),
+            output=output,
             wishes=Wishes(include, exclude),
             engine=engine,
             master=master,
