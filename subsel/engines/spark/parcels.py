@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
-from pyspark.sql.pandas.group_ops import PandasCogroupedOps
 
 from subsel.engines.spark.failures import MARK
 from subsel.engines.spark.failures import plain_errors as plain_errors  # noqa: PLC0414  (goes with `task`)
@@ -79,7 +78,7 @@ def groups_in_arrow(groups: Any, schema: str, function: Callable[..., pa.Table],
     def of_two(left: pa.Table, right: pa.Table) -> pa.Table:
         return _in_width(function(*first, left, right))
 
-    frame: DataFrame = groups.applyInArrow(of_two if isinstance(groups, PandasCogroupedOps) else of_one, schema)
+    frame: DataFrame = groups.applyInArrow(of_one if hasattr(groups, "cogroup") else of_two, schema)
     return frame
 
 
