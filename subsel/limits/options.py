@@ -18,7 +18,7 @@ NEAR = 0.9
 
 
 class LimitOptions(BaseModel):
-    """Size and budget, quotas and minima of groups, how alike two selected points may be, what becomes of copies."""
+    """Size and budget, quotas and minima of groups, how alike points may be to each other and to other data; copies."""
 
     size: int | float | str | None = declare(
         None,
