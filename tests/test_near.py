@@ -1,4 +1,4 @@
-"""Nothing near a given set (``exclude_near``): by brute force, and as if they were excluded by name; on both engines."""
+"""Nothing near a given set (``exclude_near``): by brute force, and as if excluded by name; on both engines."""
 
 from __future__ import annotations
 
