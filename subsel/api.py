@@ -26,10 +26,11 @@ from subsel.input.rows import may_be_read
 from subsel.input.source import is_location, open_source, result_dataset
 from subsel.objective import Score
 from subsel.report import Report
-from subsel.request import Location, Request, load_config
+from subsel.request import Location, Request, load_config, near_data, near_option
 from subsel.run import Run
 from subsel.stages.base import known_count, note_recall
 from subsel.stages.local import score_here, select_here
+from subsel.stages.near import read_reference
 from subsel.storage import LocalPlace, Place
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
@@ -106,6 +107,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
     overwrite: bool = False,
     include: Any = None,
     exclude: Any = None,
+    exclude_near: Any = None,
     run_dir: Location | None = None,
     resume: bool = False,
     progress: bool | None = None,
@@ -136,6 +138,8 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
             column (such as last time's subset), or the name of a boolean column of ``data``
             (`subsel.input.wishes`).
         exclude: points that are not, likewise.
+        exclude_near: data that no point may be near to (more similar than ``near``) but those that are included:
+            whatever ``data`` may be, with the same embedding column; it needs no ids.
         run_dir: a folder in which finished stages are kept, on Spark also boards; there, one that driver and executors
             share.
         resume: go on from what ``run_dir`` has; another config or input is refused.
@@ -165,6 +169,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         overwrite=overwrite,
         include=include,
         exclude=exclude,
+        exclude_near=exclude_near,
         run_dir=run_dir,
         resume=resume,
         progress=progress,
@@ -354,6 +359,7 @@ def score_subsets(
 def validate(
     data: Any,
     *,
+    exclude_near: Any = None,
     config: SelectConfig | str | Path | None = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
@@ -362,6 +368,7 @@ def validate(
 
     Args:
         data: points, see `select`; a Spark DataFrame is checked by `select` itself, which never collects it.
+        exclude_near: see `select`; its rows are checked, too.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         storage_options: see `select`.
         **options: fields of `SelectConfig`.
@@ -369,6 +376,8 @@ def validate(
     Raises:
         InputError: something is wrong with it; the message counts each kind of bad row.
     """
-    settings = load_config(config, **options)
+    settings = load_config(config, **options, exclude_near=near_option(exclude_near))
     source = open_source(data, may_be_read(settings), settings, storage_options)
-    return read_points(source, settings, with_embeddings=True)
+    points = read_points(source, settings, with_embeddings=True)
+    read_reference(near_data(exclude_near, settings), source, points, settings, storage_options, None)
+    return points

@@ -202,7 +202,7 @@ class SelectConfig(LimitOptions, MethodOptions):
     def _as_share(cls, value: Any) -> Any:
         return parse_share(value)
 
-    @field_validator("id_column", "cost")
+    @field_validator("id_column", "cost", "exclude_near")
     @classmethod
     def _no_column(cls, value: str | None) -> str | None:
         return value or None
@@ -229,6 +229,11 @@ class SelectConfig(LimitOptions, MethodOptions):
             direction = option("greedy_direction", library="direction")
             raise ValueError(f"partitioned greedy has no {direction} {self.greedy_direction!r}: leave it out")
         self._check_method_of_limits()
+        if self.exclude_near is not None and self.metric != "inner_product" and self.near_limit >= 1:
+            raise ValueError(
+                f"{option('near', self.near)} leaves nothing out: no similarity of {option('metric', self.metric)} is "
+                "above 1: lower it"
+            )
         reserved = {schema.ID, schema.RANK, schema.GAIN, schema.DECIDED_BY} & set(self.keep_columns)
         if reserved:
             raise ValueError(

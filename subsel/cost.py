@@ -21,7 +21,7 @@ NEIGHBORS = (105.0, 18.0)
 SELECTION = 45.0
 #: Core-seconds per million points and pass of swaps (benchmarks/spark_greedy.py).
 REFINE = 11.0
-#: Floating point operations per second that one core does while it looks for a point's coarse cells.
+#: Floating point operations per second that one core does while it looks for a point's coarse cells, or near rows.
 ROUTE_FLOPS = 30e9
 
 
@@ -34,23 +34,25 @@ class Work:
         neighbors: making the graph.
         selection: from the graph to the written subset.
         refine: all passes of swaps that are allowed.
+        near: comparing all points with what none may be near to.
     """
 
     read: float
     neighbors: float
     selection: float
     refine: float
+    near: float = 0.0
 
     @property
     def total(self) -> float:
         """Core-seconds of all stages."""
-        return self.read + self.neighbors + self.selection + self.refine
+        return self.read + self.neighbors + self.selection + self.refine + self.near
 
 
-def work(n: int, searched: int, dimension: int, k: int | None, parts: int, config: SelectConfig) -> Work:
+def work(n: int, searched: int, dimension: int, k: int | None, parts: int, config: SelectConfig, near: int = 0) -> Work:
     """Return what selecting k of n points of so many dimensions takes; 0 dimensions if a graph is given.
 
-    So many of the points are searched: all, or those that are drawn first.
+    So many of the points are searched: all, or those that are drawn first. All are compared with ``near`` rows.
 
     What follows from the number of neighbours is taken to be in proportion to it; probes are taken to be 8 and the size
     10 %: a rule of thumb. Not in it: Spark's start, and the iterations of a certificate.
@@ -65,4 +67,4 @@ def work(n: int, searched: int, dimension: int, k: int | None, parts: int, confi
         cells = round((1 + GROUPS_PROBED) * np.sqrt(cells))
     routing = searched * 2.0 * cells * dimension / ROUTE_FLOPS
     neighbors = millions * (NEIGHBORS[0] * degree + NEIGHBORS[1] * hundreds) + routing
-    return Work(read, neighbors, selection, refine)
+    return Work(read, neighbors, selection, refine, n * 2.0 * near * dimension / ROUTE_FLOPS)

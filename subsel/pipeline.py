@@ -83,6 +83,7 @@ def run_pipeline(
         sized = sizes[0][0].size is not None
         stages.check_wishes(counts if sized else ())
         points = stages.merge(tell, counts if sized else ())
+        stages.leave_near(tell, counts if sized else ())
         counts = [min(k, points.distinct) for k in counts]
         check_drawn(sizes[0][0].drawn(points.distinct, min(counts)), max(counts))
     with run.stage("neighbors") as tell:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from subsel import cost
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig, resolve_size
 from subsel.errors import InputError, option
+from subsel.input.given import NEAR
 from subsel.input.names import name_list
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source
@@ -87,6 +88,18 @@ def part_points(dimension: int, neighbors: int, config: SelectConfig) -> int:
     return min(max(points, min(2 * points, PART_POINTS), 10_000), 200_000)
 
 
+def reference_rows(config: SelectConfig, storage_options: Mapping[str, Any] | None = None) -> int:
+    """Return the rows of what no point may be near to, from its metadata; 0 without, or where it was given as such.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    if config.exclude_near is None or config.exclude_near == NEAR:
+        return 0
+    wanted, what = {config.embedding_column}.__contains__, option("exclude_near")
+    return open_source(config.exclude_near, wanted, config, storage_options, what).rows
+
+
 def local_bytes(n: int, dimension: int, neighbors: int, searched: int) -> int:
     """Return the peak memory of selecting on one machine, in bytes: n points are read, so many of them searched."""
     edges = EDGES_PER_NEIGHBOR * min(neighbors, searched) * searched
@@ -94,8 +107,9 @@ def local_bytes(n: int, dimension: int, neighbors: int, searched: int) -> int:
     return int(values + LOCAL_BYTES_PER_EDGE * edges + 64 * n)
 
 
-def estimate(n: int, dimension: int, k: int | None, config: SelectConfig) -> Plan:
-    """Return what selecting k of n points takes."""
+def estimate(n: int, dimension: int, k: int | None, config: SelectConfig, near: int = 0) -> Plan:
+    """Return what selecting k of n points takes, all of which are compared with ``near`` rows."""
+    reference = 2 * 4 * near * dimension
     read, neighbors = n, min(config.degree(n, k), n)
     drawn = config.drawn(n, k)
     n = n if drawn is None else drawn
@@ -111,14 +125,14 @@ def estimate(n: int, dimension: int, k: int | None, config: SelectConfig) -> Pla
         dimension=dimension,
         k=k,
         neighbors=neighbors,
-        local_bytes=local_bytes(read, dimension, neighbors, n),
+        local_bytes=local_bytes(read, dimension, neighbors, n) + reference,
         available_bytes=available_memory(),
         parts=parts,
         part_points=points,
-        worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n)),
+        worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n, reference)),
         shuffle_bytes=int(TRAVEL * (vectors + FOUND_BYTES * neighbors * n) + 60 * edges),
         graph_bytes=2 * graph,
-        work=cost.work(read, n, dimension, k, parts, config),
+        work=cost.work(read, n, dimension, k, parts, config, near),
     )
 
 
@@ -149,7 +163,7 @@ def plan_input(
     dimension = _dimension(source, config) if with_embeddings else 0
     wanted = [config.size] if sizes is None else sizes
     k = None if None in wanted else min(resolve_size(size, n, source.name) for size in wanted)
-    return estimate(n, dimension, k, config)
+    return estimate(n, dimension, k, config, reference_rows(config, storage_options))
 
 
 def available_memory() -> int:

@@ -117,11 +117,21 @@ class FixedPointReport(_Section):
 
 
 class ConstraintsReport(_Section):
-    """How many points are in the subset, and out of it, by the user's wish; and out of it as outliers."""
+    """How many points are in the subset, and out of it, by the user's wish; and out of it as outliers.
+
+    ``near`` more are out of it as they are near to what was given as ``exclude_near``.
+    """
 
     included: int = 0
     excluded: int = 0
     outliers: int = 0
+    near: int = 0
+
+
+def near_line(count: int, config: SelectConfig) -> str:
+    """Say how many points are left out as they are near what was given as ``exclude_near``."""
+    points = "point" if count == 1 else "points"
+    return f"{count:,} {points} left out: nearer than {config.near_limit:g} to {config.exclude_near}"
 
 
 class BoundingReport(_Section):

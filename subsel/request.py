@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from subsel.config import SelectConfig, given_options
 from subsel.errors import ConfigError, InputError, SubselError, option
-from subsel.input.given import COST, GROUPS, of_columns
+from subsel.input.given import COST, GROUPS, NEAR, of_columns
 from subsel.input.source import is_location
 from subsel.input.wishes import Wishes
 from subsel.rundir import STAGES
@@ -81,6 +81,7 @@ class Request:
         overwrite: bool = False,
         include: Any = None,
         exclude: Any = None,
+        exclude_near: Any = None,
         run_dir: Location | None = None,
         resume: bool = False,
         progress: bool | None = None,
@@ -96,8 +97,8 @@ class Request:
             purpose: what the data is for.
             cost: a column's name, or one value per input row.
             groups: names of columns, or one value per input row, or several such arrays by name.
-            graph, utility, engine, master, config, overwrite, include, exclude, run_dir, resume, progress,
-                storage_options: as in `subsel.select`.
+            graph, utility, engine, master, config, overwrite, include, exclude, exclude_near, run_dir, resume,
+                progress, storage_options: as in `subsel.select`.
             **options: fields of `SelectConfig`.
 
         Raises:
@@ -110,16 +111,17 @@ class Request:
         options |= {"cost": priced if prices is None else COST, "groups": named if grouped is None else tuple(grouped)}
         if given is not None:  # wins over the config's
             config = load_config(config, **options).model_copy(update={"utility": None})
-        options |= {"utility": column}
+        options |= {"utility": column, "exclude_near": near_option(exclude_near)}
+        configs = tuple((_sized(config, size, options), name) for size, name in sizes)
         request = cls(
             data,
             graph,
             utility=given,
             cost=prices,
             groups=grouped,
-            sizes=tuple((_sized(config, size, options), name) for size, name in sizes),
+            sizes=configs,
             output=output,
-            wishes=Wishes(include, exclude),
+            wishes=Wishes(include, exclude, near_data(exclude_near, configs[0][0])),
             engine=engine,
             master=master,
             overwrite=overwrite,
@@ -157,7 +159,8 @@ class Request:
     @property
     def kept_config(self) -> SelectConfig:
         """The config as a run directory compares it: what was given beside the data is told apart by its values."""
-        return of_columns(self.config, self.cost, self.groups)
+        alone = of_columns(self.config, self.cost, self.groups)
+        return alone.model_copy(update={"exclude_near": None, "near": None})
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -183,7 +186,8 @@ def places_for(request: Request, opener: Callable[[Location], Place]) -> Places:
     Raises:
         InputError: an output exists or cannot be made; or inputs, outputs and run directory lie in each other.
     """
-    given = (request.data, request.graph, request.wishes.include, request.wishes.exclude)
+    wishes = request.wishes
+    given = (request.data, request.graph, wishes.include, wishes.exclude, wishes.near)
     inputs = [place for one in given for place in _input_places(one, opener)]
     run_dir = None if request.run_dir is None else opener(request.run_dir)
     base = None if request.output is None else opener(request.output)
@@ -220,6 +224,23 @@ def _input_places(given: Any, opener: Callable[[Location], Place]) -> list[Place
                 place = opener(re.split(r"/?[^/]*[*?\[{]", one, maxsplit=1)[0] or ("/" if one.startswith("/") else "."))
             places.append(place)
     return places
+
+
+def near_option(data: Any) -> str | None:
+    """Return what a config says of data that was given as ``exclude_near``: the place where it is, if that is all."""
+    alone = isinstance(data, str | os.PathLike) and not isinstance(data, Place)
+    return None if data is None else os.fspath(data) if alone else NEAR
+
+
+def near_data(data: Any, config: SelectConfig) -> Any:
+    """Return the data that no point may be near to, as it was given, or the place that the config names.
+
+    Raises:
+        ConfigError: the config is that of a call to which it was given as such, and this one was not.
+    """
+    if data is None and config.exclude_near == NEAR:
+        raise ConfigError(f"{option('config')} is of a call that was given data as {option('exclude_near')}: give it.")
+    return config.exclude_near if data is None else data
 
 
 def _columns_or_values(groups: Any) -> tuple[Any, Mapping[str, Any] | None]:

@@ -21,6 +21,7 @@ NEEDS = {
     "quotas": ("groups",),
     "other": ("groups", "quotas"),
     "at_least": ("groups",),
+    "near": ("exclude_near",),
 }
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 

@@ -81,7 +81,7 @@ def neighbors(data: str, graph: str, overwrite: bool, **options: Any) -> None:
 
 @main.command("plan")
 @click.argument("data", metavar="[INPUT]", required=False)
-@opt.config_fields("size", "Input", "Neighbour graph", "part_points")
+@opt.config_fields("size", "exclude_near", "near", "Input", "Neighbour graph", "part_points")
 @click.option("--points", type=click.IntRange(min=1), help="Plan for so many points; there is no INPUT then.")
 @click.option("--dimension", type=click.IntRange(min=0), help="Of their embeddings, 0 if a graph is given.")
 @click.option("--executor-cores", type=click.IntRange(min=1), default=4, show_default=True, help="Tasks per executor.")
@@ -101,7 +101,7 @@ def plan_command(
     config = load_config(options.pop("config"), **options)
     if points is not None and dimension is not None:
         k = None if config.size is None else resolve_size(config.size, points, "the plan")
-        found = plan.estimate(points, dimension, k, config)
+        found = plan.estimate(points, dimension, k, config, plan.reference_rows(config))
     else:
         found = plan.plan_input(data, config)
     where = "fits" if found.fits else "does not fit"
@@ -115,7 +115,9 @@ def plan_command(
         "on Spark": f"{count(found.parts, 'part')} of about {found.part_points:,} points",
         "time on Spark": f"about {duration(found.work.total / min(cores, found.parts))} on {count(cores, 'core')}, "
         "besides Spark's start and a certificate",
-        "work of one core": ", ".join(f"{name} {duration(value)}" for name, value in asdict(found.work).items()),
+        "work of one core": ", ".join(
+            f"{name} {duration(value)}" for name, value in asdict(found.work).items() if name != "near" or value
+        ),
         "one Python worker": f"{amount(found.worker_bytes)} while it searches a part",
         "disk, all executors": f"{amount(found.shuffle_bytes)} shuffled, graph {amount(found.graph_bytes)}",
         "spark.executor.cores": f"{executor_cores}, one task each (spark.task.cpus 1)",
@@ -170,7 +172,7 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
 
 @main.command()
 @click.argument("data", metavar="INPUT")
-@opt.config_fields("Objective", "Input", "metric", "cost", "groups")
+@opt.config_fields("Objective", "Input", "metric", "cost", "groups", "exclude_near", "near")
 @opt.storage
 @opt.config_file
 def validate(data: str, **options: Any) -> None:

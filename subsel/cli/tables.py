@@ -11,7 +11,7 @@ from rich.text import Text
 from subsel.cli.text import count, printable
 from subsel.config import SelectConfig
 from subsel.errors import in_shell
-from subsel.report import CoverageReport, Estimate, GraphReport, LimitsReport, Report, short_recall
+from subsel.report import CoverageReport, Estimate, GraphReport, LimitsReport, Report, near_line, short_recall
 
 #: How a command spells an option, see `subsel.errors.in_shell`.
 Flag = Callable[[str], str | None]
@@ -67,13 +67,15 @@ def report_table(report: Report, flag: Flag) -> Table:
     wishes = report.constraints
     if wishes.included or wishes.excluded:
         rows.add("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
+    if report.config.exclude_near is not None:
+        rows.add("near", near_line(wishes.near, report.config))
     _add_steps(rows, report)
     if report.limits is not None:
         _add_limits(rows, report.limits)
     rows.add("objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}")
     proof = report.certificate
     how = count(proof.iterations, "iteration") if proof.iterations else "by bounding alone; --certify 100 lowers it"
-    meets = " that meets your wishes" if wishes.included or wishes.excluded else ""
+    meets = " that meets your wishes" if wishes.included or wishes.excluded or wishes.near else ""
     if proof.upper_bound is None:
         rows.add("upper bound", "none: there is none with a budget")
     else:

@@ -15,8 +15,8 @@ from subsel.input.points import array_checksum, check_index
 from subsel.input.source import Source, require_columns
 from subsel.input.types import as_plain, plain_type
 
-#: What messages call columns that have no name of their own.
-COST, GROUPS = "given cost", "given groups"
+#: What messages call columns, and data beside the points', that have no name of their own.
+COST, GROUPS, NEAR = "given cost", "given groups", "given data"
 _BATCH_ROWS = 8_192
 
 

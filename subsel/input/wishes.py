@@ -26,14 +26,18 @@ _COLUMN = "column:"
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What `select` was given: ids (as `subsel.score` takes a subset), a boolean column's name, or None."""
+    """What `select` was given: ids (as `subsel.score` takes a subset), a boolean column's name, or None.
+
+    ``near`` is data that no point may be near to but those that are included, see `subsel.input.near`.
+    """
 
     include: Any = None
     exclude: Any = None
+    near: Any = None
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return self.include is not None or self.exclude is not None
+        return any(one is not None for one in (self.include, self.exclude, self.near))
 
     def columns(self) -> tuple[str, ...]:
         """Return names that may be columns of the data."""
@@ -119,16 +123,17 @@ def wished_ids(
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """How many points are in the subset, and out of it, by the user's wish; and out of it as outliers."""
+    """How many points are in the subset, and out of it, by the user's wish; and out of it as outliers, or as near."""
 
     included: int = 0
     excluded: int = 0
     outliers: int = 0
+    near: int = 0
 
     @property
     def out(self) -> int:
-        """Points that are out of the subset for either reason."""
-        return self.excluded + self.outliers
+        """Points that are out of the subset for any reason."""
+        return self.excluded + self.outliers + self.near
 
     def check(self, n: int, k: int, both: int, example: Any) -> None:
         """Say what cannot be met.
@@ -149,6 +154,7 @@ class Constraints:
             raise ConfigError(f"{include} has {self.included:,} points, more than the {k:,} to select: raise {size}.")
         left = n - self.out
         if left < k:
-            why = [exclude] * (self.excluded > 0) + [option("exclude_outliers")] * (self.outliers > 0)
+            why = [exclude] * (self.excluded > 0) + [option("exclude_near")] * (self.near > 0)
+            why += [option("exclude_outliers")] * (self.outliers > 0)
             leave = " and ".join(why) + (" leaves" if len(why) == 1 else " leave")
             raise ConfigError(f"{leave} {left:,} of {n:,} points, fewer than the {k:,} to select: lower {size}.")

@@ -13,9 +13,12 @@ from subsel.errors import ConfigError, option
 from subsel.limits.amounts import RULES, Quotas, Spec, Unit, is_table, read_quotas
 from subsel.sizes import MISSING_SIZE, parse_amount, parse_budget, parse_size
 
+#: Points are near a row to which they are more similar than this.
+NEAR = 0.9
+
 
 class LimitOptions(BaseModel):
-    """Size and budget, quotas and minima of groups, how alike two selected points may be, what becomes of copies."""
+    """Size and budget, quotas and minima of groups, how alike points may be to each other and to other data; copies."""
 
     size: int | float | str | None = declare(
         None,
@@ -102,6 +105,25 @@ class LimitOptions(BaseModel):
         otherwise="no limit",
         example=0.95,
     )
+    exclude_near: str | None = declare(
+        None,
+        "Data, such as that of an evaluation, that no selected point may be near to: Parquet with the same embedding "
+        "column.",
+        stage="utility",
+        group="Limits",
+        otherwise="none",
+        example="evaluation.parquet",
+        metavar="DATA",
+    )
+    near: float | None = declare(
+        None,
+        "Points that are more similar than this to any row of exclude_near are left out.",
+        stage="utility",
+        group="Limits",
+        otherwise=str(NEAR),
+        example=NEAR,
+        ge=0,
+    )
     copies: Literal["merge", "keep"] = declare(
         "merge",
         "Whether points of equal vectors count as one, of which the best stays, or are kept as they are.",
@@ -129,7 +151,7 @@ class LimitOptions(BaseModel):
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
-        wrong = next(chain(self._wrong_costs(), self._wrong_groups()), None)
+        wrong = next(chain(self._wrong_costs(), self._wrong_groups(), self._wrong_near()), None)
         if wrong is not None:
             raise ValueError(wrong)
         if self.quotas_by == "cost":
@@ -174,6 +196,12 @@ class LimitOptions(BaseModel):
         if self.other is not None and all(isinstance(one, str) and one in RULES for one in specs):
             yield f"{option('other')} is the quota of groups that {quotas} do not name: give {quotas} by name, too"
 
+    def _wrong_near(self) -> Iterator[str]:
+        """Yield what is wrong about data that no point may be near to."""
+        if self.near is not None and self.exclude_near is None:
+            near, data = option("near", self.near), option("exclude_near")
+            yield f"{near} says how near to {data} points may be, and there is none: give {data}, or leave it out"
+
     def _wrong_columns(self) -> Iterator[str]:
         """Yield what is wrong about quotas of several columns."""
         found = self.quotas if isinstance(self.quotas, dict) else {}
@@ -200,6 +228,11 @@ class LimitOptions(BaseModel):
     def limited(self) -> bool:
         """Whether any limit is set but the size."""
         return bool(self.limits)
+
+    @property
+    def near_limit(self) -> float:
+        """The similarity to ``exclude_near`` above which points are left out."""
+        return NEAR if self.near is None else self.near
 
     def quotas_of(self, column: str) -> Spec | None:
         """Return the quotas of one column of groups, None if there are none: one spec for one column, else one each."""

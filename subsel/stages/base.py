@@ -68,6 +68,12 @@ class Stages(Protocol):
             ConfigError: fewer are left.
         """
 
+    def leave_near(self, tell: Tell, sizes: Sequence[int]) -> None:
+        """Exclude points that are near a reference, if one is given, but those that are included.
+
+        Args and Raises: see `merge`; what is wrong with the reference itself `check_wishes` says.
+        """
+
     def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
         """Make the neighbour graph, or take the user's.
 

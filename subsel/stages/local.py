@@ -23,7 +23,8 @@ from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.copies import SCORE_POINTS
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, identity_of, is_edges
 from subsel.input.given import given_checksum, with_given
-from subsel.input.ids import given_back, known_places
+from subsel.input.ids import known_places
+from subsel.input.near import NearRows
 from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
 from subsel.input.quotas import read_quota_table
 from subsel.input.rows import may_be_read
@@ -47,14 +48,16 @@ from subsel.report import (
 from subsel.request import Request, places_for
 from subsel.run import Run, Tell
 from subsel.rundir import RunDirectory, open_run, open_to_score
-from subsel.schema import DECIDED_BY_NAMES, Status
+from subsel.schema import Status
 from subsel.stages.alike import part_alike
 from subsel.stages.base import T, make_ready, settle_copies
 from subsel.stages.covered import cover_here, graph_coverage
 from subsel.stages.kept import KeptRun
 from subsel.stages.limited import capacity_here
 from subsel.stages.merged import merge_here
+from subsel.stages.near import find_near, leave_out, read_reference
 from subsel.stages.one_part import check_memory, whole_part
+from subsel.stages.ranked import ranked_table
 from subsel.stages.weighed import weigh_here
 from subsel.stages.wished import find_wishes
 from subsel.storage import Place, place_of
@@ -80,6 +83,8 @@ class LocalStages:
         self.points: Points
         self.graph: NeighborGraph
         self.wished: dict[Status, Int64Array] = {}
+        self.reference: NearRows | None = None
+        self.near: Int64Array = np.empty(0, np.int64)
         self.input: InputReport
         self.utilities: npt.NDArray[np.float64]
         self.outlier: npt.NDArray[np.bool_]
@@ -186,6 +191,7 @@ class LocalStages:
         number = np.cumsum(drawn) - 1
         self.points.keep(drawn)
         self.wished = {status: number[wish[drawn[wish]]] for status, wish in self.wished.items()}
+        self.near = number[self.near[drawn[self.near]]]
 
     def weigh(self, tell: Tell, k: int | None, most: int | None) -> WeightsReport:
         """Make utilities in node order, find outliers, and say what utility and similarity weigh."""
@@ -198,7 +204,7 @@ class LocalStages:
         wished = {status: node[points] for status, points in self.wished.items()}
         told = self.points.made_of.warning(k, self.input.points)
         about = self.points, self.graph, self.made.neighbors, self.config, wished
-        found = weigh_here(*about, k=k, most=most, warning=told)
+        found = weigh_here(*about, k=k, most=most, warning=told, near=len(self.near))
         self.weights, self.utilities, self.outlier = found
         if self.kept is not None:
             self.kept.keep_weights(*found)
@@ -215,15 +221,16 @@ class LocalStages:
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Find the points that the user wants in or out."""
-        kept = self.kept is not None and self.kept.has_graph
-        drawn = kept and self.kept is not None and self.kept.graph_report().drawn is not None
+        made = self.kept.graph_report() if self.kept is not None and self.kept.has_graph else None
         about = self.wishes, self.source, self.points, self.config, self.storage_options
-        found = find_wishes(*about, drawn=drawn)
+        found = find_wishes(*about, drawn=made is not None and made.drawn is not None)
         self.wished = found.places
         for k in self._least(sizes):
             self._constraints().check(self.points.n, k, found.both, found.example)
+        self.reference = read_reference(self.wishes.near, *about[1:], made)
         if self.kept is not None:
-            self.kept.rundir.identify(**found.marks)
+            near = self.reference and self.reference.mark(self.config)
+            self.kept.rundir.identify(**found.marks, exclude_near=near)
 
     def merge(self, tell: Tell, sizes: Sequence[int]) -> InputReport:
         """Merge points of equal vectors, if they are to be and no finished stage has."""
@@ -240,9 +247,20 @@ class LocalStages:
             self._constraints().check(self.points.n, k, 0, None)
         return self.input
 
+    def leave_near(self, tell: Tell, sizes: Sequence[int]) -> None:
+        """Exclude points that are near the reference, if there is one."""
+        if self.reference is None:
+            return
+        about = self.reference, self.source, self.points, self.config
+        found = find_near(*about, given=self.user_graph is not None, tell=tell)
+        self.wished, self.near = leave_out(found, self.wished, self.config, self.input.name)
+        for k in self._least(sizes):
+            self._constraints().check(self.points.n, k, 0, None)
+
     def _constraints(self) -> Constraints:
         """Return how many points are wished in and out."""
-        return Constraints(*(len(self.wished.get(status, [])) for status in (Status.INCLUDED, Status.EXCLUDED)))
+        included, out = (len(self.wished.get(status, [])) for status in (Status.INCLUDED, Status.EXCLUDED))
+        return Constraints(included, out - len(self.near), near=len(self.near))
 
     def _least(self, sizes: Sequence[int]) -> Sequence[int]:
         """Return how many points must be left: where only a budget says how much, those included, and one."""
@@ -296,21 +314,7 @@ class LocalStages:
     def score(self, k: int) -> ObjectiveReport:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
         part, board = self.part, self.local.board
-        alpha, beta = part.fixed_point.alpha, part.fixed_point.beta
-        slots = np.flatnonzero(board.status == Status.SELECTED)
-        ranked = slots[np.lexsort((part.code[slots], board.key[slots]))[::-1]]
-        arrays = part.indptr, part.indices, part.similarity, part.utility
-        gain = objective.realised_gains(*arrays, alpha, beta, part.code, board.key, board.status)
-        names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
-        self.table = pa.table(
-            [
-                given_back(self.graph.ids.take(pa.array(ranked)), self.points.id_type),
-                pa.array(np.arange(k)),
-                pa.array(gain[ranked]),
-                pa.array(names[board.decided_by[ranked]]),
-            ],
-            schema=schema.subset_schema(self.points.id_type),
-        )
+        ranked, self.table = ranked_table(part, board, self.graph.ids, self.points.id_type)
         self.ranked_rows = self._input_rows(ranked)
         start = part.fixed_point.keys(part.utility, part.code)
         by_utility = np.lexsort((part.code, start))[::-1][:k]

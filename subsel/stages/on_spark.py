@@ -38,7 +38,7 @@ def spark_stages(request: Request, run: Run, opener: _Opener) -> Iterator[tuple[
     """
     with session_for(request.engine, request.master) as spark, plain_errors():
         places = places_for(request, partial(place_in, spark))
-        with opener(places.run_dir, request.config, run.id) as rundir:
+        with opener(places.run_dir, request.kept_config, run.id) as rundir:
             found = SparkStages(spark, request, run.id, rundir)
             try:
                 yield found, places
@@ -88,6 +88,7 @@ def bound_points(request: Request, run: Run) -> BoundingResult:
             k = resolve_size(request.config.size, points.points, points.name)
             stages.check_wishes([k])
             stages.merge(tell, [k])
+            stages.leave_near(tell, [k])
         with run.stage("neighbors") as tell:
             note_recall(stages.neighbors(tell, k))
         with run.stage("utility") as tell:

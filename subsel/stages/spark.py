@@ -15,7 +15,7 @@ from subsel.board import hear_wishes
 from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
-from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, refuse_lost, wished_again
+from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, subset_to_score, wished_again
 from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.groups import group_classes, write_graph
@@ -23,6 +23,7 @@ from subsel.engines.spark.held import Held
 from subsel.engines.spark.ids import kept_kind
 from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.limits import capacity_on_spark, quotas_on_spark
+from subsel.engines.spark.near import SparkNear
 from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
@@ -32,9 +33,8 @@ from subsel.engines.spark.resume import go_on_last, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.weighing import Weighing, outlier_marks, utility_sums, weighted_graph
-from subsel.engines.spark.wishes import Wished, check_counts, subset_on_spark
-from subsel.errors import ConfigError, InputError
-from subsel.input.copies import SCORE_POINTS
+from subsel.engines.spark.wishes import Wished
+from subsel.errors import ConfigError
 from subsel.input.groups import GroupNames
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
@@ -82,6 +82,7 @@ class SparkStages:
         self.utilities: DataFrame | None = None
         self.totals: Row
         self.wished: Mapping[Status, Wished] = {}
+        self.near = SparkNear(spark, request.wishes.near)
         self.members: dict[Status, tuple[DataFrame, int]] = {}
         self.groups: tuple[GroupNames, ...] = ()
         self.tables: Sequence[GroupTable] = ()
@@ -130,10 +131,12 @@ class SparkStages:
         """Look up the ids that the user wants in or out; where the graph is there `constrain` comes right after."""
         with plain_errors():
             self.wished = self.inputs.wished(self.input.dropped_rows)
+            done = self.rundir.finished("graph") if self.rundir else None
+            near = self.near.read(self.inputs, done["graph"]["dimension"] if done else self.points.dimension or None)
             if self.rundir is not None:
-                names = {status: one.checksum() for status, one in self.wished.items()}
-                self.rundir.identify(include=names.get(Status.INCLUDED), exclude=names.get(Status.EXCLUDED))
-            if self.wished and not (self.rundir and self.rundir.finished("graph")):
+                marks = {one.what: one.checksum() for one in self.wished.values()}
+                self.rundir.identify(**{"include": None, "exclude": None} | marks, exclude_near=near)
+            if self.wished and done is None:
                 self.inputs.check_wished(self.wished, sizes, self.points)
 
     def merge(self, tell: Tell, sizes: Sequence[int]) -> InputReport:
@@ -158,6 +161,12 @@ class SparkStages:
             if found.count and self.wished:
                 self.inputs.check_wished(self.wished, sizes, self.points)
         return self.input
+
+    def leave_near(self, tell: Tell, sizes: Sequence[int]) -> None:
+        """Find points that are near the reference, if there is one; they are excluded with those that wishes name."""
+        points = None if self.rundir and self.rundir.finished("graph") else self.points
+        with plain_errors():
+            self.near.find(self.inputs, self.input, points, self.wished, sizes, self.held.write_down, tell)
 
     def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
@@ -209,10 +218,9 @@ class SparkStages:
         """Make utilities in the parts, find outliers, and say what utility and similarity weigh."""
         tell("utilities", 0)
         done = None if self.rundir is None else self.rundir.finished("utility")
-        folder = None if self.rundir is None else self.rundir.place.join("utility")
         with plain_errors():
-            if done is not None:
-                assert folder is not None
+            if done is not None and self.rundir is not None:
+                folder = self.rundir.place.join("utility")
                 self.weights = WeightsReport.model_validate(done)
                 self.utilities = read_rows(self.spark, PARCEL_SCHEMA, folder) if folder.exists() else None
             else:
@@ -229,11 +237,11 @@ class SparkStages:
         if self.wishes and (config.weights is None or config.exclude_outliers or utility.ranked):
             self._find_members()
         told = utility.warning(k, self.input.points)
-        weighing = Weighing(self.assembled, self.parts, utility, config, self.members, self.held.keep)
+        about = self.members, self.held.keep, self.near.count
+        weighing = Weighing(self.assembled, self.parts, utility, config, *about)
         total, count = (sum(getattr(shape, name) for shape in self.shapes) for name in ("similarity", "half_edges"))
-        neighbors = self.made.neighbors
         with closing(weighing):
-            found = weighing.run(self.n, mean_of(total, count), neighbors, k=k, most=most, warning=told)
+            found = weighing.run(self.n, mean_of(total, count), self.made.neighbors, k=k, most=most, warning=told)
         self.weights, self.utilities = found.report, found.utilities
         if self.rundir is not None and "utility" in self.rundir.stages:
             (folder,) = self.rundir.begin("utility")
@@ -248,6 +256,7 @@ class SparkStages:
             for status, one in self.wished.items():
                 all_there = self.made.drawn is None or status == Status.INCLUDED  # whoever is included was drawn
                 self.members[status] = places_of(points, one.ids, one.count if all_there else None, one.what)
+            self.near.place(points, self.members, self.config)
 
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
@@ -274,11 +283,9 @@ class SparkStages:
             return Constraints()
         with plain_errors():
             self._find_members()
-            places = {status: found for status, (found, _) in self.members.items()}
-            numbers = {status: number for status, (_, number) in self.members.items()}
-            found = replace(check_counts(sizes, self.n, numbers, places), outliers=outliers)
+            found = replace(self.near.check(sizes, self.n, self.members), outliers=outliers)
             if not self._resumed:
-                for status, where in places.items():
+                for status, (where, _) in self.members.items():
                     engine.adopt(decided(where, status))
                 if outliers:
                     assert self.utilities is not None
@@ -351,14 +358,7 @@ class SparkStages:
             InputError: it cannot be read, or its ids are null, repeated, unknown or of another type.
         """
         with plain_errors():
-            found = subset_on_spark(self.spark, subset, self.config, self.inputs.id_type)
-            k = found.count
-            if not k:
-                raise InputError("the subset is empty: there is nothing to score.")
-            if k > self.input.points:
-                raise InputError(f"the subset has {k:,} ids, the input {self.input.points:,}: some are unknown.")
-            if self.lost is not None:
-                refuse_lost(found, self.lost, self.inputs.id_type, SCORE_POINTS)
+            found, k = subset_to_score(self.inputs, subset, self.input.points, self.lost)
             engine, _ = self.engine(k)
             members, _ = places_of(self._points_parcels(), found.ids, k, found.what)
             engine.adopt(decided(members, Status.SELECTED))

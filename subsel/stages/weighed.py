@@ -38,6 +38,7 @@ def weigh_here(
     k: int | None,
     most: int | None,
     warning: str | None,
+    near: int = 0,
 ) -> tuple[WeightsReport, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Return what the objective weighs; utilities, float64, (n,), and outliers, bool, (n,), in node order.
 
@@ -50,6 +51,7 @@ def weigh_here(
         k: the fewest that will be selected; None: not known.
         most: the most.
         warning: see `subsel.weighing.report_of`.
+        near: excluded ones that are out as they are near something.
 
     Raises:
         ConfigError: fewer are left than will be selected.
@@ -67,7 +69,7 @@ def weigh_here(
         count = outlier_count(config.exclude_outliers, int(selectable.sum()))
         outlier = selectable & at_or_below(density, code, lowest_place(density[selectable], code[selectable], count))
         outlier[wished.get(Status.INCLUDED, [])] = False
-    left = Constraints(0, int((~selectable).sum()), int(outlier.sum()))
+    left = Constraints(0, int((~selectable).sum()) - near, int(outlier.sum()), near)
     left.check(graph.n, 0 if most is None else most, 0, None)
     selectable &= ~outlier
     utilities = mixed(utility, stored, density, selectable) if utility.ranked else stored[0]

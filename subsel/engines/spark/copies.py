@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,14 +20,16 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.engines.spark.ids import kept, kept_kind
+from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_rows
 from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.source import col
-from subsel.engines.spark.wishes import Wished
+from subsel.engines.spark.wishes import Wished, subset_on_spark
+from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.input.copies import MAKE_ANEW, OF, Classes, Wishful, fingerprints, merged_away
+from subsel.input.copies import MAKE_ANEW, OF, SCORE_POINTS, Classes, Wishful, fingerprints, merged_away
 from subsel.input.ids import shown, storage_type
 from subsel.rundir import COPIES, RunDirectory
 from subsel.schema import Status
@@ -177,6 +180,30 @@ def refuse_lost(one: Wished, lost: DataFrame, id_type: pa.DataType, remedy: str)
         values = (bytes(value) if isinstance(value, bytearray) else value for value in found[1])
         name, of = shown(pa.array(values, storage_type(id_type)), id_type)
         raise merged_away(one.what, found[0], one.count, name, of, remedy)
+
+
+def subset_to_score(inputs: SparkInputs, subset: Any, n: int, lost: DataFrame | None) -> tuple[Wished, int]:
+    """Return a subset's ids, and how many these are.
+
+    Args:
+        inputs: the points.
+        subset: see `subsel.engines.spark.wishes.subset_on_spark`.
+        n: how many points there are.
+        lost: see `Merged`.
+
+    Raises:
+        InputError: it cannot be read, is empty, or has ids that are null, repeated or of another type, or of points
+            that were merged into others.
+    """
+    found = subset_on_spark(inputs.spark, subset, inputs.config, inputs.id_type)
+    k = found.count
+    if not k:
+        raise InputError("the subset is empty: there is nothing to score.")
+    if k > n:
+        raise InputError(f"the subset has {k:,} ids, the input {n:,}: some are unknown.")
+    if lost is not None:
+        refuse_lost(found, lost, inputs.id_type, SCORE_POINTS)
+    return found, k
 
 
 def keep_lost(spark: SparkSession, rundir: RunDirectory, id_type: pa.DataType, lost: DataFrame) -> DataFrame:

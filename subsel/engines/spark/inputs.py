@@ -138,6 +138,23 @@ class SparkInputs:
         ranked = ranked.join(rows, schema.ID).repartitionByRange(max(1, -(-k // ROWS_PER_FILE)), schema.RANK)
         return ranked.sortWithinPartitions(schema.RANK)
 
+    def point_vectors(self, dropped: Mapping[str, int], points: SparkPoints | None) -> DataFrame:
+        """Return ids as they are kept and embeddings of all points, and of copies that were merged into others.
+
+        Args:
+            dropped: as for `rows`.
+            points: checked; None: not by this run.
+        """
+        ids, name = kept(col(self.config.id_column or schema.ID), self.id_type), self.config.embedding_column
+        if dropped and points is None:
+            points = self.check()
+        rows = self.rows(dropped).select(ids.alias(schema.ID), col(name).alias(schema.EMBEDDING))
+        if not dropped:
+            return rows
+        assert points is not None
+        known = known_ids(points, Rules.of(points, self.config))
+        return rows.join(known.select(kept(col("_id"), self.id_type).alias(schema.ID)), schema.ID, "left_semi")
+
     def vectors(self, dropped: Mapping[str, int]) -> DataFrame | None:
         """Return ids as they are kept and embeddings of all points, and maybe of rows that are none.
 
@@ -154,13 +171,16 @@ class SparkInputs:
         """Return what tells the given graph from another; None if there is none."""
         return None if self.edges is None else self.edges.identity() or edges_checksum(self.edges)
 
-    def check_wished(self, wished: Mapping[Status, Wished], sizes: Sequence[int], points: SparkPoints) -> None:
+    def check_wished(
+        self, wished: Mapping[Status, Wished], sizes: Sequence[int], points: SparkPoints, near: DataFrame | None = None
+    ) -> None:
         """Look wished ids up among the points'.
 
         Args:
             wished: see `wished`.
             sizes: all that will be selected.
             points: checked.
+            near: ids of others that are out as they are near something, and maybe of rows that are no points.
 
         Raises:
             InputError: an id is no point's.
@@ -169,7 +189,9 @@ class SparkInputs:
         ids = known_ids(points, Rules.of(points, self.config))
         known = ids.select(kept(col("_id"), self.id_type).alias(schema.ID))
         numbers = {status: members_of(known, one.ids, one.count, one.what)[1] for status, one in wished.items()}
-        check_counts(sizes, points.n, numbers, {status: one.ids for status, one in wished.items()})
+        close = 0 if near is None else members_of(known, near, None, "exclude_near")[1]
+        numbers[Status.EXCLUDED] = numbers.get(Status.EXCLUDED, 0) + close
+        check_counts(sizes, points.n, numbers, {status: one.ids for status, one in wished.items()}, close)
 
     def wished(self, dropped: Mapping[str, int]) -> dict[Status, Wished]:
         """Return the ids that are wished in and out; ``dropped`` as for `rows`."""

@@ -82,6 +82,7 @@ class Weighing:
         config: diversity or α and β, exclude_outliers.
         members: of each wish where its points are, and how many, see `subsel.engines.spark.scoring.places_of`.
         keep: persists a frame for as long as utilities are needed.
+        near: excluded ones that are out as they are near something.
     """
 
     def __init__(
@@ -92,8 +93,9 @@ class Weighing:
         config: SelectConfig,
         members: Mapping[Status, tuple[DataFrame, int]],
         keep: Callable[[DataFrame], DataFrame],
+        near: int = 0,
     ) -> None:
-        self.parts, self.utility, self.config, self.keep = parts, utility, config, keep
+        self.parts, self.utility, self.config, self.keep, self.near = parts, utility, config, keep, near
         self.numbers = {status: number for status, (_, number) in members.items()}
         kinds = F.col("kind").isin(assemble.GRAPH, assemble.POINTS)
         self.points = place(assembled.where(kinds), parts).sortWithinPartitions("part", "kind", "chunk")
@@ -145,7 +147,7 @@ class Weighing:
             sparse = self._written(self._values(partial(_density, m), with_codes=True))
             worst = (m, place_of_values(sparse, 0, count, n - excluded))
             outliers = count - (self._included_outliers(worst) if self.numbers.get(Status.INCLUDED) else 0)
-        Constraints(0, excluded, outliers).check(n, 0 if most is None else most, 0, None)
+        Constraints(0, excluded - self.near, outliers, self.near).check(n, 0 if most is None else most, 0, None)
         left = n - excluded - outliers
         own: DataFrame | None = None
         if utility.ranked:

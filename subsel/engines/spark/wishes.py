@@ -134,7 +134,9 @@ def wishes_on_spark(
     return found
 
 
-def check_counts(sizes: Sequence[int], n: int, numbers: dict[Status, int], ids: dict[Status, DataFrame]) -> Constraints:
+def check_counts(
+    sizes: Sequence[int], n: int, numbers: dict[Status, int], ids: dict[Status, DataFrame], near: int = 0
+) -> Constraints:
     """Return how many points are wished in and out; `Constraints.check` says what is wrong with that.
 
     Args:
@@ -142,6 +144,7 @@ def check_counts(sizes: Sequence[int], n: int, numbers: dict[Status, int], ids: 
         n: points.
         numbers: of points per wish.
         ids: frames with their ids, per wish.
+        near: of the excluded those that are out as they are near something.
 
     Raises:
         ConfigError: wishes contradict each other or a size.
@@ -151,7 +154,7 @@ def check_counts(sizes: Sequence[int], n: int, numbers: dict[Status, int], ids: 
         shared = ids[Status.INCLUDED].join(ids[Status.EXCLUDED], schema.ID)
         both = shared.count()
         example = shared.agg(F.min(schema.ID)).collect()[0][0] if both else None
-    found = Constraints(numbers.get(Status.INCLUDED, 0), numbers.get(Status.EXCLUDED, 0))
+    found = Constraints(numbers.get(Status.INCLUDED, 0), numbers.get(Status.EXCLUDED, 0) - near, near=near)
     for k in sizes or [max(1, found.included)]:
         found.check(n, k, both, example)
     return found

@@ -1,0 +1,36 @@
+"""A ranked subset on one machine, as a table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from subsel import objective, schema
+from subsel.board import Board
+from subsel.fixedpoint import Int64Array
+from subsel.graph import PartGraph
+from subsel.input.ids import given_back
+from subsel.schema import DECIDED_BY_NAMES, Status
+
+
+def ranked_table(part: PartGraph, board: Board, ids: pa.Array, id_type: pa.DataType) -> tuple[Int64Array, pa.Table]:
+    """Return the members in rank order, int64, (k,), and the table of them, see `subsel.schema.subset_schema`.
+
+    Args:
+        part: the whole graph.
+        board: whose selected points are members.
+        ids: (n,), of nodes, as they are kept.
+        id_type: of the user's.
+    """
+    slots = np.flatnonzero(board.status == Status.SELECTED)
+    ranked = slots[np.lexsort((part.code[slots], board.key[slots]))[::-1]]
+    arrays, scale = (part.indptr, part.indices, part.similarity, part.utility), part.fixed_point
+    gain = objective.realised_gains(*arrays, scale.alpha, scale.beta, part.code, board.key, board.status)
+    names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
+    columns = [
+        given_back(ids.take(pa.array(ranked)), id_type),
+        pa.array(np.arange(len(ranked))),
+        pa.array(gain[ranked]),
+        pa.array(names[board.decided_by[ranked]]),
+    ]
+    return ranked, pa.table(columns, schema=schema.subset_schema(id_type))
