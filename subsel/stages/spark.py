@@ -11,11 +11,12 @@ from typing import Any
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from subsel.board import hear_wishes
+from subsel.audit import Room
 from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
-from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, refuse_lost, wished_again
+from subsel.engines.spark.audit import Inside, audited
+from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, scored_subset, wished_again
 from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.groups import group_classes, write_graph
@@ -27,14 +28,13 @@ from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
 from subsel.engines.spark.points import SparkPoints
-from subsel.engines.spark.ranking import rank_subset, sum_up
+from subsel.engines.spark.ranking import objective_of, rank_subset, sum_up
 from subsel.engines.spark.resume import go_on_last, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
-from subsel.engines.spark.weighing import Weighing, outlier_marks, utility_sums, weighted_graph
-from subsel.engines.spark.wishes import Wished, check_counts, subset_on_spark
-from subsel.errors import ConfigError, InputError
-from subsel.input.copies import SCORE_POINTS
+from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks, utility_sums, weighted_graph
+from subsel.engines.spark.wishes import Wished, check_counts
+from subsel.errors import ConfigError
 from subsel.input.groups import GroupNames
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
@@ -278,12 +278,7 @@ class SparkStages:
             numbers = {status: number for status, (_, number) in self.members.items()}
             found = replace(check_counts(sizes, self.n, numbers, places), outliers=outliers)
             if not self._resumed:
-                for status, where in places.items():
-                    engine.adopt(decided(where, status))
-                if outliers:
-                    assert self.utilities is not None
-                    engine.adopt(outlier_marks(self.utilities))
-                engine.step(hear_wishes)
+                adopt_wishes(engine, places, self.utilities if outliers else None)
         return found
 
     def capacity(self, size: int | None) -> Capacity:
@@ -318,14 +313,8 @@ class SparkStages:
         with plain_errors():
             keep, ids = self.held_for_size.keep, kept_kind(self.inputs.id_type)
             self.ranked = rank_subset(engine, self._points_parcels(), k, ids, keep)
-            totals = self.totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
-        return ObjectiveReport(
-            total=totals["utility"] - totals["similarity"],
-            utility=totals["utility"],
-            similarity=totals["similarity"],
-            random=self.expected_random(k),
-            top_utility=totals["top_utility"] if k == self.top_points else None,
-        )
+            self.totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
+        return objective_of(self.totals, self.expected_random(k), with_top=k == self.top_points)
 
     def cover(self, k: int) -> CoverageReport:
         """Measure coverage and redundancy of the subset on the boards."""
@@ -335,6 +324,23 @@ class SparkStages:
             cover = SparkCover(self.spark_engine, self._points_parcels(), ids, rows, self.config, n=self.n, k=k)
             graph = self.totals["coverage"], self.totals["random_coverage"]
             return cover.report(*graph, self.weights, self.made.dimension)
+
+    def keep_room(self, room: Room) -> None:
+        """Note in the run directory what limits have left."""
+        if self.rundir is not None:
+            self.rundir.keep_room(room.to_json())
+
+    def audit(self, report: Report, room: Room, place: Place, *, overwrite: bool) -> Report:
+        """Judge all points in their parts, and write what comes of it."""
+        assert self.spark_engine is not None
+        with plain_errors():
+            outliers = self.utilities if self.weights.outliers else None
+            inside = Inside(self._points_parcels(), outliers, self.groups, self.ranked)
+            about = self.spark_engine, inside, self.inputs, self.lost, room, self.held_for_size.keep
+            rows, counts = audited(*about, inside_points=self.n, points=self.input.points)
+            report = report.model_copy(update={"audit": counts})
+            write_frame(rows, report, place, overwrite=overwrite)
+        return report
 
     def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write, in rank order."""
@@ -351,14 +357,8 @@ class SparkStages:
             InputError: it cannot be read, or its ids are null, repeated, unknown or of another type.
         """
         with plain_errors():
-            found = subset_on_spark(self.spark, subset, self.config, self.inputs.id_type)
-            k = found.count
-            if not k:
-                raise InputError("the subset is empty: there is nothing to score.")
-            if k > self.input.points:
-                raise InputError(f"the subset has {k:,} ids, the input {self.input.points:,}: some are unknown.")
-            if self.lost is not None:
-                refuse_lost(found, self.lost, self.inputs.id_type, SCORE_POINTS)
+            found = scored_subset(self.spark, subset, self.config, self.inputs.id_type, self.input.points, self.lost)
+            k = found.count or 0
             engine, _ = self.engine(k)
             members, _ = places_of(self._points_parcels(), found.ids, k, found.what)
             engine.adopt(decided(members, Status.SELECTED))

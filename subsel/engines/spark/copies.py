@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +19,17 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from subsel import schema
+from subsel.config import SelectConfig
 from subsel.engines.spark.ids import kept, kept_kind
 from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_rows
 from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.source import col
-from subsel.engines.spark.wishes import Wished
+from subsel.engines.spark.wishes import Wished, subset_on_spark
+from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.input.copies import MAKE_ANEW, OF, Classes, Wishful, fingerprints, merged_away
+from subsel.input.copies import MAKE_ANEW, OF, SCORE_POINTS, Classes, Wishful, fingerprints, merged_away
 from subsel.input.ids import shown, storage_type
 from subsel.rundir import COPIES, RunDirectory
 from subsel.schema import Status
@@ -158,6 +161,34 @@ def wished_again(wished: Mapping[Status, Wished], lost: DataFrame, id_type: pa.D
     if Status.INCLUDED in wished:
         refuse_lost(wished[Status.INCLUDED], lost, id_type, MAKE_ANEW)
     return excluded_too(wished, lost)[0]
+
+
+def scored_subset(
+    spark: SparkSession, subset: Any, config: SelectConfig, id_type: pa.DataType, points: int, lost: DataFrame | None
+) -> Wished:
+    """Return the ids of a subset that is to be scored.
+
+    Args:
+        spark: the session.
+        subset: see `subsel.engines.spark.wishes.subset_on_spark`, as for the config and the type of ids.
+        config: see above.
+        id_type: see above.
+        points: of the input.
+        lost: see `Merged`.
+
+    Raises:
+        InputError: it is empty, has more ids than there are points, or names points that were merged into others; or
+            see `subsel.engines.spark.wishes.subset_on_spark`.
+    """
+    found = subset_on_spark(spark, subset, config, id_type)
+    assert found.count is not None
+    if not found.count:
+        raise InputError("the subset is empty: there is nothing to score.")
+    if found.count > points:
+        raise InputError(f"the subset has {found.count:,} ids, the input {points:,}: some are unknown.")
+    if lost is not None:
+        refuse_lost(found, lost, id_type, SCORE_POINTS)
+    return found
 
 
 def refuse_lost(one: Wished, lost: DataFrame, id_type: pa.DataType, remedy: str) -> None:
