@@ -89,6 +89,8 @@ def report_table(report: Report, flag: Flag) -> Table:
     rows.add("  random", f"{score.random:,.4f} ", dim=beside, after=" (expectation)")
     if report.coverage is not None:
         _add_coverage(rows, report.coverage)
+    if report.audit is not None:
+        rows.add("audit", ", ".join(f"{reason} {points:,}" for reason, points in report.audit.items()))
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     rows.add("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
     return rows.table
