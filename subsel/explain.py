@@ -102,7 +102,8 @@ def explain(
             f"the run in {folder} has not finished greedy: go on with it ({option('resume', True)}), then ask again."
         )
     scale, options = FixedPoint(**stages["greedy"]["scale"]), stages["greedy"]["options"]
-    part, slot, identity = _find(folder, point, merged=stages["graph"]["result"]["input"]["copies"])
+    made = stages["graph"]["result"]
+    part, slot, identity = _find(folder, point, made["input"]["copies"], made["graph"]["drawn"])
     (parcel,) = of_kind(_parcels(folder.join("graph"), part), assemble.GRAPH)
     graph = superstep.unpack_graph(part, parcel.payload, scale, options["max_similarity"])
     utility, outlier = _weighed(folder, part, graph)
@@ -199,11 +200,11 @@ def _ids(folder: Place, part: int) -> Any:
     return unpack(parcel.payload)["id"]
 
 
-def _find(folder: Place, point: Any, merged: int) -> tuple[int, int, Any]:
+def _find(folder: Place, point: Any, merged: int, drawn: int | None) -> tuple[int, int, Any]:
     """Return the part and slot of the point with an id, and the id in the type that the run has.
 
     Raises:
-        InputError: no point has it; or the point that has it was one of the ``merged``.
+        InputError: no point has it; or the point that has it was one of the ``merged``, or not ``drawn``, maybe.
     """
     parts = _dataset(folder.join("points")).to_table(columns=["part"]).column("part").unique().to_pylist()
     for part in sorted(parts):
@@ -219,7 +220,8 @@ def _find(folder: Place, point: Any, merged: int) -> tuple[int, int, Any]:
         of = copies.to_table(columns=[OF], filter=named).column(OF)
         if len(of):
             raise InputError(f"{point!r} is a copy of {of[0].as_py()!r}, which stays for it: ask for that one.")
-    raise InputError(f"no point of this run has the id {point!r}.")
+    others = "" if drawn is None else f" Of points that were not among the {drawn:,} drawn it knows nothing."
+    raise InputError(f"no point of this run has the id {point!r}.{others}")
 
 
 def _as_kept(point: Any, kind: pa.DataType) -> pa.Scalar:
