@@ -29,9 +29,9 @@ from subsel.report import Report
 from subsel.request import Location, Request, load_config, near_data, near_option
 from subsel.run import Run
 from subsel.stages.base import known_count, note_recall
-from subsel.stages.local import score_here, select_here
+from subsel.stages.here import score_here, select_here
 from subsel.stages.near import read_reference
-from subsel.storage import LocalPlace, Place
+from subsel.storage import Place, path_of
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
 
@@ -43,20 +43,25 @@ class Selection:
     Attributes:
         report: what was done, and how good it is.
         place: where it was written; None if it was not.
+        audit_place: where its audit was; None if none was asked for.
         graph: the neighbour graph it was selected on; None from Spark, where it is never in one place.
     """
 
     report: Report
     place: Place | None
+    audit_place: Place | None = None
     graph: NeighborGraph | None = None
     _table: pa.Table | None = None
 
     @property
     def path(self) -> Path | str | None:
         """Where it was written: a path on a local disk, else an address; None if it was not."""
-        if not isinstance(self.place, LocalPlace):
-            return None if self.place is None else self.place.uri
-        return self.place.local if self.place.uri.lower().startswith("file:") else Path(self.place.uri)
+        return path_of(self.place)
+
+    @property
+    def audit_path(self) -> Path | str | None:
+        """Where its audit was written, likewise."""
+        return path_of(self.audit_place)
 
     @property
     def dataset(self) -> pads.Dataset:
@@ -69,6 +74,18 @@ class Selection:
             return pads.dataset(self._table)
         assert self.place is not None
         return result_dataset(self.place)
+
+    @property
+    def audit(self) -> pads.Dataset:
+        """Why each point of the input was selected or not, as an Arrow dataset, by id (docs/limits.md).
+
+        Raises:
+            ConfigError: it was not asked for.
+            InputError: what was written is no longer there, or cannot be reached from here.
+        """
+        if self.audit_place is None:
+            raise ConfigError(f"there is no audit: ask for one by {option('audit')}.")
+        return result_dataset(self.audit_place)
 
     @cached_property
     def table(self) -> pa.Table:
@@ -104,6 +121,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
     master: str | None = None,
     config: SelectConfig | str | Path | None = None,
     output: Location | None = None,
+    audit: Location | None = None,
     overwrite: bool = False,
     include: Any = None,
     exclude: Any = None,
@@ -133,7 +151,8 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         master: where a session of its own runs; "local[*]" by default.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         output: folder to write (or a single file, if it ends in .parquet), a path or an address; it must not exist.
-        overwrite: replace ``output`` if subsel wrote it.
+        audit: likewise; one row for every point of the input that says why it was selected or not (docs/limits.md).
+        overwrite: replace ``output`` and ``audit`` if subsel wrote them.
         include: points that are in the subset whatever their gain, which counts from there: ids, anything with an id
             column (such as last time's subset), or the name of a boolean column of ``data``
             (`subsel.input.wishes`).
@@ -161,6 +180,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         [(size, None)],
         purpose="select from",
         output=output,
+        audit=audit,
         graph=graph,
         utility=utility,
         engine=engine,
@@ -184,6 +204,7 @@ def select_sizes(
     *,
     sizes: Sequence[int | float | str],
     output: Location | None = None,
+    audit: Location | None = None,
     include: Any = None,
     exclude: Any = None,
     run_dir: Location | None = None,
@@ -197,6 +218,7 @@ def select_sizes(
         data: see `select`.
         sizes: see ``size`` of `select`; all different.
         output: folder; each size has a folder of its name in it, ``10pct`` for "10%".
+        audit: likewise.
         include: see `select`.
         exclude: see `select`.
         run_dir: keeps the graph only.
@@ -219,6 +241,7 @@ def select_sizes(
         list(zip(sizes, names, strict=True)),
         purpose="select from",
         output=output,
+        audit=audit,
         include=include,
         exclude=exclude,
         run_dir=run_dir,
@@ -236,7 +259,7 @@ def _select(request: Request) -> list[Selection]:
         return [Selection(*one) for one in select_here(request, run)]
     from subsel.stages.on_spark import select_on_spark  # noqa: PLC0415  (needs pyspark)
 
-    return [Selection(report, place) for report, place in select_on_spark(request, run)]
+    return [Selection(*one) for one in select_on_spark(request, run)]
 
 
 def _on_engine(request: Request) -> Request:

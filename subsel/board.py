@@ -18,6 +18,12 @@ _FIRST_MEMBER = int(FIRST_MEMBER)
 #: Statuses of points whose fate is not decided.
 _OPEN = (Status.UNDECIDED, Status.JOINING, Status.LEAVING)
 
+#: Ways into the subset, as `Board.decided_by` notes them.
+_WAYS_IN = (Status.ACCEPTED, Status.SELECTED, Status.INCLUDED, Status.JOINING)
+
+#: In `Board.extra`: pairs of own points that are too alike though no edge joins them, int64 each, and how alike.
+ALIKE = ("alike_one", "alike_other", "alike_similarity")
+
 #: What a board's sums are before a kernel sets them.
 NO_SUMS = (0, 0, 0, 0)
 
@@ -32,7 +38,8 @@ class Board:
         status: int8, (n_own + n_ghost,): `Status`.
         lower: int64, (n_own,): the least the key can become: key - Σ weights of undecided neighbours
             (U_min of the paper, Def. 4.1). A stale one is too low, so still a lower bound.
-        decided_by: int8, (n_own,): the status at which a point joined the subset, kept when `restart`
+        decided_by: int8, (n_own,): of members the status at which each joined the subset; of the others `EXCLUDED`,
+            `DISCARDED` where bounding discarded it, `LEAVING` where refinement took it out, else 0. Kept when `restart`
             forgets statuses.
         decided_at: int32, (n_own,): the step at which a point's fate was last decided, where steps are counted; else 0.
         steps: steps so far, on engines of many parts.
@@ -43,7 +50,8 @@ class Board:
         inbox: what kernels of the last step wrote to this part, in the order of the parts that wrote.
         tally: flat arrays of one length that are merged over all parts, rows of one ``slot`` together
             (`subsel.engines.base.Engine.merge`); gone with the next step.
-        extra: flat arrays that only one algorithm knows, kept from step to step, such as dual variables.
+        extra: flat arrays that only one algorithm knows, kept from step to step, such as dual variables; those of
+            `ALIKE` are kept to the end.
         scratch: arrays that follow from the graph and the rest; gone where a board travels, and made anew.
     """
 
@@ -132,8 +140,13 @@ class Board:
     def note_decided(self, graph: PartGraph) -> None:
         """Remember how each member joined the subset, where that is not known yet."""
         own = self.status[: graph.n_own]
-        fresh = (own >= FIRST_MEMBER) & (self.decided_by == 0)
+        member = (own >= FIRST_MEMBER) & (own <= Status.INCLUDED)  # who is about to move is none, or known already
+        fresh = np.flatnonzero(member & ~np.isin(self.decided_by, _WAYS_IN))
         self.decided_by[fresh] = own[fresh]
+
+    def forget_extra(self) -> None:
+        """Drop what only one algorithm knows."""
+        self.extra = {name: self.extra[name] for name in ALIKE if name in self.extra}
 
     def restart(self, graph: PartGraph) -> None:
         """Begin anew on the present subset: its points become undecided at α·u, all others are discarded."""

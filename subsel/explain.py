@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from subsel.alike import with_pairs
+from subsel.audit import Reason, Room, judge
 from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint
 from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
@@ -20,7 +22,7 @@ from subsel.input.copies import OF
 from subsel.input.ids import storage_type
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
-from subsel.rundir import BOARDS, COPIES, read_manifest
+from subsel.rundir import BOARDS, COPIES, ROOM, read_manifest
 from subsel.schema import FIRST_MEMBER, ID, Status
 from subsel.storage import Place, arrow_place, place_of
 
@@ -55,6 +57,10 @@ class Explanation:
     Attributes:
         id: of the point.
         selected: whether it is in the subset.
+        reason: why, in the word of an audit (`subsel.audit.Reason`); None while a run under limits is not finished.
+        limit: which limit has no room for it, where that is the reason.
+        nearest: the member that it is most similar to; None where no neighbour is one. Where the reason is that it is
+            too alike, that is to this one, also where no edge of the graph joins them.
         fates: what happened to it, in order: in words, and at which superstep.
         utility: u.
         gain: what it adds to the other members of the subset: α u - β Σ s over its selected neighbours.
@@ -64,6 +70,9 @@ class Explanation:
 
     id: Any
     selected: bool
+    reason: str | None
+    limit: str | None
+    nearest: Neighbor | None
     fates: list[tuple[str, int]]
     utility: float
     gain: float
@@ -92,15 +101,16 @@ def explain(
         raise InputError(
             f"the run in {folder} has not finished greedy: go on with it ({option('resume', True)}), then ask again."
         )
-    scale = FixedPoint(**stages["greedy"]["scale"])
-    part, slot, identity = _find(folder, point, merged=stages["graph"]["result"]["input"]["copies"])
+    scale, options = FixedPoint(**stages["greedy"]["scale"]), stages["greedy"]["options"]
+    made = stages["graph"]["result"]
+    part, slot, identity = _find(folder, point, made["input"]["copies"], made["graph"]["drawn"])
     (parcel,) = of_kind(_parcels(folder.join("graph"), part), assemble.GRAPH)
-    graph = superstep.unpack_graph(part, parcel.payload, scale)
+    graph = superstep.unpack_graph(part, parcel.payload, scale, options["max_similarity"])
     utility, outlier = _weighed(folder, part, graph)
 
     fates: list[tuple[str, int]] = []
     before, least, last = Status.UNDECIDED, None, folder
-    certain = stages["greedy"]["options"]["bounding"] == "exact"
+    certain = options["bounding"] == "exact"
     for stage in _STAGES:
         if stage not in stages:
             continue
@@ -114,28 +124,46 @@ def explain(
             fate = _FATE[stage, now]
             if now == Status.EXCLUDED and outlier[slot]:
                 fate = "left out as an outlier: it is among the least dense"
+            elif now == Status.EXCLUDED and options["exclude_near"] is not None:
+                fate = f"{fate}, or as it is near {options['exclude_near']}"
             if stage == "bounding" and not certain:
                 fate = fate.replace("it is in", "by sampled bounds it would be in")
             fates.append((fate, int(board.decided_at[slot])))
         before = now
         if stage == "refine" and stages["refine"]["result"]["passes"]:
             least = _least_gain(last, scale)
-    row = slice(graph.indptr[slot], graph.indptr[slot + 1])
-    near, similarity = graph.indices[row], graph.similarity[row]
-    neighbors = [
-        Neighbor(name, float(s), member)
-        for (name, member), s in zip(_at_home(folder, last, graph, near), similarity, strict=True)
-    ]
-    inside = np.array([one.selected for one in neighbors], np.bool_)
+    neighbors = _neighbors(folder, last, graph, slot)
+    similarity, inside = (np.array([getattr(one, name) for one in neighbors]) for name in ("similarity", "selected"))
+    judged, wider, room = None, with_pairs(graph, board), _room(folder, options)
+    beside = neighbors if wider is graph else _neighbors(folder, last, wider, slot)
+    near = wider.indices[wider.indptr[slot] : wider.indptr[slot + 1]]
+    if room is not None:  # ghosts may not have heard all, their home parts have
+        board.status[near] = np.where([one.selected for one in beside], Status.SELECTED, Status.DISCARDED)
+        judged = judge(wider, board, outlier, room)
+    nearest = None
+    if judged is not None and judged.nearest[slot] >= 0:
+        nearest = beside[int(np.flatnonzero(near == judged.nearest[slot])[0])]
     return Explanation(
         id=identity,
         selected=before >= FIRST_MEMBER,
+        reason=None if judged is None else Reason(int(judged.reason[slot])).word,
+        limit=None if judged is None or room is None else room.name(int(judged.limit[slot])),
+        nearest=nearest,
         fates=fates,
         utility=float(utility[slot]),
-        gain=scale.alpha * float(utility[slot]) - scale.beta * float(similarity[inside].sum(dtype=np.float64)),
+        gain=scale.alpha * float(utility[slot])
+        - scale.beta * float(similarity[inside.astype(np.bool_)].sum(dtype=np.float64)),
         least_gain=least,
         neighbors=sorted(neighbors, key=lambda one: -one.similarity),
     )
+
+
+def _room(folder: Place, options: dict[str, Any]) -> Room | None:
+    """Return what limits have left; None if the run has not come so far."""
+    place = folder.join("greedy", ROOM)
+    if place.exists():
+        return Room.from_json(place.read_json()["room"])
+    return None if options["budget"] is not None or options["quotas"] is not None else Room()
 
 
 def _weighed(folder: Place, part: int, graph: PartGraph) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -174,11 +202,11 @@ def _ids(folder: Place, part: int) -> Any:
     return unpack(parcel.payload)["id"]
 
 
-def _find(folder: Place, point: Any, merged: int) -> tuple[int, int, Any]:
+def _find(folder: Place, point: Any, merged: int, drawn: int | None) -> tuple[int, int, Any]:
     """Return the part and slot of the point with an id, and the id in the type that the run has.
 
     Raises:
-        InputError: no point has it; or the point that has it was one of the ``merged``.
+        InputError: no point has it; or the point that has it was one of the ``merged``, or not ``drawn``, maybe.
     """
     parts = _dataset(folder.join("points")).to_table(columns=["part"]).column("part").unique().to_pylist()
     for part in sorted(parts):
@@ -194,7 +222,8 @@ def _find(folder: Place, point: Any, merged: int) -> tuple[int, int, Any]:
         of = copies.to_table(columns=[OF], filter=named).column(OF)
         if len(of):
             raise InputError(f"{point!r} is a copy of {of[0].as_py()!r}, which stays for it: ask for that one.")
-    raise InputError(f"no point of this run has the id {point!r}.")
+    others = "" if drawn is None else f" Of points that were not among the {drawn:,} drawn it knows nothing."
+    raise InputError(f"no point of this run has the id {point!r}.{others}")
 
 
 def _as_kept(point: Any, kind: pa.DataType) -> pa.Scalar:
@@ -213,6 +242,13 @@ def _as_kept(point: Any, kind: pa.DataType) -> pa.Scalar:
     except (ValueError, OverflowError, pa.ArrowException):
         known = "integers" if pa.types.is_int64(kind) else "UUIDs, or bytes"
         raise InputError(f"ids of this run are {known}, {point!r} is none.") from None
+
+
+def _neighbors(folder: Place, last: Place, graph: PartGraph, slot: int) -> list[Neighbor]:
+    """Return the neighbours of an own point, in the graph's order."""
+    row = slice(graph.indptr[slot], graph.indptr[slot + 1])
+    there = zip(_at_home(folder, last, graph, graph.indices[row]), graph.similarity[row].tolist(), strict=True)
+    return [Neighbor(name, similarity, member) for (name, member), similarity in there]
 
 
 def _at_home(folder: Place, last: Place, graph: PartGraph, near: Any) -> list[tuple[Any, bool]]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from subsel.audit import Room
 from subsel.board import Counts
 from subsel.bounding.approximate import bound_approximately
 from subsel.bounding.certificate import certify, free_bound
@@ -58,7 +59,7 @@ log = logging.getLogger(__name__)
 
 def run_pipeline(
     stages: Stages,
-    sizes: Sequence[tuple[SelectConfig, Place | None]],
+    sizes: Sequence[tuple[SelectConfig, Place | None, Place | None]],
     run: Run,
     *,
     overwrite: bool,
@@ -67,7 +68,7 @@ def run_pipeline(
 
     Args:
         stages: of an engine.
-        sizes: a config, of which only the size may differ, and an output for each.
+        sizes: a config, of which only the size may differ, an output, and where its audit goes, for each.
         run: times the stages and shows them.
         overwrite: whether outputs that subsel wrote are replaced.
 
@@ -77,7 +78,7 @@ def run_pipeline(
     """
     with run.stage("read") as tell:
         points = stages.read(tell)
-        expected = [known_count(one, points.points, points.name, points.cost) for one, _ in sizes]
+        expected = [known_count(one, points.points, points.name, points.cost) for one, *_ in sizes]
         counts = [k for k in expected if k is not None]
         assert len(counts) == len(sizes), "a request says how much to select"
         sized = sizes[0][0].size is not None
@@ -95,8 +96,8 @@ def run_pipeline(
         if weights.warning is not None:
             log.warning("%s", weights.warning)
     return [
-        _select(stages, config, run, points, graph, weights, k, counts, output, overwrite=overwrite)
-        for (config, output), k in zip(sizes, counts, strict=True)
+        _select(stages, config, run, points, graph, weights, k, counts, places, overwrite=overwrite)
+        for (config, *places), k in zip(sizes, counts, strict=True)
     ]
 
 
@@ -122,11 +123,11 @@ def _select(
     weights: WeightsReport,
     k: int,
     counts: Sequence[int],
-    output: Place | None,
+    places: Sequence[Place | None],
     *,
     overwrite: bool,
 ) -> Report:
-    """Select k points, and write them; ``counts`` are all sizes of the run."""
+    """Select k points, and write them and their audit to ``places``; ``counts`` are all sizes of the run."""
     with run.stage("engine"):
         engine, fixed_point = stages.engine(k)
         wishes = stages.constrain(counts if config.size is not None else ())
@@ -158,12 +159,12 @@ def _select(
         restart = (
             not as_picked or passes > 0 or refined.left > 0 or config.greedy != "exact" or certified.bound is not None
         )
-        limits = None
+        limits, room = None, Room()
         if capacity is None:
             ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
         else:
             ranks_rounded_after = None
-            limits = ranked_under_limits(stages, engine, config, capacity, fixed_point, refined, restart=restart)
+            limits, room = ranked_under_limits(stages, engine, config, capacity, fixed_point, refined, restart=restart)
             for warning in warnings_of(limits):
                 log.warning("%s", in_library(warning))
     with run.stage("score"):
@@ -197,6 +198,10 @@ def _select(
         coverage=coverage,
         seconds=dict(run.seconds),
     )
+    output, audit = places
+    if audit is not None:
+        with run.stage("audit"):
+            report = stages.audit(report, room, audit, overwrite=overwrite)
     with run.stage("write"):
         stages.write(report, output, overwrite=overwrite)
     return report.model_copy(update={"seconds": dict(run.seconds)})
@@ -340,12 +345,14 @@ def ranked_under_limits(
     refined: RefineResult,
     *,
     restart: bool,
-) -> LimitsReport:
-    """Bring the subset into the order in which greedy takes them, and return what limits made of it."""
+) -> tuple[LimitsReport, Room]:
+    """Bring the subset into the order in which greedy takes them; return what limits made of it, and what is left."""
     order_limited(engine, capacity, config.max_supersteps, restart=restart)
     spent, totals = spent_by_groups(engine, capacity)
     ranks_as_keys(engine, capacity)
-    return limits_report(capacity, spent, totals, stages.tables, fixed_point, refined)
+    room = Room.of(capacity, spent, totals)
+    stages.keep_room(room)
+    return limits_report(capacity, spent, totals, stages.tables, fixed_point, refined), room
 
 
 def members_of(counts: Counts) -> int:

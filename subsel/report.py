@@ -301,7 +301,10 @@ class CertificateReport(_Section):
 
 
 class Report(_Section):
-    """One selection. Serialised it is the manifest; ``files`` are the folder's data files and their sizes."""
+    """One selection. Serialised it is the manifest; ``files`` are the folder's data files and their sizes.
+
+    ``audit`` says how many points have each reason (`subsel.audit`); None where it was not asked for.
+    """
 
     format: int = FORMAT
     subsel: str
@@ -322,6 +325,7 @@ class Report(_Section):
     certificate: CertificateReport
     limits: LimitsReport | None = None
     coverage: CoverageReport | None = None
+    audit: dict[str, int] | None = None
     seconds: dict[str, float]
     files: dict[str, int] = Field(default_factory=dict)
 

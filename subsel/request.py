@@ -36,6 +36,7 @@ class Request:
         groups: by name, the group of each input row; None: columns say so, or nothing does.
         sizes: a config, of which only the size differs, and the name of its subset in ``output``; None: that itself.
         output: where subsets go, if anywhere.
+        audit: where it goes why each point is selected or not (`subsel.audit`), if anywhere.
         wishes: who is in or out whatever its gain.
         engine: "auto", "local", "spark" or a SparkSession.
         master: where a Spark session of our own runs.
@@ -62,6 +63,7 @@ class Request:
     resume: bool = False
     progress: bool | None = None
     storage_options: dict[str, Any] | None = None
+    audit: Location | None = None
 
     @classmethod
     def of(  # noqa: PLR0913  (all that a caller says)
@@ -71,6 +73,7 @@ class Request:
         *,
         purpose: Literal["select from", "score on"],
         output: Location | None = None,
+        audit: Location | None = None,
         graph: Any = None,
         utility: str | npt.ArrayLike | None = None,
         cost: str | npt.ArrayLike | None = None,
@@ -97,7 +100,7 @@ class Request:
             purpose: what the data is for.
             cost: a column's name, or one value per input row.
             groups: names of columns, or one value per input row, or several such arrays by name.
-            graph, utility, engine, master, config, overwrite, include, exclude, exclude_near, run_dir, resume,
+            audit, graph, utility, engine, master, config, overwrite, include, exclude, exclude_near, run_dir, resume,
                 progress, storage_options: as in `subsel.select`.
             **options: fields of `SelectConfig`.
 
@@ -129,6 +132,7 @@ class Request:
             resume=resume,
             progress=progress,
             storage_options=storage_options,
+            audit=audit,
         )
         if data is None and graph is None:
             first, other = option("data"), f"a {option('graph')}"
@@ -170,10 +174,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a request's results go: a place, or None, for each size; and the run directory."""
+    """Where a request's results go: a place, or None, for the subset of each size, and its audit; the run directory."""
 
     outputs: tuple[Place | None, ...]
+    audits: tuple[Place | None, ...]
     run_dir: Place | None
+
+    def of_sizes(self, request: Request) -> list[tuple[SelectConfig, Place | None, Place | None]]:
+        """Return each size's config, and where its subset and its audit go."""
+        places = zip(request.sizes, self.outputs, self.audits, strict=True)
+        return [(config, output, audit) for (config, _), output, audit in places]
 
 
 def places_for(request: Request, opener: Callable[[Location], Place]) -> Places:
@@ -190,25 +200,38 @@ def places_for(request: Request, opener: Callable[[Location], Place]) -> Places:
     given = (request.data, request.graph, wishes.include, wishes.exclude, wishes.near)
     inputs = [place for one in given for place in _input_places(one, opener)]
     run_dir = None if request.run_dir is None else opener(request.run_dir)
-    base = None if request.output is None else opener(request.output)
-    names = [name for _, name in request.sizes]
-    outputs: tuple[Place | None, ...] = (None,) * len(names)
-    if base is not None:
-        outputs = tuple(base if name is None else base.join(name) for name in names)
+    output, audit = (None if one is None else opener(one) for one in (request.output, request.audit))
+    results = [("output", output), ("audit", audit)]
     if run_dir is not None:
-        for place, what in [(one, "input") for one in inputs] + ([] if base is None else [(base, "output")]):
+        taken = [("input", one) for one in inputs] + [(what, one) for what, one in results if one is not None]
+        for what, place in taken:
             if place.within(run_dir) or run_dir.within(place):
                 raise InputError(
                     f"run directory {run_dir} would mix with the {what} {place}: choose another {option('run_dir')}."
                 )
-    if base is not None and request.sizes[0][1] is not None:
+    if output is not None and audit is not None and (audit.within(output) or output.within(audit)):
+        raise InputError(f"audit {audit} would mix with the output {output}: choose another {option('audit')}.")
+    outputs, audits = (_checked(request, one, inputs) for _, one in results)
+    return Places(outputs, audits, run_dir)
+
+
+def _checked(request: Request, base: Place | None, inputs: Sequence[Place]) -> tuple[Place | None, ...]:
+    """Return where a result of each size goes, checked; None for each where there is no place.
+
+    Raises:
+        InputError: see `places_for`.
+    """
+    names = [name for _, name in request.sizes]
+    if base is None:
+        return (None,) * len(names)
+    if names[0] is not None:
         if isinstance(base, LocalPlace) and not base.exists():
             check_new(base, overwrite=False, inputs=inputs)
         base.make_folder()
-    for output in outputs:
-        if output is not None:
-            check_new(output, overwrite=request.overwrite, inputs=inputs)
-    return Places(outputs, run_dir)
+    places = tuple(base if name is None else base.join(name) for name in names)
+    for place in places:
+        check_new(place, overwrite=request.overwrite, inputs=inputs)
+    return places
 
 
 def _input_places(given: Any, opener: Callable[[Location], Place]) -> list[Place]:

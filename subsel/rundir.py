@@ -4,7 +4,8 @@
     graph/ points/                         the assembled graph and the ids of its points, by part
     copies/                                who was merged into which of the points, if anybody was
     neighbors/                             lists of neighbours by groups of parts, until the graph is there
-    bounding/ greedy/ refine/ certify/     the last boards of each stage, and boards.json, which names the whole ones
+    bounding/ greedy/ refine/ certify/     the last boards of each stage, and boards.json, which names the whole ones;
+                                           under limits greedy/room.json says what these have left
     manifest.json                          one entry per finished stage, written last
 
 A stage is done when its entry is there. Entries hold the options that the stage depends on, as `SelectConfig`
@@ -33,8 +34,10 @@ log = logging.getLogger(__name__)
 NAME = "manifest.json"
 MARK = ".subsel-run.json"
 BOARDS = "boards.json"
+#: In the folder of greedy's boards: what limits have left, where there are some.
+ROOM = "room.json"
 #: Raised whenever a run directory's content changes its meaning.
-FORMAT = 1
+FORMAT = 2
 
 #: Stages whose results are kept, in their order.
 STAGES: tuple[Stage, ...] = tuple(stage for stage in declare.STAGES if stage != "output")
@@ -175,6 +178,11 @@ class RunDirectory:
         if difference:
             log.warning("run directory %s: %s is made anew, since it %s", self.place, folder, difference)
         return None if difference else found
+
+    def keep_room(self, room: dict[str, Any]) -> None:
+        """Note what limits have left of a run of all stages (`subsel.audit.Room`)."""
+        if "greedy" in self.stages:
+            self.note("greedy", ROOM, room=room)
 
     def boards(self, stage: str) -> list[int]:
         """Return the numbers of the boards that were written whole in a stage and are kept, oldest first."""

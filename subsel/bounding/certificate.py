@@ -184,7 +184,8 @@ def arm(graph: PartGraph, board: Board, /) -> None:
     edges = edges_of_part(graph, board)
     cap = kernel.free_capacity(*rows, edges.edge_of, len(edges.small), board.status)
     degree = np.concatenate([np.diff(graph.indptr), board.key[graph.n_own :]])
-    board.extra = {
+    board.forget_extra()
+    board.extra |= {
         "pace": (1 / np.maximum(degree, 1)).astype(np.float32),
         "base": kernel.base_values(*rows, first, board.status),
         "cap": cap,
@@ -246,7 +247,8 @@ def descend(
 def forget(graph: PartGraph, board: Board, /) -> None:
     """Drop the variables."""
     board.news = np.empty(0, np.int32)
-    board.extra, board.scratch = {}, {}
+    board.forget_extra()
+    board.scratch = {}
 
 
 def _set_keys(graph: PartGraph, board: Board) -> None:

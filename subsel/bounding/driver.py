@@ -61,6 +61,7 @@ def decide(graph: KernelGraph, board: Board, /, *, accept_above: int, discard_be
     decided = kernel.decide(
         graph.fixed_point.tie_bits, board.key, board.status, board.lower, accept_above, discard_below
     )
+    board.decided_by[decided[board.status[decided] == Status.DISCARDED]] = Status.DISCARDED
     board.spread(graph, decided)
 
 

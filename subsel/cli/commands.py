@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from subsel import api, demo, plan
+from subsel.audit import Reason
 from subsel.cli import options as opt
 from subsel.cli.shell import Group, Option, close, flag_of, progress, show
 from subsel.cli.tables import Rows, duration, pairs_table, report_table
@@ -38,6 +39,7 @@ def main() -> None:
 @opt.config_fields()
 @opt.sizes
 @opt.wishes
+@opt.audit
 @opt.overwrite
 @opt.graph
 @opt.storage
@@ -52,13 +54,14 @@ def select(data: str, output: str, sizes: str | None, **options: Any) -> None:
     """
     options = opt.given(options) | {"progress": progress()}
     if sizes is None:
-        close_report(api.select(data, output=output, **options).report, output)
+        selection = api.select(data, output=output, **options)
+        close_report(selection.report, output, selection.audit_path)
         return
     if "size" in options:
         raise ConfigError("give --size or --sizes, not both.")
     for selection in api.select_sizes(data, sizes=sizes.split(","), output=output, **options):
         assert selection.path is not None
-        close_report(selection.report, selection.path)
+        close_report(selection.report, selection.path, selection.audit_path)
 
 
 @main.command()
@@ -158,12 +161,18 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
     """Say why the point ID is in the subset of a run, or why not. RUN_DIR is the --run-dir of its run."""
     found = explain(run_dir, point)
     rows = {"point": f"{found.id}, {'selected' if found.selected else 'not selected'}"}
+    if found.reason is not None:
+        rows["reason"] = found.reason if found.limit is None else f"{found.reason}: {found.limit}"
+        if found.reason == Reason.TOO_ALIKE.word and found.nearest is not None:
+            rows["reason"] += f", similarity {found.nearest.similarity:.4f} to {found.nearest.id}"
     for fate, step in found.fates:
         rows[f"superstep {step}"] = fate
     rows["utility"] = f"{found.utility:.6g}"
     rows["gain"] = f"{found.gain:.6g}: what it adds to the other members of the subset"
     if found.least_gain is not None:
         rows["least gain"] = f"{found.least_gain:.6g} of a member"
+    if found.nearest is not None:
+        rows["nearest member"] = f"{found.nearest.id}, similarity {found.nearest.similarity:.4f}"
     rows["neighbours"] = f"{len(found.neighbors):,}, {sum(one.selected for one in found.neighbors):,} of them selected"
     for one in found.neighbors[:shown]:
         rows[f"  {one.id}"] = f"similarity {one.similarity:.4f}{', selected' if one.selected else ''}"
@@ -254,12 +263,14 @@ def _number(value: str) -> float | None:
         return None
 
 
-def close_report(report: Report, output: str | Path) -> None:
-    """Print the closing table and where the subset is."""
-    place = place_of(output)
-    manifest = f", manifest {place.join(MANIFEST)}" if place.kind() == "folder" else ""
+def close_report(report: Report, output: str | Path, audit: str | Path | None = None) -> None:
+    """Print the closing table and where the subset and its audit are."""
     close(report_table(report, _spelling()))
-    close(f"subset of {count(report.k, 'point')}: {place}{manifest}")
+    for what, points, where in (("subset", report.k, output), ("audit", report.input.points, audit)):
+        if where is not None:
+            place = place_of(where)
+            manifest = f", manifest {place.join(MANIFEST)}" if place.kind() == "folder" else ""
+            close(f"{what} of {count(points, 'point')}: {place}{manifest}")
 
 
 def _spelling() -> Callable[[str], str | None]:

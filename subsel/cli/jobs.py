@@ -31,6 +31,7 @@ def _session() -> Any:
 @click.argument("output")
 @opt.config_fields()
 @opt.wishes
+@opt.audit
 @opt.overwrite
 @opt.graph
 @opt.config_file
@@ -39,7 +40,7 @@ def select_subset(data: str, output: str, **options: Any) -> None:
     """Select a subset of INPUT and write it to OUTPUT: the whole pipeline."""
     options = opt.given(options)
     selection = api.select(data, output=output, engine=_session(), progress=progress(), **options)
-    close_report(selection.report, output)
+    close_report(selection.report, output, selection.audit_path)
 
 
 @click.command(cls=Command)
@@ -102,6 +103,7 @@ def bound_points(
 @click.argument("output")
 @opt.config_fields()
 @opt.wishes
+@opt.audit
 @opt.overwrite
 @opt.graph
 @opt.config_file
@@ -109,7 +111,7 @@ def greedy_subset(data: str, run_dir: str, output: str, **options: Any) -> None:
     """Select from what RUN_DIR's bounding left, and write the subset to OUTPUT."""
     options = opt.given(options) | {"run_dir": run_dir, "resume": True, "progress": progress()}
     selection = api.select(data, output=output, engine=_session(), **options)
-    close_report(selection.report, output)
+    close_report(selection.report, output, selection.audit_path)
 
 
 @click.command(cls=Command)

@@ -109,7 +109,13 @@ wishes = _together(
     ),
     _option("Subset", "--exclude", help="Ids that are not: Parquet, or a boolean column of INPUT."),
 )
-overwrite = _option("Subset", "--overwrite", is_flag=True, help="Replace the output if subsel wrote it.")
+audit = _option(
+    "Subset",
+    "--audit",
+    metavar="PATH",
+    help="Write there, for every point of INPUT, why it was selected or not: a folder of Parquet, as OUTPUT.",
+)
+overwrite = _option("Subset", "--overwrite", is_flag=True, help="Replace what is there already, if subsel wrote it.")
 overwrite_graph = _option("Running", "--overwrite", is_flag=True, help="Replace GRAPH if subsel wrote it.")
 graph = _option(
     "Input",

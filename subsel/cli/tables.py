@@ -65,10 +65,7 @@ def report_table(report: Report, flag: Flag) -> Table:
     rows.add_graph(graph, flag)
     _add_weights(rows, report)
     wishes = report.constraints
-    if wishes.included or wishes.excluded:
-        rows.add("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
-    if report.config.exclude_near is not None:
-        rows.add("near", near_line(wishes.near, report.config))
+    _add_wishes(rows, report)
     _add_steps(rows, report)
     if report.limits is not None:
         _add_limits(rows, report.limits)
@@ -91,9 +88,20 @@ def report_table(report: Report, flag: Flag) -> Table:
     rows.add("  random", f"{score.random:,.4f} ", dim=beside, after=" (expectation)")
     if report.coverage is not None:
         _add_coverage(rows, report.coverage)
+    if report.audit is not None:
+        rows.add("audit", ", ".join(f"{reason} {points:,}" for reason, points in report.audit.items()))
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     rows.add("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
     return rows.table
+
+
+def _add_wishes(rows: Rows, report: Report) -> None:
+    """Add who was in or out before anything was selected."""
+    wishes = report.constraints
+    if wishes.included or wishes.excluded:
+        rows.add("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
+    if report.config.exclude_near is not None:
+        rows.add("near", near_line(wishes.near, report.config))
 
 
 def _add_weights(rows: Rows, report: Report) -> None:

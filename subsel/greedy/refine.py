@@ -86,7 +86,7 @@ def settle(
         status[out] = Status.DISCARDED
         own = slice(0, graph.n_own)
         board.decided_by[joins[own]] = Status.JOINING
-        board.decided_by[out[own]] = 0
+        board.decided_by[leaves[own]] = Status.LEAVING
     else:
         status[(status == Status.ACCEPTED) | (status == Status.LEAVING)] = Status.SELECTED
         status[status == Status.JOINING] = Status.DISCARDED

@@ -103,6 +103,10 @@ class GroupNames:
         """Names of groups that have a value: large_string."""
         return pa.array(self.names[: self.null], pa.large_string())
 
+    def of_rows(self, numbers: Int32Array) -> pa.Array:
+        """Return the group of each row by its number: large_string, null where that is."""
+        return self.texts.take(pa.array(numbers, mask=numbers == (-1 if self.null is None else self.null)))
+
 
 def too_many(column: str, count: int, name: str) -> InputError:
     """Return the error for more groups than are kept apart."""

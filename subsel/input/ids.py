@@ -108,8 +108,9 @@ def _given_back(ids: pa.Array, kind: pa.DataType) -> list[pa.Array]:
         return [ids.view(pa.uint64())]
     if pa.types.is_decimal(kind) and is_unsigned(kind):
         words = np.zeros(2 * len(ids), np.uint64)
-        words[::2] = ids.to_numpy(zero_copy_only=False).view(np.uint64)
-        ids = pa.Array.from_buffers(pa.decimal128(38, 0), len(ids), [None, pa.py_buffer(words)])
+        words[::2] = ids.fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
+        there = ids.is_valid().buffers()[1] if ids.null_count else None
+        ids = pa.Array.from_buffers(pa.decimal128(38, 0), len(ids), [there, pa.py_buffer(words)])
     elif pa.types.is_decimal(kind):
         ids = ids.cast(pa.decimal128(38, 0))
     elif is_uuid(kind):

@@ -75,9 +75,13 @@ def _limits(graph: PartGraph, slots: Int64Array, edges: Int64Array) -> Rows:
 
 
 def run(rows: Rows, kernel: BoundGroupKernel, fixed_point: FixedPoint) -> Iterator[tuple[int, Rows]]:
-    """Run a kernel on rows as one part; yield what it decided, ``slot, key, status, lower``, by home part."""
+    """Run a kernel on rows as one part; yield what it decided, ``slot, key, status, lower``, by home part.
+
+    And ``decided_by``, where the kernel noted that.
+    """
     vid, graph, board = _as_group(rows, fixed_point)
     kernel(graph, board)
+    noted = {"decided_by": board.decided_by} if board.decided_by.any() else {}
     part = vid >> SLOT_BITS
     for number in distinct(part).tolist():
         mine = part == number
@@ -88,6 +92,7 @@ def run(rows: Rows, kernel: BoundGroupKernel, fixed_point: FixedPoint) -> Iterat
                 "key": board.key[mine],
                 "status": board.status[mine],
                 "lower": board.lower[mine],
+                **{name: column[mine] for name, column in noted.items()},
             },
         )
 

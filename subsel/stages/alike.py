@@ -8,17 +8,17 @@ so that the rest of its mass is out, too; the others leave, and greedy goes on f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from subsel.alike import note_pairs, with_edges
 from subsel.board import Board
 from subsel.config import SelectConfig
 from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
 from subsel.embeddings.search import scores
 from subsel.fixedpoint import Int64Array
-from subsel.graph import NeighborGraph, PartGraph, distinct, mean_weights
+from subsel.graph import NeighborGraph, PartGraph, distinct
 from subsel.input.points import Points
 from subsel.input.source import Source
 from subsel.report import AlikeReport
@@ -87,7 +87,9 @@ def part_alike(
     leader, other, similarity = (np.concatenate([one[i] for one in pairs]) for i in range(3))
     node = np.argsort(graph.rows)  # of each point
     above = np.nextafter(np.float32(alike.limit), np.float32(np.inf))
-    more = _with_edges(part, ranked[leads[leader]], node[other], np.maximum(similarity, above))
+    pairs_found = ranked[leads[leader]], node[other], np.maximum(similarity, above)
+    note_pairs(board, *pairs_found)
+    more = with_edges(part, *pairs_found)
     board.status[ranked[gone]] = Status.UNDECIDED
     board.decided_by[ranked[gone]] = 0
     board.status[board.status == Status.DISCARDED] = Status.UNDECIDED
@@ -141,31 +143,3 @@ class Alike:
     def _similarity(self, some: FloatMatrix, others: FloatMatrix) -> FloatArray:
         squares = np.einsum("ij,ij->i", some, some) if self.prepare.metric == "l2" else None
         return similarity_of_scores(scores(some, others, squares, self.prepare.metric), self.prepare.metric)
-
-
-def _with_edges(part: PartGraph, a: Int64Array, b: Int64Array, similarity: FloatArray) -> PartGraph:
-    """Return a part without ghosts with more edges, of no weight; those that it has are as similar at least."""
-    apart = a != b
-    a, b, similarity = a[apart], b[apart], similarity[apart]
-    n = part.n_own
-    old = np.repeat(np.arange(n), np.diff(part.indptr)) * n + part.indices
-    pair, where = np.unique(np.concatenate([a * n + b, b * n + a]), return_inverse=True)
-    alike = np.zeros(len(pair), part.similarity.dtype)
-    np.maximum.at(alike, where, np.tile(similarity, 2).astype(alike.dtype))
-    at = np.minimum(np.searchsorted(old, pair), max(len(old) - 1, 0))
-    there = old[at] == pair if len(old) else np.zeros(len(pair), np.bool_)
-    known = part.similarity.copy()
-    known[at[there]] = np.maximum(known[at[there]], alike[there])
-    keys = np.concatenate([old, pair[~there]])
-    order = np.argsort(keys, kind="stable")
-    joined = np.concatenate([known, alike[~there]])[order]
-    weight = np.concatenate([part.weight, np.zeros(int((~there).sum()), part.weight.dtype)])[order]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(keys // n, minlength=n))]).astype(np.int64)
-    return replace(
-        part,
-        indptr=indptr,
-        indices=(keys[order] % n).astype(np.int32),
-        similarity=joined,
-        weight=weight,
-        mean_weight=mean_weights(indptr, weight),
-    )

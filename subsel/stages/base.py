@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from subsel.audit import Room
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
 from subsel.errors import in_library
@@ -139,6 +140,22 @@ class Stages(Protocol):
 
     def cover(self, k: int) -> CoverageReport:
         """Measure how well the subset that was scored last covers the points, and how redundant it is."""
+
+    def keep_room(self, room: Room) -> None:
+        """Note in the run directory, if there is one, what limits have left: `subsel.explain` asks for it."""
+
+    def audit(self, report: Report, room: Room, place: Place, *, overwrite: bool) -> Report:
+        """Write why each point of the input is in the subset that was scored last, or is not.
+
+        Args:
+            report: of that.
+            room: what limits have left.
+            place: where it goes.
+            overwrite: whether one that subsel wrote is replaced.
+
+        Returns:
+            The report, with how many points have each reason.
+        """
 
     def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Write the ranked subset, if an output is given."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel import objective, output, schema
+from subsel.audit import Room
 from subsel.board import hear_wishes
 from subsel.codes import THIN_SALT, draw
 from subsel.embeddings.neighbors import neighbor_graph
@@ -34,7 +35,6 @@ from subsel.input.wishes import Constraints, wished_ids
 from subsel.limits.build import tables_checksum
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
-from subsel.pipeline import run_pipeline
 from subsel.report import (
     AlikeReport,
     CoverageReport,
@@ -45,12 +45,13 @@ from subsel.report import (
     Report,
     WeightsReport,
 )
-from subsel.request import Request, places_for
-from subsel.run import Run, Tell
-from subsel.rundir import RunDirectory, open_run, open_to_score
+from subsel.request import Request
+from subsel.run import Tell
+from subsel.rundir import RunDirectory
 from subsel.schema import Status
 from subsel.stages.alike import part_alike
-from subsel.stages.base import T, make_ready, settle_copies
+from subsel.stages.audited import Everyone, audit_table
+from subsel.stages.base import T, settle_copies
 from subsel.stages.covered import cover_here, graph_coverage
 from subsel.stages.kept import KeptRun
 from subsel.stages.limited import capacity_here
@@ -60,7 +61,7 @@ from subsel.stages.one_part import check_memory, whole_part
 from subsel.stages.ranked import ranked_table
 from subsel.stages.weighed import weigh_here
 from subsel.stages.wished import find_wishes
-from subsel.storage import Place, place_of
+from subsel.storage import Place
 
 
 class LocalStages:
@@ -79,6 +80,8 @@ class LocalStages:
         self.tables: Sequence[GroupTable] = ()
         self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
         self.kept = None if rundir is None else KeptRun(rundir)
+        self.asked_audit = request.audit is not None
+        self.everyone: Everyone | None = None
         self.source: Source
         self.points: Points
         self.graph: NeighborGraph
@@ -89,7 +92,7 @@ class LocalStages:
         self.utilities: npt.NDArray[np.float64]
         self.outlier: npt.NDArray[np.bool_]
         self.weights: WeightsReport
-        self.ranked_rows: Int64Array
+        self.ranked: Int64Array
         self.dropped_edges: dict[str, int] = {}
         self.part: PartGraph
         self.local: LocalEngine
@@ -112,25 +115,33 @@ class LocalStages:
             self.user_graph, self.dropped_edges = found.graph, found.dropped
         source = open_source(self.data, wanted, self.config, self.storage_options)
         self.source, self.config = with_given(source, self.config, *self.given_limits, self.data)
-        utility = None if self.utility is None else given_utility(self.utility, self.data)
+        utility = self._given_utility()
         if self.kept is not None and self.source.identity() is not None:
             self._identify(self.source.identity(), given, utility)
             if self.kept.has_graph:
                 return self._take_kept()
-        self.points = read_points(
-            self.source,
-            self.config,
-            with_embeddings=self.user_graph is None,
-            utility=utility,
-            wishes=self.wishes.columns(),
-            progress=lambda share: tell("rows", share),
-        )
+        self.points = self._read_points(lambda share: tell("rows", share))
+        if self.asked_audit:
+            self.everyone = Everyone.of(self.points)
         if self.kept is not None and self.source.identity() is None:
             self._identify(self.points.checksum(), given, utility)
             if self.kept.has_graph:
                 return self._take_kept()
         self.input = self.points.report()
         return self.input
+
+    def _read_points(self, progress: Callable[[float], None]) -> Points:
+        return read_points(
+            self.source,
+            self.config,
+            with_embeddings=self.user_graph is None,
+            utility=self._given_utility(),
+            wishes=self.wishes.columns(),
+            progress=progress,
+        )
+
+    def _given_utility(self) -> npt.NDArray[np.float64] | None:
+        return None if self.utility is None else given_utility(self.utility, self.data)
 
     def _take_kept(self) -> InputReport:
         assert self.kept is not None
@@ -314,11 +325,10 @@ class LocalStages:
     def score(self, k: int) -> ObjectiveReport:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
         part, board = self.part, self.local.board
-        ranked, self.table = ranked_table(part, board, self.graph.ids, self.points.id_type)
-        self.ranked_rows = self._input_rows(ranked)
+        self.ranked, self.table = ranked_table(part, board, self.graph.ids, self.points.id_type)
         start = part.fixed_point.keys(part.utility, part.code)
         by_utility = np.lexsort((part.code, start))[::-1][:k]
-        own = self._score_of(ranked)
+        own = self._score_of(self.ranked)
         return ObjectiveReport(
             total=own.total,
             utility=own.utility,
@@ -333,10 +343,30 @@ class LocalStages:
         given = self.source, self.points, self.graph, member, self.config, self.made, self.weights
         return cover_here(*given)
 
+    def keep_room(self, room: Room) -> None:
+        """Note in the run directory what limits have left."""
+        if self.kept is not None:
+            self.kept.rundir.keep_room(room.to_json())
+
+    def audit(self, report: Report, room: Room, place: Place, *, overwrite: bool) -> Report:
+        """Judge all points, and write what comes of it; those that a run directory does not have are read again."""
+        inside = Everyone(self.graph.ids, self.part.cost, self.part.group, self.points.groups)
+        some = self.input.copies or self.made.drawn is not None
+        if self.everyone is None:
+            self.everyone = Everyone.of(self._read_points(lambda share: None)) if some else inside
+        near = np.isin(self.graph.rows, self.near)
+        about = self.points.id_type, self.points.copies, self.part, self.local.board, self.outlier, near
+        found = self.table[schema.GAIN].to_numpy()
+        table, counts = audit_table(self.everyone, inside, *about, self.ranked, found, room)
+        assert len(table) == self.input.points, "every point is judged once"
+        report = report.model_copy(update={"audit": counts})
+        output.write_subset(table, report, place, overwrite=overwrite)
+        return report
+
     def write(self, report: Report, path: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write."""
         if self.config.keep_columns:
-            kept = kept_columns(self.source, list(self.config.keep_columns), self.ranked_rows)
+            kept = kept_columns(self.source, list(self.config.keep_columns), self._input_rows(self.ranked))
             for name in self.config.keep_columns:
                 self.table = self.table.append_column(kept.schema.field(name), kept[name])
         if path is not None:
@@ -366,35 +396,3 @@ class LocalStages:
         part, scale = self.part, self.part.fixed_point
         arrays = part.indptr, part.indices, part.similarity, part.utility
         return objective.score_subset(*arrays, member, scale.alpha, scale.beta)
-
-
-def select_here(request: Request, run: Run) -> list[tuple[Report, Place | None, NeighborGraph, pa.Table]]:
-    """Run the pipeline in this process; return for each size the report, where it is, the graph and the subset.
-
-    Raises:
-        InputError: the input or the request is wrong; nothing was written.
-        OutputError: the subset could not be written; nothing was left behind.
-    """
-    places = places_for(request, partial(place_of, storage_options=request.storage_options))
-    with open_run(places.run_dir, request.kept_config, run.id, resume=request.resume, stages=request.stages) as rundir:
-        stages = LocalStages(request, rundir)
-        tables: list[pa.Table] = []
-        stages.written = tables.append
-        wanted = [(config, place) for (config, _), place in zip(request.sizes, places.outputs, strict=True)]
-        reports = run_pipeline(stages, wanted, run, overwrite=request.overwrite)
-    found = zip(reports, places.outputs, tables, strict=True)
-    return [(report, place, stages.graph, table) for report, place, table in found]
-
-
-def score_here(request: Request, subsets: Sequence[Any]) -> list[objective.Score]:
-    """Return f of each of some subsets, on one graph in memory.
-
-    Raises:
-        InputError: a subset is empty or names unknown or repeated ids, or something of the input is wrong.
-    """
-    places = places_for(request, partial(place_of, storage_options=request.storage_options))
-    with open_to_score(places.run_dir, request.kept_config, "score") as rundir:
-        stages = LocalStages(request, rundir)
-        make_ready(stages, request.config)
-        stages.engine(1)
-        return [stages.score_ids(subset) for subset in subsets]

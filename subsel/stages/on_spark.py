@@ -46,8 +46,8 @@ def spark_stages(request: Request, run: Run, opener: _Opener) -> Iterator[tuple[
                 found.close()
 
 
-def select_on_spark(request: Request, run: Run) -> list[tuple[Report, Place | None]]:
-    """Run the pipeline in a Spark session and leave the session as it was; return each size's report and place.
+def select_on_spark(request: Request, run: Run) -> list[tuple[Report, Place | None, Place | None]]:
+    """Run the pipeline in a Spark session and leave it as it was; return each size's report, place and audit's place.
 
     Raises:
         ConfigError: there is no output, or no data.
@@ -58,9 +58,8 @@ def select_on_spark(request: Request, run: Run) -> list[tuple[Report, Place | No
         raise ConfigError(f"on Spark the subset is written, never collected: give an {option('output')}.")
     opener = partial(open_run, resume=request.resume, stages=request.stages)
     with spark_stages(request, run, opener) as (stages, places):
-        wanted = [(config, place) for (config, _), place in zip(request.sizes, places.outputs, strict=True)]
-        reports = run_pipeline(stages, wanted, run, overwrite=request.overwrite)
-    return list(zip(reports, places.outputs, strict=True))
+        reports = run_pipeline(stages, places.of_sizes(request), run, overwrite=request.overwrite)
+    return list(zip(reports, places.outputs, places.audits, strict=True))
 
 
 def build_graph(request: Request, run: Run) -> GraphReport:

@@ -11,10 +11,11 @@ from typing import Any
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from subsel.board import hear_wishes
+from subsel.audit import Room
 from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
+from subsel.engines.spark.audit import Inside, audited
 from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, subset_to_score, wished_again
 from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.engine import SparkEngine
@@ -28,11 +29,11 @@ from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_frame, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
 from subsel.engines.spark.points import SparkPoints
-from subsel.engines.spark.ranking import rank_subset, sum_up
+from subsel.engines.spark.ranking import objective_of, rank_subset, sum_up
 from subsel.engines.spark.resume import go_on_last, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
-from subsel.engines.spark.weighing import Weighing, outlier_marks, utility_sums, weighted_graph
+from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks, utility_sums, weighted_graph
 from subsel.engines.spark.wishes import Wished
 from subsel.errors import ConfigError
 from subsel.input.groups import GroupNames
@@ -285,12 +286,8 @@ class SparkStages:
             self._find_members()
             found = replace(self.near.check(sizes, self.n, self.members), outliers=outliers)
             if not self._resumed:
-                for status, (where, _) in self.members.items():
-                    engine.adopt(decided(where, status))
-                if outliers:
-                    assert self.utilities is not None
-                    engine.adopt(outlier_marks(self.utilities))
-                engine.step(hear_wishes)
+                places = {status: found for status, (found, _) in self.members.items()}
+                adopt_wishes(engine, places, self.utilities if outliers else None)
         return found
 
     def capacity(self, size: int | None) -> Capacity:
@@ -325,14 +322,8 @@ class SparkStages:
         with plain_errors():
             keep, ids = self.held_for_size.keep, kept_kind(self.inputs.id_type)
             self.ranked = rank_subset(engine, self._points_parcels(), k, ids, keep)
-            totals = self.totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
-        return ObjectiveReport(
-            total=totals["utility"] - totals["similarity"],
-            utility=totals["utility"],
-            similarity=totals["similarity"],
-            random=self.expected_random(k),
-            top_utility=totals["top_utility"] if k == self.top_points else None,
-        )
+            self.totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
+        return objective_of(self.totals, self.expected_random(k), with_top=k == self.top_points)
 
     def cover(self, k: int) -> CoverageReport:
         """Measure coverage and redundancy of the subset on the boards."""
@@ -342,6 +333,23 @@ class SparkStages:
             cover = SparkCover(self.spark_engine, self._points_parcels(), ids, rows, self.config, n=self.n, k=k)
             graph = self.totals["coverage"], self.totals["random_coverage"]
             return cover.report(*graph, self.weights, self.made.dimension)
+
+    def keep_room(self, room: Room) -> None:
+        """Note in the run directory what limits have left."""
+        if self.rundir is not None:
+            self.rundir.keep_room(room.to_json())
+
+    def audit(self, report: Report, room: Room, place: Place, *, overwrite: bool) -> Report:
+        """Judge all points in their parts, and write what comes of it."""
+        assert self.spark_engine is not None
+        with plain_errors():
+            outliers = self.utilities if self.weights.outliers else None
+            inside = Inside(self._points_parcels(), outliers, self.groups, self.ranked)
+            about = self.spark_engine, inside, self.inputs, self.lost, self.near.ids, room, self.held_for_size.keep
+            rows, counts = audited(*about, inside_points=self.n, points=self.input.points)
+            report = report.model_copy(update={"audit": counts})
+            write_frame(rows, report, place, overwrite=overwrite)
+        return report
 
     def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write, in rank order."""

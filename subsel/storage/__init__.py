@@ -12,7 +12,7 @@ from subsel.storage.leftovers import FORMAT, MANIFEST
 from subsel.storage.local import LocalPlace
 from subsel.storage.owner import LOCK, lock
 from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place
-from subsel.storage.uri import place_of
+from subsel.storage.uri import path_of, place_of
 
 __all__ = [
     "FORMAT",
@@ -30,6 +30,7 @@ __all__ = [
     "lock",
     "new_file",
     "new_folder",
+    "path_of",
     "place_of",
     "result_files",
 ]

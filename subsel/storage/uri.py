@@ -137,3 +137,10 @@ def _fsspec_place(scheme: str, text: str, options: Options) -> Place:
     filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(client))
     bare = text.rstrip("/")
     return ArrowPlace(lambda: filesystem, path, bare, f"{scheme}://{bare.partition('://')[2].lstrip('/')}")
+
+
+def path_of(place: Place | None) -> Path | str | None:
+    """Return a place as users have it: a path on a local disk, else an address; None for none."""
+    if not isinstance(place, LocalPlace):
+        return None if place is None else place.uri
+    return place.local if place.uri.lower().startswith("file:") else Path(place.uri)

@@ -61,13 +61,17 @@ class SparkInputs:
         self.id_type = Columns.of(
             self.source.schema, self.config, self.source.name, with_embeddings=graph is None, given=False
         ).id_type
-        self._rows: DataFrame | None = None
+        self._checked: SparkPoints | None = None
 
     def check(self, *, with_content: bool = False) -> SparkPoints:
         """Check every row; see `subsel.engines.spark.points.check_points`."""
         points = self._check(self.source, self.config, with_content=with_content, wishes=self.wishes.columns())
-        self._rows = points.wide
+        self._checked = points
         return points
+
+    def everyone(self) -> SparkPoints:
+        """Return all points as they were checked, or are now: copies, and those that were not drawn, among them."""
+        return self.check() if self._checked is None else self._checked
 
     def with_groups(self, points: SparkPoints) -> SparkPoints:
         """Return checked points with their groups; see `subsel.engines.spark.groups.group_names`."""
@@ -122,9 +126,9 @@ class SparkInputs:
         Args:
             dropped: rows dropped, by reason: where there were some, rows are checked again.
         """
-        if self._rows is None:
-            self._rows = self.check().wide if dropped else self.source.frame
-        return self._rows
+        if self._checked is None and not dropped:
+            return self.source.frame
+        return self.everyone().wide
 
     def subset(self, ranked: DataFrame, k: int, dropped: Mapping[str, int]) -> DataFrame:
         """Return a ranked subset of k points with ids as they came and kept columns; ``dropped`` as for `rows`."""
@@ -161,7 +165,7 @@ class SparkInputs:
         None where there are no embeddings, or it would take long: where rows were dropped (see `rows`) by a run from
         which this one goes on.
         """
-        if not self.with_embeddings or (self._rows is None and dropped):
+        if not self.with_embeddings or (self._checked is None and dropped):
             return None
         name, rows = self.config.embedding_column, self.rows(dropped)
         ids = kept(col(self.config.id_column or schema.ID), self.id_type)

@@ -19,6 +19,7 @@ from subsel.graph import PartGraph
 from subsel.objective import realised_gains, score_subset
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, of_kind, unpack
+from subsel.report import ObjectiveReport
 from subsel.schema import DECIDED_BY_NAMES, Status
 
 #: Rows of one file of the subset.
@@ -69,6 +70,15 @@ def sum_up(engine: SparkEngine, top: tuple[int, int], n: int, k: int, own: float
     per_point = [F.sum(name) / n if "coverage" in name else F.sum(name) for name in _SUM_COLUMNS]
     named = (one.alias(name) for one, name in zip(per_point, _SUM_COLUMNS, strict=True))
     return sums.agg(*named).collect()[0]
+
+
+def objective_of(totals: Row, random: float, *, with_top: bool) -> ObjectiveReport:
+    """Return f of a subset and what it is compared with, by what `sum_up` says."""
+    utility, similarity = totals["utility"], totals["similarity"]
+    top = totals["top_utility"] if with_top else None
+    return ObjectiveReport(
+        total=utility - similarity, utility=utility, similarity=similarity, random=random, top_utility=top
+    )
 
 
 def _picked(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:

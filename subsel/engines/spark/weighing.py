@@ -16,8 +16,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from subsel.board import hear_wishes
 from subsel.config import SelectConfig
 from subsel.engines.spark.checkpoints import local_checkpoint, release_checkpoint
+from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.order import kth_of_values, place_of_values, rank_frame
 from subsel.engines.spark.parcels import (
     BOARD_SCHEMA,
@@ -239,6 +241,21 @@ def utility_sums(utilities: DataFrame) -> tuple[float, tuple[float, float]]:
 def outlier_marks(utilities: DataFrame) -> DataFrame:
     """Return parcels that exclude outliers, for `SparkEngine.adopt`."""
     return map_in_arrow(utilities, _excluding, BOARD_SCHEMA)
+
+
+def adopt_wishes(engine: SparkEngine, places: Mapping[Status, DataFrame], utilities: DataFrame | None) -> None:
+    """Put on the boards who is wished in and out, and who is an outlier.
+
+    Args:
+        engine: whose boards have nothing decided.
+        places: of points, by what is wished (`subsel.engines.spark.scoring.places_of`).
+        utilities: parcels that say who is an outlier; None: nobody is.
+    """
+    for status, where in places.items():
+        engine.adopt(decided(where, status))
+    if utilities is not None:
+        engine.adopt(outlier_marks(utilities))
+    engine.step(hear_wishes)
 
 
 def _arrays(table: pa.Table) -> tuple[int, dict[str, Any], dict[str, Any]]:
