@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import subsel
+from subsel.embeddings import alike
+from subsel.embeddings.alike import Alike
 from subsel.embeddings.metrics import Preparation
-from subsel.stages import alike
-from subsel.stages.alike import Alike
 
 
 def similarities(X: np.ndarray, metric: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.graph import KernelGraph, PartGraph
 from subsel.greedy import limited_kernel
 from subsel.greedy.kernel import BATCH
+from subsel.greedy.room import BARRED
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity
 from subsel.limits.tables import ABOVE, LOWER, UPPER, Known, Place, Rows
@@ -58,6 +59,8 @@ def begin(graph: PartGraph, board: Board, /, *, capacity: Capacity, points: int,
     out = status == Status.EXCLUDED
     if _BEFORE not in board.extra:
         out |= status == Status.DISCARDED
+    if BARRED in board.extra:
+        out |= board.extra[BARRED]
     board.extra |= {_BEFORE: member, _KILLED: np.zeros(len(graph.ghost_vid), np.bool_)}
     fits = np.full(graph.n_own, points > 0)
     if graph.cost is not None:

@@ -15,7 +15,8 @@ from subsel.board import hear_wishes
 from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
-from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, refuse_lost, wished_again
+from subsel.engines.spark.alike import SparkAlike
+from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, subset_to_score, wished_again
 from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.groups import group_classes, write_graph
@@ -32,9 +33,9 @@ from subsel.engines.spark.resume import go_on_last, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.weighing import Weighing, outlier_marks, utility_sums, weighted_graph
-from subsel.engines.spark.wishes import Wished, check_counts, subset_on_spark
-from subsel.errors import ConfigError, InputError
-from subsel.input.copies import SCORE_POINTS
+from subsel.engines.spark.wishes import Wished, check_counts
+from subsel.errors import ConfigError
+from subsel.greedy.room import make_room
 from subsel.input.groups import GroupNames
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
@@ -297,7 +298,13 @@ class SparkStages:
         return found
 
     def part_alike(self) -> AlikeReport | None:
-        """Return None: members are not compared on Spark."""
+        """Compare members by their vectors, which are read again."""
+        if not self.made.dimension:
+            return None
+        assert self.spark_engine is not None
+        about = self.spark_engine, self._points_parcels(), kept_kind(self.inputs.id_type), self.config, self.made
+        with plain_errors(), closing(SparkAlike(*about, self.inputs.all_vectors(self.input.dropped_rows))) as alike:
+            return alike.part(make_room)
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver with its boards in the run directory, or return what it recorded."""
@@ -351,17 +358,10 @@ class SparkStages:
             InputError: it cannot be read, or its ids are null, repeated, unknown or of another type.
         """
         with plain_errors():
-            found = subset_on_spark(self.spark, subset, self.config, self.inputs.id_type)
-            k = found.count
-            if not k:
-                raise InputError("the subset is empty: there is nothing to score.")
-            if k > self.input.points:
-                raise InputError(f"the subset has {k:,} ids, the input {self.input.points:,}: some are unknown.")
-            if self.lost is not None:
-                refuse_lost(found, self.lost, self.inputs.id_type, SCORE_POINTS)
-            engine, _ = self.engine(k)
-            members, _ = places_of(self._points_parcels(), found.ids, k, found.what)
-            engine.adopt(decided(members, Status.SELECTED))
+            about = subset, self.config, self.inputs.id_type
+            found, k = subset_to_score(self.spark, *about, self.input.points, self.lost)
+            engine = self.engine(k)[0]
+            engine.adopt(decided(places_of(self._points_parcels(), found.ids, k, found.what)[0], Status.SELECTED))
             totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
         utility, similarity = totals["utility"], totals["similarity"]
         return Score(utility - similarity, utility, similarity, totals["coverage"])

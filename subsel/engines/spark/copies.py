@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +19,17 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from subsel import schema
+from subsel.config import SelectConfig
 from subsel.engines.spark.ids import kept, kept_kind
 from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_rows
 from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.source import col
-from subsel.engines.spark.wishes import Wished
+from subsel.engines.spark.wishes import Wished, subset_on_spark
+from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.input.copies import MAKE_ANEW, OF, Classes, Wishful, fingerprints, merged_away
+from subsel.input.copies import MAKE_ANEW, OF, SCORE_POINTS, Classes, Wishful, fingerprints, merged_away
 from subsel.input.ids import shown, storage_type
 from subsel.rundir import COPIES, RunDirectory
 from subsel.schema import Status
@@ -177,6 +180,33 @@ def refuse_lost(one: Wished, lost: DataFrame, id_type: pa.DataType, remedy: str)
         values = (bytes(value) if isinstance(value, bytearray) else value for value in found[1])
         name, of = shown(pa.array(values, storage_type(id_type)), id_type)
         raise merged_away(one.what, found[0], one.count, name, of, remedy)
+
+
+def subset_to_score(
+    spark: SparkSession, subset: Any, config: SelectConfig, id_type: pa.DataType, points: int, lost: DataFrame | None
+) -> tuple[Wished, int]:
+    """Return the ids of a subset, and how many there are.
+
+    Args:
+        spark: the session.
+        subset: see `subsel.engines.spark.wishes.subset_on_spark`, like ``config`` and ``id_type``.
+        config: names the id column.
+        id_type: of the points.
+        points: how many the input has.
+        lost: see `Merged`.
+
+    Raises:
+        InputError: see there and `refuse_lost`; or there are none, or more than points.
+    """
+    found = subset_on_spark(spark, subset, config, id_type)
+    k = found.count
+    if not k:
+        raise InputError("the subset is empty: there is nothing to score.")
+    if k > points:
+        raise InputError(f"the subset has {k:,} ids, the input {points:,}: some are unknown.")
+    if lost is not None:
+        refuse_lost(found, lost, id_type, SCORE_POINTS)
+    return found, k
 
 
 def keep_lost(spark: SparkSession, rundir: RunDirectory, id_type: pa.DataType, lost: DataFrame) -> DataFrame:
