@@ -29,33 +29,55 @@ def repeated(rng, centers: int, copies: int, d: int = 32) -> np.ndarray:
     return (X + 1e-3 * rng.standard_normal(X.shape)).astype(np.float32)
 
 
-def both(spark, tmp_path, path, **asked):
-    """Select on both engines along one graph, that of a run directory; the search has its own tests."""
+def both(spark, tmp_path, path, monkeypatch, **asked):
+    """Select on both engines, along one graph, as if each had made it of the vectors itself."""
     needs_spark()
-    options = {"engine": spark, "output": tmp_path / "there", "progress": False, "overwrite": True}
+    from subsel.stages.local import LocalStages
+    from subsel.stages.spark import SparkStages
+
+    X = np.stack(pq.read_table(path)["embedding"].to_numpy())
+    subsel.neighbors(path, neighbors=10, progress=False).graph.to_parquet(tmp_path / "graph.parquet")
+    for kind in (LocalStages, SparkStages):
+
+        def part_alike(self, plain=kind.part_alike):
+            made = self.made
+            self.made = made.model_copy(update={"dimension": X.shape[1], "neighbors": 10})
+            try:
+                return plain(self)
+            finally:
+                self.made = made
+
+        monkeypatch.setattr(kind, "part_alike", part_alike)
+    asked = {"graph": tmp_path / "graph.parquet", "progress": False, **asked}
+    here = subsel.select(path, **asked)
+    options = {"engine": spark, "output": tmp_path / "there", "part_points": 700, "finish_points": 0}
     there = subsel.select(path, **asked, **options)
-    here = subsel.select(path, **asked, progress=False)
+    assert there.report.graph.parts > 1
     return here, there
 
 
 def test_one_of_each_mass_on_both_engines(spark, rng, tmp_path, monkeypatch):
     path = write(repeated(rng, 100, 40), tmp_path / "points.parquet")
-    monkeypatch.setattr(on_spark, "_LEADERS_BYTES", 4 * 32 * 30)  # several blocks
-    asked = {"size": 100, "max_similarity": 0.99, "neighbors": 10}
-    here, there = both(spark, tmp_path, path, **asked)  # one part: the same graph
+    monkeypatch.setattr(on_spark, "_LEADERS_BYTES", 4 * 32 * 60)  # several blocks
+    here, there = both(spark, tmp_path, path, monkeypatch, size=100, max_similarity=0.99)
     assert there.table.equals(here.table)
     assert there.report.limits == here.report.limits
     assert here.report.limits.alike.left > 0
-    for found in (here, there):
-        assert len(set(((found.ids - 1000) // 40).tolist())) == 100
-    options = {"engine": spark, "output": tmp_path / "parts", "progress": False}
-    parts = subsel.select(path, **asked, **options, part_points=700, finish_points=0)
-    assert parts.report.graph.parts > 3
-    assert len(set(((parts.ids - 1000) // 40).tolist())) == 100
+    assert len(set(((here.ids - 1000) // 40).tolist())) == 100
 
 
-def test_all_limits_together_on_several_parts(spark, rng, tmp_path):
-    X = masses(rng, 3, 300, 300)
+def test_one_of_each_mass_along_a_graph_of_many_parts(spark, rng, tmp_path):
+    needs_spark()
+    path = write(repeated(rng, 100, 40), tmp_path / "points.parquet")
+    asked = {"size": 100, "max_similarity": 0.99, "neighbors": 10, "progress": False}
+    options = {"engine": spark, "output": tmp_path / "parts", "part_points": 1000}
+    found = subsel.select(path, **asked, **options)
+    assert found.report.graph.parts > 2
+    assert len(set(((found.ids - 1000) // 40).tolist())) == 100
+
+
+def test_all_limits_together_on_several_parts(spark, rng, tmp_path, monkeypatch):
+    X = masses(rng, 3, 300, 600)
     n = len(X)
     kind = pa.array(rng.choice(["a", "b", "c"], n))
     path = write(X, tmp_path / "points.parquet", tokens=pa.array(rng.integers(1, 100, n)), kind=kind)
@@ -65,26 +87,20 @@ def test_all_limits_together_on_several_parts(spark, rng, tmp_path):
         "groups": "kind",
         "quotas": {"a": 0.2},
         "max_similarity": 0.99,
-        "include": [1300, 1301, 1303, 1304],  # the first and others of a mass
-        "neighbors": 10,
+        "include": [1600, 1603, 1604, 1605],  # the first and others of a mass
     }
-    here, there = both(spark, tmp_path, path, **asked)
+    here, there = both(spark, tmp_path, path, monkeypatch, **asked)
     assert there.table.equals(here.table)
     assert there.report.limits == here.report.limits
-    options = {"engine": spark, "output": tmp_path / "parts", "progress": False, "part_points": 300}
-    parts = subsel.select(path, **asked, **options, finish_points=0)
-    assert parts.report.graph.parts > 1
-    for found in (here, parts):
-        limits = found.report.limits
-        assert limits.alike.left > 0
-        assert set(asked["include"]) <= set(found.ids.tolist())
-        at = found.ids - 1000
-        near = similarities(X[at], "cosine") > 0.9901
-        inside = np.isin(found.ids, asked["include"])
-        assert near[np.ix_(inside, inside)].any(axis=1).sum() - 1 == limits.alike.together
-        near[np.ix_(inside, inside)] = False
-        assert not near.any()
-        assert 5_900 < limits.totals[0].spent <= 6_000
+    limits = here.report.limits
+    assert limits.alike.left > 0
+    assert set(asked["include"]) <= set(here.ids.tolist())
+    near = similarities(X[here.ids - 1000], "cosine") > 0.9901
+    inside = np.isin(here.ids, asked["include"])
+    assert near[np.ix_(inside, inside)].any(axis=1).sum() - 1 == limits.alike.together > 0
+    near[np.ix_(inside, inside)] = False
+    assert not near.any()
+    assert 5_900 < limits.totals[0].spent <= 6_000
 
 
 def test_beyond_the_exact_limit_a_search_finds_them(spark, rng, tmp_path, monkeypatch):
@@ -92,7 +108,10 @@ def test_beyond_the_exact_limit_a_search_finds_them(spark, rng, tmp_path, monkey
     X = np.concatenate([repeated(rng, 60, 30), rng.standard_normal((600, 32)).astype(np.float32)])
     path = write(X, tmp_path / "points.parquet")
     asked = {"size": 500, "max_similarity": 0.99, "neighbors": 10, "include": [1000, 1001]}
-    here, there = both(spark, tmp_path, path, **asked, part_points=400, finish_points=0)
+    needs_spark()
+    here = subsel.select(path, **asked, progress=False)
+    options = {"engine": spark, "output": tmp_path / "out", "part_points": 900, "finish_points": 0}
+    there = subsel.select(path, **asked, **options, progress=False)
     for found in (here, there):
         told = found.report.limits.alike
         assert not told.exact
@@ -104,31 +123,37 @@ def test_beyond_the_exact_limit_a_search_finds_them(spark, rng, tmp_path, monkey
     assert there.report.graph.parts > 1
 
 
-def test_dirty_rows_and_a_run_directory(spark, rng, tmp_path):
+class KilledError(Exception):
+    pass
+
+
+def test_a_run_goes_on_where_rows_were_dropped(spark, rng, tmp_path, monkeypatch):
     needs_spark()
-    X = masses(rng, 3, 200, 200, d=16)
+    X = masses(rng, 2, 100, 100, d=16)
     X[7] = 0  # bad under cosine
     path = write(X, tmp_path / "points.parquet")
     table = pq.read_table(path)
     ids = table["id"].to_pylist()
-    ids[300] = None
+    ids[150] = None
     table = table.set_column(0, "id", pa.array(ids))
-    pq.write_table(pa.concat_tables([table, table.slice(210, 3)]), path)
-    asked = {"size": 150, "max_similarity": 0.99, "neighbors": 10, "on_bad_rows": "drop", "progress": False}
-    here = subsel.select(path, **asked)
+    pq.write_table(pa.concat_tables([table, table.slice(160, 3)]), path)
+    asked = {"size": 90, "max_similarity": 0.99, "neighbors": 10, "on_bad_rows": "drop", "progress": False}
+    expected = subsel.select(path, **asked, engine=spark, output=tmp_path / "expected")
+    assert expected.report.limits.alike.left > 0
+    assert not (similarities(X[expected.ids - 1000], "cosine") > 0.9901).any()
     options = {"engine": spark, "run_dir": tmp_path / "run"}
-    first = subsel.select(path, **asked, **options, output=tmp_path / "first")
-    graph_only = subsel.select(
-        path, **asked, **options | {"run_dir": tmp_path / "other"}, output=tmp_path / "x", stages=["graph", "utility"]
-    )
-    again = subsel.select(path, **asked, **options, output=tmp_path / "again", resume=True)
-    later = subsel.select(
-        path, **asked, **options | {"run_dir": tmp_path / "other"}, output=tmp_path / "later", resume=True
-    )
-    assert here.report.limits.alike.left > 0
-    for found in (first, graph_only, again, later):
-        assert found.table.equals(here.table)
-        assert found.report.limits == here.report.limits
+    with monkeypatch.context() as patch:
+
+        def killed(self, make_room):
+            raise KilledError
+
+        patch.setattr(on_spark.SparkAlike, "part", killed)
+        with pytest.raises(KilledError):
+            subsel.select(path, **asked, **options, output=tmp_path / "killed")
+    for name in ("resumed", "again"):
+        found = subsel.select(path, **asked, **options, output=tmp_path / name, resume=True)
+        assert found.table.equals(expected.table)
+        assert found.report.limits == expected.report.limits
 
 
 def test_a_graph_of_the_users_is_limited_along_its_edges(spark, rng, tmp_path):
