@@ -5,8 +5,7 @@ python -m benchmarks.near_copies [--points 1000000] [--dimension 64] [--copies 3
 
 So many of the points are others of them with a little noise: of each component, as a share of its spread. The pairs
 above the limit between 2,000 members and all members are counted by comparing these, in either run. Points are
-`sentences` of `benchmarks.peers_graph`, in memory; the peak is counted from before the selection began, points and
-compilers loaded.
+`sentences` of `benchmarks.peers_graph`, in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import argparse
 import numpy as np
 
 import subsel
-from benchmarks.common import PeakMemory, machine, seconds, sentences
+from benchmarks.common import machine, seconds, sentences
 from subsel.embeddings import alike
 from subsel.sizes import count_of, parse_size
 
@@ -66,12 +65,11 @@ def main() -> None:
     subsel.select(points[:2000], size=200, max_similarity=arguments.limit, progress=False)  # compilers
     print(machine())
     print(f"{n:,} points x {d}, {copies:.0%} near copies, {arguments.size} selected, limit {arguments.limit:g}\n")
-    print("max_similarity  selected  compared   how     left  pairs  refine s    all s     GiB", flush=True)
+    print("max_similarity  selected  compared   how     left  pairs  refine s    all s", flush=True)
     for limit in (None, arguments.limit):
         found: list[subsel.Selection] = []
         asked = {} if limit is None else {"max_similarity": limit}
-        with PeakMemory() as memory:
-            time = seconds(lambda: found.append(subsel.select(points, size=arguments.size, progress=False, **asked)))  # noqa: B023
+        time = seconds(lambda: found.append(subsel.select(points, size=arguments.size, progress=False, **asked)))  # noqa: B023
         report = found[0].report
         told = None if report.limits is None else report.limits.alike
         pairs = pairs_above(points, found[0].ids, arguments.limit)
@@ -79,7 +77,7 @@ def main() -> None:
         compared, left = ("-", "-") if told is None else (f"{told.compared:,}", f"{told.left:,}")
         print(
             f"{'off' if limit is None else f'{limit:g}':14s} {report.k:9,d} {compared:>9s} {how:>5s} {left:>8s} "
-            f"{pairs:6,d} {report.seconds['refine']:9.1f} {time:8.1f} {memory.peak / 2**30:7.2f}",
+            f"{pairs:6,d} {report.seconds['refine']:9.1f} {time:8.1f}",
             flush=True,
         )
 

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 
 def write(X: np.ndarray, path, **columns):
-    """Write points with ids from 1000 on."""
+    """Write points with ids from 1000 on, unless other ones are given."""
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), X.shape[1])
-    table = pa.table({"id": np.arange(len(X)) + 1000, "embedding": vectors, **columns})
+    table = pa.table({"id": np.arange(len(X)) + 1000, "embedding": vectors} | columns)
     pq.write_table(table, path)
     return path
 
@@ -80,25 +80,29 @@ def test_all_limits_together_on_several_parts(spark, rng, tmp_path, monkeypatch)
     X = masses(rng, 3, 300, 600)
     n = len(X)
     kind = pa.array(rng.choice(["a", "b", "c"], n))
-    path = write(X, tmp_path / "points.parquet", tokens=pa.array(rng.integers(1, 100, n)), kind=kind)
+    names = [f"point {i}" for i in range(n)]
+    tokens = pa.array(rng.integers(1, 100, n))
+    path = write(X, tmp_path / "points.parquet", id=names, tokens=tokens, kind=kind)
+    inside = [600, 603, 604, 605]  # the first and others of a mass
     asked = {
         "budget": 6_000,
         "cost": "tokens",
         "groups": "kind",
         "quotas": {"a": 0.2},
         "max_similarity": 0.99,
-        "include": [1600, 1603, 1604, 1605],  # the first and others of a mass
+        "include": [names[i] for i in inside],
     }
     here, there = both(spark, tmp_path, path, monkeypatch, **asked)
     assert there.table.equals(here.table)
     assert there.report.limits == here.report.limits
     limits = here.report.limits
     assert limits.alike.left > 0
-    assert set(asked["include"]) <= set(here.ids.tolist())
-    near = similarities(X[here.ids - 1000], "cosine") > 0.9901
-    inside = np.isin(here.ids, asked["include"])
-    assert near[np.ix_(inside, inside)].any(axis=1).sum() - 1 == limits.alike.together > 0
-    near[np.ix_(inside, inside)] = False
+    at = np.array([names.index(one) for one in here.table["id"].to_pylist()])
+    assert set(inside) <= set(at.tolist())
+    near = similarities(X[at], "cosine") > 0.9901
+    both_in = np.ix_(np.isin(at, inside), np.isin(at, inside))
+    assert near[both_in].any(axis=1).sum() - 1 == limits.alike.together > 0
+    near[both_in] = False
     assert not near.any()
     assert 5_900 < limits.totals[0].spent <= 6_000
 
