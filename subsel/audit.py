@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel import schema
-from subsel.board import Board
+from subsel.board import BARRED, Board
 from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.limits.capacity import Capacity
@@ -158,19 +158,21 @@ class Judged:
         nearest: int64, (n_own,): the most similar member among a point's neighbours, as the graph numbers own points
             and ghosts; -1 where none is a member. Of several the one of the largest code.
         similarity: float64, (n_own,): to that; NaN where there is none.
+        alike: bool, (n_own,): who is out as it is too alike to that; others may be to one that no edge joins them with.
     """
 
     reason: npt.NDArray[np.int8]
     limit: npt.NDArray[np.int32]
     nearest: Int64Array
     similarity: npt.NDArray[np.float64]
+    alike: BoolArray
 
 
 def judge(graph: PartGraph, board: Board, outlier: BoolArray, room: Room) -> Judged:
     """Say of each own point of a part why it is in the subset, or is not.
 
     Args:
-        graph: the part, with all of its edges, and those of `subsel.alike`.
+        graph: the part, with all of its edges.
         board: its board when nothing is undecided, news delivered.
         outlier: bool, (n_own,): who was left out as one of the least dense.
         room: what limits have left.
@@ -191,8 +193,11 @@ def judge(graph: PartGraph, board: Board, outlier: BoolArray, room: Room) -> Jud
         amount = 1 if not one.by_cost or graph.cost is None else graph.cost[:n]
         limit[amount > one.left[graph.group[number]]] = number
     reason[limit != NO_LIMIT] = Reason.NO_ROOM
+    alike = np.zeros(n, np.bool_)
     if graph.max_similarity is not None:
-        reason[has & graph.conflict[at] if len(graph.indices) else np.zeros(n, np.bool_)] = Reason.TOO_ALIKE
+        if len(graph.indices):
+            alike = has & graph.conflict[at]
+        reason[alike | board.extra.get(BARRED, False)] = Reason.TOO_ALIKE
     reason[by == Status.EXCLUDED] = Reason.EXCLUDED
     reason[(by == Status.EXCLUDED) & outlier] = Reason.OUTLIER
     member = status >= FIRST_MEMBER
@@ -200,10 +205,11 @@ def judge(graph: PartGraph, board: Board, outlier: BoolArray, room: Room) -> Jud
     for way, word in _WAYS_IN.items():
         reason[member & (np.where(noted, by, status) == way)] = word
     limit[reason != Reason.NO_ROOM] = NO_LIMIT
+    alike &= reason == Reason.TOO_ALIKE
     nearest = np.full(n, -1, np.int64)
     similarity = np.full(n, np.nan)
     nearest[has], similarity[has] = graph.indices[edge[has]], graph.similarity[edge[has]]
-    return Judged(reason, limit, nearest, similarity)
+    return Judged(reason, limit, nearest, similarity, alike)
 
 
 @numba.njit(cache=True)

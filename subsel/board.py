@@ -21,8 +21,8 @@ _OPEN = (Status.UNDECIDED, Status.JOINING, Status.LEAVING)
 #: Ways into the subset, as `Board.decided_by` notes them.
 _WAYS_IN = (Status.ACCEPTED, Status.SELECTED, Status.INCLUDED, Status.JOINING)
 
-#: In `Board.extra`: pairs of own points that are too alike though no edge joins them, int64 each, and how alike.
-ALIKE = ("alike_one", "alike_other", "alike_similarity")
+#: In `Board.extra`: bool, (n_own,): who is too alike to a member, though no edge says so, and out for good.
+BARRED = "barred"
 
 #: What a board's sums are before a kernel sets them.
 NO_SUMS = (0, 0, 0, 0)
@@ -50,8 +50,8 @@ class Board:
         inbox: what kernels of the last step wrote to this part, in the order of the parts that wrote.
         tally: flat arrays of one length that are merged over all parts, rows of one ``slot`` together
             (`subsel.engines.base.Engine.merge`); gone with the next step.
-        extra: flat arrays that only one algorithm knows, kept from step to step, such as dual variables; those of
-            `ALIKE` are kept to the end.
+        extra: flat arrays that only one algorithm knows, kept from step to step, such as dual variables; that of
+            `BARRED` is kept to the end.
         scratch: arrays that follow from the graph and the rest; gone where a board travels, and made anew.
     """
 
@@ -146,7 +146,7 @@ class Board:
 
     def forget_extra(self) -> None:
         """Drop what only one algorithm knows."""
-        self.extra = {name: self.extra[name] for name in ALIKE if name in self.extra}
+        self.extra = {name: self.extra[name] for name in (BARRED,) if name in self.extra}
 
     def restart(self, graph: PartGraph) -> None:
         """Begin anew on the present subset: its points become undecided at α·u, all others are discarded."""

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from subsel.alike import with_pairs
 from subsel.audit import Reason, Room, judge
 from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint
@@ -59,8 +58,8 @@ class Explanation:
         selected: whether it is in the subset.
         reason: why, in the word of an audit (`subsel.audit.Reason`); None while a run under limits is not finished.
         limit: which limit has no room for it, where that is the reason.
-        nearest: the member that it is most similar to; None where no neighbour is one. Where the reason is that it is
-            too alike, that is to this one, also where no edge of the graph joins them.
+        nearest: the member that it is most similar to; None where no neighbour is one.
+        of: the member that it is out for, as it is too alike to it; None for others, and where no edge joins the two.
         fates: what happened to it, in order: in words, and at which superstep.
         utility: u.
         gain: what it adds to the other members of the subset: α u - β Σ s over its selected neighbours.
@@ -73,6 +72,7 @@ class Explanation:
     reason: str | None
     limit: str | None
     nearest: Neighbor | None
+    of: Neighbor | None
     fates: list[tuple[str, int]]
     utility: float
     gain: float
@@ -134,21 +134,21 @@ def explain(
             least = _least_gain(last, scale)
     neighbors = _neighbors(folder, last, graph, slot)
     similarity, inside = (np.array([getattr(one, name) for one in neighbors]) for name in ("similarity", "selected"))
-    judged, wider, room = None, with_pairs(graph, board), _room(folder, options)
-    beside = neighbors if wider is graph else _neighbors(folder, last, wider, slot)
-    near = wider.indices[wider.indptr[slot] : wider.indptr[slot + 1]]
+    judged, room = None, _room(folder, options)
+    near = graph.indices[graph.indptr[slot] : graph.indptr[slot + 1]]
     if room is not None:  # ghosts may not have heard all, their home parts have
-        board.status[near] = np.where([one.selected for one in beside], Status.SELECTED, Status.DISCARDED)
-        judged = judge(wider, board, outlier, room)
+        board.status[near] = np.where([one.selected for one in neighbors], Status.SELECTED, Status.DISCARDED)
+        judged = judge(graph, board, outlier, room)
     nearest = None
     if judged is not None and judged.nearest[slot] >= 0:
-        nearest = beside[int(np.flatnonzero(near == judged.nearest[slot])[0])]
+        nearest = neighbors[int(np.flatnonzero(near == judged.nearest[slot])[0])]
     return Explanation(
         id=identity,
         selected=before >= FIRST_MEMBER,
         reason=None if judged is None else Reason(int(judged.reason[slot])).word,
         limit=None if judged is None or room is None else room.name(int(judged.limit[slot])),
         nearest=nearest,
+        of=nearest if judged is not None and judged.alike[slot] else None,
         fates=fates,
         utility=float(utility[slot]),
         gain=scale.alpha * float(utility[slot])

@@ -311,7 +311,7 @@ def run_refine(
         if found is None:
             break
         left = refined.left + found.left
-        refined = replace(refined, compared=found.compared, left=left, together=found.together)
+        refined = replace(refined, **found.model_copy(update={"left": left}).model_dump())
         if not found.left:
             break
         tell(f"{left:,} members left", 0)

@@ -251,15 +251,19 @@ class ColumnReport(_Section):
 
 
 class AlikeReport(_Section):
-    """What comparing the vectors of members found: so many were ``compared``, all pairs.
+    """What comparing the vectors of members found: so many were ``compared``, all pairs where that is ``exact``.
 
     ``left`` were too alike to another though no edge joined them, and made room for others. ``together`` included
-    ones are too alike to each other, and stay.
+    ones are too alike to each other, and stay. Where a search found the pairs, it finds none any more; then all pairs
+    of a ``sample`` of members with all members were compared, of which ``pairs`` are too alike.
     """
 
     compared: int
     left: int
     together: int = 0
+    exact: bool = True
+    sample: int = 0
+    pairs: int = 0
 
 
 class LimitsReport(_Section):

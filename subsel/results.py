@@ -41,7 +41,7 @@ class RefineResult:
     """Passes that gained something, points exchanged, and by how much f rose: exactly, in units of 2^-fraction_bits.
 
     Where similarity is limited: members whose vectors were compared, None where they could not be; how many were too
-    alike and left; and how many included ones are, and stay.
+    alike and left; how many included ones are, and stay; and the rest of `subsel.report.AlikeReport`.
     """
 
     passes: int
@@ -50,6 +50,9 @@ class RefineResult:
     compared: int | None = None
     left: int = 0
     together: int = 0
+    exact: bool = True
+    sample: int = 0
+    pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

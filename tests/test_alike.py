@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 import subsel
+from subsel.cli.tables import report_table
+from subsel.config import SelectConfig
+from subsel.embeddings import alike
+from subsel.embeddings.alike import Alike, Counted, Leaders, member_search
 from subsel.embeddings.metrics import Preparation
-from subsel.stages import alike
-from subsel.stages.alike import Alike
 
 
 def similarities(X: np.ndarray, metric: str) -> np.ndarray:
@@ -139,3 +144,103 @@ def test_nothing_fits(rng):
     found = subsel.select(X, budget=5, cost=cost, max_similarity=0.99, progress=False)
     assert len(found.table) == 0
     assert found.report.limits.alike.compared == 0
+
+
+METRICS = st.sampled_from(["cosine", "inner_product", "l2"])
+
+
+@given(st.integers(1, 30), st.integers(1, 30), METRICS, st.floats(-1, 3), st.integers(0, 2**32 - 1))
+def test_who_is_alike_is_that_of_each_pair(q, m, metric, limit, seed):
+    rng = np.random.default_rng(seed)
+    X = (rng.integers(-2, 3, (q + m, 3)) + 0.25).astype(np.float32)  # pairs at the limit itself, and copies
+    prepare = Preparation.of_sample(X, metric)
+    one = Alike(prepare, limit)
+    rows = prepare.rows(X)
+    found = one.mask(rows[:q], rows[q:])
+    pairs = [[one.mask(rows[[i]], rows[[j]])[0, 0] for j in range(q, q + m)] for i in range(q)]
+    assert (found == np.array(pairs)).all()
+    exact = rows.astype(np.float64)
+    if metric == "l2":
+        s = 1 / (1 + np.sqrt(np.square(exact[:q, None] - exact[None, q:]).sum(2)))
+    else:
+        s = np.clip(exact[:q] @ exact[q:].T, 0, 1 if metric == "cosine" else None)
+    clear = np.abs(s - limit) > 1e-3
+    assert (found == (s > limit))[clear].all()
+
+
+@given(st.integers(2, 60), st.integers(0, 5), st.integers(0, 2**32 - 1))
+def test_pairs_that_a_search_finds_part_members_as_all_pairs_do(n, fixed, seed):
+    rng = np.random.default_rng(seed)
+    X = (rng.integers(-2, 3, (n, 3)) + 0.25).astype(np.float32)
+    fixed = min(fixed, n)
+    config = SelectConfig(size=1, max_similarity=0.95)
+    one = Alike(Preparation.of_sample(X, "cosine"), 0.95)
+    rows, code = one.prepare.rows(X), rng.permutation(n)
+    how = member_search(config, n, n)  # everybody's neighbours are all others
+    first, together = one.first_of_each(rows, fixed)
+    by_pairs, also = one.first_of_found(rows, code, fixed, how)
+    assert (first == by_pairs).all()
+    assert together == also
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_pairs_with_a_sample_are_counted_once(k, q, seed):
+    rng = np.random.default_rng(seed)
+    X = (rng.integers(-2, 3, (k, 3)) + 0.25).astype(np.float32)
+    one = Alike(Preparation.of_sample(X, "cosine"), 0.9)
+    rows, code, included = one.prepare.rows(X), rng.permutation(k), rng.random(k) < 0.3
+    some = np.argsort(code)[-q:]
+    near = one.mask(rows, rows)
+    pairs = {
+        frozenset((i, j)) for i in some for j in range(k) if i != j and near[i, j] and not (included[i] and included[j])
+    }
+    counted = Counted(one, code[some], rows[some], included[some])
+    begin = rng.integers(0, k + 1)
+    parts = (slice(0, begin), slice(begin, k))
+    assert sum(counted.pairs(code[at], rows[at], included[at]) for at in parts) == len(pairs)
+
+
+def test_leaders_in_cells_miss_few_and_invent_nobody(rng):
+    X = rng.standard_normal((3000, 16)).astype(np.float32)
+    near = (X[rng.integers(0, 3000, 2000)] + 0.01 * rng.standard_normal((2000, 16))).astype(np.float32)
+    one = Alike(Preparation.of_sample(X, "cosine"), 0.99)
+    rows, others = one.prepare.rows(X), one.prepare.rows(np.concatenate([near, X[:500] + 5]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alike, "_BLOCK", 700)
+        found, all_of_them = Leaders(one, rows, seed=0).beside(others), Leaders(one, rows).beside(others)
+    assert Leaders(one, rows, seed=0).cells is not None
+    assert not (found & ~all_of_them).any()
+    assert found.sum() > 0.99 * all_of_them.sum() >= 0.99 * 2000
+
+
+@pytest.mark.parametrize("include", [[], [700, 1601, 1602]])
+def test_beyond_the_exact_limit_a_search_finds_near_copies(rng, monkeypatch, include, caplog):
+    monkeypatch.setattr(alike, "MOST_COMPARED", 50)
+    X = masses(rng, 4, 400, 600)
+    found = subsel.select(X, size=400, max_similarity=0.99, neighbors=10, include=include or None, progress=False)
+    told = found.report.limits.alike
+    assert told.compared == told.sample == len(found.ids) == 400
+    assert not told.exact
+    assert told.left > 0
+    near = similarities(X[found.ids], "cosine") > 0.99
+    inside = np.isin(found.ids, include)
+    near[np.ix_(inside, inside)] = False
+    assert told.pairs == near.sum() // 2 == 0
+    assert told.together == max(len(include) - 2, 0)
+    assert f"that a search finds; {told.left:,} near copies made room; 0 pairs of 400" in text_of(found.report)
+
+
+def test_pairs_that_the_search_misses_are_told(rng, monkeypatch, caplog):
+    monkeypatch.setattr(alike, "MOST_COMPARED", 50)
+    monkeypatch.setattr(Alike, "first_of_found", lambda self, rows, code, fixed, how: (np.arange(len(rows)), 0))
+    X = masses(rng, 1, 300, 100)
+    found = subsel.select(X, size=100, max_similarity=0.99, neighbors=5, progress=False)
+    pairs = found.report.limits.alike.pairs
+    assert pairs == (similarities(X[found.ids], "cosine") > 0.99).sum() // 2 > 0
+    assert f"{pairs:,} pairs of members are more alike than max_similarity allows" in caplog.text
+
+
+def text_of(report) -> str:
+    console = Console(width=1_000, record=True, file=io.StringIO())
+    console.print(report_table(report, lambda name: name))
+    return console.export_text()

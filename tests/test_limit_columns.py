@@ -531,7 +531,7 @@ def test_spark_reads_what_one_machine_does(spark, tmp_path, bad):
     assert again.groups == local.groups
     assert by_id(again)[0] == found
     with plain_errors():
-        sums = sum_on_spark(again._points_parcels(), again.groups, again.parts)
+        sums = sum_on_spark(again.points_parcels(), again.groups, again.parts)
         expected = sum_groups(local.groups, local.cost, local.group, np.ones(local.n, np.bool_))
         assert repr(sums) == repr(expected)
     if bad:
@@ -564,9 +564,9 @@ def test_sparks_parts_know_what_ghosts_cost(spark, points, tmp_path, monkeypatch
     assert found == {one: everyone[one] for one in found}
     out = spark.createDataFrame([(one,) for one in list(found)[:40]], "id bigint")
     with plain_errors():
-        places, _ = places_of(stages._points_parcels(), out, 40, "it")
+        places, _ = places_of(stages.points_parcels(), out, 40, "it")
         marks = decided(places, Status.EXCLUDED).unionByName(decided(places, Status.INCLUDED))
-        sums = on_spark.sum_groups(stages._points_parcels(), stages.groups, stages.parts, marks)
+        sums = on_spark.sum_groups(stages.points_parcels(), stages.groups, stages.parts, marks)
     left = np.isin(local.points.ids.to_numpy(), list(found)[40:])
     expected = sum_groups(local.points.groups, local.points.cost, local.points.group, left)
     assert repr(sums) == repr(expected)

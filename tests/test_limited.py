@@ -15,6 +15,7 @@ from subsel.codes import codes_of
 from subsel.engines.local import LocalEngine
 from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, spent_by_groups
 from subsel.greedy.refine import refine
+from subsel.greedy.room import make_room
 from subsel.limits.capacity import Capacity
 from subsel.schema import Status
 from tests.limited_reference import limited_problems, plain_limited
@@ -75,6 +76,47 @@ def test_any_parts_equal_the_rule(problem, parts, random, finish_points, compact
     limited_greedy(engine, problem.capacity)
     found = {node[code]: key for code, (key, _) in engine.result().items()}
     assert found == dict(plain_limited(part, problem.capacity))
+
+
+def write_letters(graph, board, /, *, left, barred):
+    """Write each part a letter of who is out, by code: a kernel."""
+    board.absorb_news(graph)
+    slot = np.flatnonzero(np.isin(graph.code[: graph.n_own], [*left, *barred]))
+    leaves = np.isin(graph.code[slot], list(left))
+    board.outbox = {"to": np.full(len(slot), graph.part), "slot": slot, "left": leaves} if len(slot) else {}
+
+
+@given(
+    limited_problems(max_n=14), st.integers(1, 5), st.randoms(use_true_random=False), st.sampled_from([0, 0, 3, 100])
+)
+def test_any_parts_go_on_where_members_leave(problem, parts, random, finish_points):
+    part = limited_part(problem)
+    where = np.array([random.randrange(parts) for _ in range(problem.n)])
+    several, node = on_parts(problem, where, finish_points=finish_points)
+    code = {v: code for code, v in node.items()}
+    out: set[int] = set()
+    members = {v for v, _ in plain_limited(part, problem.capacity)}
+    engines = LocalEngine(part), several
+    for engine in engines:
+        limited_greedy(engine, problem.capacity)
+        engine.reopen()
+    for _ in range(2):
+        left = {v for v in members if random.random() < 0.3}
+        barred = {v for v in range(problem.n) if random.random() < 0.3}
+        out |= left | (barred - members)
+        stay = members - left
+        picks = plain_limited(part, problem.capacity, stay, set(range(problem.n)) - out)
+        members = stay | {v for v, _ in picks}
+        for engine in engines:
+            engine.step(write_letters, left={code[v] for v in left}, barred={code[v] for v in barred})
+            engine.step(make_room)
+            limited_greedy(engine, problem.capacity)
+        board = engines[0].board
+        found = {int(v): int(board.key[v]) for v in np.flatnonzero(board.status == Status.SELECTED)}
+        assert {v: found.pop(v) for v, _ in picks} == dict(picks)
+        assert found.keys() == stay
+        there = {node[code]: key for code, (key, _) in several.result().items()}
+        assert there == {v: int(board.key[v]) for v in members}
 
 
 def subsets(part, capacity):

@@ -68,6 +68,7 @@ def test_bad_subsets_on_spark(spark, problem, tmp_path):
     """On the graph that is there already."""
     from subsel.request import Request
     from subsel.stages.base import make_ready
+    from subsel.stages.on_spark import score_ids
     from subsel.stages.spark import SparkStages
 
     request = Request(*paths(problem).values(), sizes=((SelectConfig(size=10), None),))
@@ -85,7 +86,7 @@ def test_bad_subsets_on_spark(spark, problem, tmp_path):
         ):
             pq.write_table(pa.table({"id": ids}), tmp_path / f"{number}.parquet")
             with pytest.raises(InputError, match=message) as caught:
-                stages.score_ids(str(tmp_path / f"{number}.parquet"))
+                score_ids(stages, str(tmp_path / f"{number}.parquet"))
             assert "\n" not in str(caught.value)
     finally:
         stages.close()

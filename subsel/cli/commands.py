@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from subsel import api, demo, plan
-from subsel.audit import Reason
 from subsel.cli import options as opt
 from subsel.cli.shell import Group, Option, close, flag_of, progress, show
 from subsel.cli.tables import Rows, duration, pairs_table, report_table
@@ -163,8 +162,8 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
     rows = {"point": f"{found.id}, {'selected' if found.selected else 'not selected'}"}
     if found.reason is not None:
         rows["reason"] = found.reason if found.limit is None else f"{found.reason}: {found.limit}"
-        if found.reason == Reason.TOO_ALIKE.word and found.nearest is not None:
-            rows["reason"] += f", similarity {found.nearest.similarity:.4f} to {found.nearest.id}"
+        if found.of is not None:
+            rows["reason"] += f", similarity {found.of.similarity:.4f} to {found.of.id}"
     for fate, step in found.fates:
         rows[f"superstep {step}"] = fate
     rows["utility"] = f"{found.utility:.6g}"

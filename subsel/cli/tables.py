@@ -128,7 +128,10 @@ def _add_limits(rows: Rows, limits: LimitsReport) -> None:
         alike = f"no two members have an edge of similarity above {limits.max_similarity:g}"
         if limits.alike is not None:
             left = f"; {limits.alike.left:,} near copies made room" if limits.alike.left else ""
-            alike += f", nor vectors of any pair of {limits.alike.compared:,} that were compared{left}"
+            how = "that were compared" if limits.alike.exact else "that a search finds"
+            alike += f", nor vectors of any pair of {limits.alike.compared:,} {how}{left}"
+            if limits.alike.sample:
+                alike += f"; {limits.alike.pairs:,} pairs of {limits.alike.sample:,} of them with all are above it"
             if limits.alike.together:
                 alike += f"; {limits.alike.together:,} of --include are, and stay"
         rows.add("max similarity", alike, dim=_binding("max_similarity", limits))

@@ -194,6 +194,16 @@ def rescore(X: Any, best: Any, score: Any, l2: bool) -> None:
             best[v, at], score[v, at] = j, value
 
 
+@numba.njit(cache=True, parallel=True)
+def score_pairs(X: Any, l2: bool) -> Any:
+    """Score each row of the first half of X, (2 m, d), with that of the second: float32, (m,), by `_score`."""
+    m = len(X) // 2
+    out = np.empty(m, np.float32)
+    for pair in numba.prange(m):
+        out[pair] = _score(X, pair, m + pair, l2)
+    return out
+
+
 @numba.njit(cache=True)
 def reverse_lists(best: Any, width: int) -> Any:
     """Return up to ``width`` points that have each point among their neighbours, best placed first.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from subsel.board import NO_SUMS, Board
+from subsel.board import BARRED, NO_SUMS, Board
 from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.graph import KernelGraph, PartGraph
 from subsel.greedy import limited_kernel
@@ -58,6 +58,8 @@ def begin(graph: PartGraph, board: Board, /, *, capacity: Capacity, points: int,
     out = status == Status.EXCLUDED
     if _BEFORE not in board.extra:
         out |= status == Status.DISCARDED
+    if BARRED in board.extra:
+        out |= board.extra[BARRED]
     board.extra |= {_BEFORE: member, _KILLED: np.zeros(len(graph.ghost_vid), np.bool_)}
     fits = np.full(graph.n_own, points > 0)
     if graph.cost is not None:

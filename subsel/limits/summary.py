@@ -51,7 +51,7 @@ def limits_report(
     ]
     alike = None
     if capacity.max_similarity is not None and refined.compared is not None:
-        alike = AlikeReport(compared=refined.compared, left=refined.left, together=refined.together)
+        alike = AlikeReport(**{name: getattr(refined, name) for name in AlikeReport.model_fields})
     short = 0 if capacity.size is None else capacity.size - totals["points"]
     binding = [one.name for one in found if one.spent >= one.asked * (1 if one.name == "size" else _SPENT)]
     binding += [f"quotas of {one.column}" for one in columns if one.full]
@@ -81,6 +81,9 @@ def warnings_of(limits: LimitsReport) -> list[str]:
     if limits.alike is not None and limits.alike.together:
         alike = f"{limits.alike.together:,} points of {include} are more alike to others of it than"
         found.append(f"{alike} {option('max_similarity')} allows: all of them stay")
+    if limits.alike is not None and limits.alike.pairs:
+        alike = f"{limits.alike.pairs:,} pairs of members are more alike than {option('max_similarity')} allows, of"
+        found.append(f"{alike} those between {limits.alike.sample:,} of them and all: the search misses these")
     return [*found, _fewer_selected(limits)] if limits.short else found
 
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from subsel import audit, schema
-from subsel.alike import with_pairs
 from subsel.audit import NO_LIMIT, Reason, Room, audit_schema, group_column, in_order, judge, words_of
 from subsel.board import Board
 from subsel.fixedpoint import Int64Array
@@ -82,7 +81,7 @@ def audit_table(
         gain: float64, (k,): theirs.
         room: what limits have left.
     """
-    judged = judge(with_pairs(part, board), board, outlier, room)
+    judged = judge(part, board, outlier, room)
     judged.reason[near & (judged.reason == Reason.EXCLUDED)] = Reason.NEAR
     others = everyone.but(inside.ids)
     n, more = part.n_own, len(others.ids)
@@ -90,7 +89,6 @@ def audit_table(
     lost = np.where(of >= 0, np.int8(Reason.COPY), np.int8(Reason.NOT_DRAWN))
     reason = np.concatenate([judged.reason, lost])
     words = words_of(reason, np.concatenate([judged.limit, np.full(more, NO_LIMIT, np.int32)]), room)
-    alike = judged.reason == Reason.TOO_ALIKE
     nearest = _taken(inside.ids, judged.nearest)
     originals = _taken(others.ids[:0] if copies is None else copies.of, of)
     nothing = np.full(more, np.nan)
@@ -103,8 +101,8 @@ def audit_table(
         audit.STAGE: words.stage,
         schema.RANK: pa.array(rank, mask=rank < 0),
         schema.GAIN: pa.array(gains, mask=rank < 0),
-        audit.OF: pa.concat_arrays([_taken(inside.ids, np.where(alike, judged.nearest, -1)), originals]),
-        audit.OF_SIMILARITY: _or_null(np.concatenate([np.where(alike, judged.similarity, np.nan), nothing])),
+        audit.OF: pa.concat_arrays([_taken(inside.ids, np.where(judged.alike, judged.nearest, -1)), originals]),
+        audit.OF_SIMILARITY: _or_null(np.concatenate([np.where(judged.alike, judged.similarity, np.nan), nothing])),
         audit.NEAREST: pa.concat_arrays([nearest, pa.nulls(more, nearest.type)]),
         audit.NEAREST_SIMILARITY: _or_null(np.concatenate([judged.similarity, nothing])),
     }

@@ -118,8 +118,8 @@ class Stages(Protocol):
     def part_alike(self) -> AlikeReport | None:
         """Put members out of the subset that are too alike to others of it by their vectors, whatever edges say.
 
-        They, and whoever was discarded, are undecided then: whoever is too alike to those that stay is known to be.
-        None where vectors are not to be had.
+        They are out then, as is whoever is too alike to those that stay; others that were discarded are undecided.
+        None where there are no vectors.
         """
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:

@@ -303,9 +303,7 @@ class LocalStages:
         """Compare members by their vectors, which are read again."""
         if not self.made.dimension:
             return None
-        about = self.points, self.graph, self.local.graph, self.local.board, self.config, self.made.dimension
-        self.local.graph, found = part_alike(self.source, *about)
-        return found
+        return part_alike(self.source, self.points, self.graph, self.local, self.config, self.made)
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver and keep its board and result in the run directory, or return what that has.

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from subsel.config import SelectConfig, resolve_size
+from subsel.engines.spark.copies import subset_to_score
 from subsel.engines.spark.parcels import plain_errors
+from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.session import session_for
 from subsel.engines.spark.storage import place_in
 from subsel.errors import ConfigError, option
@@ -19,6 +21,7 @@ from subsel.request import Places, Request, places_for
 from subsel.results import BoundingResult
 from subsel.run import Run
 from subsel.rundir import STAGES, RunDirectory, open_run, open_to_score
+from subsel.schema import Status
 from subsel.stages.base import known_count, note_recall
 from subsel.stages.spark import SparkStages
 from subsel.storage import Place
@@ -108,7 +111,21 @@ def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[S
         k = known_count(request.config, points.points, points.name, points.cost)
         with run.stage("score") as tell:
             stages.weigh(tell, k, None)
-            return [stages.score_ids(subset) for subset in subsets]
+            return [score_ids(stages, subset) for subset in subsets]
+
+
+def score_ids(stages: SparkStages, subset: Any) -> Score:
+    """Return f of a subset: a Parquet path or DataFrame with an id column.
+
+    Raises:
+        InputError: it cannot be read, or its ids are null, repeated, unknown or of another type.
+    """
+    with plain_errors():
+        found, k = subset_to_score(stages.inputs, subset, stages.input.points, stages.lost)
+        members, _ = places_of(stages.points_parcels(), found.ids, k, found.what)
+        totals = stages.sum_up(k, decided(members, Status.SELECTED))
+    utility, similarity = totals["utility"], totals["similarity"]
+    return Score(utility - similarity, utility, similarity, totals["coverage"])
 
 
 def _with_graph(request: Request, stages: SparkStages, run: Run) -> GraphReport:

@@ -15,8 +15,9 @@ from subsel.audit import Room
 from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
+from subsel.engines.spark.alike import SparkAlike
 from subsel.engines.spark.audit import Inside, audited
-from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, subset_to_score, wished_again
+from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, wished_again
 from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.groups import group_classes, write_graph
@@ -26,23 +27,24 @@ from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.limits import capacity_on_spark, quotas_on_spark
 from subsel.engines.spark.near import SparkNear
 from subsel.engines.spark.neighbors import Rules
-from subsel.engines.spark.output import read_rows, write_frame, write_rows
+from subsel.engines.spark.output import read_rows, write_frame
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.ranking import objective_of, rank_subset, sum_up
-from subsel.engines.spark.resume import go_on_last, run_once
+from subsel.engines.spark.resume import go_on_last, keep_utilities, kept_utilities, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks, utility_sums, weighted_graph
 from subsel.engines.spark.wishes import Wished
 from subsel.errors import ConfigError
+from subsel.greedy.room import make_room
 from subsel.input.groups import GroupNames
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
 from subsel.limits.build import tables_checksum
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
-from subsel.objective import Score, expected_random
+from subsel.objective import expected_random
 from subsel.parts import assemble
 from subsel.parts.pack import Parcel, from_rows
 from subsel.report import (
@@ -116,10 +118,7 @@ class SparkStages:
                 done = self.rundir.finished("graph")
             if done is None:
                 self.points = self.inputs.with_groups(self.points)
-        if done is not None:
-            self.input = InputReport.model_validate(done["input"])
-            return self.input
-        self.input = self.inputs.report(self.points)
+        self.input = self.inputs.report(self.points) if done is None else InputReport.model_validate(done["input"])
         return self.input
 
     def _identify(self, data: Any) -> None:
@@ -221,9 +220,8 @@ class SparkStages:
         done = None if self.rundir is None else self.rundir.finished("utility")
         with plain_errors():
             if done is not None and self.rundir is not None:
-                folder = self.rundir.place.join("utility")
                 self.weights = WeightsReport.model_validate(done)
-                self.utilities = read_rows(self.spark, PARCEL_SCHEMA, folder) if folder.exists() else None
+                self.utilities = kept_utilities(self.spark, self.rundir)
             else:
                 self._weigh(k, most)
             self.utility_sum = sum(shape.utility_sum for shape in self.shapes)
@@ -245,15 +243,12 @@ class SparkStages:
             found = weighing.run(self.n, mean_of(total, count), self.made.neighbors, k=k, most=most, warning=told)
         self.weights, self.utilities = found.report, found.utilities
         if self.rundir is not None and "utility" in self.rundir.stages:
-            (folder,) = self.rundir.begin("utility")
-            if self.utilities is not None:
-                write_rows(self.utilities, folder)
-            self.rundir.finish("utility", self.weights.model_dump())
+            keep_utilities(self.rundir, self.weights, self.utilities)
 
     def _find_members(self) -> None:
         """Look up where the points are that the user wants in or out."""
         if not self.members:
-            points = self._points_parcels()
+            points = self.points_parcels()
             for status, one in self.wished.items():
                 all_there = self.made.drawn is None or status == Status.INCLUDED  # whoever is included was drawn
                 self.members[status] = places_of(points, one.ids, one.count if all_there else None, one.what)
@@ -296,12 +291,18 @@ class SparkStages:
             out = self.members.get(Status.EXCLUDED)
             marks = [] if out is None else [decided(out[0], Status.EXCLUDED)]
             marks += [outlier_marks(one) for one in [self.utilities] if one is not None and self.weights.outliers]
-            about = self._points_parcels(), self.groups, self.parts, marks, self.input, self.made
+            about = self.points_parcels(), self.groups, self.parts, marks, self.input, self.made
             found, self.tables = capacity_on_spark(self.spark, self.config, size, *about)
         return found
 
     def part_alike(self) -> AlikeReport | None:
-        """Return None: members are not compared on Spark."""
+        """Compare members by their vectors, which are read again."""
+        if not self.made.dimension:
+            return None
+        assert self.spark_engine is not None
+        about = self.spark_engine, self.points_parcels(), kept_kind(self.inputs.id_type), self.config, self.made
+        with plain_errors(), closing(SparkAlike(*about, self.inputs.all_vectors(self.input.dropped_rows))) as alike:
+            return alike.part(make_room)
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
         """Run a stage's driver with its boards in the run directory, or return what it recorded."""
@@ -317,12 +318,11 @@ class SparkStages:
 
     def score(self, k: int) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
-        engine = self.spark_engine
-        assert engine is not None
+        assert self.spark_engine is not None
         with plain_errors():
-            keep, ids = self.held_for_size.keep, kept_kind(self.inputs.id_type)
-            self.ranked = rank_subset(engine, self._points_parcels(), k, ids, keep)
-            self.totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
+            about = self.spark_engine, self.points_parcels(), k, kept_kind(self.inputs.id_type)
+            self.ranked = rank_subset(*about, self.held_for_size.keep)
+            self.totals = sum_up(self.spark_engine, self.top, self.n, k, self._own_similarity())
         return objective_of(self.totals, self.expected_random(k), with_top=k == self.top_points)
 
     def cover(self, k: int) -> CoverageReport:
@@ -330,7 +330,7 @@ class SparkStages:
         assert self.spark_engine is not None
         with plain_errors():
             ids, rows = kept_kind(self.inputs.id_type), self.inputs.vectors(self.input.dropped_rows)
-            cover = SparkCover(self.spark_engine, self._points_parcels(), ids, rows, self.config, n=self.n, k=k)
+            cover = SparkCover(self.spark_engine, self.points_parcels(), ids, rows, self.config, n=self.n, k=k)
             graph = self.totals["coverage"], self.totals["random_coverage"]
             return cover.report(*graph, self.weights, self.made.dimension)
 
@@ -344,7 +344,7 @@ class SparkStages:
         assert self.spark_engine is not None
         with plain_errors():
             outliers = self.utilities if self.weights.outliers else None
-            inside = Inside(self._points_parcels(), outliers, self.groups, self.ranked)
+            inside = Inside(self.points_parcels(), outliers, self.groups, self.ranked)
             about = self.spark_engine, inside, self.inputs, self.lost, self.near.ids, room, self.held_for_size.keep
             rows, counts = audited(*about, inside_points=self.n, points=self.input.points)
             report = report.model_copy(update={"audit": counts})
@@ -359,20 +359,11 @@ class SparkStages:
             rows = self.inputs.subset(self.ranked, report.k, self.input.dropped_rows)
             write_frame(rows, report, output, overwrite=overwrite)
 
-    def score_ids(self, subset: Any) -> Score:
-        """Return f of a subset: a Parquet path or DataFrame with an id column.
-
-        Raises:
-            InputError: it cannot be read, or its ids are null, repeated, unknown or of another type.
-        """
-        with plain_errors():
-            found, k = subset_to_score(self.inputs, subset, self.input.points, self.lost)
-            engine, _ = self.engine(k)
-            members, _ = places_of(self._points_parcels(), found.ids, k, found.what)
-            engine.adopt(decided(members, Status.SELECTED))
-            totals = sum_up(engine, self.top, self.n, k, self._own_similarity())
-        utility, similarity = totals["utility"], totals["similarity"]
-        return Score(utility - similarity, utility, similarity, totals["coverage"])
+    def sum_up(self, k: int, members: DataFrame) -> Row:
+        """Return totals of k points that a frame decides on, see `subsel.engines.spark.scoring.decided`."""
+        engine, _ = self.engine(k)
+        engine.adopt(members)
+        return sum_up(engine, self.top, self.n, k, self._own_similarity())
 
     def close(self) -> None:
         """Unpersist all that was persisted."""
@@ -389,7 +380,8 @@ class SparkStages:
         largest = max(shape.max_similarity for shape in self.shapes)
         return own_similarity(self.config.metric, largest, searched=self.inputs.edges is None)
 
-    def _points_parcels(self) -> DataFrame:
+    def points_parcels(self) -> DataFrame:
+        """Return parcels of kind points."""
         return self.assembled.where(F.col("kind") == assemble.POINTS)
 
     def _load(self) -> None:

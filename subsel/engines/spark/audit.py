@@ -25,7 +25,7 @@ from subsel.input.groups import GroupNames
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, of_kind, unpack
 
-_VID, _NEAREST, _NEAR = "_vid", "_nearest", "_near"
+_VID, _NEAREST, _NEAR, _ALIKE = "_vid", "_nearest", "_near", "_alike"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,15 @@ def audited(
     """
     kind, cost, columns = kept_kind(inputs.id_type), inputs.config.cost is not None, range(len(inside.groups))
     beside = [f"{audit.COST} bigint"] * cost + [f"{_group(i)} string" for i in columns]
-    shape = f"{schema.ID} {kind}, {_VID} bigint, {_NEAREST} bigint, {audit.NEAREST_SIMILARITY} double, "
+    shape = (
+        f"{schema.ID} {kind}, {_VID} bigint, {_NEAREST} bigint, {_ALIKE} boolean, {audit.NEAREST_SIMILARITY} double, "
+    )
     shape += f"{audit.SELECTED} boolean, {audit.REASON} string, `{audit.LIMIT}` string, {audit.STAGE} string"
     parcels = inside.points if inside.utilities is None else inside.points.unionByName(inside.utilities)
     judged = partial(_judged, room, tuple(inside.groups), cost)
     rows = keep(_with_near(engine.on_parts(parcels, judged, ", ".join([shape, *beside])), near))
     members = rows.where(audit.SELECTED).select(F.col(_VID).alias(_NEAREST), F.col(schema.ID).alias(audit.NEAREST))
-    alike = F.col(audit.REASON) == Reason.TOO_ALIKE.word
+    alike = F.col(_ALIKE)
     found = (
         rows.join(members, _NEAREST, "left")
         .join(inside.ranked.select(schema.ID, schema.RANK, schema.GAIN), schema.ID, "left")
@@ -129,6 +131,7 @@ def _judged(room: Room, groups: Sequence[GroupNames], cost: bool, graph: PartGra
         schema.ID: plain_ids(ids),
         _VID: pa.array(vid[: graph.n_own]),
         _NEAREST: pa.array(vid[np.maximum(judged.nearest, 0)], mask=alone),
+        _ALIKE: pa.array(judged.alike),
         audit.NEAREST_SIMILARITY: pa.array(judged.similarity, mask=alone),
         audit.SELECTED: words.selected,
         audit.REASON: words.reason,

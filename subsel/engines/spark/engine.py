@@ -157,6 +157,10 @@ class SparkEngine:
             self.board = self.board.unionByName(decisions)
             self._take(self.superstep_frame(superstep.nothing))
 
+    def send(self, letters: DataFrame) -> None:
+        """Have the next step deliver letters, parcels of kind `superstep.LETTER`, that no kernel wrote."""
+        self.board = self.board.unionByName(letters)
+
     def resume(self, board: DataFrame, number: int) -> None:
         """Go on from a board that was written down as the ``number``-th."""
         self._steps, self._stale = number, True

@@ -167,6 +167,10 @@ class SparkInputs:
         """
         if not self.with_embeddings or (self._checked is None and dropped):
             return None
+        return self.all_vectors(dropped)
+
+    def all_vectors(self, dropped: Mapping[str, int]) -> DataFrame:
+        """Return what `vectors` does, however long it takes: where there are embeddings."""
         name, rows = self.config.embedding_column, self.rows(dropped)
         ids = kept(col(self.config.id_column or schema.ID), self.id_type)
         return rows.select(ids.alias(schema.ID), col(name).alias(schema.EMBEDDING))

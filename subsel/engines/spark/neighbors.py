@@ -98,6 +98,13 @@ def assembled_from_embeddings(
         config: by which rows are read.
         searched: where what was found in each part is kept, so that another run can go on from there.
     """
+    return _assembled(found_lists(points, part_map, how, config, searched), part_map.parts)
+
+
+def found_lists(
+    points: SparkPoints, part_map: route.PartMap, how: Search, config: SelectConfig, searched: Searched | None = None
+) -> DataFrame:
+    """Return points, and both directions of each edge, at their parts; arguments: see `assembled_from_embeddings`."""
     asked = points.asked_code, points.asked
     send = partial(_route, Rules.of(points, config), points.prepare, part_map, how, *asked)
     parcels = map_in_arrow(points.frame, send, PARCEL_SCHEMA)
@@ -107,7 +114,7 @@ def assembled_from_embeddings(
         parcels = exchange(parcels, search, part_map.parts + 1)
     else:
         parcels = searched.all(parcels, search, part_map, how)
-    return _assembled(exchange(parcels, merge, part_map.parts + 1), part_map.parts)
+    return exchange(parcels, merge, part_map.parts + 1)
 
 
 def assembled_from_edges(

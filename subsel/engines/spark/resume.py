@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from subsel.engines.spark.checkpoints import local_checkpoint
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.output import read_rows, write_rows
-from subsel.engines.spark.parcels import BOARD_SCHEMA
+from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA
+from subsel.report import WeightsReport
 from subsel.rundir import BOARDS, RunDirectory
 
 log = logging.getLogger(__name__)
@@ -86,3 +87,17 @@ def _write_board(spark: SparkSession, rundir: RunDirectory, stage: str, frame: D
     for old in boards[:-1]:
         rundir.board(stage, old).remove()
     return read_rows(spark, BOARD_SCHEMA, place)
+
+
+def keep_utilities(rundir: RunDirectory, report: WeightsReport, utilities: DataFrame | None) -> None:
+    """Note in a run directory what utility and similarity weigh, with parcels of utilities, if there are any."""
+    (folder,) = rundir.begin("utility")
+    if utilities is not None:
+        write_rows(utilities, folder)
+    rundir.finish("utility", report.model_dump())
+
+
+def kept_utilities(spark: SparkSession, rundir: RunDirectory) -> DataFrame | None:
+    """Return the parcels of utilities that a run directory has, if it has any."""
+    folder = rundir.place.join("utility")
+    return read_rows(spark, PARCEL_SCHEMA, folder) if folder.exists() else None

@@ -28,9 +28,13 @@ def places_of(points: DataFrame, ids: DataFrame, n_ids: int | None, what: str) -
     Raises:
         InputError: an id is no point's, or of another type.
     """
-    kind = ids.schema[schema.ID].dataType.simpleString()
-    places = groups_in_arrow(points.groupBy("part"), f"id {kind}, part int, slot int", _places)
+    places = point_places(points, ids.schema[schema.ID].dataType.simpleString())
     return members_of(places, ids, n_ids, what)
+
+
+def point_places(points: DataFrame, id_type: str) -> DataFrame:
+    """Return where all points are (``id, part, slot``): of parcels of kind points, and a type in Spark's words."""
+    return groups_in_arrow(points.groupBy("part"), f"id {id_type}, part int, slot int", _places)
 
 
 def members_of(known: DataFrame, ids: DataFrame, n_ids: int | None, what: str) -> tuple[DataFrame, int]:

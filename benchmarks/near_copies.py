@@ -1,0 +1,86 @@
+"""What `max_similarity` costs and leaves where many points are near copies, beside the same run without it.
+
+python -m benchmarks.near_copies [--points 1000000] [--dimension 64] [--copies 30%] [--noise 0.1] [--size 10%]
+    [--limit 0.95] [--most-compared N]
+
+So many of the points are others of them with a little noise: of each component, as a share of its spread. The pairs
+above the limit between 2,000 members and all members are counted by comparing these, in either run. Points are
+`sentences` of `benchmarks.peers_graph`, in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+import subsel
+from benchmarks.common import machine, seconds, sentences
+from subsel.embeddings import alike
+from subsel.sizes import count_of, parse_size
+
+#: Members that are compared with all.
+SAMPLE = 2_000
+
+
+def near_copies(n: int, dimension: int, copies: float, noise: float, seed: int = 0) -> np.ndarray:
+    """Return points of which a share are others with noise: float32, (n, d), of length 1, in random order."""
+    rng = np.random.default_rng(seed)
+    count = round(copies * n)
+    points = sentences(n - count, dimension).astype(np.float32)
+    # Few have many: as copies do, whose numbers follow a power law.
+    of = np.minimum(rng.pareto(1.0, count) * len(points) / 1000, len(points) - 1).astype(np.int64)
+    near = points[of] + noise * points.std(axis=0) * rng.standard_normal((count, dimension), np.float32)
+    points = np.concatenate([points, near])[rng.permutation(n)]
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points
+
+
+def pairs_above(points: np.ndarray, members: np.ndarray, limit: float) -> int:
+    """Count the pairs above a limit between a sample of members and all, each once, by comparing them."""
+    rows = points[np.random.default_rng(1).permutation(members)]
+    sample = rows[:SAMPLE]
+    found = 0
+    for begin in range(0, len(rows), 10_000):
+        near = sample @ rows[begin : begin + 10_000].T > limit
+        found += int(np.triu(near, 1 - begin).sum()) if begin < SAMPLE else int(near.sum())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=1_000_000)
+    parser.add_argument("--dimension", type=int, default=64)
+    parser.add_argument("--copies", default="30%")
+    parser.add_argument("--noise", type=float, default=0.1)
+    parser.add_argument("--size", default="10%")
+    parser.add_argument("--limit", type=float, default=0.95)
+    parser.add_argument("--most-compared", type=int, help="members up to which all pairs are compared")
+    arguments = parser.parse_args()
+    if arguments.most_compared is not None:
+        alike.MOST_COMPARED = arguments.most_compared
+    n, d = arguments.points, arguments.dimension
+    copies = count_of(parse_size(arguments.copies), n) / n
+    points = near_copies(n, d, copies, arguments.noise)
+    subsel.select(points[:2000], size=200, max_similarity=arguments.limit, progress=False)  # compilers
+    print(machine())
+    print(f"{n:,} points x {d}, {copies:.0%} near copies, {arguments.size} selected, limit {arguments.limit:g}\n")
+    print("max_similarity  selected  compared   how     left  pairs  refine s    all s", flush=True)
+    for limit in (None, arguments.limit):
+        found: list[subsel.Selection] = []
+        asked = {} if limit is None else {"max_similarity": limit}
+        time = seconds(lambda: found.append(subsel.select(points, size=arguments.size, progress=False, **asked)))  # noqa: B023
+        report = found[0].report
+        told = None if report.limits is None else report.limits.alike
+        pairs = pairs_above(points, found[0].ids, arguments.limit)
+        how = "-" if told is None else "all" if told.exact else "search"
+        compared, left = ("-", "-") if told is None else (f"{told.compared:,}", f"{told.left:,}")
+        print(
+            f"{'off' if limit is None else f'{limit:g}':14s} {report.k:9,d} {compared:>9s} {how:>5s} {left:>8s} "
+            f"{pairs:6,d} {report.seconds['refine']:9.1f} {time:8.1f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
