@@ -277,15 +277,15 @@ class LimitsReport(_Section):
 
 
 class CertificateReport(_Section):
-    """What is proved about the best possible f of subsets that meet the user's wishes: it is at most ``upper_bound``.
+    """What is proved about the best possible f of subsets that keep wishes and limits: it is at most ``upper_bound``.
 
     ``gap`` is upper_bound - f; ``share`` (f - random) / (upper_bound - random), at most the true share of what could be
     gained over a random subset; None where the wishes leave less than a random subset has. Without iterations the bound
-    is what bounding alone proves. All are None where a limit leaves no bound.
+    is what bounding alone proves. With a budget all f here count utilities as it does, from `LimitsReport.origin`.
     """
 
-    upper_bound: float | None
-    gap: float | None
+    upper_bound: float
+    gap: float
     share: float | None
     iterations: int
 

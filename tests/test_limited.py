@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from subsel.board import hear_wishes
 from subsel.bounding.certificate import certify, free_bound
+from subsel.bounding.prices import limited_bound
 from subsel.codes import codes_of
 from subsel.engines.local import LocalEngine
 from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, spent_by_groups
@@ -107,15 +108,18 @@ def subsets(part, capacity):
 def test_bounds_are_above_the_best_subset_that_keeps_all_limits(problem, iterations):
     part = limited_part(problem)
     capacity = problem.capacity
-    if capacity.size is None:
-        return
     best = max(fixed_objective(part, some) for some in subsets(part, capacity))
     engine = LocalEngine(part)
     bits = part.fixed_point.tie_bits
-    assert free_bound(engine, capacity.size, bits, fewer=True) >= best
+    found = limited_bound(engine, capacity, bits)
+    assert found >= best
+    if capacity.size is not None:
+        free = free_bound(engine, capacity.size, bits, fewer=True)
+        assert free >= best
+        assert found <= free + 1 + (free >> 17)
     limited_greedy(engine, capacity)
-    found = certify(engine, iterations, bits, at_most=capacity.size) if iterations else None
-    assert found is None or found.bound >= best
+    certified = certify(engine, iterations, bits, left=capacity) if iterations else None
+    assert certified is None or certified.bound >= best
 
 
 @given(limited_problems(max_n=14), st.integers(1, 4), st.integers(1, 4), st.randoms(use_true_random=False))

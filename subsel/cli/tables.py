@@ -73,12 +73,7 @@ def report_table(report: Report, flag: Flag) -> Table:
     rows.add("objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}")
     proof = report.certificate
     how = count(proof.iterations, "iteration") if proof.iterations else "by bounding alone; --certify 100 lowers it"
-    meets = " that meets your wishes" if wishes.included or wishes.excluded else ""
-    if proof.upper_bound is None:
-        rows.add("upper bound", "none: there is none with a budget")
-    else:
-        most = count(report.k, "point") if report.limits is None else f"at most {count(report.asked, 'point')}"
-        rows.add("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset of {most}{meets} scores more")
+    rows.add("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset {_bounded(report)} scores more")
     if proof.share is not None:
         share = f"{proof.share:.1%} of what the best could gain over random on this graph, gap {proof.gap:,.4f}"
         rows.add("  certified", share)
@@ -92,6 +87,18 @@ def report_table(report: Report, flag: Flag) -> Table:
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     rows.add("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
     return rows.table
+
+
+def _bounded(report: Report) -> str:
+    """Say which subsets the upper bound is of."""
+    wishes, limits = report.constraints, report.limits
+    meets = " that meets your wishes" if wishes.included or wishes.excluded else ""
+    if limits is None:
+        return f"of {count(report.k, 'point')}{meets}"
+    if limits.swaps:  # only its size counts
+        return f"of at most {count(report.asked, 'point')}{meets}"
+    origin = f", utilities counted from {limits.origin:.4g}," if limits.origin else ""
+    return f"within the limits{meets}{origin}"
 
 
 def _add_weights(rows: Rows, report: Report) -> None:

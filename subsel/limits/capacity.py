@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,3 +92,28 @@ class Capacity:
     def certain(self) -> bool:
         """Whether nobody may be picked unless it surely fits everything, the size too: where there are minima."""
         return len(self.least) > 0
+
+    @property
+    def priced(self) -> bool:
+        """Whether an upper bound needs prices (`subsel.bounding.prices`): where cost or groups count."""
+        return self.budget is not None or bool(self.groups)
+
+    def less(self, spent: Mapping[str, Any], totals: Mapping[str, int]) -> Capacity:
+        """Return what members leave of size, budget and quotas: nothing where they take more.
+
+        Args:
+            spent: ``points`` and ``cost`` of each slot: int64, (slots,).
+            totals: the same of all.
+        """
+        took = [spent["cost" if one.by_cost else "points"] for one in self.groups]
+        begins = self.offsets.tolist()
+        left = (
+            np.where(one.most < UNLIMITED, np.maximum(one.most - all_[begin : begin + len(one.most)], 0), UNLIMITED)
+            for one, all_, begin in zip(self.groups, took, begins, strict=False)
+        )
+        return replace(
+            self,
+            size=None if self.size is None else max(self.size - totals["points"], 0),
+            budget=None if self.budget is None else max(self.budget - totals["cost"], 0),
+            groups=tuple(replace(one, most=most) for one, most in zip(self.groups, left, strict=True)),
+        )
