@@ -18,6 +18,7 @@ from subsel.config import SelectConfig
 from subsel.engines.base import Engine
 from subsel.errors import ConfigError, in_library, option
 from subsel.greedy.exact import order_subset
+from subsel.greedy.exchange import exchange
 from subsel.greedy.limited import (
     BY_GAIN,
     best_limited_greedy,
@@ -143,7 +144,7 @@ def _select(
         refined = RefineResult(0, 0, 0)
         passes = config.refine if capacity is None or capacity.swaps else 0
         if passes or alike:
-            drive_refine = partial(run_refine, stages, engine, passes, config, capacity if alike else None, tell)
+            drive_refine = partial(run_refine, stages, engine, passes, config, capacity, tell)
             refined = stages.once("refine", RefineResult, drive_refine, resumable=False)
         if capacity is not None:
             k = members_of(engine.counts())
@@ -301,13 +302,14 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str, cap
 def run_refine(
     stages: Stages, engine: Engine, passes: int, config: SelectConfig, capacity: Capacity | None, tell: Tell
 ) -> RefineResult:
-    """Refine the subset by swaps; with a capacity, part members that are too alike though no edge joins them.
+    """Refine the subset by swaps; where similarity is limited, part members that are too alike without an edge.
 
     Those leave, and greedy goes on without, until none is found.
     """
     engine.reopen()
-    refined = refine(engine, passes)
-    while capacity is not None:
+    by_groups = capacity is not None and len(capacity.groups) > 0
+    refined = exchange(engine, capacity, passes) if capacity and by_groups else refine(engine, passes)
+    while capacity is not None and capacity.max_similarity is not None:
         found = stages.part_alike()
         if found is None:
             break

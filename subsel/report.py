@@ -252,6 +252,10 @@ class AlikeReport(_Section):
     together: int = 0
 
 
+#: Combinations of groups, one of each column, among which members are exchanged for outsiders.
+MOST_CELLS = 2**20
+
+
 class LimitsReport(_Section):
     """What limits asked for, and how far they went.
 
@@ -272,8 +276,14 @@ class LimitsReport(_Section):
 
     @property
     def swaps(self) -> bool:
-        """Whether members may be exchanged for outsiders: where neither cost nor groups count."""
-        return not self.columns and not any(one.name == "budget" for one in self.totals)
+        """Whether members may be exchanged for outsiders, see `subsel.limits.capacity.Capacity.swaps`."""
+        cells = math.prod(one.count for one in self.columns)
+        return not self.budgeted and not any(one.by_cost for one in self.columns) and cells <= MOST_CELLS
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether there is a budget."""
+        return any(one.name == "budget" for one in self.totals)
 
 
 class CertificateReport(_Section):

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from subsel.bounding.certificate import certify, free_bound
 from subsel.bounding.prices import limited_bound
 from subsel.codes import codes_of
 from subsel.engines.local import LocalEngine
+from subsel.greedy.exchange import PAIRS, exchange
 from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, spent_by_groups
 from subsel.greedy.refine import refine
 from subsel.limits.capacity import Capacity
@@ -142,6 +144,83 @@ def test_swaps_keep_similarity_and_only_gain(problem, parts, passes, random):
     limited_greedy(alone, capacity)
     refine(alone, passes)
     assert set(np.flatnonzero(alone.board.status == Status.SELECTED).tolist()) == after
+
+
+def slow_exchange(part, capacity, subset, stay):
+    """One pass of swaps inside cells, with sets: (who joins, who leaves, what is gained)."""
+    bits, n = part.fixed_point.tie_bits, part.n_own
+    edges = {(v, int(part.indices[e])): e for v in range(n) for e in range(part.indptr[v], part.indptr[v + 1])}
+    weight = {pair: int(part.weight[e]) for pair, e in edges.items()}
+    tau = capacity.max_similarity
+    near = {pair for pair, e in edges.items() if tau is not None and part.similarity[e] > tau}
+    first = part.fixed_point.keys(part.utility, part.code)
+    code = [int(c) for c in part.code]
+    m = [int(first[v] >> bits) - sum(w for (a, j), w in weight.items() if a == v and j in subset) for v in range(n)]
+    cell = [tuple(part.group[:, v].tolist()) for v in range(n)]
+    far = {}
+    for c in set(cell):
+        out = [v for v in range(n) if cell[v] == c and v not in subset and not any((v, j) in near for j in subset)]
+        out.sort(key=lambda v: (m[v], code[v]), reverse=True)
+        inside = sorted((v for v in subset - stay if cell[v] == c), key=lambda v: (-m[v], code[v]), reverse=True)
+        pairs = [(j, i) for j, i in zip(out[:PAIRS], inside[:PAIRS], strict=False) if m[j] > m[i]]
+        if pairs:
+            far |= {v: (abs(m[v] - m[pairs[-1][0]]), code[v]) for pair in pairs for v in pair}
+    first_ones = {v for v in far if all(far[j] < far[v] for j in far if weight.get((v, j), 0) > 0 or (v, j) in near)}
+    joins, leaves = set(), set()
+    for c in set(cell):
+        here = sorted((v for v in first_ones if cell[v] == c), key=far.get, reverse=True)
+        out, inside = [v for v in here if v not in subset], [v for v in here if v in subset]
+        for j, i in zip(out, inside, strict=False):
+            joins.add(j)
+            leaves.add(i)
+    return joins, leaves, sum(m[v] for v in joins) - sum(m[v] for v in leaves)
+
+
+@given(
+    limited_problems(max_n=14),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([1, 2, 1024]),
+    st.randoms(use_true_random=False),
+    st.data(),
+)
+def test_swaps_inside_groups_keep_every_limit_and_only_gain(problem, parts, passes, most, random, data):
+    capacity = problem.capacity
+    if not capacity.groups or not replace(capacity, budget=None).swaps:
+        return
+    problem.cost, problem.capacity = None, replace(capacity, budget=None, size=capacity.size or 3, per_cost=False)
+    capacity, part = problem.capacity, limited_part(problem)
+    where = np.array([random.randrange(parts) for _ in range(problem.n)])
+    split, node = on_parts(problem, where)
+    alone = LocalEngine(part)
+    taken = data.draw(st.lists(st.integers(0, problem.n - 1), unique=True, max_size=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("subsel.greedy.exchange.PAIRS", most)
+        patch.setitem(slow_exchange.__globals__, "PAIRS", most)
+        results = []
+        for engine in (alone, split):
+            engine.step(include, codes={int(part.code[v]) for v in taken})
+            engine.step(hear_wishes)
+            limited_greedy(engine, capacity)
+            engine.reopen()
+            if engine is alone:
+                before = set(np.flatnonzero(alone.board.status >= Status.SELECTED).tolist())
+            results.append(exchange(engine, capacity, passes))
+        expected, gained = before, 0
+        for _ in range(passes):
+            joins, leaves, more = slow_exchange(part, capacity, expected, set(taken))
+            expected, gained = (expected - leaves) | joins, gained + more
+            assert more > 0 or not joins
+    after = set(np.flatnonzero(alone.board.status == Status.SELECTED).tolist()) | set(taken)
+    assert after == expected
+    assert {node[code] for code in split.result()} | set(taken) == after
+    assert results[0] == results[1]
+    assert results[0].gained == gained == fixed_objective(part, after) - fixed_objective(part, before)
+    for group, one in zip(part.group, capacity.groups, strict=True):
+        count = [np.bincount(group[sorted(some)], minlength=len(one.most)).tolist() for some in (before, after)]
+        assert count[0] == count[1]
+    if capacity.max_similarity is not None and not taken:
+        assert tuple(sorted(after)) in set(subsets(part, replace(capacity, size=len(after))))
 
 
 @given(limited_problems(max_n=12, minima=False), st.integers(1, 4), st.randoms(use_true_random=False), st.booleans())

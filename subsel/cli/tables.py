@@ -95,7 +95,7 @@ def _bounded(report: Report) -> str:
     meets = " that meets your wishes" if wishes.included or wishes.excluded else ""
     if limits is None:
         return f"of {count(report.k, 'point')}{meets}"
-    if limits.swaps:  # only its size counts
+    if not limits.budgeted and not limits.columns:
         return f"of at most {count(report.asked, 'point')}{meets}"
     origin = f", utilities counted from {limits.origin:.4g}," if limits.origin else ""
     return f"within the limits{meets}{origin}"
@@ -184,7 +184,9 @@ def _add_steps(rows: Rows, report: Report) -> None:
         if after is not None:
             rows.add("", f": gains rounded after {count(after, 'superstep')} (--max-supersteps)", warn=what)
     if report.config.refine and report.limits is not None and not report.limits.swaps:
-        rows.add("refined", "not at all: members are not exchanged where costs or groups count")
+        rows.add(
+            "refined", "not at all: members are not exchanged where costs count, or too many combinations of groups"
+        )
     elif report.config.refine:
         exchanged = f"{count(refined.exchanged, 'point')} exchanged in {count(refined.passes, 'pass')}"
         rows.add("refined", f"{refined.gained:+,.4f}: {exchanged}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.fixedpoint import Int64Array
+from subsel.report import MOST_CELLS
 from subsel.sizes import UNLIMITED
 
 
@@ -85,8 +87,9 @@ class Capacity:
 
     @property
     def swaps(self) -> bool:
-        """Whether members may be exchanged for outsiders: where neither cost nor groups count."""
-        return self.budget is None and not self.groups
+        """Whether members may be exchanged for outsiders: where no cost counts, and cells are not too many."""
+        cells = math.prod(len(one.most) for one in self.groups)
+        return self.budget is None and not any(one.by_cost for one in self.groups) and cells <= MOST_CELLS
 
     @property
     def certain(self) -> bool:
