@@ -20,7 +20,7 @@ from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, 
 from subsel.greedy.refine import refine
 from subsel.limits.capacity import Capacity
 from subsel.schema import Status
-from tests.limited_reference import limited_problems, plain_limited
+from tests.limited_reference import Limited, limited_problems, plain_limited, random_limited
 from tests.reference import fixed_objective, make_graph, make_part
 from tests.split_engine import SplitEngine, parts_of
 
@@ -78,6 +78,77 @@ def test_any_parts_equal_the_rule(problem, parts, random, finish_points, compact
     limited_greedy(engine, problem.capacity)
     found = {node[code]: key for code, (key, _) in engine.result().items()}
     assert found == dict(plain_limited(part, problem.capacity))
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        {"similar"},
+        {"size", "similar"},
+        {"size", "budget"},
+        {"size", "budget", "similar"},
+        {"two"},
+        {"quotas", "similar"},
+        {"budget", "two"},
+        {"minima", "similar"},
+    ],
+    ids=" ".join,
+)
+@given(data=st.data())
+def test_each_kind_on_many_parts(kinds, data):
+    """Every point in one of several parts, no end in one place, and soon beyond the supersteps that are expected."""
+    problem = data.draw(limited_problems(max_n=14, kinds=kinds))
+    part = limited_part(problem)
+    where = np.array(data.draw(st.lists(st.integers(0, 3), min_size=problem.n, max_size=problem.n)))
+    engine, node = on_parts(problem, where)
+    limited_greedy(engine, problem.capacity, max_supersteps=data.draw(st.sampled_from([1, 3])))
+    found = {node[code]: key for code, (key, _) in engine.result().items()}
+    assert found == dict(plain_limited(part, problem.capacity))
+
+
+@pytest.mark.parametrize("seed", [9, 11, 17, 18, 19, 20, 28, 58, 82, 97, 99])
+def test_problems_that_wrong_rules_fail(seed):
+    """Each tells a wrong rule from the right one: signs, floors, what included points spend, tables at the end."""
+    problem, where, taken, how = random_limited(seed)
+    part = limited_part(problem)
+    engine, node = on_parts(problem, where, **how)
+    if taken:
+        engine.step(include, codes={code for code, v in node.items() if v in taken})
+        engine.step(hear_wishes)
+    limited_greedy(engine, problem.capacity, max_supersteps=3)
+    found = {node[code]: key for code, (key, _) in engine.result().items()}
+    assert found == dict(plain_limited(part, problem.capacity, taken=taken))
+
+
+def chosen(names, edges, part_of, capacity):
+    """Select from points of these utilities on parts; return the names of those selected, checked against the rule."""
+    at = {name: number for number, name in enumerate(names)}
+    edges = {(at[a], at[b]): similarity for (a, b), similarity in edges.items()}
+    problem = Limited(len(names), edges, [float(u) for u in names.values()], 1.0, 1.0, None, None, capacity)
+    engine, node = on_parts(problem, np.array([part_of[name] for name in names]))
+    limited_greedy(engine, capacity)
+    found = {list(names)[node[code]] for code in engine.result()}
+    assert found == {list(names)[v] for v, _ in plain_limited(limited_part(problem), capacity)}
+    return found
+
+
+def test_an_early_end_leaves_alone_who_is_held_back():
+    """v waits for g of another part, which h excludes there: v comes before what its own part picks meanwhile."""
+    names = {"h": 10, "g": 9, "v": 8, "u": 7, "w": 6}
+    edges = {("h", "g"): 1.0, ("g", "v"): 0.01}
+    part_of = {"h": 1, "g": 1, "v": 0, "u": 0, "w": 0}
+    assert chosen(names, edges, part_of, Capacity(size=2, max_similarity=0.9)) == {"h", "v"}
+
+
+def test_one_that_was_excluded_here_is_not_reopened_by_what_its_part_posts():
+    """v excludes g while g's own part posts it once more, for h lowers it. Counted twice, g would raise the least that x
+    can add, and with it the floor below which z is left out; y, which comes before both, waits for a chain of others.
+    """
+    names = {"v": 20, "h": 19, "g": 18, "q4": 15, "q3": 14, "q2": 13, "q1": 12, "y": 11, "x": 10, "z": 9.5}
+    part_of = {"v": 0, "h": 1, "g": 1, "q4": 1, "q3": 0, "q2": 1, "q1": 0, "y": 1, "x": 0, "z": 0}
+    chain = dict.fromkeys([("q4", "q3"), ("q3", "q2"), ("q2", "q1"), ("q1", "y"), ("y", "z")], 0.001)
+    edges = {("v", "g"): 1.0, ("h", "g"): 0.5, ("y", "x"): 0.8, ("x", "g"): 0.85} | chain
+    assert chosen(names, edges, part_of, Capacity(size=8, max_similarity=0.9)) == names.keys() - {"g", "x"}
 
 
 def subsets(part, capacity):
