@@ -14,10 +14,12 @@ from subsel.board import Counts
 from subsel.bounding.approximate import bound_approximately
 from subsel.bounding.certificate import certify, free_bound
 from subsel.bounding.driver import bound
+from subsel.bounding.prices import limited_bound
 from subsel.config import SelectConfig
 from subsel.engines.base import Engine
 from subsel.errors import ConfigError, in_library, option
 from subsel.greedy.exact import order_subset
+from subsel.greedy.exchange import exchange
 from subsel.greedy.limited import (
     BY_GAIN,
     best_limited_greedy,
@@ -132,27 +134,23 @@ def _select(
         engine, fixed_point = stages.engine(k)
         wishes = stages.constrain(counts if config.size is not None else ())
         capacity = limits_of(stages, engine, config, points, wishes, k) if config.limited else None
+        left = None if capacity is None else beside_included(engine, capacity, wishes)
     n = graph.drawn or points.distinct
-    bounds, picked = _decide(stages, engine, config, run, fixed_point.tie_bits, n, k, wishes, capacity)
+    bounds, picked = _decide(stages, engine, config, run, fixed_point.tie_bits, n, k, wishes, capacity, left)
     if capacity is not None:
         k = wishes.included + picked.selected
         capacity = replace(capacity, per_cost=capacity.per_cost and picked.direction != BY_GAIN)
-    alike = capacity is not None and capacity.max_similarity is not None
-    with run.stage("refine") as tell:
-        tell("passes", 0)
-        refined = RefineResult(0, 0, 0)
-        passes = config.refine if capacity is None or capacity.swaps else 0
-        if passes or alike:
-            drive_refine = partial(run_refine, stages, engine, passes, config, capacity if alike else None, tell)
-            refined = stages.once("refine", RefineResult, drive_refine, resumable=False)
-        if capacity is not None:
-            k = members_of(engine.counts())
+    passes = config.refine if capacity is None or capacity.swaps else 0
+    refined = _refine(stages, engine, config, run, capacity, passes)
+    if capacity is not None:
+        k = members_of(engine.counts())
     random = stages.expected_random(k)
+    lift = weights.alpha * fixed_point.origin * k  # what utilities of k points have below their origin
     with run.stage("certify") as tell:
         tell("iterations", 0)
         certified = CertificateResult(None, 0)
-        if config.certify and bounds.upper_bound is not None:
-            drive_certify = partial(run_certify, engine, config, fixed_point, random, wishes.included, capacity)
+        if config.certify:
+            drive_certify = partial(run_certify, engine, config, fixed_point, random - lift, left)
             certified = stages.once("certify", CertificateResult, drive_certify, resumable=False)
     with run.stage("rank"):
         as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
@@ -193,7 +191,7 @@ def _select(
             gained=fixed_point.value(refined.gained),
         ),
         objective=scores,
-        certificate=_certificate(scores, bounds, certified, graph, k, fixed_point),
+        certificate=_certificate(scores, bounds, certified, graph, n if config.limited else k, fixed_point, lift),
         limits=limits,
         coverage=coverage,
         seconds=dict(run.seconds),
@@ -224,6 +222,11 @@ def limits_of(
     return capacity
 
 
+def beside_included(engine: Engine, capacity: Capacity, wishes: Constraints) -> Capacity:
+    """Return what included points leave of the limits."""
+    return capacity.less(*spent_by_groups(engine, capacity)) if wishes.included else capacity
+
+
 def _decide(
     stages: Stages,
     engine: Engine,
@@ -234,36 +237,47 @@ def _decide(
     k: int,
     wishes: Constraints,
     capacity: Capacity | None,
+    left: Capacity | None,
 ) -> tuple[BoundingResult, GreedyResult]:
-    """Select k of n points by bounding and greedy, or as many as limits allow."""
+    """Select k of n points by bounding and greedy, or as many as limits allow; included points leave ``left``."""
     with run.stage("bounding") as tell:
         tell("rounds", 0)
-        drive_bounding = partial(run_bounding, engine, k - wishes.included, config, tie_bits, capacity)
+        drive_bounding = partial(run_bounding, engine, k - wishes.included, config, tie_bits, left)
         resumable = config.bounding == "exact" and capacity is None
         bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
     with run.stage("greedy") as tell:
         tell("supersteps", 0)
-        left = n - wishes.out - wishes.included - bounds.accepted - bounds.discarded
+        open_points = n - wishes.out - wishes.included - bounds.accepted - bounds.discarded
         needed = k - wishes.included - bounds.accepted
-        direction = resolve_direction(config.greedy_direction, needed, left)
+        direction = resolve_direction(config.greedy_direction, needed, open_points)
         drive_greedy = partial(run_greedy, engine, needed, config, direction, capacity)
         resumable = config.greedy == "exact" and direction == "forward" and capacity is None
         picked = stages.once("greedy", GreedyResult, drive_greedy, resumable=resumable)
     return bounds, picked
 
 
-def run_bounding(
-    engine: Engine, k: int, config: SelectConfig, tie_bits: int, capacity: Capacity | None
-) -> BoundingResult:
+def _refine(
+    stages: Stages, engine: Engine, config: SelectConfig, run: Run, capacity: Capacity | None, passes: int
+) -> RefineResult:
+    """Refine the subset, where there is anything to do."""
+    with run.stage("refine") as tell:
+        tell("passes", 0)
+        if not passes and (capacity is None or capacity.max_similarity is None):
+            return RefineResult(0, 0, 0)
+        drive = partial(run_refine, stages, engine, passes, config, capacity, tell)
+        return stages.once("refine", RefineResult, drive, resumable=False)
+
+
+def run_bounding(engine: Engine, k: int, config: SelectConfig, tie_bits: int, left: Capacity | None) -> BoundingResult:
     """Bound by the method of the config, and note what is proved about the best f by that alone.
 
-    Under limits nothing is decided, and what is proved holds for all subsets of so many points, or fewer.
+    Under limits, of which included points leave ``left``, nothing is decided, and what is proved holds for all subsets
+    that keep size, budget and quotas, minima and similarity or not.
     """
     tight = config.bounding_rank == "tight"
-    if capacity is not None:
-        # With a budget utilities count from another origin, and no bound on them is one on f.
-        bounded = capacity.size is not None and capacity.budget is None
-        upper_bound = free_bound(engine, k, tie_bits, fewer=True) if bounded else None
+    if left is not None:
+        priced = left.priced
+        upper_bound = limited_bound(engine, left, tie_bits) if priced else free_bound(engine, k, tie_bits, fewer=True)
         return BoundingResult(0, 0, 0, upper_bound=upper_bound)
     if config.bounding == "exact":
         found = bound(engine, k, tight=tight)
@@ -300,13 +314,14 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str, cap
 def run_refine(
     stages: Stages, engine: Engine, passes: int, config: SelectConfig, capacity: Capacity | None, tell: Tell
 ) -> RefineResult:
-    """Refine the subset by swaps; with a capacity, part members that are too alike though no edge joins them.
+    """Refine the subset by swaps; where similarity is limited, part members that are too alike without an edge.
 
     Those leave, and greedy goes on without, until none is found.
     """
     engine.reopen()
-    refined = refine(engine, passes)
-    while capacity is not None:
+    by_groups = capacity is not None and len(capacity.groups) > 0
+    refined = exchange(engine, capacity, passes) if capacity and by_groups else refine(engine, passes)
+    while capacity is not None and capacity.max_similarity is not None:
         found = stages.part_alike()
         if found is None:
             break
@@ -325,15 +340,13 @@ def run_certify(
     config: SelectConfig,
     fixed_point: FixedPointReport,
     random: float,
-    included: int,
-    capacity: Capacity | None,
+    left: Capacity | None,
 ) -> CertificateResult:
     """Lower the upper bound by dual variables."""
     engine.reopen()
     units = round(math.ldexp(random / fixed_point.unit, fixed_point.fraction_bits))
-    at_most = None if capacity is None or capacity.size is None else capacity.size - included
     gap = config.certify_gap
-    return certify(engine, config.certify, fixed_point.tie_bits, gap=gap, random=units, at_most=at_most)
+    return certify(engine, config.certify, fixed_point.tie_bits, gap=gap, random=units, left=left)
 
 
 def ranked_under_limits(
@@ -365,17 +378,20 @@ def _certificate(
     bounds: BoundingResult,
     certified: CertificateResult,
     graph: GraphReport,
-    k: int,
+    most: int,
     fixed_point: FixedPointReport,
+    lift: float,
 ) -> CertificateReport:
-    """Return the least upper bound that is proved, in the units of f, with what rounding to fixed point may hide."""
-    if bounds.upper_bound is None:
-        return CertificateReport(upper_bound=None, gap=None, share=None, iterations=0)
+    """Return the least upper bound that is proved, in the units of f, with what rounding to fixed point may hide.
+
+    ``most`` points may be in a subset; ``lift`` is what f has beyond what counts utilities from their origin.
+    """
     found = bounds.upper_bound if certified.bound is None else min(bounds.upper_bound, certified.bound)
-    upper = fixed_point.value(found) + fixed_point.value(k + graph.edges) / 2
-    span = upper - scores.random
-    share = min(1.0, (scores.total - scores.random) / span) if span > 0 else None
-    return CertificateReport(upper_bound=upper, gap=upper - scores.total, share=share, iterations=certified.iterations)
+    upper = fixed_point.value(found) + fixed_point.value(most + graph.edges) / 2
+    total, random = scores.total - lift, scores.random - lift
+    span = upper - random
+    share = min(1.0, (total - random) / span) if span > 0 else None
+    return CertificateReport(upper_bound=upper, gap=upper - total, share=share, iterations=certified.iterations)
 
 
 def _without(values: dict[str, Any], name: str) -> dict[str, Any]:

@@ -266,6 +266,10 @@ class AlikeReport(_Section):
     pairs: int = 0
 
 
+#: Combinations of groups, one of each column, among which members are exchanged for outsiders.
+MOST_CELLS = 2**20
+
+
 class LimitsReport(_Section):
     """What limits asked for, and how far they went.
 
@@ -286,20 +290,26 @@ class LimitsReport(_Section):
 
     @property
     def swaps(self) -> bool:
-        """Whether members may be exchanged for outsiders: where neither cost nor groups count."""
-        return not self.columns and not any(one.name == "budget" for one in self.totals)
+        """Whether members may be exchanged for outsiders, see `subsel.limits.capacity.Capacity.swaps`."""
+        cells = math.prod(one.count for one in self.columns)
+        return not self.budgeted and not any(one.by_cost for one in self.columns) and cells <= MOST_CELLS
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether there is a budget."""
+        return any(one.name == "budget" for one in self.totals)
 
 
 class CertificateReport(_Section):
-    """What is proved about the best possible f of subsets that meet the user's wishes: it is at most ``upper_bound``.
+    """What is proved about the best possible f of subsets that keep wishes and limits: it is at most ``upper_bound``.
 
     ``gap`` is upper_bound - f; ``share`` (f - random) / (upper_bound - random), at most the true share of what could be
     gained over a random subset; None where the wishes leave less than a random subset has. Without iterations the bound
-    is what bounding alone proves. All are None where a limit leaves no bound.
+    is what bounding alone proves. With a budget all f here count utilities as it does, from `LimitsReport.origin`.
     """
 
-    upper_bound: float | None
-    gap: float | None
+    upper_bound: float
+    gap: float
     share: float | None
     iterations: int
 

@@ -85,8 +85,8 @@ class Selection:
         return np.asarray(self.table[schema.ID].to_numpy())
 
     @property
-    def upper_bound(self) -> float | None:
-        """What no subset that meets the request can exceed, see `subsel.report.CertificateReport`."""
+    def upper_bound(self) -> float:
+        """What f of no subset that meets the request can exceed; see `subsel.report.CertificateReport` for budgets."""
         return self.report.certificate.upper_bound
 
     @property

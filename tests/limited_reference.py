@@ -95,13 +95,14 @@ class Limited:
 
 
 @st.composite
-def limited_problems(draw, max_n=12, minima=True):
-    """Problems with any limits, alone and together."""
+def limited_problems(draw, max_n=12, minima=True, kinds=None):
+    """Problems with any limits, alone and together; or with those of ``kinds``."""
     n, edges, utility, alpha, beta, k = draw(problems(max_n))
     levels = draw(st.sampled_from([[0, 1], [1, 2, 3], [0, 1, 5, 2**20], [7], [6, 4, 10], [1, 1, 2, 40, 90, 100]]))
     cost = np.array(draw(st.lists(st.sampled_from(levels), min_size=n, max_size=n)), np.int64)
     total = int(cost.sum())
-    kinds = draw(st.sets(st.sampled_from(["size", "budget", "quotas", "two", "minima", "similar"]), min_size=1))
+    if kinds is None:
+        kinds = draw(st.sets(st.sampled_from(["size", "budget", "quotas", "two", "minima", "similar"]), min_size=1))
     budget = draw(st.integers(0, total + 1)) if "budget" in kinds and "minima" not in kinds else None
     size = k if kinds & {"size", "minima"} or not kinds & {"budget"} else None
     groups, group = [], None
@@ -135,3 +136,46 @@ def limited_problems(draw, max_n=12, minima=True):
         max_similarity=similar,
     )
     return Limited(n, edges, utility, alpha, beta, cost if needs else None, group, capacity)
+
+
+def random_limited(seed: int) -> tuple[Limited, np.ndarray, list[int], dict]:
+    """A problem, the part of each of its points, who is included, and how an engine is to run it: by a seed."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 13))
+    pairs = [(a, b) for a in range(n) for b in range(a + 1, n) if rng.random() < rng.choice([0.1, 0.3, 0.6])]
+    edges = {pair: float(rng.choice([0.1, 0.5, 1.0, 1.5])) for pair in pairs}
+    utility = (rng.integers(0, 9, n) / 8).tolist()
+    asked = {kind for kind in ("size", "budget", "groups", "similar") if rng.random() < 0.55}
+    minima = "groups" in asked and rng.random() < 0.2
+    cost = rng.choice([0, 1, 2, 4, 6, 10], n).astype(np.int64)
+    budget = int(rng.integers(1, max(int(cost.sum()), 2))) if "budget" in asked and not minima else None
+    size = int(rng.integers(1, n)) if "size" in asked or minima or budget is None else None
+    columns = (1 if minima else int(rng.integers(1, 3))) if "groups" in asked else 0
+    group = rng.integers(0, 3, (columns, n)).astype(np.int32) if columns else None
+    groups = []
+    for column in range(columns):
+        by_cost = not minima and rng.random() < 0.4
+        most = np.where(rng.random(3) < 0.2, UNLIMITED, rng.integers(0, 12 if by_cost else 4, 3))
+        there = np.bincount(group[column], minlength=3)
+        least = np.minimum(np.minimum(rng.integers(0, 2, 3), most), there) if minima else None
+        if least is not None and least.sum() > size:
+            least[:] = 0
+        groups.append(GroupLimit(f"g{column}", most, by_cost, least))
+    needs = budget is not None or any(one.by_cost for one in groups)
+    capacity = Capacity(
+        size,
+        budget,
+        per_cost=bool(needs and rng.random() < 0.5),
+        unit=int(np.gcd.reduce(cost)) or 1,
+        fill=bool(rng.random() < 0.6),
+        groups=tuple(groups),
+        max_similarity=float(rng.choice([0.4, 0.9])) if "similar" in asked else None,
+    )
+    alpha = float(rng.choice([0.3, 0.7]))
+    problem = Limited(n, edges, utility, alpha, 1 - alpha, cost if needs else None, group, capacity)
+    where = rng.integers(0, rng.integers(1, 5), n)
+    taken = [] if minima or rng.random() < 0.6 else rng.permutation(n)[: rng.integers(1, 3)].tolist()
+    if size is not None and len(taken) > size:
+        taken = []
+    how = {"finish_points": int(rng.choice([0, 0, 3, 6])), "compact": bool(rng.random() < 0.3) and not taken}
+    return problem, where, taken, how

@@ -130,6 +130,32 @@ def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
     )
     assert found.table.equals(expected.table)
     assert found.report.limits == expected.report.limits
+    assert found.report.certificate == expected.report.certificate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["size and budget", "tokens of groups"])
+def test_spark_certifies_the_same(spark, documents, tmp_path, kind):
+    needs_spark()
+    expected = subsel.select(**asked(documents, kind, certify=4))
+    more = {"engine": spark, "output": tmp_path / "subset", "part_points": 400, "certify": 4}
+    found = subsel.select(**asked(documents, kind, **more))
+    assert found.report.certificate == expected.report.certificate
+    assert expected.report.certificate.iterations == 4
+    plain = subsel.select(**asked(documents, kind)).report.certificate
+    assert expected.report.certificate.upper_bound < plain.upper_bound
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_certified_is_above_the_subset(documents, kind):
+    """Utilities count from the least where there is a budget."""
+    report = subsel.select(**asked(documents, kind, certify=3)).report
+    proof, least = report.certificate, report.limits.origin
+    lift = report.weights.alpha * least * report.k
+    f, random = report.objective.total - lift, report.objective.random - lift
+    assert proof.upper_bound >= f
+    assert proof.gap == pytest.approx(proof.upper_bound - f)
+    assert proof.share == pytest.approx((f - random) / (proof.upper_bound - random))
 
 
 @pytest.mark.slow

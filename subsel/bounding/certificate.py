@@ -17,16 +17,17 @@ from typing import Any, Literal
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from subsel.board import Board, Counts
 from subsel.bounding import certificate_kernel as kernel
 from subsel.bounding import clique_kernel
 from subsel.bounding.cliques import cliques_of, find_cliques, no_cliques, paces_of
-from subsel.bounding.edges import derived, edge_paces, edges_of_part
+from subsel.bounding.edges import derived, edge_paces, edges_of_part, twice_f
+from subsel.bounding.prices import PRICE, Prices, charges, reprice
 from subsel.engines.base import Engine
 from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.graph import PartGraph
+from subsel.limits.capacity import Capacity
 from subsel.results import CertificateResult
 from subsel.schema import FIRST_MEMBER, Status
 
@@ -52,6 +53,8 @@ _MOST = (2.0**30 - 64, 2.0**60)
 _LOADERS = 8
 #: Arrays of a board's scratch: the loads of own points by edges and by cliques, and where threads add them up.
 _EDGE_LOAD, _CLIQUE_LOAD, _LOAD = "edge_load", "clique_load", "load"
+#: Under limits with prices, these are looked for anew so many times.
+_PRICED = 8
 #: Points within so many widths of the threshold are open: neither clearly in nor clearly out.
 _OPEN = 10.0
 
@@ -82,7 +85,7 @@ def certify(
     gap: float = 0.0,
     random: int = 0,
     cliques: bool = True,
-    at_most: int | None = None,
+    left: Capacity | None = None,
 ) -> CertificateResult:
     """Lower the bound by projected subgradient steps, beginning with μ = w inside the present subset.
 
@@ -90,7 +93,8 @@ def certify(
     degrees, by its distance from the k-th largest value, over a width that falls from iteration to iteration. Each of
     these is one superstep and one order statistic; finding cliques takes a dozen more. From there on edges and cliques
     take turns, twice as far each: about as good as both at once, for less work. Nothing depends on parts. The user's
-    included points are in every subset that is bounded, the excluded ones in none.
+    included points are in every subset that is bounded, the excluded ones in none. Under a budget or quotas points are
+    charged for what they take, at prices that are looked for anew now and then (`subsel.bounding.prices`).
 
     Args:
         engine: holds the whole graph (`Engine.reopen`); nothing is undecided. Keys are lost.
@@ -99,21 +103,29 @@ def certify(
         gap: end once (bound - f) / (bound - random) is this or less.
         random: f of a random subset, in units of 2^-fraction_bits.
         cliques: False for variables on edges only.
-        at_most: bound subsets of so many free points or fewer; None: of as many as are selected.
+        left: bound subsets of free points that keep these limits, what included points leave; None: of as many as are
+            selected.
     """
     engine.step(tell_degree)
     counts = engine.step(arm)
-    fewer = at_most is not None
-    k, free = counts.selected if at_most is None else at_most, counts.selected + counts.discarded
-    twice_f, twice_included = counts.sums[:2]
+    fewer, k, free = left is not None, counts.selected, counts.selected + counts.discarded
+    if left is not None:
+        k = free if left.size is None else left.size
+    twice, twice_included = counts.sums[:2]
     if k == 0:
         engine.step(forget)
         return CertificateResult(twice_included // 2, 0)
+    limits, when, paid = left or Capacity(), _pricings(left, iterations), 0
+    prices = Prices.none(limits)
+    if when:
+        prices, paid = _charged(engine, limits, prices, tie_bits, turn=0)
     threshold = _threshold(engine, k, _FREE, fewer=fewer)
     reach = max(engine.kth_largest("key", 1, _FREE) - threshold, threshold - engine.kth_largest("key", free, _FREE))
     widths = _widths(max(reach >> tie_bits, 1), iterations, cliques=cliques)
     best, number, found, turn = None, 0, 0, _EDGES
     for number, (width, begins) in enumerate([*widths, (0, False)]):
+        if number and number in when:
+            prices, paid = _charged(engine, limits, prices, tie_bits, turn=when.index(number))
         if number:
             threshold = _threshold(engine, k, _FREE, fewer=fewer)
         if begins:
@@ -123,11 +135,11 @@ def certify(
         turn = _CLIQUES if found and turn == _EDGES else _EDGES
         step = 2 * _STEP if found else _STEP
         counts = engine.step(descend, threshold=threshold, width=width, step=step, turn=turn)
-        bound = _bound(counts, k, threshold, tie_bits) + -(-twice_included // 2)
+        bound = _bound(counts, k, threshold, tie_bits) + paid + -(-twice_included // 2)
         best = bound if best is None else min(best, bound)
         if number % 10 == 0:
             log.info("certificate, iteration %d of %d: upper bound %d (fixed point)", number, iterations, best)
-        if best - twice_f / 2 <= gap * (best - random):
+        if best - twice / 2 <= gap * (best - random):
             break
     engine.step(forget)
     return CertificateResult(best, number)
@@ -140,6 +152,20 @@ def _threshold(engine: Engine, k: int, among: Sequence[Status], *, fewer: bool) 
     """
     threshold = engine.kth_largest("key", k, among)
     return max(threshold, 0) if fewer else threshold
+
+
+def _charged(engine: Engine, left: Capacity, prices: Prices, tie_bits: int, *, turn: int) -> tuple[Prices, int]:
+    """Charge better prices; return these, and what a subset pays at most."""
+    prices = reprice(engine, left, prices, turn=turn)
+    engine.step(charge, left=left, prices=prices)
+    return prices, prices.paid(left, tie_bits, points=False)
+
+
+def _pricings(left: Capacity | None, iterations: int) -> list[int]:
+    """Return before which iterations prices are looked for: none where size and similarity are the only limits."""
+    if left is None or (left.budget is None and not left.groups):
+        return []
+    return [0, *sorted({round(iterations * i / _PRICED) for i in range(1, _PRICED)} - {0})]
 
 
 def _widths(reach: int, iterations: int, *, cliques: bool) -> list[tuple[int, bool]]:
@@ -164,7 +190,7 @@ def measure_upper(graph: PartGraph, board: Board, /, *, threshold: int) -> None:
     status, gain = board.status[own], board.key[own] >> bits
     over = (status == Status.UNDECIDED) & (gain > threshold >> bits)
     decided = (board.status == Status.INCLUDED) | (board.status == Status.ACCEPTED)
-    board.sums = (exact_sum(gain[over] - (threshold >> bits)), _twice(graph, decided), 0, 0)
+    board.sums = (exact_sum(gain[over] - (threshold >> bits)), twice_f(graph, decided), 0, 0)
 
 
 def tell_degree(graph: PartGraph, board: Board, /) -> None:
@@ -193,7 +219,17 @@ def arm(graph: PartGraph, board: Board, /) -> None:
         **no_cliques(graph),
     }
     _set_keys(graph, board)
-    board.sums = (_twice(graph, board.status >= FIRST_MEMBER), _twice(graph, board.status == Status.INCLUDED), 0, 0)
+    board.sums = (twice_f(graph, board.status >= FIRST_MEMBER), twice_f(graph, board.status == Status.INCLUDED), 0, 0)
+
+
+def charge(graph: PartGraph, board: Board, /, *, left: Capacity, prices: Prices) -> None:
+    """Charge own points for the cost and the groups that they take, and no longer what they were charged."""
+    board.news, board.tally = np.empty(0, np.int32), {}
+    extra = board.extra
+    price = charges(graph, left, prices) >> graph.fixed_point.tie_bits
+    extra["base"] = extra["base"] + extra.get(PRICE, 0) - price
+    extra[PRICE] = price
+    _set_keys(graph, board)
 
 
 def make_room(graph: PartGraph, board: Board, /) -> None:
@@ -280,11 +316,3 @@ def _load(board: Board) -> Int64Array:
     """Return the array in which threads add up loads, one row each."""
     shape = (min(numba.get_num_threads(), _LOADERS), len(board.key))
     return derived(board, [_LOAD], lambda: (np.empty(shape, np.int64),))[0]
-
-
-def _twice(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:
-    """Return this part's share of twice f of some points (own and ghosts)."""
-    own, bits = slice(0, graph.n_own), graph.fixed_point.tie_bits
-    first = graph.fixed_point.keys(graph.utility[own], graph.code[own]) >> bits
-    inside = kernel.weight_to(graph.indptr, graph.indices, graph.weight, members)
-    return exact_sum((2 * first - inside)[members[own]])

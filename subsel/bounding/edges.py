@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.board import Board
-from subsel.bounding.certificate_kernel import number_edges, slower_paces
-from subsel.fixedpoint import Int64Array
+from subsel.bounding.certificate_kernel import number_edges, slower_paces, weight_to
+from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.graph import Int32Array, PartGraph
 
 
@@ -41,3 +41,11 @@ def derived(
     if names[0] not in board.scratch:
         board.scratch |= dict(zip(names, make(), strict=True))
     return [board.scratch[name] for name in names]
+
+
+def twice_f(graph: PartGraph, members: npt.NDArray[np.bool_]) -> int:
+    """Return this part's share of twice f of some points; ``members``: bool, (n_own + n_ghost,)."""
+    own, bits = slice(0, graph.n_own), graph.fixed_point.tie_bits
+    first = graph.fixed_point.keys(graph.utility[own], graph.code[own]) >> bits
+    inside = weight_to(graph.indptr, graph.indices, graph.weight, members)
+    return exact_sum((2 * first - inside)[members[own]])

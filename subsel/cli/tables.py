@@ -64,7 +64,6 @@ def report_table(report: Report, flag: Flag) -> Table:
         rows.add("engine", f"{report.engine}, {count(graph.parts, 'part')}")
     rows.add_graph(graph, flag)
     _add_weights(rows, report)
-    wishes = report.constraints
     _add_wishes(rows, report)
     _add_steps(rows, report)
     if report.limits is not None:
@@ -72,12 +71,7 @@ def report_table(report: Report, flag: Flag) -> Table:
     rows.add("objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}")
     proof = report.certificate
     how = count(proof.iterations, "iteration") if proof.iterations else "by bounding alone; --certify 100 lowers it"
-    meets = " that meets your wishes" if wishes.included or wishes.excluded or wishes.near else ""
-    if proof.upper_bound is None:
-        rows.add("upper bound", "none: there is none with a budget")
-    else:
-        most = count(report.k, "point") if report.limits is None else f"at most {count(report.asked, 'point')}"
-        rows.add("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset of {most}{meets} scores more")
+    rows.add("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset {_bounded(report)} scores more")
     if proof.share is not None:
         share = f"{proof.share:.1%} of what the best could gain over random on this graph, gap {proof.gap:,.4f}"
         rows.add("  certified", share)
@@ -102,6 +96,18 @@ def _add_wishes(rows: Rows, report: Report) -> None:
         rows.add("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
     if report.config.exclude_near is not None:
         rows.add("near", near_line(wishes.near, report.config))
+
+
+def _bounded(report: Report) -> str:
+    """Say which subsets the upper bound is of."""
+    wishes, limits = report.constraints, report.limits
+    meets = " that meets your wishes" if wishes.included or wishes.excluded or wishes.near else ""
+    if limits is None:
+        return f"of {count(report.k, 'point')}{meets}"
+    if not limits.budgeted and not limits.columns:
+        return f"of at most {count(report.asked, 'point')}{meets}"
+    origin = f", utilities counted from {limits.origin:.4g}," if limits.origin else ""
+    return f"within the limits{meets}{origin}"
 
 
 def _add_weights(rows: Rows, report: Report) -> None:
@@ -190,7 +196,9 @@ def _add_steps(rows: Rows, report: Report) -> None:
         if after is not None:
             rows.add("", f": gains rounded after {count(after, 'superstep')} (--max-supersteps)", warn=what)
     if report.config.refine and report.limits is not None and not report.limits.swaps:
-        rows.add("refined", "not at all: members are not exchanged where costs or groups count")
+        rows.add(
+            "refined", "not at all: members are not exchanged where costs count, or too many combinations of groups"
+        )
     elif report.config.refine:
         exchanged = f"{count(refined.exchanged, 'point')} exchanged in {count(refined.passes, 'pass')}"
         rows.add("refined", f"{refined.gained:+,.4f}: {exchanged}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from subsel.fixedpoint import Int64Array
+from subsel.report import MOST_CELLS
 from subsel.sizes import UNLIMITED
 
 
@@ -83,10 +87,36 @@ class Capacity:
 
     @property
     def swaps(self) -> bool:
-        """Whether members may be exchanged for outsiders: where neither cost nor groups count."""
-        return self.budget is None and not self.groups
+        """Whether members may be exchanged for outsiders: where no cost counts, and cells are not too many."""
+        cells = math.prod(len(one.most) for one in self.groups)
+        return self.budget is None and not any(one.by_cost for one in self.groups) and cells <= MOST_CELLS
 
     @property
     def certain(self) -> bool:
         """Whether nobody may be picked unless it surely fits everything, the size too: where there are minima."""
         return len(self.least) > 0
+
+    @property
+    def priced(self) -> bool:
+        """Whether an upper bound needs prices (`subsel.bounding.prices`): where cost or groups count."""
+        return self.budget is not None or bool(self.groups)
+
+    def less(self, spent: Mapping[str, Any], totals: Mapping[str, int]) -> Capacity:
+        """Return what members leave of size, budget and quotas: nothing where they take more.
+
+        Args:
+            spent: ``points`` and ``cost`` of each slot: int64, (slots,).
+            totals: the same of all.
+        """
+        took = [spent["cost" if one.by_cost else "points"] for one in self.groups]
+        begins = self.offsets.tolist()
+        left = (
+            np.where(one.most < UNLIMITED, np.maximum(one.most - all_[begin : begin + len(one.most)], 0), UNLIMITED)
+            for one, all_, begin in zip(self.groups, took, begins, strict=False)
+        )
+        return replace(
+            self,
+            size=None if self.size is None else max(self.size - totals["points"], 0),
+            budget=None if self.budget is None else max(self.budget - totals["cost"], 0),
+            groups=tuple(replace(one, most=most) for one, most in zip(self.groups, left, strict=True)),
+        )
