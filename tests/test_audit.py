@@ -480,7 +480,7 @@ def test_both_engines_bound_and_swap(spark, tmp_path, rng):
     pq.write_table(pa.table({"id": np.arange(n), "utility": rng.random(n)}), tmp_path / "points.parquet")
     edges = pa.table({"src": src, "dst": dst, "similarity": rng.random(len(src))})
     pq.write_table(edges, tmp_path / "graph.parquet")
-    options = {"size": 0.3, "graph": tmp_path / "graph.parquet", "alpha": 0.8, **QUIET}
+    options = {"size": 0.3, "graph": tmp_path / "graph.parquet", "alpha": 0.9, **QUIET}
     one = subsel.select(tmp_path / "points.parquet", engine="local", audit=tmp_path / "one", **options)
     assert {"selected", "accepted", "joined", "discarded", "left", "gained-less"} <= one.report.audit.keys()
     where = {"engine": spark, "output": tmp_path / "out", "part_points": 100, "finish_points": 100}

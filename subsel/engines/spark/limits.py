@@ -68,7 +68,9 @@ def capacity_on_spark(
         ConfigError, InputError: see `subsel.limits.build.capacity_of`.
     """
     copies = found.copies > 0 and made.drawn is None
-    sums = sum_groups(points, names, parts, reduce(DataFrame.unionByName, excluded) if excluded else None)
+    # Wishes and outliers come from one source: their number tells them apart.
+    apart = [one.withColumn("number", F.lit(number)) for number, one in enumerate(excluded)]
+    sums = sum_groups(points, names, parts, reduce(DataFrame.unionByName, apart) if apart else None)
     everyone = sum_groups(points, names, parts) if (copies and names) or (excluded and config.budget) else None
     tables = group_tables(names, sums, everyone if copies else None, with_cost=config.cost is not None)
     left = (found.cost or 0) - (0 if everyone is None else everyone.all_cost - sums.all_cost)
