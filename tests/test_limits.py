@@ -109,6 +109,12 @@ def test_limits_are_kept_and_told(documents, kind):
     assert np.isclose(gains.sum(), found.objective)
 
 
+def same_proof(one, two):
+    """The bound is the same bit for bit; f is a sum of floats, in the order of each engine."""
+    assert (one.upper_bound, one.iterations) == (two.upper_bound, two.iterations)
+    assert (one.gap, one.share) == pytest.approx((two.gap, two.share))
+
+
 @pytest.mark.parametrize(
     ("kind", "parts"),
     [
@@ -130,7 +136,7 @@ def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
     )
     assert found.table.equals(expected.table)
     assert found.report.limits == expected.report.limits
-    assert found.report.certificate == expected.report.certificate
+    same_proof(found.report.certificate, expected.report.certificate)
 
 
 @pytest.mark.slow
@@ -140,7 +146,7 @@ def test_spark_certifies_the_same(spark, documents, tmp_path, kind):
     expected = subsel.select(**asked(documents, kind, certify=4))
     more = {"engine": spark, "output": tmp_path / "subset", "part_points": 400, "certify": 4}
     found = subsel.select(**asked(documents, kind, **more))
-    assert found.report.certificate == expected.report.certificate
+    same_proof(found.report.certificate, expected.report.certificate)
     assert expected.report.certificate.iterations == 4
     plain = subsel.select(**asked(documents, kind)).report.certificate
     assert expected.report.certificate.upper_bound < plain.upper_bound
