@@ -424,6 +424,7 @@ def dirty(tmp_path_factory):
 DIRTY_OPTIONS = {"near": 0.93, "on_bad_rows": "drop", "alpha": 0.9, "beta": 0.0, "part_points": 150} | QUIET
 
 
+@pytest.mark.slow
 def test_both_engines_decide_alike(spark, dirty, tmp_path, caplog):
     """All that may be selected is, so who is left out shows; then the run goes on, with rows that are checked anew."""
     options = {"exclude_near": dirty / "eval.parquet", "include": ["id002", "id400"], "exclude": ["id010", "id500"]}
@@ -451,8 +452,14 @@ def test_both_engines_decide_alike(spark, dirty, tmp_path, caplog):
         )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, {"exclude_outliers": 0.05}, {"budget": "30%", "cost": "tokens"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"exclude_outliers": 0.05},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"budget": "30%", "cost": "tokens"}, marks=pytest.mark.slow),
+    ],
+)
 def test_both_engines_select_alike_on_a_graph(spark, files, cloud, tmp_path, more):
     X, _ = cloud
     pq.write_table(table(X, tokens=np.arange(400) % 9 + 1), files / "points.parquet")
