@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+#: Java compiles little and lightly: tests are short, and a third of their work was the compiler's and the collector's.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
 #: What `viewfs://subsel/mounted` is in the tests' session: a Hadoop file system that no local path names.
 MOUNTED = Path(tempfile.gettempdir()) / f"subsel-mounted-{os.getpid()}"
 
