@@ -172,6 +172,16 @@ def draw(code: Int64Array, count: int, salt: int) -> npt.NDArray[np.bool_]:
     return chosen
 
 
+def draw_of_groups(code: Int64Array, group: npt.NDArray[Any], counts: Int64Array, salt: int) -> npt.NDArray[np.bool_]:
+    """Draw of each group as many points as ``counts`` says, (groups,), or all it has, likewise: bool, (n,)."""
+    order = np.lexsort((rehash(code, salt), group))
+    begins = np.searchsorted(group[order], np.arange(len(counts)))
+    place = np.arange(len(code)) - begins[group[order]]
+    chosen = np.zeros(len(code), np.bool_)
+    chosen[order] = place < counts[group[order]]
+    return chosen
+
+
 def groups_of(code: Int64Array, groups: int, salt: int) -> Int64Array:
     """Deal points into groups at random: int64, from 0; another salt deals them anew."""
     return (rehash(code, salt).view(np.uint64) % np.uint64(groups)).astype(np.int64)

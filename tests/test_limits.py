@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 import subsel
-from subsel import demo
+from subsel import codes, demo
 from tests.spark_fixtures import needs_spark
 
 N = 1_200
@@ -195,3 +196,64 @@ def test_offsets_of_64_bits(spark, documents, tmp_path):
     finally:
         spark.conf.unset("spark.sql.execution.arrow.useLargeVarTypes")
     assert two.table.equals(one.table)
+
+
+# ------------------------------------------------------------------ drawing first
+RARE = {
+    "size": 60,
+    "thin": 3,
+    "groups": "kind",
+    "quotas": "balanced",
+    "neighbors": 10,
+    "copies": "keep",
+    "progress": False,
+}
+
+
+@pytest.fixture(scope="module")
+def rare(tmp_path_factory):
+    """Points of a common kind, of a rarer one, and of one that has twenty."""
+    table = demo.demo_table(N, 16).drop_columns(["source"])
+    kinds = np.array(["common"] * (N - 120) + ["rarer"] * 100 + ["rare"] * 20)
+    path = tmp_path_factory.mktemp("rare") / "points.parquet"
+    pq.write_table(table.append_column("kind", pa.array(np.random.default_rng(3).permutation(kinds))), path)
+    return path
+
+
+def test_each_group_is_drawn_from_as_its_quota_wants(rare):
+    """By size alone some three points of the twenty would be drawn, and one of them selected at most."""
+    report = subsel.select(rare, **RARE).report
+    (column,) = report.limits.columns
+    assert {group.name: group.selected for group in column.groups} == {"common": 20, "rare": 20, "rarer": 20}
+    assert report.graph.drawn == 60 + 60 + 20
+    some = subsel.select(rare, **RARE | {"quotas": {"rare": 5}, "size": 40}).report
+    (column,) = some.limits.columns
+    assert {group.name: group.selected for group in column.groups if group.name == "rare"}["rare"] <= 5
+    assert some.graph.drawn == 3 * -(-40 * (N - 120) // N) + 3 * -(-40 * 100 // N) + 3 * 5
+
+
+@pytest.mark.parametrize("counts", [[3, 0, 50], [1, 1, 1], [1000, 2, 0]])
+def test_points_of_groups_are_drawn_by_their_lots(counts):
+    rng = np.random.default_rng(1)
+    code, group = rng.integers(-(2**63), 2**63 - 1, 200), rng.integers(0, 3, 200)
+    drawn = codes.draw_of_groups(code, group, np.array(counts), codes.THIN_SALT)
+    lot = codes.rehash(code, codes.THIN_SALT)
+    for one, count in enumerate(counts):
+        mine = np.flatnonzero(group == one)
+        assert set(np.flatnonzero(drawn & (group == one))) == set(mine[np.argsort(lot[mine])][:count])
+
+
+@pytest.mark.slow
+def test_spark_draws_the_same_of_each_group(spark, rare, tmp_path):
+    ids = pq.read_table(rare)["id"].to_pylist()
+    more = {"include": ids[3:4], "exclude": ids[4:6], "at_least": {"rarer": 15}, "quotas": {"common": 30}}
+    for number, options in enumerate((RARE, RARE | more)):
+        undrawn = []
+        for name, engine in (("local", "local"), ("spark", spark)):
+            where = {"engine": engine, "output": tmp_path / f"{name}{number}"}
+            where["audit"] = tmp_path / f"why-{name}{number}"
+            found = subsel.select(rare, **options | where)
+            table = found.audit.to_table(columns=["id", "reason"])
+            undrawn.append(table.filter(pc.equal(table["reason"], "not-drawn"))["id"].to_pylist())
+        assert undrawn[0] == undrawn[1]
+        assert 0 < len(undrawn[0]) < N

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from subsel.codes import THIN_SALT, draw, draw_of_groups
 from subsel.config import SelectConfig
 from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.input.groups import sum_groups
@@ -16,9 +17,47 @@ from subsel.input.quotas import group_tables, read_quota_table
 from subsel.limits.amounts import Amounts
 from subsel.limits.build import capacity_of
 from subsel.limits.capacity import Capacity
+from subsel.limits.drawing import draws_by_group
 from subsel.limits.quotas import GroupTable
 from subsel.report import GraphReport, InputReport
 from subsel.schema import Status
+
+
+def drawn_here(
+    points: Points,
+    config: SelectConfig,
+    count: int,
+    k: int,
+    found: InputReport,
+    storage_options: Mapping[str, Any] | None,
+) -> npt.NDArray[np.bool_]:
+    """Return which points are drawn first, of which k will be selected: bool, (n,); see `subsel.limits.drawing`.
+
+    Args:
+        points: all that differ.
+        config: of the request.
+        count: how many, where groups do not matter.
+        k: see above.
+        found: what was read.
+        storage_options: by which a table of quotas is opened.
+
+    Raises:
+        ConfigError, InputError: see `subsel.limits.build.capacity_of`.
+    """
+    groups = [(one.column, one.names, one.rows) for one in points.groups]
+
+    def read(place: str) -> Amounts:
+        return read_quota_table(place, config, storage_options)
+
+    counts = draws_by_group(config, k, groups, found.cost or 0, read)
+    if counts is None:
+        return draw(points.code, count, THIN_SALT)
+    assert points.group is not None
+    columns = zip(points.group, counts, strict=True)
+    chosen = np.zeros(points.n, np.bool_)
+    for group, one in columns:
+        chosen |= draw_of_groups(points.code, group, one, THIN_SALT)
+    return chosen
 
 
 def capacity_here(

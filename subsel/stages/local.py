@@ -14,7 +14,6 @@ import pyarrow as pa
 from subsel import objective, output, schema
 from subsel.audit import Room
 from subsel.board import hear_wishes
-from subsel.codes import THIN_SALT, draw
 from subsel.embeddings.neighbors import neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
@@ -54,7 +53,7 @@ from subsel.stages.audited import Everyone, audit_table
 from subsel.stages.base import T, settle_copies
 from subsel.stages.covered import cover_here, graph_coverage
 from subsel.stages.kept import KeptRun
-from subsel.stages.limited import capacity_here
+from subsel.stages.limited import capacity_here, drawn_here
 from subsel.stages.merged import merge_here
 from subsel.stages.near import find_near, leave_out, read_reference
 from subsel.stages.one_part import check_memory, whole_part
@@ -188,16 +187,17 @@ class LocalStages:
         config, drawn = self.config, None
         how, count = Search.of(config, self.points.n, k), config.drawn(self.points.n, k)
         if count is not None:
-            self._draw(count)
+            assert k is not None
+            self._draw(count, k)
             drawn = self.points.n
         check_memory(self.points, how.neighbors, config)
         searched = neighbor_graph(self.points, how, tell)
         self.graph = searched.graph
         return searched.report.model_copy(update={"drawn": drawn})
 
-    def _draw(self, count: int) -> None:
+    def _draw(self, count: int, k: int) -> None:
         """Go on with so many points, drawn by a hash of their ids, and with those that are included."""
-        drawn = draw(self.points.code, count, THIN_SALT)
+        drawn = drawn_here(self.points, self.config, count, k, self.input, self.storage_options)
         drawn[self.wished.get(Status.INCLUDED, [])] = True
         number = np.cumsum(drawn) - 1
         self.points.keep(drawn)

@@ -178,13 +178,12 @@ class SparkStages:
             return self.made
         config = self.config
         how, count = Search.of(config, self.points.n, k), config.drawn(self.points.n, k)
-        drawn = None
         with plain_errors():
             if count is not None:
                 tell("drawing", 0)
                 included = self.wished.get(Status.INCLUDED)
-                self.points = self.inputs.draw(self.points, count, included, self.held.write_down)
-                drawn = self.points.n
+                among = self.points, count, k or 0, self.input.cost
+                self.points = self.inputs.draw(*among, included, self.held.write_down)
             elif self.input.copies:
                 self.points = self.inputs.sample(self.points)
             searched = None if self.rundir is None else Searched(self.spark, self.rundir, self.run_id)
@@ -192,6 +191,7 @@ class SparkStages:
             found = neighbors.assembling(*about, lambda what: tell(what, 0))
             self.parts = found.parts
             self._assemble(found.frame)
+        drawn = None if count is None else self.points.n
         self.made = neighbors.describe(self.shapes, self.points, how, self._collect, found, drawn=drawn)
         if self.rundir is not None:
             self.rundir.finish("graph", {"input": self.input.model_dump(), "graph": self.made.model_dump()})

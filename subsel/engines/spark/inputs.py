@@ -15,7 +15,7 @@ from subsel.config import SelectConfig
 from subsel.engines.spark.drawing import drawn_rows
 from subsel.engines.spark.groups import group_names
 from subsel.engines.spark.ids import given, kept
-from subsel.engines.spark.limits import cost_of_all
+from subsel.engines.spark.limits import cost_of_all, quotas_on_spark
 from subsel.engines.spark.neighbors import Rules, known_ids
 from subsel.engines.spark.points import SparkPoints, check_points, sample_anew
 from subsel.engines.spark.ranking import ROWS_PER_FILE
@@ -25,6 +25,7 @@ from subsel.engines.spark.wishes import Wished, check_counts, edges_checksum, wi
 from subsel.input.edges import COLUMNS
 from subsel.input.rows import Columns, may_be_read
 from subsel.input.wishes import Wishes
+from subsel.limits.drawing import draws_by_group
 from subsel.parts import route
 from subsel.plan import part_points
 from subsel.report import InputReport
@@ -92,17 +93,23 @@ class SparkInputs:
         """Return points, of which copies were left out, with samples of those that stay."""
         return sample_anew(points, self.config, sample_rows=partial(_sample_rows, self.config))
 
-    def draw(self, points: SparkPoints, count: int, wished: Wished | None, keep: Keep) -> SparkPoints:
+    def draw(
+        self, points: SparkPoints, count: int, k: int, cost: int | None, wished: Wished | None, keep: Keep
+    ) -> SparkPoints:
         """Return only so many points, drawn by a hash of their ids, and those that are wished in.
 
         Args:
             points: all, checked.
-            count: fewer than there are.
+            count: fewer than there are, where groups do not matter.
+            k: points to select.
+            cost: what all points cost.
             wished: who is included.
             keep: persists a frame.
         """
         included = None if wished is None else wished.ids
-        rows = keep(drawn_rows(points, Rules.of(points, self.config), count, included))
+        groups = [(one.column, one.names, one.rows) for one in points.groups]
+        counts = draws_by_group(self.config, k, groups, cost or 0, partial(quotas_on_spark, self.spark))
+        rows = keep(drawn_rows(points, Rules.of(points, self.config), count, included, counts))
         config = self.config.model_copy(update={"keep_columns": ()})  # which are taken from all rows
         drawn = self._check(replace(self.source, frame=rows, set=None), config, with_content=False, wishes=())
         return replace(drawn, groups=points.groups)
