@@ -18,6 +18,7 @@ from subsel.input.names import name_list
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source
 from subsel.input.types import flat_lists, value_type
+from subsel.sizes import parse_budget
 
 #: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
 LOCAL_BYTES_PER_VALUE = 2.5 * 4
@@ -161,9 +162,25 @@ def plan_input(
     if n == 0:
         raise InputError(f"{source.name} is empty: there is nothing to select from.")
     dimension = _dimension(source, config) if with_embeddings else 0
-    wanted = [config.size] if sizes is None else sizes
-    k = None if None in wanted else min(resolve_size(size, n, source.name) for size in wanted)
+    if sizes is None or None in sizes:
+        k = planned_count(config, n, source.name) if sizes is None else None
+    else:
+        k = min(resolve_size(size, n, source.name) for size in sizes)
     return estimate(n, dimension, k, config, reference_rows(config, storage_options))
+
+
+def planned_count(config: SelectConfig, n: int, name: str) -> int | None:
+    """Return how many of n points a config selects, as far as no data is needed to say so; None: nobody knows.
+
+    A share of the cost is taken for as large a share of the points; what an amount of it pays for is not known.
+
+    Raises:
+        ConfigError: the size exceeds n.
+    """
+    if config.size is not None:
+        return resolve_size(config.size, n, name)
+    share = None if config.budget is None else parse_budget(config.budget)
+    return max(1, round(share * n)) if isinstance(share, float) else None
 
 
 def available_memory() -> int:

@@ -257,3 +257,11 @@ def test_parts_take_24_to_48_mib_of_vectors():
     assert list(found.values()) == expected
     assert plan.part_points(384, 10, subsel.SelectConfig(part_points=123)) == 123
     assert plan.part_points(128, 100, config) < plan.part_points(128, 10, config)  # lists take room, too
+
+
+@pytest.mark.parametrize(("budget", "told"), [("10%", "100,000 to select"), ("1B", "a number that is not known")])
+def test_a_budget_is_planned_as_far_as_it_says(budget, told):
+    options = ["plan", "--points", "1000000", "--dimension", "64", "--budget", budget, "--cost", "tokens"]
+    result = CliRunner().invoke(main, options)
+    assert result.exit_code == 0, result.output
+    assert told in " ".join(result.output.split())

@@ -83,7 +83,7 @@ def neighbors(data: str, graph: str, overwrite: bool, **options: Any) -> None:
 
 @main.command("plan")
 @click.argument("data", metavar="[INPUT]", required=False)
-@opt.config_fields("size", "exclude_near", "near", "Input", "Neighbour graph", "part_points")
+@opt.config_fields("size", "budget", "cost", "exclude_near", "near", "Input", "Neighbour graph", "part_points")
 @click.option("--points", type=click.IntRange(min=1), help="Plan for so many points; there is no INPUT then.")
 @click.option("--dimension", type=click.IntRange(min=0), help="Of their embeddings, 0 if a graph is given.")
 @click.option("--executor-cores", type=click.IntRange(min=1), default=4, show_default=True, help="Tasks per executor.")
@@ -102,7 +102,7 @@ def plan_command(
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
     config = load_config(options.pop("config"), **options)
     if points is not None and dimension is not None:
-        k = None if config.size is None else resolve_size(config.size, points, "the plan")
+        k = plan.planned_count(config, points, "the plan")
         found = plan.estimate(points, dimension, k, config, plan.reference_rows(config))
     else:
         found = plan.plan_input(data, config)
