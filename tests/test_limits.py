@@ -144,11 +144,11 @@ def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
 @pytest.mark.parametrize("kind", ["size and budget", "tokens of groups"])
 def test_spark_certifies_the_same(spark, documents, tmp_path, kind):
     needs_spark()
-    expected = subsel.select(**asked(documents, kind, certify=4))
-    more = {"engine": spark, "output": tmp_path / "subset", "part_points": 400, "certify": 4}
+    expected = subsel.select(**asked(documents, kind, certify=8))
+    more = {"engine": spark, "output": tmp_path / "subset", "part_points": 400, "certify": 8}
     found = subsel.select(**asked(documents, kind, **more))
     same_proof(found.report.certificate, expected.report.certificate)
-    assert expected.report.certificate.iterations == 4
+    assert expected.report.certificate.iterations == 8
     plain = subsel.select(**asked(documents, kind)).report.certificate
     assert expected.report.certificate.upper_bound < plain.upper_bound
 
