@@ -30,7 +30,6 @@ from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.limits.capacity import Capacity
 from subsel.schema import FIRST_MEMBER, Status
-from subsel.sizes import UNLIMITED
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -75,6 +74,7 @@ STAGES = {
     Reason.INCLUDED: "read",
     Reason.JOINED: "refine",
     Reason.EXCLUDED: "read",
+    Reason.NEAR: "read",
     Reason.OUTLIER: "utility",
     Reason.COPY: "read",
     Reason.NOT_DRAWN: "neighbors",
@@ -83,7 +83,6 @@ STAGES = {
     Reason.DISCARDED: "bounding",
     Reason.LEFT: "refine",
     Reason.GAINED_LESS: "greedy",
-    Reason.NEAR: "read",
 }
 _WAYS_IN = {
     Status.SELECTED: Reason.SELECTED,
@@ -124,11 +123,8 @@ class Room:
             spent: by slot what members are and took, see `subsel.greedy.limited.spent_by_groups`.
             totals: ``points`` and ``cost`` of the subset.
         """
-        quotas = []
-        for one, begin in zip(capacity.groups, capacity.offsets.tolist(), strict=False):
-            took = spent["cost" if one.by_cost else "points"][begin : begin + len(one.most)]
-            left = np.where(one.most < UNLIMITED, one.most - took, UNLIMITED)
-            quotas.append(QuotaRoom(one.column, one.by_cost, left))
+        groups = zip(capacity.groups, capacity.quotas_left(spent), strict=True)
+        quotas = [QuotaRoom(one.column, one.by_cost, left) for one, left in groups]
         return cls(None if capacity.budget is None else capacity.budget - totals["cost"], tuple(quotas))
 
     def to_json(self) -> dict[str, Any]:

@@ -284,6 +284,8 @@ class SelectConfig(LimitOptions, MethodOptions):
         """
         wanted = STAGES[: STAGES.index(stage) + 1]
         names = {name for name, field in type(self).model_fields.items() if declaration(field).stage in wanted}
+        if self.thin is not None:  # so many of each group are drawn as these want
+            names |= {"quotas", "quotas_by", "other", "at_least"}
         values = self.model_dump(mode="json", include=names)
         values |= {name: canonical_amount(values[name]) for name in AMOUNTS & values.keys()}
         if "beta" in values and self.weights is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -270,6 +271,17 @@ class AlikeReport(_Section):
 MOST_CELLS = 2**20
 
 
+def may_swap(*, budgeted: bool, by_cost: Sequence[bool], groups: Sequence[int]) -> bool:
+    """Return whether members may be exchanged for outsiders: where no cost counts, and cells are not too many.
+
+    Args:
+        budgeted: whether there is a budget.
+        by_cost: of each column of groups whether its quotas are of cost.
+        groups: how many each column has.
+    """
+    return not budgeted and not any(by_cost) and math.prod(groups) <= MOST_CELLS
+
+
 class LimitsReport(_Section):
     """What limits asked for, and how far they went.
 
@@ -290,9 +302,11 @@ class LimitsReport(_Section):
 
     @property
     def swaps(self) -> bool:
-        """Whether members may be exchanged for outsiders, see `subsel.limits.capacity.Capacity.swaps`."""
-        cells = math.prod(one.count for one in self.columns)
-        return not self.budgeted and not any(one.by_cost for one in self.columns) and cells <= MOST_CELLS
+        """Whether members may be exchanged for outsiders, see `may_swap`."""
+        columns = self.columns
+        return may_swap(
+            budgeted=self.budgeted, by_cost=[one.by_cost for one in columns], groups=[one.count for one in columns]
+        )
 
     @property
     def budgeted(self) -> bool:

@@ -199,7 +199,8 @@ class RunDirectory:
 
     def _of(self, stage: str) -> dict[str, Any]:
         others = _WISHES - {"include"} if self.include_matters else _WISHES
-        left_out = {"graph": others | {"quotas", "exclude_near"}, "utility": {"quotas"}}.get(stage, set())
+        tables = {"quotas"} if self.config.thin is None else set()  # points are drawn by them
+        left_out = {"graph": others | tables | {"exclude_near"}, "utility": tables}.get(stage, set())
         return {name: value for name, value in self.of.items() if name not in left_out}
 
     def _write(self, name: str, content: dict[str, Any]) -> None:

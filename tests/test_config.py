@@ -348,3 +348,12 @@ def test_a_config_file_has_quotas_as_tables(tmp_path):
     assert SelectConfig.load(tmp_path / "x.toml").quotas == {"s": "sqrt", "t": {"a": 3, "b": 0.05}}
     again = SelectConfig.of(SelectConfig.load(tmp_path / "x.toml").model_dump(mode="json"))
     assert again == SelectConfig.load(tmp_path / "x.toml")
+
+
+def test_a_drawn_graph_is_of_the_quotas_that_it_was_drawn_by():
+    """Points are drawn group by group, so another run's quotas want another graph; without `thin` one serves all."""
+    some, others = ({"size": 10, "groups": "kind", "quotas": one} for one in ("balanced", "sqrt"))
+    assert SelectConfig(**some).stage_options("graph") == SelectConfig(**others).stage_options("graph")
+    some, others = ({"thin": 5} | one for one in (some, others))
+    assert SelectConfig(**some).stage_options("graph") != SelectConfig(**others).stage_options("graph")
+    assert SelectConfig(**some).stage_options("graph") == SelectConfig(**some | {"size": 20}).stage_options("graph")

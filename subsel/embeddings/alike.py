@@ -20,7 +20,7 @@ import numpy.typing as npt
 from subsel.config import SelectConfig
 from subsel.embeddings import kernel
 from subsel.embeddings.cells import SAMPLE_PER_CELL, Quantizer, cell_count
-from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores
+from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, score_at, similarity_of_scores
 from subsel.embeddings.recipe import PROBES, Search, find_neighbors
 from subsel.embeddings.search import scores
 from subsel.fixedpoint import Int64Array
@@ -65,7 +65,7 @@ class Alike:
 
     def __init__(self, prepare: Preparation, limit: float) -> None:
         self.prepare, self.limit = prepare, limit
-        self._score = _score_at(prepare.metric, float(np.float32(limit)))
+        self._score = score_at(float(np.float32(limit)), prepare.metric)
 
     def mask(self, some: FloatMatrix, others: FloatMatrix) -> BoolArray:
         """Return which of some prepared rows, (q, d), are too alike to which others, (m, d): bool, (q, m)."""
@@ -211,15 +211,6 @@ class Counted:
             found &= ~(self.included[:, None] & included[some])
             total += int(found.sum())
         return total
-
-
-def _score_at(metric: str, limit: float) -> float:
-    """Return the score above which similarities are above a limit; see `subsel.embeddings.metrics`."""
-    if metric != "inner_product" and limit >= 1:  # no similarity is
-        return np.inf
-    if limit < 0 or (metric == "l2" and limit == 0):  # all are
-        return -np.inf
-    return limit if metric != "l2" else -((1 / limit - 1) ** 2)
 
 
 @numba.njit(cache=True)

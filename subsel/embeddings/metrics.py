@@ -94,6 +94,15 @@ def faiss_metric(metric: Metric) -> int:
     return int(faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT)
 
 
+def score_at(similarity: float, metric: Metric) -> float:
+    """Return the score above which `similarity_of_scores` is above a similarity: -inf where all are, inf where none."""
+    if metric != "inner_product" and similarity >= 1:
+        return np.inf
+    if similarity < 0 or (metric == "l2" and similarity == 0):
+        return -np.inf
+    return similarity if metric != "l2" else -((1 / similarity - 1) ** 2)
+
+
 def similarity_of_scores(score: S, metric: Metric) -> S:
     """Turn scores (float32 or float64) into similarities, in place; -inf (no neighbour) becomes 0."""
     if metric == "l2":

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from subsel.config import Metric
-from subsel.embeddings.metrics import FloatMatrix, Preparation
+from subsel.embeddings.metrics import FloatMatrix, Preparation, score_at
 from subsel.embeddings.search import scores
 
 BoolArray = npt.NDArray[np.bool_]
@@ -86,10 +86,10 @@ class Reference:
         return found
 
     def _least_score(self) -> float:
-        """Return the score at which a similarity is at the limit."""
-        if self.metric != "l2":
+        """Return the score at which a similarity is at the limit, finite for the sake of margins."""
+        if self.limit <= 0 and self.metric != "l2":  # similarities are cut off there, scores are not
             return self.limit
-        return -((1 / self.limit - 1) ** 2) if self.limit > 0 else -np.finfo(np.float64).max / 4
+        return max(score_at(self.limit, self.metric), -np.finfo(np.float64).max / 4)
 
     def _margin(self, length: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return twice what float32 may err in the scores of prepared rows of some lengths: float64, (b,).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.fixedpoint import Int64Array
-from subsel.report import MOST_CELLS
+from subsel.report import may_swap
 from subsel.sizes import UNLIMITED
 
 
@@ -87,9 +86,9 @@ class Capacity:
 
     @property
     def swaps(self) -> bool:
-        """Whether members may be exchanged for outsiders: where no cost counts, and cells are not too many."""
-        cells = math.prod(len(one.most) for one in self.groups)
-        return self.budget is None and not any(one.by_cost for one in self.groups) and cells <= MOST_CELLS
+        """Whether members may be exchanged for outsiders, see `subsel.report.may_swap`."""
+        groups = [len(one.most) for one in self.groups]
+        return may_swap(budgeted=self.budget is not None, by_cost=self.by_cost.tolist(), groups=groups)
 
     @property
     def certain(self) -> bool:
@@ -101,6 +100,17 @@ class Capacity:
         """Whether an upper bound needs prices (`subsel.bounding.prices`): where cost or groups count."""
         return self.budget is not None or bool(self.groups)
 
+    def quotas_left(self, spent: Mapping[str, Any]) -> list[Int64Array]:
+        """Return what members leave of the quotas of each column: int64, (groups,), below 0 where they take more.
+
+        Args:
+            spent: ``points`` and ``cost`` of each slot: int64, (slots,).
+        """
+        return [
+            np.where(one.most < UNLIMITED, one.most - spent["cost" if one.by_cost else "points"][begin:end], UNLIMITED)
+            for one, begin, end in zip(self.groups, self.offsets[:-1], self.offsets[1:], strict=True)
+        ]
+
     def less(self, spent: Mapping[str, Any], totals: Mapping[str, int]) -> Capacity:
         """Return what members leave of size, budget and quotas: nothing where they take more.
 
@@ -108,15 +118,10 @@ class Capacity:
             spent: ``points`` and ``cost`` of each slot: int64, (slots,).
             totals: the same of all.
         """
-        took = [spent["cost" if one.by_cost else "points"] for one in self.groups]
-        begins = self.offsets.tolist()
-        left = (
-            np.where(one.most < UNLIMITED, np.maximum(one.most - all_[begin : begin + len(one.most)], 0), UNLIMITED)
-            for one, all_, begin in zip(self.groups, took, begins, strict=False)
-        )
+        left = self.quotas_left(spent)
         return replace(
             self,
             size=None if self.size is None else max(self.size - totals["points"], 0),
             budget=None if self.budget is None else max(self.budget - totals["cost"], 0),
-            groups=tuple(replace(one, most=most) for one, most in zip(self.groups, left, strict=True)),
+            groups=tuple(replace(one, most=np.maximum(most, 0)) for one, most in zip(self.groups, left, strict=True)),
         )

@@ -38,7 +38,8 @@ def draws_by_group(
     Raises:
         ConfigError, InputError: see `subsel.limits.build.capacity_of`.
     """
-    if config.thin is None or (config.quotas is None and config.at_least is None):
+    assert config.thin is not None, "points are drawn"
+    if config.quotas is None and config.at_least is None:
         return None
     tables = []
     for column, names, count in groups:

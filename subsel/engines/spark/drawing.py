@@ -25,8 +25,6 @@ from subsel.input.ids import stored_ids
 from subsel.input.rows import RowChecker
 
 _INCLUDED = "_included"
-
-
 #: The largest lot.
 _ALL = 2**63 - 1
 #: Of each point and column its group, and its lot.
