@@ -114,7 +114,7 @@ class Points:
         if self.multiplicity is not None:
             self.multiplicity = self.multiplicity[some]
         if self.embeddings is not None:
-            self.embeddings = self.embeddings[some]
+            self.embeddings = _kept_rows(self.embeddings, np.flatnonzero(some))
 
     def limits(self, some: Int64Array) -> tuple[Int64Array | None, Int32Array | None]:
         """Return the cost and the groups of some points, as `cost` and `group` have them."""
@@ -185,6 +185,16 @@ def read_points(
     return reader.points(source)
 
 
+def _kept_rows(matrix: npt.NDArray[np.float32], keep: Int64Array) -> npt.NDArray[np.float32]:
+    """Return some rows, int64, ascending, of a matrix that is given up: moved within it where most of them stay."""
+    if 2 * len(keep) < len(matrix):
+        return matrix[keep]
+    for begin in range(0, len(keep), _BLOCK_ROWS):  # keep[i] >= i
+        chunk = keep[begin : begin + _BLOCK_ROWS]
+        matrix[begin : begin + len(chunk)] = matrix[chunk]
+    return matrix[: len(keep)]
+
+
 class _Reader:
     """Fills one matrix and one utility vector with the good rows, batch by batch."""
 
@@ -239,10 +249,7 @@ class _Reader:
             keep = np.delete(np.arange(self.kept), losers)
             ids, rows, utility, others = ids.take(pa.array(keep)), rows[keep], utility[keep], others[:, keep]
             if matrix is not None:
-                for begin in range(0, len(keep), _BLOCK_ROWS):  # in place: keep[i] >= i
-                    chunk = keep[begin : begin + _BLOCK_ROWS]
-                    matrix[begin : begin + len(chunk)] = matrix[chunk]
-                matrix = matrix[: len(keep)]
+                matrix = _kept_rows(matrix, keep)
         named, group = self._groups(source, keep)
         cost = None if self.columns.cost is None else self.cost[: self.kept] if keep is None else self.cost[keep]
         if findings.counts:
