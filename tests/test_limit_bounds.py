@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,9 @@ from subsel.bounding.certificate import certify
 from subsel.bounding.prices import Prices, capped, filled, limited_bound, measure_priced
 from subsel.engines.local import LocalEngine
 from subsel.greedy.limited import limited_greedy, spent_by_groups
+from subsel.limits import tables
 from subsel.limits.capacity import Capacity, GroupLimit
+from subsel.limits.tables import BELOW, LEVELS, LOWER, UPPER, joined, listed, merge
 from subsel.sizes import UNLIMITED
 from tests.limited_reference import limited_problems
 from tests.reference import fixed_objective, make_graph, make_part
@@ -211,3 +214,43 @@ def test_bins_of_parts_merge_as_those_of_one(data):
     assert {b: a for b, a in zip(capped_rows["bin"].tolist(), capped_rows["amount"].tolist(), strict=True) if a} == {
         b: a for b, a in taken.items() if a
     }
+
+
+@settings(max_examples=200)
+@given(st.data(), st.integers(1, 4), st.integers(1, 3), st.integers(0, 40), st.booleans())
+def test_cut_lists_only_decide_later(data, parts, places, limit, by_size):
+    """What lists of some places say of who fits is never more than what lists of all places say."""
+    n = data.draw(st.integers(1, 30))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    part, slot, rank, code = rng.integers(0, parts, n), rng.integers(0, 2, n), rng.integers(0, 9, n), rng.permutation(n)
+    amount, lower = rng.integers(0, 9, n), rank - rng.integers(0, 3, n)
+
+    def merged(places):
+        rows = []
+        for one in range(parts):
+            mine = part == one
+            of = slot[mine], code[mine], amount[mine]
+            rooms = [np.full(2, limit)]
+            rows.append(listed(UPPER, of[0], rank[mine], *of[1:], rooms, places)[0])
+            rows.append(listed(LOWER, of[0], lower[mine], *of[1:], rooms, places, by_size=by_size)[0])
+        return merge(joined(rows), np.full(2, limit), np.empty(0, np.int64))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "FIRST", 2)
+        cut = merged(places)
+        patch.setattr(tables, "FIRST", n)
+        whole = merged(n)
+    for at in range(len(cut["slot"])):
+        before = [(int(found["sure_rank"][at]), int(found["sure_code"][at])) for found in (cut, whole)]
+        assert before[0] >= before[1]
+        below = [(int(found["floor_rank0"][at]), int(found["floor_code0"][at])) for found in (cut, whole)]
+        assert below[0] <= below[1]
+        left = [
+            {
+                (int(found[f"out_rank{level}"][at]), int(found[f"out_code{level}"][at]))
+                for level in range(LEVELS)
+                if found[f"out_rank{level}"][at] > BELOW
+            }
+            for found in (cut, whole)
+        ]
+        assert len(left[1]) == LEVELS or left[0] <= left[1]

@@ -16,10 +16,12 @@ from subsel.bounding.prices import limited_bound
 from subsel.codes import codes_of
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
+from subsel.greedy import limited_part as limited_part_module
 from subsel.greedy.exchange import PAIRS, exchange
 from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, spent_by_groups
 from subsel.greedy.refine import refine
 from subsel.greedy.room import make_room
+from subsel.limits import tables
 from subsel.limits.build import check_reserved
 from subsel.limits.capacity import Capacity, GroupLimit
 from subsel.schema import Status
@@ -81,6 +83,21 @@ def test_any_parts_equal_the_rule(problem, parts, random, finish_points, compact
     limited_greedy(engine, problem.capacity)
     found = {node[code]: key for code, (key, _) in engine.result().items()}
     assert found == dict(plain_limited(part, problem.capacity))
+
+
+@given(limited_problems(max_n=24), st.integers(1, 4), st.randoms(use_true_random=False), st.sampled_from([1, 1, 2, 3]))
+def test_lists_of_few_places_err_on_the_safe_side(problem, parts, random, places):
+    where = np.array([random.randrange(parts) for _ in range(problem.n)])
+    engine, node = on_parts(problem, where)
+    if len(set(where.tolist())) == 1:
+        engine.parts = 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "FIRST", 2)
+        patch.setattr(limited_part_module, "PLACES", places)
+        patch.setattr(limited_part_module, "_PLACES", places)
+        limited_greedy(engine, problem.capacity)
+    found = {node[code]: key for code, (key, _) in engine.result().items()}
+    assert found == dict(plain_limited(limited_part(problem), problem.capacity))
 
 
 def write_letters(graph, board, /, *, left, barred):

@@ -17,6 +17,7 @@ from subsel.engines.base import Engine
 from subsel.fixedpoint import Int64Array
 from subsel.greedy.exact import keep_decisions, start_over
 from subsel.greedy.limited_part import (
+    NO_END,
     begin,
     cut,
     hear,
@@ -36,8 +37,6 @@ from subsel.sizes import UNLIMITED
 
 log = logging.getLogger(__name__)
 
-#: What is left of a budget that there is not: more than all costs together.
-NO_END = 2**63 - 1
 #: What a result says where gain, not gain per cost, made the better subset.
 BY_GAIN = "by gain"
 
@@ -196,7 +195,7 @@ def _misfit(engine: Engine, capacity: Capacity, amount: int, *, by_cost: bool) -
         if not row:
             return None
         at = {slot: number for number, slot in enumerate(row["slot"].tolist())}
-        filled = int(row["floor_rank"][at[0]]), int(row["floor_code"][at[0]])
+        filled = int(row["floor_rank0"][at[0]]), int(row["floor_code0"][at[0]])
         if filled == (BELOW, BELOW):
             return None
         if not bundles:

@@ -14,7 +14,7 @@ from subsel.greedy import limited_kernel
 from subsel.greedy.kernel import BATCH
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity
-from subsel.limits.tables import ABOVE, LOWER, UPPER, Known, Place, Rows
+from subsel.limits.tables import ABOVE, BELOW, LOWER, PLACES, UPPER, Known, Place, Rows
 from subsel.schema import FIRST_MEMBER, Status
 from subsel.sizes import UNLIMITED
 
@@ -24,6 +24,8 @@ _OPEN = (int(Status.UNDECIDED), int(Status.UNDECIDED))
 _BEFORE, _KILLED = "before", "killed"
 #: Places that a part tells of at once of size and budget.
 _PLACES = 1024
+#: What is left of a budget that there is not: more than all costs together.
+NO_END = 2**63 - 1
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -108,7 +110,7 @@ def pick(
     if known is not None or alone or not capacity.groups:
         view.pick(points, budget, known, alone=alone, whole=whole)
     if not alone:
-        board.tally = view.tell(known)
+        board.tally = view.tell(known, points, budget)
 
 
 def cut(graph: PartGraph, board: Board, /, *, capacity: Capacity, rank: int, code: int) -> None:
@@ -165,9 +167,9 @@ def tell_places(
     before = view.picked & ~view.under(view.rank, above)
     some = view.picked & view.under(view.rank, above) & ~view.under(view.rank, below)
     of = view.rank[some], graph.code[: graph.n_own][some], amount[some]
-    slot = np.zeros(int(some.sum()), np.int64)
-    rows, exact = tables.listed(LOWER, slot, *of, places=_PLACES)
-    more, _ = tables.listed(UPPER, slot + 1, *of, places=_PLACES)
+    slot, all_of_it = np.zeros(int(some.sum()), np.int64), [np.full(2, NO_END)]
+    rows, exact = tables.listed(LOWER, slot, *of, all_of_it, _PLACES)
+    more, _ = tables.listed(UPPER, slot + 1, *of, all_of_it, _PLACES)
     board.tally = tables.joined([rows, more])
     board.sums = (exact_sum(amount[before]), int(not exact), 0, 0)
 
@@ -282,7 +284,7 @@ class View:
             board.news = killed
             board.absorb_news(graph)
 
-    def tell(self, known: Known | None) -> Rows:
+    def tell(self, known: Known | None, points: int, budget: int) -> Rows:
         """Return what other parts need to know of this one's points."""
         board, capacity = self.board, self.capacity
         undecided = self.undecided
@@ -293,14 +295,14 @@ class View:
         rank, code = self.rank[undecided], self._code[undecided]
         base, fits = self._sure(known)
         lower = self._ranks(board.lower)
+        rooms, places = self._rooms(taken, known, points, budget), max(PLACES, _PLACES // max(len(taken), 1))
         for column, one in enumerate(capacity.groups):
             slot, amount = self.slot[column].astype(np.int64), self.amount(by_cost=one.by_cost)
-            rows.append(tables.listed(UPPER, slot[undecided], rank, code, amount[undecided])[0])
+            rows.append(tables.listed(UPPER, slot[undecided], rank, code, amount[undecided], rooms, places)[0])
             if not capacity.certain:
                 counted = base & fits[np.arange(len(fits)) != column].all(axis=0)
-                rows.append(
-                    tables.listed(LOWER, slot[counted], lower[counted], self._code[counted], amount[counted])[0]
-                )
+                of = lower[counted], self._code[counted], amount[counted]
+                rows.append(tables.listed(LOWER, slot[counted], *of, rooms, places, by_size=one.by_cost)[0])
         if not capacity.certain:
             picked = self.picked
             counted = (base & fits.all(axis=0)) | picked
@@ -309,8 +311,23 @@ class View:
                 if (capacity.budget if by_cost else capacity.size) is not None:
                     slot = np.full(int(counted.sum()), len(taken) + number)
                     amount = self.amount(by_cost=by_cost)[counted]
-                    rows.append(tables.listed(LOWER, slot, place, self._code[counted], amount, places=_PLACES)[0])
+                    of = place, self._code[counted], amount
+                    rows.append(tables.listed(LOWER, slot, *of, rooms, _PLACES)[0])
         return tables.joined(rows)
+
+    def _rooms(self, taken: Int64Array, known: Known | None, points: int, budget: int) -> list[Int64Array]:
+        """Return what is left of limits, as far as it is known here, see `subsel.limits.tables.listed`."""
+        capacity, least = self.capacity, self.capacity.least
+        taken = taken if known is None else np.maximum(known.taken, taken)
+        totals = np.array([points, min(budget, NO_END - 1) + 1])
+        left = capacity.most - taken
+        if not capacity.certain:
+            return [np.concatenate([left, totals])]
+        reserved = np.zeros(len(left), np.int64)
+        reserved[: len(least)] = np.maximum(least - taken[: len(least)], 0)
+        free = capacity.free - int(np.maximum(taken[: len(least)] - least, 0).sum())
+        left = np.minimum(left, reserved + free)
+        return [np.concatenate([left, totals]), np.concatenate([reserved, totals])]
 
     @property
     def _code(self) -> Int64Array:
@@ -332,13 +349,15 @@ class View:
     def _hopeless(self, known: Known, room: Int64Array) -> BoolArray:
         """Return who cannot be picked any more in this phase."""
         rank = self.rank
-        found = self.under(rank, known.end)
+        found = self.under(rank, known.end) | np.isin(self._code, known.out_code[known.out_rank > BELOW])
         if not self.capacity.fill:
             found |= self.board.key[: self.n_own] < 0
         for slot, one in zip(self.slot, self.capacity.groups, strict=True):
             amount = self.amount(by_cost=one.by_cost)
-            late = self.under(rank, (known.floor_rank[slot], known.floor_code[slot])) & (amount >= known.largest[slot])
-            found |= (amount > 0) & (late | (amount > room[slot]))
+            late = amount > room[slot]
+            for floor_rank, floor_code, largest in zip(known.floor_rank, known.floor_code, known.largest, strict=True):
+                late |= self.under(rank, (floor_rank[slot], floor_code[slot])) & (amount >= largest[slot])
+            found |= (amount > 0) & late
         return found
 
     def _sure(self, known: Known | None) -> tuple[BoolArray, BoolArray]:

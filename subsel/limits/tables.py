@@ -8,6 +8,7 @@ every list is exact, so the first of all undecided points is always decided.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -15,16 +16,21 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from subsel.fixedpoint import Int64Array
+from subsel.fixedpoint import Int64Array, beats
 from subsel.sizes import UNLIMITED
 
 #: Places that a part tells of a group, about, and how many of its first are told one by one.
 PLACES, FIRST = 64, 8
+#: Amounts, each at most half of the one before, of which it is known from which place down nobody fits who takes it.
+LEVELS = 12
 #: Kinds of rows: sums of members and of the undecided; where the undecided stand at most; and at least.
 SUMS, UPPER, LOWER = 0, 1, 2
+#: ``largest`` of a row of kind `UPPER` of several points.
+SEVERAL = -1
 #: A place before all others, and after.
 ABOVE, BELOW = 2**63 - 1, -(2**63)
 
+_OF_LEVELS = ("floor_rank", "floor_code", "largest", "out_rank", "out_code")
 _ROWS = ("kind", "slot", "rank", "code", "amount", "largest")
 
 Rows = dict[str, npt.NDArray[Any]]
@@ -50,37 +56,58 @@ def sums(slot: Int64Array, members: Int64Array, undecided: Int64Array) -> Rows:
 
 
 def listed(
-    kind: int, slot: Int64Array, rank: Int64Array, code: Int64Array, amount: Int64Array, places: int = PLACES
+    kind: int,
+    slot: Int64Array,
+    rank: Int64Array,
+    code: Int64Array,
+    amount: Int64Array,
+    rooms: Sequence[Int64Array],
+    places: int,
+    *,
+    by_size: bool = False,
 ) -> tuple[Rows, bool]:
     """Return rows of a part's points in falling order, some of each slot, and whether those are all.
+
+    Nobody is told apart who comes after others that take all that is left: so the places are where it is decided who
+    fits, and what is undecided at the end of a superstep is a share of what was at its beginning.
 
     Args:
         kind: `UPPER`: a row counts from where its first point may stand, or `LOWER`: from where its last one does.
         slot, rank, code, amount: int64, (m,), of points.
+        rooms: int64, (slots,) each: what is left of each limit, at most, that it may depend on.
         places: of each slot, about.
+        by_size: whether amounts of different length in bits are told apart, so many places each: see `_floors`.
     """
-    order = np.lexsort((~code, ~rank, slot))  # ~x falls as x rises, and cannot overflow
-    slot, rank, code, amount = slot[order], rank[order], code[order], amount[order]
-    first = np.append(True, slot[1:] != slot[:-1])[: len(slot)]
+    size = np.frexp(amount.astype(np.float64))[1] if by_size else np.zeros(len(slot), np.int32)
+    order = np.lexsort((~code, ~rank, size, slot))  # ~x falls as x rises, and cannot overflow
+    slot, rank, code, amount, size = slot[order], rank[order], code[order], amount[order], size[order]
+    first = np.append(True, (slot[1:] != slot[:-1]) | (size[1:] != size[:-1]))[: len(slot)]
     begin = np.flatnonzero(first)
     length = np.diff(np.append(begin, len(slot)))
     number = np.arange(len(slot)) - np.repeat(begin, length)
     lengths = np.repeat(length, length)
-    step = np.maximum(1, lengths // places)
-    ends = (number < FIRST) | (number % step == step - 1) | (number == lengths - 1)
+    through = np.cumsum(amount) - amount
+    through -= np.repeat(through[begin], length)
+    ends = (number < FIRST) | (number == lengths - 1)
+    for room in rooms:
+        fits = through < room[slot]
+        fitting = np.repeat(np.add.reduceat(fits, begin, dtype=np.int64), length)
+        step = np.maximum(1, fitting // places)
+        ends |= (fits & (number % step == step - 1)) | (number == fitting - 1)
     last = np.flatnonzero(ends)
     start = np.append(0, last[:-1] + 1)[: len(last)]
     if len(last) == 0:
         return no_rows(), True
     # Of several points the first cannot stand before the place that the row before ends with.
-    place = np.where(start == last, last, start - 1) if kind == UPPER else last
+    single = start == last
+    place = np.where(single, last, start - 1) if kind == UPPER else last
     rows = {
         "kind": np.full(len(last), kind, np.int64),
         "slot": slot[last],
         "rank": rank[place],
         "code": code[place],
         "amount": np.add.reduceat(amount, start),
-        "largest": np.maximum.reduceat(amount, start),
+        "largest": np.where(single | (kind == LOWER), np.maximum.reduceat(amount, start), SEVERAL),
     }
     return rows, len(last) == len(slot)
 
@@ -101,7 +128,9 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
     Returns:
         Columns of int64, a row per slot: ``slot``, ``taken`` by members, ``open``: what the undecided would take;
         ``sure_rank, sure_code``: the place from which up all of them fit; ``certain_rank, certain_code``: from which up
-        all have a reserved place; ``floor_rank, floor_code``: below which nobody fits who takes ``largest`` or more.
+        all have a reserved place; and for each of `LEVELS` levels, with its number behind their names, ``floor_rank,
+        floor_code``: below which nobody fits who takes ``largest`` or more, and ``out_rank, out_code``: who surely does
+        not fit, and is left out of what follows.
     """
     slot, at = np.unique(rows["slot"], return_inverse=True)
     total = rows["kind"] == SUMS
@@ -114,9 +143,11 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
         reserved[minima] = np.maximum(least[slot[minima]] - taken[minima], 0)
     upper, lower = (_in_order(rows, at, kind) for kind in (UPPER, LOWER))
     index, rank, code, amount, _ = upper
-    sure, certain = _down_to(index, rank, code, amount, left), _down_to(index, rank, code, amount, reserved)
+    certain = _down_to(index, rank, code, amount, reserved)
+    out = _leave_out(*upper, *lower, left)
+    sure = _down_to(index, rank, code, amount, left)
     index, rank, code, amount, largest = lower
-    floor = _filled_at(index, rank, code, amount, largest, left)
+    levels = zip(_OF_LEVELS, (*_floors(index, rank, code, amount, largest, left), *out), strict=True)
     return {
         "slot": slot,
         "taken": taken,
@@ -125,9 +156,7 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
         "sure_code": sure[1],
         "certain_rank": certain[0],
         "certain_code": certain[1],
-        "floor_rank": floor[0],
-        "floor_code": floor[1],
-        "largest": floor[2],
+        **{f"{name}{level}": column for name, columns in levels for level, column in enumerate(columns)},
     }
 
 
@@ -181,7 +210,8 @@ class Known:
     """What all parts together told after the last superstep, by slot: see `merge`.
 
     Attributes:
-        taken, open, sure_rank, sure_code, certain_rank, certain_code, floor_rank, floor_code, largest: int64, (slots,).
+        taken, open, sure_rank, sure_code, certain_rank, certain_code: int64, (slots,).
+        floor_rank, floor_code, largest, out_rank, out_code: int64, (LEVELS, slots).
         end: a place below which nobody comes before the end of size and budget.
         free: places that no minimum reserves, and nobody has taken.
         free_from: the place from which up there are such places for all.
@@ -196,6 +226,8 @@ class Known:
     floor_rank: Int64Array
     floor_code: Int64Array
     largest: Int64Array
+    out_rank: Int64Array
+    out_code: Int64Array
     end: Place = (BELOW, BELOW)
     free: int = UNLIMITED
     free_from: Place = (BELOW, BELOW)
@@ -205,11 +237,13 @@ class Known:
         """Return merged rows by slot; the last two slots are those of size and budget."""
         columns: dict[str, Any] = {}
         for name in (one.name for one in fields(cls) if one.default is MISSING):
-            columns[name] = np.full(slots + 2, BELOW if name.endswith(("rank", "code")) else 0, np.int64)
+            levels = [f"{name}{level}" for level in range(LEVELS)] if name in _OF_LEVELS else [name]
+            column = np.full((len(levels), slots + 2), BELOW if name.endswith(("rank", "code")) else 0, np.int64)
             if rows:
-                columns[name][rows["slot"]] = rows[name]
-        ends = zip(columns["floor_rank"][slots:].tolist(), columns["floor_code"][slots:].tolist(), strict=True)
-        of_groups: dict[str, Any] = {name: column[:slots] for name, column in columns.items()}
+                column[:, rows["slot"]] = [rows[level] for level in levels]
+            columns[name] = column if name in _OF_LEVELS else column[0]
+        ends = zip(columns["floor_rank"][0, slots:].tolist(), columns["floor_code"][0, slots:].tolist(), strict=True)
+        of_groups: dict[str, Any] = {name: column[..., :slots] for name, column in columns.items()}
         return cls(**of_groups, end=max(ends))
 
 
@@ -248,22 +282,76 @@ def _down_to(index: Any, rank: Any, code: Any, amount: Any, left: Any) -> Any:
 
 
 @numba.njit(cache=True)
-def _filled_at(index: Any, rank: Any, code: Any, amount: Any, largest: Any, left: Any) -> Any:
-    """Return for each slot the place at which amounts have taken all that is left, and the largest of one until there.
+def _leave_out(
+    index: Any,
+    rank: Any,
+    code: Any,
+    amount: Any,
+    largest: Any,
+    sure_index: Any,
+    sure_rank: Any,
+    sure_code: Any,
+    sure_amount: Any,
+    sure_largest: Any,
+    left: Any,
+) -> Any:
+    """Find single points that surely do not fit when their turn comes; set their ``amount`` to 0.
 
-    `BELOW` where they never do, or where nothing is left.
+    Those that are picked if they fit, ``sure_``, and come before one leave less than it takes; or one of them has been
+    passed over, and less is left than that takes, which is no more than this one. Arrays are as `_in_order` returns
+    them, of kind `UPPER` and `LOWER`.
+
+    Returns:
+        int64, (LEVELS, slots) each: their ranks and codes, `BELOW` from where there are no more.
     """
-    ranks, codes = np.full(len(left), BELOW, np.int64), np.full(len(left), BELOW, np.int64)
-    most = np.zeros(len(left), np.int64)
-    through, done = np.zeros(len(left), np.int64), left == 0
+    ranks = np.full((LEVELS, len(left)), BELOW, np.int64)
+    codes = ranks.copy()
+    before, level = 0, 0
+    through, most, slot = np.int64(0), np.int64(0), np.int64(-1)
     for at in range(len(index)):
-        slot = index[at]
-        if done[slot]:
-            continue
-        through[slot] += amount[at]
-        most[slot] = max(most[slot], largest[at])
-        if through[slot] >= left[slot]:
-            ranks[slot], codes[slot], done[slot] = rank[at], code[at], True
+        if index[at] != slot:
+            slot, through, most, level = index[at], np.int64(0), np.int64(0), 0
+            while before < len(sure_index) and sure_index[before] < slot:
+                before += 1
+        while before < len(sure_index) and sure_index[before] == slot:
+            if not beats(sure_rank[before], sure_code[before], rank[at], code[at]):
+                break
+            through += sure_amount[before]
+            most = max(most, sure_largest[before])
+            before += 1
+        alone = amount[at] == largest[at] and level < LEVELS
+        if alone and amount[at] >= most and amount[at] > left[slot] - through:
+            amount[at] = 0
+            ranks[level, slot], codes[level, slot] = rank[at], code[at]
+            level += 1
+    return ranks, codes
+
+
+@numba.njit(cache=True)
+def _floors(index: Any, rank: Any, code: Any, amount: Any, largest: Any, left: Any) -> Any:
+    """Return for each slot places below which nobody fits who takes some amount or more: int64, (LEVELS, slots) each.
+
+    Of points that are picked if they fit, one has been passed over where all together take what is left: then less
+    than it takes is left there, and so less than the ``largest`` of them does. The same holds from there on for those
+    that take at most half of that, and so on. Places are `BELOW` from where there is none.
+    """
+    ranks = np.full((LEVELS, len(left)), BELOW, np.int64)
+    codes, most = ranks.copy(), np.zeros((LEVELS, len(left)), np.int64)
+    at = 0
+    while at < len(index):
+        slot, level, through = index[at], 0, np.int64(0)
+        wanted, at_most = left[slot], np.int64(ABOVE)
+        while at < len(index) and index[at] == slot:
+            if level < LEVELS and 0 < largest[at] <= at_most and wanted > 0:
+                through += amount[at]
+                most[level, slot] = max(most[level, slot], largest[at])
+                if through >= wanted:
+                    ranks[level, slot], codes[level, slot] = rank[at], code[at]
+                    wanted, at_most, through = most[level, slot], most[level, slot] // 2, np.int64(0)
+                    level += 1
+            at += 1
+        if level < LEVELS:
+            most[level, slot] = 0
     return ranks, codes, most
 
 
