@@ -241,16 +241,14 @@ def test_cut_lists_only_decide_later(data, parts, places, limit, by_size):
         patch.setattr(tables, "FIRST", n)
         whole = merged(n)
     for at in range(len(cut["slot"])):
-        before = [(int(found["sure_rank"][at]), int(found["sure_code"][at])) for found in (cut, whole)]
-        assert before[0] >= before[1]
+        sure = [(int(found["sure_rank"][at]), int(found["sure_code"][at])) for found in (cut, whole)]
+        assert sure[0] >= sure[1]
         below = [(int(found["floor_rank0"][at]), int(found["floor_code0"][at])) for found in (cut, whole)]
         assert below[0] <= below[1]
-        left = [
-            {
-                (int(found[f"out_rank{level}"][at]), int(found[f"out_code{level}"][at]))
-                for level in range(LEVELS)
-                if found[f"out_rank{level}"][at] > BELOW
-            }
-            for found in (cut, whole)
-        ]
-        assert len(left[1]) == LEVELS or left[0] <= left[1]
+        for level in range(LEVELS):
+            if cut[f"out_rank{level}"][at] == BELOW:
+                continue
+            (one,) = np.flatnonzero(code == cut[f"out_code{level}"][at])
+            before = (lower > rank[one]) | ((lower == rank[one]) & (code > code[one]))
+            taken = before & (slot == slot[one]) & (amount <= amount[one])
+            assert slot[one] == cut["slot"][at] and amount[one] > limit - amount[taken].sum()

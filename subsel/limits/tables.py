@@ -144,7 +144,8 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
     upper, lower = (_in_order(rows, at, kind) for kind in (UPPER, LOWER))
     index, rank, code, amount, _ = upper
     certain = _down_to(index, rank, code, amount, reserved)
-    out = _leave_out(*upper, *lower, left)
+    lists: Any = (*upper, *lower, left)
+    out = _leave_out(*lists)
     sure = _down_to(index, rank, code, amount, left)
     index, rank, code, amount, largest = lower
     levels = zip(_OF_LEVELS, (*_floors(index, rank, code, amount, largest, left), *out), strict=True)
