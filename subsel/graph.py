@@ -208,6 +208,8 @@ class DraftGraph:
     ghost_vid: Int64Array
     cost: Int64Array | None = None
     group: Int32Array | None = None
+    importance: npt.NDArray[np.float64] | None = None
+    itself: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,8 @@ class PartGraph:
         indptr: int64, (n_own+1,).
         indices: int32, (m,): neighbours of own points.
         similarity: float32 or float64, (m,), ≥ 0.
-        weight: int32 or int64, (m,): β·s in fixed point, not shifted, ≥ 0, symmetric across parts.
+        weight: int32 or int64, (m,): β·s in fixed point, not shifted, ≥ 0, symmetric across parts; with importance how
+            much each neighbour would cover the row's own point: s times that point's importance.
         mean_weight: float64, (n_own,): mean of each own point's weights, also of edges that were dropped since
             because an end was decided; 0 without edges.
         utility: float64, (n_own + n_ghost,): u.
@@ -232,6 +235,8 @@ class PartGraph:
         cost: int64, (n_own + n_ghost,), ≥ 0: what each costs; None where points have no cost.
         group: int32, (columns, n_own): numbers of own points' groups (`subsel.input.groups`); None where none.
         max_similarity: two selected points are at most so similar; None: as they come.
+        importance: float64, (n_own + n_ghost,), ≥ 0: how much it counts that each is covered; None where all count one.
+        itself: float64, (n_own,), ≥ 0: how much each own point covers itself; None where that is 1.
     """
 
     part: int
@@ -247,6 +252,8 @@ class PartGraph:
     cost: Int64Array | None = None
     group: Int32Array | None = None
     max_similarity: float | None = None
+    importance: npt.NDArray[np.float64] | None = None
+    itself: npt.NDArray[np.float64] | None = None
 
     @property
     def n_own(self) -> int:
@@ -293,9 +300,11 @@ class PartGraph:
         fixed_point: FixedPoint,
         cost: Int64Array | None = None,
         group: Int32Array | None = None,
+        importance: npt.NDArray[np.float64] | None = None,
+        itself: npt.NDArray[np.float64] | None = None,
     ) -> PartGraph:
         """Return a whole graph as one part without ghosts. What points have is in node order, see `PartGraph`."""
-        weight = fixed_point.weights(graph.similarity)
+        weight = row_weights(graph.indptr, graph.similarity, fixed_point, importance)
         return cls(
             part=0,
             indptr=graph.indptr,
@@ -309,7 +318,21 @@ class PartGraph:
             fixed_point=fixed_point,
             cost=cost,
             group=group,
+            importance=importance,
+            itself=itself,
         )
+
+
+def row_weights(
+    indptr: Int64Array,
+    similarity: SimilarityArray,
+    fixed_point: FixedPoint,
+    importance: npt.NDArray[np.float64] | None = None,
+) -> WeightArray:
+    """Return the weights of edges, see `PartGraph.weight`: of own points' rows, and their importance, (n_own or more,)."""
+    if importance is None or (importance == 1).all():
+        return fixed_point.weights(similarity)
+    return fixed_point.weights(similarity * np.repeat(importance[: len(indptr) - 1], np.diff(indptr)))
 
 
 def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -22,18 +22,60 @@ def rank_of(key: int, cost: int, unit: int) -> int:
     return key // (cost // unit)
 
 
-def plain_limited(part: PartGraph, capacity: Capacity, taken=(), candidates=None) -> list[tuple[int, int]]:
+class Pairwise:
+    """Gains of f(S) = α Σ u - β Σ s, in Python integers."""
+
+    def __init__(self, part: PartGraph) -> None:
+        self.part = part
+        self.key = [int(x) for x in part.fixed_point.keys(part.utility, part.code)]
+
+    def join(self, v: int) -> None:
+        """Make a point a member."""
+        part = self.part
+        for e in range(part.indptr[v], part.indptr[v + 1]):
+            self.key[int(part.indices[e])] -= int(part.weight[e]) << part.fixed_point.tie_bits
+
+
+class Coverage:
+    """Gains of f(S) = Σ importance max sim(v, S) + λ Σ u, in Python integers: all counted anew for each member."""
+
+    def __init__(self, part: PartGraph) -> None:
+        scale, n = part.fixed_point, part.n_own
+        importance = np.ones(n) if part.importance is None else part.importance
+        itself = np.ones(n) if part.itself is None else part.itself
+        self.bits, self.base = scale.tie_bits, [int(x) for x in scale.keys(part.utility, part.code)]
+        self.gives = [{v: int(scale.weights(importance[v : v + 1] * itself[v : v + 1])[0])} for v in range(n)]
+        for v in range(n):
+            for e in range(part.indptr[v], part.indptr[v + 1]):
+                j = int(part.indices[e])
+                self.gives[v][j] = int(scale.weights(part.similarity[e : e + 1] * importance[j])[0])
+        self.cover = [0] * n
+        self._count()
+
+    def _count(self) -> None:
+        gains = [sum(max(0, give - self.cover[v]) for v, give in given.items()) for given in self.gives]
+        self.key = [base + (gain << self.bits) for base, gain in zip(self.base, gains, strict=True)]
+
+    def join(self, v: int) -> None:
+        """Make a point a member."""
+        for j, give in self.gives[v].items():
+            self.cover[j] = max(self.cover[j], give)
+        self._count()
+
+
+def plain_limited(
+    part: PartGraph, capacity: Capacity, taken=(), candidates=None, gains=Pairwise
+) -> list[tuple[int, int]]:
     """[(point, key at picking)] in the order of picking, in Python integers: O(n²)."""
-    scale = part.fixed_point
-    key = [int(x) for x in scale.keys(part.utility, part.code)]
+    value = gains(part)
     code = [int(x) for x in part.code]
     cost = [1] * part.n_own if part.cost is None else [int(c) for c in part.cost]
     group = [] if part.group is None else part.group.tolist()
-    edges = {v: [] for v in range(part.n_own)}
+    near = {v: [] for v in range(part.n_own)}
     for v in range(part.n_own):
         for e in range(part.indptr[v], part.indptr[v + 1]):
-            near = capacity.max_similarity is not None and part.similarity[e] > capacity.max_similarity
-            edges[v].append((int(part.indices[e]), int(part.weight[e]) << scale.tie_bits, bool(near)))
+            if capacity.max_similarity is not None and part.similarity[e] > capacity.max_similarity:
+                near[v].append(int(part.indices[e]))
     left = set(range(part.n_own) if candidates is None else candidates) - set(taken)
     members: list[int] = []
 
@@ -41,7 +83,7 @@ def plain_limited(part: PartGraph, capacity: Capacity, taken=(), candidates=None
         return cost[v] if capacity.groups[column].by_cost else 1
 
     def fits(v: int) -> bool:
-        if not capacity.fill and key[v] < 0:
+        if not capacity.fill and value.key[v] < 0:
             return False
         if capacity.size is not None and len(members) >= capacity.size:
             return False
@@ -62,20 +104,19 @@ def plain_limited(part: PartGraph, capacity: Capacity, taken=(), candidates=None
 
     def join(v: int) -> None:
         members.append(v)
-        for j, w, near in edges[v]:
-            key[j] -= w
-            if near:
-                left.discard(j)
+        value.join(v)
+        left.difference_update(near[v])
 
     for v in taken:
         join(v)
     picks = []
     while left:
+        key = value.key
         ranks = {v: rank_of(key[v], cost[v], capacity.unit) if capacity.per_cost else key[v] for v in left}
         v = max(left, key=lambda i: (ranks[i], code[i]))
         left.remove(v)
         if fits(v):
-            picks.append((v, key[v]))
+            picks.append((v, value.key[v]))
             join(v)
     return picks
 

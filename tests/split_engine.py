@@ -50,12 +50,22 @@ class SplitEngine:
     """Implements `subsel.engines.base.Engine` over parts in memory; `finish_points` as on Spark."""
 
     def __init__(
-        self, by_part, alpha, beta, *, finish_points=0, tie_bits=None, compact=False, max_similarity=None, limits=None
+        self,
+        by_part,
+        alpha,
+        beta,
+        *,
+        finish_points=0,
+        tie_bits=None,
+        compact=False,
+        max_similarity=None,
+        limits=None,
+        scale=None,
     ):
         gathered = deliver(p for part, parcels in by_part.items() for p in assemble.gather(part, parcels))
         resolved = [assemble.resolve(part, parcels) for part, parcels in gathered.items()]
         shapes = [shape for _, shape in resolved]
-        scale = FixedPoint.choose(
+        scale = scale or FixedPoint.choose(
             alpha,
             beta,
             max(max(abs(s.least_utility), abs(s.most_utility)) for s in shapes),

@@ -8,8 +8,9 @@ points stand (`subsel.limits.tables`), and whoever surely fits is picked.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,21 +38,45 @@ from subsel.sizes import UNLIMITED
 
 log = logging.getLogger(__name__)
 
+
+class Moves(NamedTuple):
+    """What parts do in greedy under limits, by what gains are.
+
+    Attributes:
+        begin, hear, pick: see `subsel.greedy.limited_part`.
+        start_over: begins anew on the subset.
+        value: returns 2 f of the members, in fixed point.
+        of_undecided: whether a gain is changed by undecided neighbours only. Then edges of decided points may be
+            dropped, and few undecided points be finished in one place.
+    """
+
+    begin: Callable[..., None]
+    hear: Callable[..., None]
+    pick: Callable[..., None]
+    start_over: Callable[..., None]
+    value: Callable[[Engine], int]
+    of_undecided: bool
+
+
+#: Of f(S) = α Σ u - β Σ s.
+PAIRWISE = Moves(begin, hear, pick, start_over, objective_twice, of_undecided=True)
 #: What a result says where gain, not gain per cost, made the better subset.
 BY_GAIN = "by gain"
 
 
-def best_limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50) -> GreedyResult:
+def best_limited_greedy(
+    engine: Engine, capacity: Capacity, max_supersteps: int = 50, moves: Moves = PAIRWISE
+) -> GreedyResult:
     """Select by gain per cost and by gain, and keep the better subset; ties go to gain per cost.
 
     Neither is always better: per cost where a budget is tight, by gain where it is loose or costs hardly differ.
     """
     start = engine.keep()
-    by_cost = limited_greedy(engine, replace(capacity, per_cost=True), max_supersteps)
-    kept, f_by_cost = engine.keep(), objective_twice(engine)
+    by_cost = limited_greedy(engine, replace(capacity, per_cost=True), max_supersteps, moves)
+    kept, f_by_cost = engine.keep(), moves.value(engine)
     engine.back(start)
-    by_gain = limited_greedy(engine, replace(capacity, per_cost=False), max_supersteps)
-    if f_by_cost >= objective_twice(engine):
+    by_gain = limited_greedy(engine, replace(capacity, per_cost=False), max_supersteps, moves)
+    if f_by_cost >= moves.value(engine):
         engine.back(kept)
         return by_cost
     return replace(by_gain, direction=BY_GAIN)
@@ -84,16 +109,18 @@ def spent_by_groups(engine: Engine, capacity: Capacity) -> tuple[dict[str, Any],
     return found, {"points": points, "cost": cost}
 
 
-def order_limited(engine: Engine, capacity: Capacity, max_supersteps: int = 50, *, restart: bool) -> None:
+def order_limited(
+    engine: Engine, capacity: Capacity, max_supersteps: int = 50, moves: Moves = PAIRWISE, *, restart: bool
+) -> None:
     """Bring the subset's keys to what ranks its points: see `subsel.greedy.exact.order_subset`.
 
     That is the order in which greedy picks from the subset alone, where all that is there fits.
     """
     engine.reopen()
-    engine.step(start_over if restart else keep_decisions)
+    engine.step(moves.start_over if restart else keep_decisions)
     if restart:
         everything = Capacity(per_cost=capacity.per_cost, unit=capacity.unit)
-        limited_greedy(engine, everything, max_supersteps)
+        limited_greedy(engine, everything, max_supersteps, moves)
         engine.reopen()  # whoever ranks and scores needs all edges
 
 
@@ -103,7 +130,9 @@ def ranks_as_keys(engine: Engine, capacity: Capacity) -> None:
         engine.step(keys_to_ranks, capacity=capacity)
 
 
-def limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50) -> GreedyResult:
+def limited_greedy(
+    engine: Engine, capacity: Capacity, max_supersteps: int = 50, moves: Moves = PAIRWISE
+) -> GreedyResult:
     """Select undecided points in falling order of gain, or gain per cost, as long as they fit.
 
     Members that are there already, such as those that the user included, spend, and exclude what is too similar.
@@ -112,31 +141,44 @@ def limited_greedy(engine: Engine, capacity: Capacity, max_supersteps: int = 50)
         engine: holds the graph; on return nothing is undecided.
         capacity: the limits.
         max_supersteps: after so many a warning says that utilities rise along long chains; nothing is rounded.
+        moves: what parts do.
     """
     supersteps = phases = 0
     while True:
-        engine.whole()
+        if moves.of_undecided:
+            engine.whole()
+        else:
+            engine.reopen()
         members, spent = engine.step(measure, first=phases == 0).sums[:2]
         points = UNLIMITED if capacity.size is None else max(capacity.size - members, 0)
         budget = NO_END if capacity.budget is None else max(capacity.budget - spent, 0)
-        counts = engine.step(begin, capacity=capacity, points=points, budget=budget)
+        counts = engine.step(moves.begin, capacity=capacity, points=points, budget=budget)
         if not counts.undecided:
             break
         phases += 1
         if engine.parts == 1:
-            engine.step(pick, capacity=capacity, points=points, budget=budget, alone=True, whole=True)
+            engine.step(moves.pick, capacity=capacity, points=points, budget=budget, alone=True, whole=True)
             supersteps += 1
             break
-        supersteps = _phase(engine, capacity, points, budget, supersteps, max_supersteps)
+        supersteps = _phase(engine, capacity, points, budget, moves, supersteps, max_supersteps)
         if capacity.certain or not _cut(engine, capacity, points, budget) or capacity.budget is None:
             break
     log.info("greedy under limits: %d supersteps in %d phases", supersteps, phases)
     return GreedyResult(engine.counts().selected, supersteps)
 
 
-def _phase(engine: Engine, capacity: Capacity, points: int, budget: int, supersteps: int, max_supersteps: int) -> int:
+def _phase(
+    engine: Engine,
+    capacity: Capacity,
+    points: int,
+    budget: int,
+    moves: Moves,
+    supersteps: int,
+    max_supersteps: int,
+) -> int:
     """Run until nothing is undecided; return the supersteps until then."""
     limit = np.concatenate([capacity.most, [points, min(budget, NO_END - 1) + 1]])
+    about: dict[str, Any] = {"capacity": capacity, "points": points, "budget": budget}
     known, fresh = None, True
     counts = engine.counts()
     while counts.undecided:
@@ -147,12 +189,13 @@ def _phase(engine: Engine, capacity: Capacity, points: int, budget: int, superst
                 supersteps,
             )
         finished = None
-        if (known is not None or not capacity.groups) and counts.undecided <= engine.finish_points:
+        few = moves.of_undecided and counts.undecided <= engine.finish_points
+        if few and (known is not None or not capacity.groups):
             if capacity.max_similarity is not None:  # in one place, nobody may be beside a member it has not heard of
-                engine.step(hear, capacity=capacity)
-            finished = engine.finish(pick, capacity=capacity, points=points, budget=budget, known=known, alone=True)
+                engine.step(moves.hear, capacity=capacity)
+            finished = engine.finish(moves.pick, **about, known=known, alone=True)
         if finished is None:
-            finished = engine.step(pick, capacity=capacity, points=points, budget=budget, known=known, fresh=fresh)
+            finished = engine.step(moves.pick, **about, known=known, fresh=fresh)
             known, fresh = _heard(engine, capacity, limit), False
         counts = finished
         supersteps += 1

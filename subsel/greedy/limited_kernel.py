@@ -109,6 +109,59 @@ class Mode(NamedTuple):
 
 
 @numba.njit(cache=True)
+def has_room(v: int, price: Any, free: Any, quotas: Quotas) -> bool:
+    """Return whether the groups of a point have room for it, as far as this part knows."""
+    slot, by_cost, room, reserved = quotas.slot, quotas.by_cost, quotas.room, quotas.reserved
+    for j in range(len(by_cost)):
+        need = price if by_cost[j] else np.int64(1)
+        if need != 0 and need > room[slot[j, v]]:
+            return False
+    return len(reserved) == 0 or reserved[slot[0, v]] > 0 or free > 0
+
+
+@numba.njit(cache=True)
+def surely_fits(v: int, price: Any, rank: Any, code: Any, held: Any, quotas: Quotas, left: Left) -> bool:
+    """Return whether nothing that may still come before a point, here or elsewhere, can take its room.
+
+    ``held``, int64, (slots,): what points of this part take that were held back.
+    """
+    slot, by_cost, room, foreign, reserved = quotas.slot, quotas.by_cost, quotas.room, quotas.foreign, quotas.reserved
+    for j in range(len(by_cost)):
+        at = slot[j, v]
+        need = price if by_cost[j] else np.int64(1)
+        if need == 0 or foreign[at] + held[at] + need <= room[at]:
+            continue
+        if beats(quotas.sure_rank[at], quotas.sure_code[at], rank, code):
+            return False
+    if len(reserved) == 0:
+        return True
+    at = slot[0, v]
+    by_right = foreign[at] + held[at] < reserved[at]
+    by_right = by_right or not beats(quotas.certain_rank[at], quotas.certain_code[at], rank, code)
+    return by_right or not beats(left.free_rank, left.free_code, rank, code)
+
+
+@numba.njit(cache=True)
+def hold_back(v: int, price: Any, held: Any, quotas: Quotas) -> None:
+    """Count what a point takes that was held back."""
+    for j in range(len(quotas.by_cost)):
+        held[quotas.slot[j, v]] += price if quotas.by_cost[j] else np.int64(1)
+
+
+@numba.njit(cache=True)
+def take_room(v: int, price: Any, quotas: Quotas) -> int:
+    """Take the room of a point that is picked; return how many places it takes that nothing reserves."""
+    for j in range(len(quotas.by_cost)):
+        quotas.room[quotas.slot[j, v]] -= price if quotas.by_cost[j] else np.int64(1)
+    if len(quotas.reserved) == 0:
+        return 0
+    if quotas.reserved[quotas.slot[0, v]] > 0:
+        quotas.reserved[quotas.slot[0, v]] -= 1
+        return 0
+    return 1
+
+
+@numba.njit(cache=True)
 def pick_fitting(
     edges: Edges,
     code: Any,
@@ -145,20 +198,11 @@ def pick_fitting(
         int32, (n_out,): own points that were discarded; int32, (n_killed,): ghosts that were.
     """
     indptr, indices, weight, conflict, tie_bits = edges
-    slot, by_cost, room, reserved = quotas.slot, quotas.by_cost, quotas.room, quotas.reserved
-    foreign, sure_rank, sure_code = quotas.foreign, quotas.sure_rank, quotas.sure_code
-    certain_rank, certain_code = quotas.certain_rank, quotas.certain_code
-    points, free, free_rank, free_code = (
-        left_in_all.points,
-        left_in_all.free,
-        left_in_all.free_rank,
-        left_in_all.free_code,
-    )
+    points, free = left_in_all.points, left_in_all.free
     budget: Any = left_in_all.budget
     fill, alone, whole = mode
     n_own = len(indptr) - 1
-    columns = len(by_cost)
-    conflicts, costs, minima = len(conflict) > 0, len(cost) > 0, len(reserved) > 0
+    conflicts, costs = len(conflict) > 0, len(cost) > 0
     left = 0
     cheapest: Any = np.int64(2**62)
     for v in range(n_own):
@@ -179,7 +223,7 @@ def pick_fitting(
     floor = floor_of_batch(pool[:0], rank, 0, batch)
     size = n_out = n_killed = 0
     held_back = np.zeros(n_own, np.bool_)
-    held = np.zeros(len(room), np.int64)
+    held = np.zeros(len(quotas.room), np.int64)
     while size + left > 0:
         if points <= 0 or (budget < cheapest if whole else budget < 0):
             break
@@ -207,12 +251,7 @@ def pick_fitting(
             continue
 
         price: Any = cost[v] if costs else np.int64(1)
-        fits = (fill or key[v] >= 0) and not (whole and price > budget)
-        for j in range(columns):
-            need = price if by_cost[j] else np.int64(1)
-            fits = fits and (need == 0 or need <= room[slot[j, v]])
-        if minima and fits:
-            fits = reserved[slot[0, v]] > 0 or free > 0
+        fits = (fill or key[v] >= 0) and not (whole and price > budget) and has_room(v, price, free, quotas)
         if not fits:
             status[v] = _DISCARDED
             out[n_out] = v
@@ -228,21 +267,10 @@ def pick_fitting(
                 final = False
                 break
         if final and not alone:
-            for j in range(columns):
-                at = slot[j, v]
-                need = price if by_cost[j] else np.int64(1)
-                if need == 0 or foreign[at] + held[at] + need <= room[at]:
-                    continue
-                final = final and not beats(sure_rank[at], sure_code[at], rank[v], code[v])
-            if minima and final:
-                at = slot[0, v]
-                by_right = foreign[at] + held[at] < reserved[at]
-                by_right = by_right or not beats(certain_rank[at], certain_code[at], rank[v], code[v])
-                final = by_right or not beats(free_rank, free_code, rank[v], code[v])
+            final = surely_fits(v, price, rank[v], code[v], held, quotas, left_in_all)
         if not final:
             held_back[v] = True
-            for j in range(columns):
-                held[slot[j, v]] += price if by_cost[j] else np.int64(1)
+            hold_back(v, price, held, quotas)
             continue
 
         status[v] = _SELECTED
@@ -250,13 +278,7 @@ def pick_fitting(
         points -= 1
         if costs:
             budget -= price
-        for j in range(columns):
-            room[slot[j, v]] -= price if by_cost[j] else np.int64(1)
-        if minima:
-            if reserved[slot[0, v]] > 0:
-                reserved[slot[0, v]] -= 1
-            else:
-                free -= 1
+        free -= take_room(v, price, quotas)
         for e in range(indptr[v], indptr[v + 1]):
             j = indices[e]
             if status[j] != _UNDECIDED:

@@ -21,7 +21,7 @@ from subsel.sizes import UNLIMITED
 _MEMBERS = (int(FIRST_MEMBER), max(map(int, Status)))
 _OPEN = (int(Status.UNDECIDED), int(Status.UNDECIDED))
 #: On a board: who was a member before the phase, and which ghosts are too similar to one picked here.
-_BEFORE, _KILLED = "before", "killed"
+_BEFORE, KILLED = "before", "killed"
 #: Places that a part tells of at once of size and budget.
 _PLACES = 1024
 #: What is left of a budget that there is not: more than all costs together.
@@ -51,18 +51,24 @@ def begin(graph: PartGraph, board: Board, /, *, capacity: Capacity, points: int,
         points: that may still be selected.
         budget: what is left of it.
     """
+    member = board.status[: graph.n_own] >= FIRST_MEMBER
+    picked_at = board.key[: graph.n_own][member]
+    board.recount(graph)
+    board.key[: graph.n_own][member] = picked_at
+    open_who_fits(graph, board, capacity=capacity, points=points, budget=budget)
+
+
+def open_who_fits(graph: PartGraph, board: Board, /, *, capacity: Capacity, points: int, budget: int) -> None:
+    """Make everybody undecided who may still be picked in a phase; arguments as `begin`."""
     own = slice(0, graph.n_own)
     status = board.status[own]
     member = status >= FIRST_MEMBER
-    picked_at = board.key[own][member]
-    board.recount(graph)
-    board.key[own][member] = picked_at
     out = status == Status.EXCLUDED
     if _BEFORE not in board.extra:
         out |= status == Status.DISCARDED
     if BARRED in board.extra:
         out |= board.extra[BARRED]
-    board.extra |= {_BEFORE: member, _KILLED: np.zeros(len(graph.ghost_vid), np.bool_)}
+    board.extra |= {_BEFORE: member, KILLED: np.zeros(len(graph.ghost_vid), np.bool_)}
     fits = np.full(graph.n_own, points > 0)
     if graph.cost is not None:
         fits &= graph.cost[own] <= budget
@@ -104,13 +110,27 @@ def pick(
         alone: whether all undecided points are here.
         whole: whether all points are here.
     """
-    board.sums, board.tally = NO_SUMS, {}
-    view = View(graph, board, capacity)
+    how: dict[str, Any] = {
+        "points": points,
+        "budget": budget,
+        "known": known,
+        "fresh": fresh,
+        "alone": alone,
+        "whole": whole,
+    }
+    pick_in_view(View(graph, board, capacity), **how)
+
+
+def pick_in_view(
+    view: View, *, points: int, budget: int, known: Known | None, fresh: bool, alone: bool, whole: bool
+) -> None:
+    """Do what `pick` does, whatever gains are."""
+    view.board.sums, view.board.tally = NO_SUMS, {}
     view.hear(fresh=fresh)
-    if known is not None or alone or not capacity.groups:
+    if known is not None or alone or not view.capacity.groups:
         view.pick(points, budget, known, alone=alone, whole=whole)
     if not alone:
-        board.tally = view.tell(known, points, budget)
+        view.board.tally = view.tell(known, points, budget)
 
 
 def cut(graph: PartGraph, board: Board, /, *, capacity: Capacity, rank: int, code: int) -> None:
@@ -227,14 +247,22 @@ class View:
     def hear(self, *, fresh: bool = False) -> None:
         """Account for the news; ``fresh``: of boards whose bounds are not known yet."""
         graph, board = self.graph, self.board
-        if _KILLED in board.extra:  # a part that has not heard yet posts its own undecided point once more
-            killed = board.extra[_KILLED] & (board.status[self.n_own :] == Status.UNDECIDED)
-            board.status[self.n_own :][killed] = Status.DISCARDED
+        self.keep_killed()
         board.absorb_news(graph)
         if fresh:
             board.reset_lower(graph)
+        self.leave_out_alike()
+
+    def leave_out_alike(self) -> None:
+        """Discard who is too similar to a member."""
         if self.capacity.max_similarity is not None:
-            self.discard(self.undecided & _beside(graph, board, _MEMBERS))
+            self.discard(self.undecided & _beside(self.graph, self.board, _MEMBERS))
+
+    def keep_killed(self) -> None:
+        """Keep ghosts out that are too similar to one picked here: a part that has not heard yet posts its own anew."""
+        if KILLED in self.board.extra:
+            status = self.board.status[self.n_own :]
+            status[self.board.extra[KILLED] & (status == Status.UNDECIDED)] = Status.DISCARDED
 
     def discard(self, some: BoolArray) -> None:
         """Discard own undecided points."""
@@ -244,7 +272,7 @@ class View:
 
     def pick(self, points: int, budget: int, known: Known | None, *, alone: bool, whole: bool) -> None:
         """Leave out who cannot be picked, then pick who surely is: see the kernel ``pick``."""
-        graph, board, capacity = self.graph, self.board, self.capacity
+        board, capacity = self.board, self.capacity
         least = capacity.least
         taken = self._summed(board.status[: self.n_own] >= FIRST_MEMBER) if known is None else known.taken
         room = capacity.most - taken
@@ -257,30 +285,52 @@ class View:
             sure, certain = (known.sure_rank, known.sure_code), (known.certain_rank, known.certain_code)
             free_from = known.free_from
             self.discard(self.undecided & self._hopeless(known, room))
-        rank = limited_kernel.ranks(board.key, self.price) if len(self.price) else board.key
-        # Where all that is there fits, as when a subset is put in order, included points may be alike.
-        conflict = graph.conflict if capacity.max_similarity is not None else np.empty(0, np.bool_)
-        edges = graph.indptr, graph.indices, graph.weight, conflict, graph.fixed_point.tie_bits
         points = UNLIMITED if capacity.certain and not whole else points
+        self.run(
+            limited_kernel.Quotas(self.slot, capacity.by_cost, room, reserved, foreign, *sure, *certain),
+            limited_kernel.Left(points, budget, free, *free_from),
+            limited_kernel.Mode(capacity.fill, alone, whole),
+        )
+
+    @property
+    def conflict(self) -> BoolArray:
+        """Edges whose ends exclude each other: bool, (m,); (0,) where all that is there fits.
+
+        So it is when a subset is put in order: included points may be alike.
+        """
+        return self.graph.conflict if self.capacity.max_similarity is not None else np.empty(0, np.bool_)
+
+    @property
+    def ranks(self) -> Int64Array:
+        """Ranks of own points and ghosts, which kernels change; the keys themselves where gains rank."""
+        if not len(self.price):
+            return self.board.key
+        found: Int64Array = limited_kernel.ranks(self.board.key, self.price)
+        return found
+
+    def run(self, quotas: limited_kernel.Quotas, left: limited_kernel.Left, mode: limited_kernel.Mode) -> None:
+        """Run the kernel, and account for whom it left out."""
+        graph, board = self.graph, self.board
+        edges = graph.indptr, graph.indices, graph.weight, self.conflict, graph.fixed_point.tie_bits
         out, killed = limited_kernel.pick_fitting(
             limited_kernel.Edges(*edges),
             graph.code,
             board.key,
-            rank,
+            self.ranks,
             board.status,
             board.lower,
             self.price,
             np.empty(0, np.int64) if graph.cost is None else graph.cost,
-            limited_kernel.Quotas(self.slot, capacity.by_cost, room, reserved, foreign, *sure, *certain),
-            limited_kernel.Left(points, budget, free, *free_from),
-            limited_kernel.Mode(capacity.fill, alone, whole),
+            quotas,
+            left,
+            mode,
             BATCH,
         )
         if not self.undecided.any():  # nobody's bound is of use
             return
         board.spread(graph, out)
         if len(killed):
-            board.extra[_KILLED][killed - self.n_own] = True
+            board.extra[KILLED][killed - self.n_own] = True
             board.news = killed
             board.absorb_news(graph)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from subsel.board import Board, Counts
 from subsel.fixedpoint import FixedPoint, Int64Array
-from subsel.graph import SLOT_BITS, DraftGraph, KernelGraph, PartGraph, mean_weights
+from subsel.graph import SLOT_BITS, DraftGraph, KernelGraph, PartGraph, mean_weights, row_weights
 from subsel.parts import regroup
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 from subsel.schema import Status
@@ -47,7 +47,8 @@ def pack_graph(graph: DraftGraph | PartGraph) -> pa.Buffer:
     Their means stay as they were before edges were dropped, so they are kept, once they are known.
     """
     mean_weight = graph.mean_weight if isinstance(graph, PartGraph) else None
-    more = {"mean_weight": mean_weight, "cost": graph.cost, "group": graph.group}
+    names = ("cost", "group", "importance", "itself")
+    more = {"mean_weight": mean_weight, **{name: getattr(graph, name) for name in names}}
     known = {name: column for name, column in more.items() if column is not None}
     return pack(
         indptr=graph.indptr,
@@ -67,7 +68,7 @@ def unpack_graph(
     arrays = unpack(payload)
     if "group" in arrays:
         arrays["group"] = arrays["group"].reshape(-1, len(arrays["indptr"]) - 1)
-    weight = fixed_point.weights(arrays["similarity"])
+    weight = row_weights(arrays["indptr"], arrays["similarity"], fixed_point, arrays.get("importance"))
     if "mean_weight" not in arrays:  # a draft, which has all of its edges
         arrays["mean_weight"] = mean_weights(arrays["indptr"], weight)
     return PartGraph(part=part, weight=weight, fixed_point=fixed_point, max_similarity=max_similarity, **arrays)

@@ -1,0 +1,1 @@
+"""Coverage: facility location on the neighbour graph (README.md)."""
