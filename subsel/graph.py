@@ -329,7 +329,7 @@ def row_weights(
     fixed_point: FixedPoint,
     importance: npt.NDArray[np.float64] | None = None,
 ) -> WeightArray:
-    """Return the weights of edges, see `PartGraph.weight`: of own points' rows, and their importance, (n_own or more,)."""
+    """Return the weights of own points' edges, see `PartGraph.weight`; ``importance``: (n_own or more,)."""
     if importance is None or (importance == 1).all():
         return fixed_point.weights(similarity)
     return fixed_point.weights(similarity * np.repeat(importance[: len(indptr) - 1], np.diff(indptr)))
