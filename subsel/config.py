@@ -28,7 +28,7 @@ Metric = Literal["cosine", "inner_product", "l2"]
 AMOUNTS = {"size", "budget", "quotas", "other", "at_least"}
 #: What only one objective has: the other refuses it.
 _OF_COVERAGE = ("utility_weight", "importance")
-_OF_PAIRWISE = ("alpha", "beta", "diversity", "greedy", "greedy_direction", "certify")
+_OF_PAIRWISE = ("alpha", "beta", "diversity", "greedy", "greedy_direction")
 #: Neighbours where the size is not known, and bounds of their number where it follows from that.
 FEWEST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
 #: Neighbours of the points that were drawn first, where some were.
@@ -309,6 +309,12 @@ class SelectConfig(LimitOptions, MethodOptions):
             return None
         alpha = 1.0 - (self.beta or 0.0) if self.alpha is None else self.alpha
         return alpha, 1.0 - alpha if self.beta is None else self.beta
+
+    def origin(self, least: float) -> float:
+        """Return from where utilities count, the least of which is given: with a budget, and where f must not fall."""
+        if self.budget is not None or (self.covers and self.utility_weight > 0 and least < 0):
+            return least
+        return 0.0
 
     def degree(self, n: int, k: int | None) -> int:
         """Return the neighbours per point, before symmetrising, for selecting k of n points (None: not known).

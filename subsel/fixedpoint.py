@@ -140,6 +140,18 @@ def _bits(value: float) -> int:
     return exponent - 1 if mantissa == 0.5 else exponent
 
 
+def cover_range(degree: float, similarity: float, itself: float, importance: float) -> tuple[float, float]:
+    """Return the most that a point covers in all, and of one, by the largest values of a graph.
+
+    Args:
+        degree: Σ s over the edges of one point.
+        similarity: of an edge.
+        itself: of a point to itself.
+        importance: of a point.
+    """
+    return (degree + itself) * importance, max(similarity, itself) * max(importance, 1.0)
+
+
 def exact_sum(values: Int64Array) -> int:
     """Return the sum of int64 values, of any size."""
     return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())

@@ -51,6 +51,8 @@ class NeighborGraph:
         indptr: int64, (n+1,).
         indices: int32, (m,): neighbours, ascending inside a row, no self loops.
         similarity: float32 or float64, (m,), ≥ 0, symmetric.
+        itself: float64, (n,), ≥ 0: how similar each is to itself, where points differ in that; None: see
+            `subsel.coverage.own_similarity`.
     """
 
     ids: pa.Array
@@ -58,6 +60,7 @@ class NeighborGraph:
     indptr: Int64Array
     indices: Int32Array
     similarity: SimilarityArray
+    itself: npt.NDArray[np.float64] | None = None
 
     @property
     def n(self) -> int:

@@ -9,9 +9,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.board import Board
 from subsel.errors import ConfigError
 from subsel.fixedpoint import beats
-from subsel.graph import SimilarityArray
+from subsel.graph import PartGraph, SimilarityArray
 from subsel.schema import Status
 
 _SELECTED = int(Status.SELECTED)
@@ -23,13 +24,14 @@ class Score:
 
     ``utility`` is α Σ u, ``similarity`` is β Σ s over the edges inside the subset. ``coverage`` is the mean over all
     points of the largest similarity of an edge to a member (`subsel.report.CoverageReport.graph`), where it was asked
-    for.
+    for. Under coverage ``total = covered + utility``; ``covered`` is Σ importance · the largest similarity to a member.
     """
 
     total: float
     utility: float
     similarity: float
     coverage: float | None = None
+    covered: float | None = None
 
     def normalised(self, reference: float, worst: float) -> float:
         """Return f on the scale where ``reference`` is 100 and ``worst`` is 0.
@@ -74,6 +76,22 @@ def expected_random(n: int, k: int, utility_sum: float, edge_sum: float, alpha: 
     """
     pair = k * (k - 1) / (n * (n - 1)) if n > 1 else 0.0
     return alpha * utility_sum * k / n - beta * edge_sum * pair
+
+
+def gains_of(graph: PartGraph, board: Board) -> npt.NDArray[np.float64]:
+    """Return each selected own point's gain when it was picked, float64, (n_own,); the gains of a subset sum to its f.
+
+    Under coverage they are those that greedy counted, in fixed point; else see `realised_gains`.
+    """
+    scale = graph.fixed_point
+    if graph.importance is not None:
+        member = board.status[: graph.n_own] == Status.SELECTED
+        return np.where(member, (board.lower >> scale.tie_bits) * (scale.unit / scale.scale), 0.0)
+    arrays = graph.indptr, graph.indices, graph.similarity, graph.utility
+    gain: npt.NDArray[np.float64] = realised_gains(
+        *arrays, scale.alpha, scale.beta, graph.code, board.key, board.status
+    )
+    return gain
 
 
 @numba.njit(cache=True)

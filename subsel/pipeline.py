@@ -16,12 +16,16 @@ from subsel.bounding.certificate import certify, free_bound
 from subsel.bounding.driver import bound
 from subsel.bounding.prices import limited_bound
 from subsel.config import SelectConfig
+from subsel.covering.bound import cover_bound
+from subsel.covering.greedy import COVERAGE
 from subsel.engines.base import Engine
 from subsel.errors import ConfigError, in_library, option
 from subsel.greedy.exact import order_subset
 from subsel.greedy.exchange import exchange
 from subsel.greedy.limited import (
     BY_GAIN,
+    PAIRWISE,
+    Moves,
     best_limited_greedy,
     limited_greedy,
     order_limited,
@@ -140,7 +144,7 @@ def _select(
     if capacity is not None:
         k = wishes.included + picked.selected
         capacity = replace(capacity, per_cost=capacity.per_cost and picked.direction != BY_GAIN)
-    passes = config.refine if capacity is None or capacity.swaps else 0
+    passes = config.refine if not config.covers and (capacity is None or capacity.swaps) else 0
     refined = _refine(stages, engine, config, run, capacity, passes)
     if capacity is not None:
         k = members_of(engine.counts())
@@ -149,19 +153,20 @@ def _select(
     with run.stage("certify") as tell:
         tell("iterations", 0)
         certified = CertificateResult(None, 0)
-        if config.certify:
-            drive_certify = partial(run_certify, engine, config, fixed_point, random - lift, left)
+        if config.certify or config.covers:
+            free = Capacity(size=k - wishes.included) if left is None and config.covers else left
+            drive_certify = partial(run_certify, engine, config, fixed_point, random - lift, free)
             certified = stages.once("certify", CertificateResult, drive_certify, resumable=False)
     with run.stage("rank"):
         as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
-        restart = (
-            not as_picked or passes > 0 or refined.left > 0 or config.greedy != "exact" or certified.bound is not None
-        )
-        limits, room = None, Room()
-        if capacity is None:
+        restart = not as_picked or passes > 0 or refined.left > 0 or config.greedy != "exact"
+        restart |= certified.bound is not None and not config.covers
+        limits, room, ranks_rounded_after = None, Room(), None
+        if capacity is None and config.covers:
+            order_limited(engine, Capacity(), config.max_supersteps, COVERAGE, restart=restart)
+        elif capacity is None:
             ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
         else:
-            ranks_rounded_after = None
             limits, room = ranked_under_limits(stages, engine, config, capacity, fixed_point, refined, restart=restart)
             for warning in warnings_of(limits):
                 log.warning("%s", in_library(warning))
@@ -182,7 +187,8 @@ def _select(
         fixed_point=fixed_point,
         constraints=ConstraintsReport(**asdict(wishes)),
         bounding=BoundingReport(
-            method="off" if config.limited else config.bounding, **_without(asdict(bounds), "upper_bound")
+            method="off" if config.limited or config.covers else config.bounding,
+            **_without(asdict(bounds), "upper_bound"),
         ),
         greedy=GreedyReport(method=config.greedy, **asdict(picked), ranks_rounded_after=ranks_rounded_after),
         refine=RefineReport(
@@ -191,7 +197,15 @@ def _select(
             gained=fixed_point.value(refined.gained),
         ),
         objective=scores,
-        certificate=_certificate(scores, bounds, certified, graph, n if config.limited else k, fixed_point, lift),
+        certificate=_certificate(
+            scores,
+            bounds,
+            certified,
+            n if config.limited else k,
+            n if config.covers else graph.edges,
+            fixed_point,
+            lift,
+        ),
         limits=limits,
         coverage=coverage,
         seconds=dict(run.seconds),
@@ -243,15 +257,16 @@ def _decide(
     with run.stage("bounding") as tell:
         tell("rounds", 0)
         drive_bounding = partial(run_bounding, engine, k - wishes.included, config, tie_bits, left)
-        resumable = config.bounding == "exact" and capacity is None
+        resumable = config.bounding == "exact" and capacity is None and not config.covers
         bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
     with run.stage("greedy") as tell:
         tell("supersteps", 0)
         open_points = n - wishes.out - wishes.included - bounds.accepted - bounds.discarded
         needed = k - wishes.included - bounds.accepted
-        direction = resolve_direction(config.greedy_direction, needed, open_points)
-        drive_greedy = partial(run_greedy, engine, needed, config, direction, capacity)
-        resumable = config.greedy == "exact" and direction == "forward" and capacity is None
+        direction = "forward" if config.covers else resolve_direction(config.greedy_direction, needed, open_points)
+        limits = Capacity(size=k) if capacity is None and config.covers else capacity
+        drive_greedy = partial(run_greedy, engine, needed, config, direction, limits)
+        resumable = config.greedy == "exact" and direction == "forward" and limits is None
         picked = stages.once("greedy", GreedyResult, drive_greedy, resumable=resumable)
     return bounds, picked
 
@@ -272,8 +287,10 @@ def run_bounding(engine: Engine, k: int, config: SelectConfig, tie_bits: int, le
     """Bound by the method of the config, and note what is proved about the best f by that alone.
 
     Under limits, of which included points leave ``left``, nothing is decided, and what is proved holds for all subsets
-    that keep size, budget and quotas, minima and similarity or not.
+    that keep size, budget and quotas, minima and similarity or not. Coverage is bounded later (`run_certify`).
     """
+    if config.covers:
+        return BoundingResult(0, 0, 0)
     tight = config.bounding_rank == "tight"
     if left is not None:
         priced = left.priced
@@ -296,7 +313,7 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str, cap
     """Select k of the undecided points by the method of the config, or as many as limits allow."""
     if capacity is not None:
         choose = best_limited_greedy if config.order == "best" else limited_greedy
-        return choose(engine, capacity, config.max_supersteps)
+        return choose(engine, capacity, config.max_supersteps, moves_of(config))
     if config.greedy == "exact":
         return directed_greedy(engine, k, direction, config.max_supersteps)
     assert config.partitions is not None
@@ -311,6 +328,11 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str, cap
     )
 
 
+def moves_of(config: SelectConfig) -> Moves:
+    """Return what parts do in greedy under limits, by the objective."""
+    return COVERAGE if config.covers else PAIRWISE
+
+
 def run_refine(
     stages: Stages, engine: Engine, passes: int, config: SelectConfig, capacity: Capacity | None, tell: Tell
 ) -> RefineResult:
@@ -320,7 +342,10 @@ def run_refine(
     """
     engine.reopen()
     by_groups = capacity is not None and len(capacity.groups) > 0
-    refined = exchange(engine, capacity, passes) if capacity and by_groups else refine(engine, passes)
+    if config.covers:
+        refined = RefineResult(0, 0, 0)
+    else:
+        refined = exchange(engine, capacity, passes) if capacity and by_groups else refine(engine, passes)
     while capacity is not None and capacity.max_similarity is not None:
         found = stages.part_alike()
         if found is None:
@@ -331,7 +356,7 @@ def run_refine(
             break
         tell(f"{left:,} members left", 0)
         log.info("%d members are too alike to others that no edge joins them with: greedy goes on without", found.left)
-        limited_greedy(engine, capacity, config.max_supersteps)
+        limited_greedy(engine, capacity, config.max_supersteps, moves_of(config))
     return refined
 
 
@@ -342,10 +367,13 @@ def run_certify(
     random: float,
     left: Capacity | None,
 ) -> CertificateResult:
-    """Lower the upper bound by dual variables."""
+    """Lower the upper bound by dual variables; under coverage find one first."""
     engine.reopen()
     units = round(math.ldexp(random / fixed_point.unit, fixed_point.fraction_bits))
     gap = config.certify_gap
+    if config.covers:
+        assert left is not None
+        return cover_bound(engine, left, fixed_point.tie_bits, config.certify, gap=gap, random=units)
     return certify(engine, config.certify, fixed_point.tie_bits, gap=gap, random=units, left=left)
 
 
@@ -360,7 +388,7 @@ def ranked_under_limits(
     restart: bool,
 ) -> tuple[LimitsReport, Room]:
     """Bring the subset into the order in which greedy takes them; return what limits made of it, and what is left."""
-    order_limited(engine, capacity, config.max_supersteps, restart=restart)
+    order_limited(engine, capacity, config.max_supersteps, moves_of(config), restart=restart)
     spent, totals = spent_by_groups(engine, capacity)
     ranks_as_keys(engine, capacity)
     room = Room.of(capacity, spent, totals)
@@ -377,17 +405,18 @@ def _certificate(
     scores: ObjectiveReport,
     bounds: BoundingResult,
     certified: CertificateResult,
-    graph: GraphReport,
     most: int,
+    rounded: int,
     fixed_point: FixedPointReport,
     lift: float,
 ) -> CertificateReport:
     """Return the least upper bound that is proved, in the units of f, with what rounding to fixed point may hide.
 
-    ``most`` points may be in a subset; ``lift`` is what f has beyond what counts utilities from their origin.
+    ``most`` points may be in a subset, f has ``rounded`` terms beside their utilities; ``lift`` is what f has beyond
+    what counts utilities from their origin.
     """
-    found = bounds.upper_bound if certified.bound is None else min(bounds.upper_bound, certified.bound)
-    upper = fixed_point.value(found) + fixed_point.value(most + graph.edges) / 2
+    found = min(bound for bound in (bounds.upper_bound, certified.bound) if bound is not None)
+    upper = fixed_point.value(found) + fixed_point.value(most + rounded) / 2
     total, random = scores.total - lift, scores.random - lift
     span = upper - random
     share = min(1.0, (total - random) / span) if span > 0 else None

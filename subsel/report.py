@@ -172,7 +172,8 @@ class RefineReport(_Section):
 class ObjectiveReport(_Section):
     """f of the subset and its terms; the expectation over random k-subsets; f of the k of largest utility.
 
-    ``top_utility`` is None where how many points a subset has was known only in the end.
+    ``top_utility`` is None where how many points a subset has was known only in the end, and where utility counts
+    nothing. ``covered`` is Σ importance · similarity to the nearest member, under coverage: then f is that and utility.
     """
 
     total: float
@@ -180,6 +181,7 @@ class ObjectiveReport(_Section):
     similarity: float
     random: float
     top_utility: float | None
+    covered: float | None = None
 
 
 class Estimate(_Section):

@@ -11,7 +11,8 @@ class BoundingResult:
 
     Rounds in one task, after `Engine.finish`, count as one. Where rounds either grow or shrink, those that decided
     something are counted apart; 0 where a round does both. ``upper_bound`` is what follows from this for the best f, in
-    units of 2^-fraction_bits (`subsel.bounding.certificate.free_bound`, `subsel.bounding.prices.limited_bound`).
+    units of 2^-fraction_bits (`subsel.bounding.certificate.free_bound`, `subsel.bounding.prices.limited_bound`); None:
+    not asked for.
     """
 
     accepted: int
@@ -19,7 +20,7 @@ class BoundingResult:
     rounds: int
     grow_rounds: int = 0
     shrink_rounds: int = 0
-    upper_bound: int = 0
+    upper_bound: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,14 @@ def report_table(report: Report, flag: Flag) -> Table:
     _add_steps(rows, report)
     if report.limits is not None:
         _add_limits(rows, report.limits)
-    rows.add("objective", f"{score.total:,.4f} = utility {score.utility:,.4f} - similarity {score.similarity:,.4f}")
+    terms = f"utility {score.utility:,.4f} - similarity {score.similarity:,.4f}"
+    if score.covered is not None:
+        terms = f"covered {score.covered:,.4f} + utility {score.utility:,.4f}"
+    rows.add("objective", f"{score.total:,.4f} = {terms}")
     proof = report.certificate
     how = count(proof.iterations, "iteration") if proof.iterations else "by bounding alone; --certify 100 lowers it"
+    if report.config.covers and not proof.iterations:
+        how = "by what the subset covers; --certify 30 lowers it"
     rows.add("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset {_bounded(report)} scores more")
     if proof.share is not None:
         share = f"{proof.share:.1%} of what the best could gain over random on this graph, gap {proof.gap:,.4f}"
@@ -113,6 +118,11 @@ def _bounded(report: Report) -> str:
 def _add_weights(rows: Rows, report: Report) -> None:
     """Add what the objective weighs, and by which diversity."""
     weights = report.weights
+    if report.config.covers:
+        rows.add("weights", f"coverage 1, utility {weights.alpha:.4g}")
+        if weights.outliers:
+            rows.add("outliers", f"{count(weights.outliers, 'point')} left out, the least dense")
+        return
     by = "as given"
     if weights.diversity is not None:
         scales = f"utilities spread over {weights.spread:.4g}, similarity {weights.mean_similarity:.4g} on average"
@@ -188,6 +198,7 @@ def _add_steps(rows: Rows, report: Report) -> None:
         rounds = f"{bounding.grow_rounds} grow and {count(bounding.shrink_rounds, 'shrink round')}"
     decided = f"accepted {bounding.accepted:,}, discarded {bounding.discarded:,} in {rounds}"
     off = "off, as under every limit" if report.limits is not None else "off"
+    off = "off, as under coverage" if report.config.covers else off
     rows.add("bounding", off if bounding.method == "off" else f"{bounding_method(report.config)}: {decided}")
     steps = count(greedy.supersteps, "round" if greedy.method == "partitioned" else "superstep")
     rows.add("greedy", f"{greedy_method(report)}: selected {greedy.selected:,} in {steps}")
@@ -195,7 +206,9 @@ def _add_steps(rows: Rows, report: Report) -> None:
     for what, after in rounded.items():
         if after is not None:
             rows.add("", f": gains rounded after {count(after, 'superstep')} (--max-supersteps)", warn=what)
-    if report.config.refine and report.limits is not None and not report.limits.swaps:
+    if report.config.covers:
+        rows.add("refined", "not at all: under coverage members are not exchanged")
+    elif report.config.refine and report.limits is not None and not report.limits.swaps:
         rows.add(
             "refined", "not at all: members are not exchanged where costs count, or too many combinations of groups"
         )

@@ -20,7 +20,7 @@ def count(number: int, noun: str) -> str:
     >>> count(1, "part"), count(3000, "part"), count(2, "pass")
     ('1 part', '3,000 parts', '2 passes')
     """
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "x")) else "s"
     return f"{number:,} {noun}{ending}"
 
 

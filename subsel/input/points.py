@@ -90,6 +90,11 @@ class Points:
             cost=None if self.cost is None else exact_sum(self.cost),
         )
 
+    @property
+    def counted(self) -> npt.NDArray[np.float64] | None:
+        """How much covering each point counts: float64, (n,)."""
+        return np.ones(self.n) if self.multiplicity is None else self.multiplicity.astype(np.float64)
+
     def classes(self) -> Int64Array | None:
         """Return a number for each point that those of the same groups share: int64, (n,); None without groups."""
         if self.group is None:

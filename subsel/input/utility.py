@@ -66,6 +66,8 @@ class Utility:
             found = cls((Ingredient("column"),), given=True)
         elif asked is None:
             kind = f"{COLUMN}{schema.UTILITY}" if schema.UTILITY in columns else DENSITY
+            if config.covers and not config.utility_weight:
+                kind = CONSTANT
             found = cls((_ingredient(kind, config),))
         elif asked in columns and asked not in BUILT_IN:
             found = cls((Ingredient("column", asked),))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.errors import InputError
-from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.fixedpoint import FixedPoint, Int64Array, cover_range
 from subsel.graph import SLOT_BITS, DraftGraph, distinct, exact_total
 from subsel.input.groups import NULL, GroupNames
 from subsel.parts import kernel
@@ -59,6 +59,7 @@ class Shape:
     utility_sum: float
     similarity_sum: float
     similarity: int = 0
+    most_importance: float = 1.0
 
 
 def pack_shape(shape: Shape) -> pa.Buffer:
@@ -226,15 +227,28 @@ def check_unchanged(shapes: Sequence[Shape], points: int, code_sum: int | None, 
 
 
 def scale_of(
-    shapes: Sequence[Shape], weights: WeightsReport, least: float, most: float, origin: float = 0.0
+    shapes: Sequence[Shape],
+    weights: WeightsReport,
+    least: float,
+    most: float,
+    origin: float = 0.0,
+    itself: float | None = None,
 ) -> FixedPoint:
-    """Return the scale that fits the shapes of all parts, α and β, and utilities from the least to the most."""
+    """Return the scale that fits the shapes of all parts, α and β, and utilities from the least to the most.
+
+    ``itself``: the largest similarity of a point to itself, under coverage.
+    """
+    degree, similarity = (
+        max(getattr(one, name) for one in shapes) for name in ("max_weighted_degree", "max_similarity")
+    )
+    if itself is not None:
+        degree, similarity = cover_range(degree, similarity, itself, max(one.most_importance for one in shapes))
     return FixedPoint.choose(
         weights.alpha,
         weights.beta,
         max(abs(least - origin), abs(most - origin)),
-        max(shape.max_weighted_degree for shape in shapes),
-        max(shape.max_similarity for shape in shapes),
+        degree,
+        similarity,
         weights.ratio,
         origin,
     )

@@ -14,6 +14,7 @@ import pyarrow as pa
 from subsel import objective, output, schema
 from subsel.audit import Room
 from subsel.board import hear_wishes
+from subsel.covering.value import cover_by_random, cover_score
 from subsel.embeddings.neighbors import neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
@@ -223,7 +224,8 @@ class LocalStages:
 
     def engine(self, k: int) -> tuple[LocalEngine, FixedPointReport]:
         """Make the whole graph one part, with the last board of the run directory, if that has one."""
-        self.part = whole_part(self.graph, self.points, self.utilities, self.weights, self.config)
+        about = self.graph, self.points, self.utilities, self.weights, self.config
+        self.part = whole_part(*about, searched=self.made.source == "embeddings")
         board = None if self.kept is None else self.kept.last_board()
         self._resumed = board is not None
         self.top_points = k
@@ -317,6 +319,8 @@ class LocalStages:
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
         part, scale = self.part, self.part.fixed_point
+        if self.config.covers:
+            return cover_by_random(part, self.points.n, k)
         utility, edges = float(part.utility.sum()), float(part.similarity.sum(dtype=np.float64)) / 2
         return objective.expected_random(self.points.n, k, utility, edges, scale.alpha, scale.beta)
 
@@ -324,7 +328,8 @@ class LocalStages:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
         part, board = self.part, self.local.board
         self.ranked, self.table = ranked_table(part, board, self.graph.ids, self.points.id_type)
-        start = part.fixed_point.keys(part.utility, part.code)
+        scale = part.fixed_point
+        start = scale.keys(part.utility, part.code)
         by_utility = np.lexsort((part.code, start))[::-1][:k]
         own = self._score_of(self.ranked)
         return ObjectiveReport(
@@ -332,7 +337,8 @@ class LocalStages:
             utility=own.utility,
             similarity=own.similarity,
             random=self.expected_random(k),
-            top_utility=self._score_of(by_utility).total if k == self.top_points else None,
+            top_utility=self._score_of(by_utility).total if k == self.top_points and scale.alpha else None,
+            covered=own.covered,
         )
 
     def cover(self, k: int) -> CoverageReport:
@@ -392,5 +398,7 @@ class LocalStages:
         member = np.zeros(self.points.n, np.bool_)
         member[nodes] = True
         part, scale = self.part, self.part.fixed_point
+        if self.config.covers:
+            return cover_score(part, member)
         arrays = part.indptr, part.indices, part.similarity, part.utility
         return objective.score_subset(*arrays, member, scale.alpha, scale.beta)

@@ -10,6 +10,7 @@ from typing import Any
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.spark.copies import subset_to_score
 from subsel.engines.spark.parcels import plain_errors
+from subsel.engines.spark.ranking import score_of
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.session import session_for
 from subsel.engines.spark.storage import place_in
@@ -124,8 +125,7 @@ def score_ids(stages: SparkStages, subset: Any) -> Score:
         found, k = subset_to_score(stages.inputs, subset, stages.input.points, stages.lost)
         members, _ = places_of(stages.points_parcels(), found.ids, k, found.what)
         totals = stages.sum_up(k, decided(members, Status.SELECTED))
-    utility, similarity = totals["utility"], totals["similarity"]
-    return Score(utility - similarity, utility, similarity, totals["coverage"])
+    return score_of(totals)
 
 
 def _with_graph(request: Request, stages: SparkStages, run: Run) -> GraphReport:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from subsel import objective
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig
+from subsel.coverage import own_similarity
 from subsel.errors import InputError, option
-from subsel.fixedpoint import FixedPoint
+from subsel.fixedpoint import FixedPoint, cover_range
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.points import Points
 from subsel.plan import available_memory, local_bytes
@@ -48,19 +49,37 @@ def whole_part(
     utility: npt.NDArray[np.float64],
     weights: WeightsReport,
     config: SelectConfig,
+    *,
+    searched: bool,
 ) -> PartGraph:
-    """Return a graph of points as one part, with the scale that fits its values; utilities are in node order."""
-    origin = float(utility.min()) if config.budget is not None else 0.0
-    has_edges = len(graph.similarity) > 0
-    degrees = objective.weighted_degrees(graph.indptr, graph.similarity)
+    """Return a graph of points as one part, with the scale that fits its values; utilities are in node order.
+
+    ``searched``: whether the graph was, among embeddings.
+    """
+    origin = config.origin(float(utility.min()))
+    largest = float(graph.similarity.max(initial=0.0))
+    degree = float(objective.weighted_degrees(graph.indptr, graph.similarity).max())
+    importance = itself = None
+    if config.covers:
+        assert points.counted is not None
+        importance, itself = points.counted[graph.rows], itself_of(graph, config, largest, searched=searched)
+        degree, largest = cover_range(degree, largest, float(itself.max()), float(importance.max()))
     scale = FixedPoint.choose(
         weights.alpha,
         weights.beta,
         max_utility=float(np.abs(utility - origin).max()),
-        max_degree=float(degrees.max()),
-        max_similarity=float(graph.similarity.max()) if has_edges else 0.0,
+        max_degree=degree,
+        max_similarity=largest,
         ratio=weights.ratio,
         origin=origin,
     )
-    part = PartGraph.whole(graph, utility, points.code[graph.rows], scale, *points.limits(graph.rows))
+    limits = points.limits(graph.rows)
+    part = PartGraph.whole(graph, utility, points.code[graph.rows], scale, *limits, importance, itself)
     return replace(part, max_similarity=config.max_similarity)
+
+
+def itself_of(graph: NeighborGraph, config: SelectConfig, largest: float, *, searched: bool) -> npt.NDArray[np.float64]:
+    """Return the similarity of each node to itself: float64, (n,); see `subsel.coverage.own_similarity`."""
+    if graph.itself is not None:
+        return graph.itself
+    return np.full(graph.n, own_similarity(config.metric, largest, searched=searched))

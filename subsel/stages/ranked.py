@@ -24,8 +24,7 @@ def ranked_table(part: PartGraph, board: Board, ids: pa.Array, id_type: pa.DataT
     """
     slots = np.flatnonzero(board.status == Status.SELECTED)
     ranked = slots[np.lexsort((part.code[slots], board.key[slots]))[::-1]]
-    arrays, scale = (part.indptr, part.indices, part.similarity, part.utility), part.fixed_point
-    gain = objective.realised_gains(*arrays, scale.alpha, scale.beta, part.code, board.key, board.status)
+    gain = objective.gains_of(part, board)
     names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
     columns = [
         given_back(ids.take(pa.array(ranked)), id_type),

@@ -13,10 +13,11 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.coverage import graph_cover
+from subsel.covering.value import cover_by_random, cover_score
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
 from subsel.graph import PartGraph
-from subsel.objective import realised_gains, score_subset
+from subsel.objective import Score, gains_of, score_subset
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, of_kind, unpack
 from subsel.report import ObjectiveReport
@@ -24,7 +25,7 @@ from subsel.schema import DECIDED_BY_NAMES, Status
 
 #: Rows of one file of the subset.
 ROWS_PER_FILE = 500_000
-_SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility", "coverage", "random_coverage")
+_SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility", "coverage", "random_coverage", "covered")
 
 
 def rank_subset(
@@ -67,36 +68,46 @@ def sum_up(engine: SparkEngine, top: tuple[int, int], n: int, k: int, own: float
     """
     work = partial(_sums, top, n, k, own)
     sums = engine.on_parts(None, work, ", ".join(f"{name} double" for name in _SUM_COLUMNS))
-    per_point = [F.sum(name) / n if "coverage" in name else F.sum(name) for name in _SUM_COLUMNS]
+    per_point = [F.sum(name) / n if name.endswith("coverage") else F.sum(name) for name in _SUM_COLUMNS]
     named = (one.alias(name) for one, name in zip(per_point, _SUM_COLUMNS, strict=True))
     return sums.agg(*named).collect()[0]
 
 
 def objective_of(totals: Row, random: float, *, with_top: bool) -> ObjectiveReport:
     """Return f of a subset and what it is compared with, by what `sum_up` says."""
-    utility, similarity = totals["utility"], totals["similarity"]
-    top = totals["top_utility"] if with_top else None
+    found, top = score_of(totals), totals["top_utility"] if with_top else None
     return ObjectiveReport(
-        total=utility - similarity, utility=utility, similarity=similarity, random=random, top_utility=top
+        total=found.total,
+        utility=found.utility,
+        similarity=found.similarity,
+        random=random,
+        top_utility=top,
+        covered=found.covered,
     )
+
+
+def score_of(totals: Row) -> Score:
+    """Return the score that `sum_up` found of the selected points."""
+    utility, similarity, covered = totals["utility"], totals["similarity"], totals["covered"]
+    return Score((covered or 0.0) + utility - similarity, utility, similarity, totals["coverage"], covered)
+
+
+def expected_cover(engine: SparkEngine, n: int, k: int) -> float:
+    """Return the expectation of coverage's f over all k-subsets of n points."""
+    engine.reopen()
+    sums = engine.on_parts(None, partial(_expected, n, k), "expected double")
+    return float(sums.agg(F.sum("expected")).collect()[0][0])
+
+
+def _expected(n: int, k: int, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
+    return pa.table({"expected": [cover_by_random(graph, n, k)]})
 
 
 def _picked(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
     """Return a part's selected points with their ids, keys and gains."""
     board, _ = superstep.deliver(graph, parcels)
     points = unpack(of_kind(parcels, assemble.POINTS)[0].payload)
-    scale = graph.fixed_point
-    gain = realised_gains(
-        graph.indptr,
-        graph.indices,
-        graph.similarity,
-        graph.utility,
-        scale.alpha,
-        scale.beta,
-        graph.code,
-        board.key,
-        board.status,
-    )
+    gain = gains_of(graph, board)
     slots = np.flatnonzero(board.status[: graph.n_own] == Status.SELECTED)
     names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
     ids = points["id"]
@@ -120,15 +131,19 @@ def _sums(top: tuple[int, int], n: int, k: int, own: float, graph: PartGraph, pa
     scores = []
     selected = board.status == Status.SELECTED
     for member in (selected, top_members):
+        if graph.importance is not None:
+            scores.append(cover_score(graph, member))
+            continue
         utility = scale.alpha * float(graph.utility[: graph.n_own][member[: graph.n_own]].sum())
         edges = score_subset(
             graph.indptr, graph.indices, graph.similarity, graph.utility * 0, member, scale.alpha, scale.beta
         )
-        scores.append((utility, edges.similarity))
-    (utility, similarity), (top_utility, top_similarity) = scores
+        scores.append(Score(utility - edges.similarity, utility, edges.similarity))
+    found, top_found = scores
     cover = graph_cover(graph.indptr, graph.indices, graph.similarity, selected, n=n, k=k, own=own)
-    values = (utility - similarity, utility, similarity, top_utility - top_similarity, *cover)
-    return pa.table({name: [value] for name, value in zip(_SUM_COLUMNS, values, strict=True)})
+    values = (found.total, found.utility, found.similarity, top_found.total, *cover, found.covered)
+    columns = zip(_SUM_COLUMNS, values, strict=True)
+    return pa.table({name: pa.array([value], pa.float64()) for name, value in columns})
 
 
 def _rank(first: dict[int, int], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
