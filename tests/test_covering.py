@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from subsel.board import hear_wishes
 from subsel.codes import codes_of
+from subsel.covering.bound import cover_bound
 from subsel.covering.greedy import COVERAGE, twice_covered
 from subsel.engines.local import LocalEngine
 from subsel.fixedpoint import FixedPoint
@@ -21,7 +22,7 @@ from subsel.schema import Status
 from tests.limited_reference import Coverage, limited_problems, plain_limited
 from tests.reference import make_graph, make_part
 from tests.split_engine import SplitEngine, parts_of
-from tests.test_limited import include, refused
+from tests.test_limited import include, refused, subsets
 
 
 @st.composite
@@ -83,7 +84,7 @@ def test_one_part_equals_the_rule(problem):
     assert not (engine.board.status == Status.UNDECIDED).any()
 
 
-@given(covering_problems(), st.integers(1, 6), st.randoms(use_true_random=False), st.sampled_from([0, 100]))
+@given(covering_problems(), st.integers(1, 6), st.randoms(use_true_random=False), st.sampled_from([0, 3, 100]))
 def test_any_parts_equal_the_rule(problem, parts, random, finish_points):
     part, edges, capacity = problem
     where = np.array([random.randrange(parts) for _ in range(part.n_own)])
@@ -100,7 +101,7 @@ def test_any_parts_equal_the_rule(problem, parts, random, finish_points):
 def test_each_kind_on_many_parts(kinds, data, parts, random):
     part, edges, capacity = data.draw(covering_problems(max_n=24, kinds=kinds))
     where = np.array([random.randrange(parts) for _ in range(part.n_own)])
-    engine, node = on_parts(part, edges, where)
+    engine, node = on_parts(part, edges, where, finish_points=data.draw(st.sampled_from([0, 6])))
     limited_greedy(engine, capacity, moves=COVERAGE)
     found = {node[code]: key for code, (key, _) in engine.result().items()}
     assert found == dict(plain_limited(part, capacity, gains=Coverage))
@@ -158,3 +159,32 @@ def test_the_subset_is_put_into_the_order_of_picking(problem, parts, random, res
         assert twice_covered(engine) == 2 * f
         if engine is several:
             assert {node[code]: key for code, (key, _) in engine.result().items()} == dict(picks)
+
+
+def free_limits(part, capacity):
+    """A size where there is no limit that has a price."""
+    return capacity if capacity.priced or capacity.size is not None else replace(capacity, size=part.n_own)
+
+
+@given(
+    covering_problems(max_n=8, minima=False), st.integers(1, 4), st.randoms(use_true_random=False), st.integers(0, 6)
+)
+def test_bounds_are_above_the_best_subset_and_the_same_on_any_parts(problem, parts, random, iterations):
+    part, edges, capacity = problem
+    where = np.array([random.randrange(parts) for _ in range(part.n_own)])
+    several, _ = on_parts(part, edges, where)
+    found = []
+    for engine in (LocalEngine(part), several):
+        limited_greedy(engine, capacity, moves=COVERAGE)
+        kept = engine.result() if engine is several else engine.board.key.copy()
+        found.append(cover_bound(engine, free_limits(part, capacity), part.fixed_point.tie_bits, iterations))
+        again = engine.result() if engine is several else engine.board.key
+        assert kept == again if engine is several else (kept == again).all()
+    assert found[0] == found[1]
+    best = 0
+    for subset in subsets(part, capacity):
+        value = Coverage(part)
+        for v in subset:
+            value.join(v)
+        best = max(best, sum(value.cover) + sum(value.base[v] >> value.bits for v in subset))
+    assert found[0].bound >= best

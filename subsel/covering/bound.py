@@ -89,7 +89,7 @@ def _measure(engine: Engine, left: Capacity, tie_bits: int) -> tuple[int, Prices
 
 def grant_prefix(graph: PartGraph, board: Board, /, *, key: int, code: int) -> None:
     """Grant what included points cover, and members down to a place; leave as sums what all members are worth."""
-    covers = Covers(graph, board)
+    covers = Covers(graph, board, afresh=True)
     picked, own = board.extra.setdefault(_PICKED, board.key.copy()), slice(0, graph.n_own)
     down_to = (picked > key) | ((picked == key) & (graph.code >= code))
     inside = (board.status == Status.INCLUDED) | ((board.status == Status.SELECTED) & down_to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from subsel.covering.finish import finish_covering
 from subsel.covering.part import begin, hear, pick, start_over
 from subsel.engines.base import Engine
 from subsel.greedy.limited import Moves
@@ -14,4 +15,4 @@ def twice_covered(engine: Engine) -> int:
 
 
 #: Of f(S) = Σ importance(v) max sim(v, S) + λ Σ u: two-hop neighbours matter to each other, decided or not.
-COVERAGE = Moves(begin, hear, pick, start_over, twice_covered, of_undecided=False)
+COVERAGE = Moves(begin, pick, start_over, twice_covered, finish_covering, of_undecided=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +22,32 @@ from subsel.schema import FIRST_MEMBER, Status
 _COVER, _RIVAL_RANK, _RIVAL_CODE, _NEAR = "cover", "rival_rank", "rival_code", "near"
 #: Before anything was heard of a ghost: somebody may beat everybody, and cover it by any amount.
 _UNKNOWN = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Candidates of all parts in one place, and whom they could cover: what `Covers` says of a part, of these.
+
+    Own points are the candidates, and ghosts all others that they could cover. Arrays are as in `kernel.Covering`.
+    """
+
+    edges: tuple[Int64Array, npt.NDArray[np.int32]]
+    gives: Int64Array
+    itself: Int64Array
+    base: Int64Array
+    cover: Int64Array
+    tie_bits: int
+    board: Board
+
+    def count(self, some: npt.NDArray[np.bool_]) -> None:
+        """Set the keys of some candidates, bool, (n_own,), to what they would add."""
+        kernel.count_gains(
+            *self.edges, self.gives, self.itself, self.cover, self.base, self.tie_bits, some, self.board.key
+        )
+
+    def rivals(self, rank: Int64Array) -> kernel.Rivals:
+        """Return that there are none elsewhere; ``rank``: of candidates and others, (n,)."""
+        return kernel.Rivals(np.full(len(rank), kernel.NOBODY), np.zeros(len(rank), np.int64))
 
 
 class Covers:
@@ -93,13 +121,11 @@ class Covers:
 
 
 class CoverView(View):
-    """A part as its limits see it, where gains are of coverage."""
+    """A part as its limits see it, where gains are of coverage; or a place where all candidates are."""
 
-    graph: PartGraph
-
-    def __init__(self, graph: PartGraph, board: Board, capacity: Capacity) -> None:
+    def __init__(self, graph: KernelGraph, board: Board, capacity: Capacity, covers: Covers | Gathered) -> None:
         super().__init__(graph, board, capacity)
-        self.covers = Covers(graph, board)
+        self.covers = covers
 
     def hear(self, *, fresh: bool = False) -> None:
         """Account for the news: who is out, and what all others would add."""
@@ -132,9 +158,14 @@ class CoverView(View):
             board.extra[KILLED][killed - self.n_own] = True
 
     def tell(self, known: Known | None, points: int, budget: int) -> Rows:
-        """Return what other parts need to know of this one's points, and write them of their ghosts."""
+        """Return what other parts need to know of this one's points, and write them of their ghosts.
+
+        Sums say how many edges undecided points have.
+        """
+        assert isinstance(self.covers, Covers)
         self.covers.bound(self.undecided)
         self.covers.tell(self.ranks)
+        self.board.sums = (int(np.diff(self.graph.indptr)[self.undecided].sum()), 0, 0, 0)
         return super().tell(known, points, budget)
 
 
@@ -178,7 +209,7 @@ def pick(
 ) -> None:
     """One part's share of a superstep, see `subsel.greedy.limited_part.pick`."""
     assert isinstance(graph, PartGraph)
-    view = CoverView(graph, board, capacity)
+    view = CoverView(graph, board, capacity, Covers(graph, board))
     pick_in_view(view, points=points, budget=budget, known=known, fresh=fresh, alone=alone, whole=whole)
 
 
@@ -192,7 +223,7 @@ def hear(graph: PartGraph, board: Board, /) -> None:
 
     The sums are in units of gains.
     """
-    covers = Covers(graph, board)
+    covers = Covers(graph, board, afresh=True)  # what was picked may have been left out again
     own = slice(0, graph.n_own)
     member = board.status[own] >= FIRST_MEMBER
     worth = covers.base[member] >> graph.fixed_point.tie_bits

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from subsel.board import Counts
 from subsel.engines.base import Engine
 from subsel.fixedpoint import Int64Array
 from subsel.greedy.exact import keep_decisions, start_over
@@ -43,23 +44,33 @@ class Moves(NamedTuple):
     """What parts do in greedy under limits, by what gains are.
 
     Attributes:
-        begin, hear, pick: see `subsel.greedy.limited_part`.
+        begin, pick: see `subsel.greedy.limited_part`.
         start_over: begins anew on the subset.
         value: returns 2 f of the members, in fixed point.
-        of_undecided: whether a gain is changed by undecided neighbours only. Then edges of decided points may be
-            dropped, and few undecided points be finished in one place.
+        finish: decides the undecided points in one place; None if they are too many. See `finish`.
+        of_undecided: whether a gain is changed by undecided neighbours only: then edges of decided points may be
+            dropped.
     """
 
     begin: Callable[..., None]
-    hear: Callable[..., None]
     pick: Callable[..., None]
     start_over: Callable[..., None]
     value: Callable[[Engine], int]
+    finish: Callable[..., Counts | None]
     of_undecided: bool
 
 
+def finish(engine: Engine, counts: Counts, capacity: Capacity, **how: Any) -> Counts | None:
+    """Decide the undecided points of all parts in one place; None if they are too many for that."""
+    if counts.undecided > engine.finish_points:
+        return None
+    if capacity.max_similarity is not None:  # in one place, nobody may be beside a member it has not heard of
+        engine.step(hear, capacity=capacity)
+    return engine.finish(pick, capacity=capacity, **how, alone=True)
+
+
 #: Of f(S) = α Σ u - β Σ s.
-PAIRWISE = Moves(begin, hear, pick, start_over, objective_twice, of_undecided=True)
+PAIRWISE = Moves(begin, pick, start_over, objective_twice, finish, of_undecided=True)
 #: What a result says where gain, not gain per cost, made the better subset.
 BY_GAIN = "by gain"
 
@@ -189,11 +200,9 @@ def _phase(
                 supersteps,
             )
         finished = None
-        few = moves.of_undecided and counts.undecided <= engine.finish_points
-        if few and (known is not None or not capacity.groups):
-            if capacity.max_similarity is not None:  # in one place, nobody may be beside a member it has not heard of
-                engine.step(moves.hear, capacity=capacity)
-            finished = engine.finish(moves.pick, **about, known=known, alone=True)
+        if known is not None or not capacity.groups:
+            how: dict[str, Any] = {"points": points, "budget": budget, "known": known}
+            finished = moves.finish(engine, counts, capacity, **how)
         if finished is None:
             finished = engine.step(moves.pick, **about, known=known, fresh=fresh)
             known, fresh = _heard(engine, capacity, limit), False
