@@ -54,7 +54,7 @@ def vector_columns(columns: pa.Schema, config: SelectConfig, name: str) -> Colum
         InputError: there is none, or it is no column of vectors.
     """
     bare: dict[str, Any] = {"id_column": None, "utility": CONSTANT, "probabilities": None, "cost": None}
-    alone = config.model_copy(update=bare | {"keep_columns": (), "groups": ()})
+    alone = config.model_copy(update=bare | {"keep_columns": (), "groups": (), "importance": None})
     return Columns.of(columns, alone, name, with_embeddings=True, given=False)
 
 

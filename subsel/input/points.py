@@ -55,6 +55,8 @@ class Points:
         groups: what these numbers stand for, column by column.
         copies: points that were merged into these; None: nobody was.
         multiplicity: int64, (n,): how many points each one stands for, itself among them; None: for itself only.
+        importance: float64, (n,), ≥ 0: how much it counts that each is covered, by a column, else 1.0; None unless the
+            objective is coverage.
     """
 
     name: str
@@ -73,11 +75,19 @@ class Points:
     groups: tuple[GroupNames, ...] = ()
     copies: Copies | None = None
     multiplicity: Int64Array | None = None
+    importance: npt.NDArray[np.float64] | None = None
 
     @property
     def n(self) -> int:
         """Number of points."""
         return len(self.ids)
+
+    @property
+    def counted(self) -> npt.NDArray[np.float64] | None:
+        """How much it counts that each is covered, and with it those that it stands for: float64, (n,), or None."""
+        if self.importance is None or self.multiplicity is None:
+            return self.importance
+        return self.importance * self.multiplicity
 
     def report(self) -> InputReport:
         """Return what was read."""
@@ -113,6 +123,8 @@ class Points:
         self.cost, self.group = self.limits(np.flatnonzero(some))
         if self.multiplicity is not None:
             self.multiplicity = self.multiplicity[some]
+        if self.importance is not None:
+            self.importance = self.importance[some]
         if self.embeddings is not None:
             self.embeddings = _kept_rows(self.embeddings, np.flatnonzero(some))
 
@@ -122,7 +134,7 @@ class Points:
         return cost, None if self.group is None else self.group[:, some]
 
     def checksum(self) -> str:
-        """Return a checksum of ids, utilities, embeddings, costs and groups, which does not depend on their order."""
+        """Return a checksum of ids, utilities, embeddings, costs, groups and importances, in whatever order."""
         total, beside = 0, self._beside()
         for begin in range(0, self.n, _BLOCK_ROWS):
             some = slice(begin, begin + _BLOCK_ROWS)
@@ -138,7 +150,7 @@ class Points:
         for names, group in zip(self.groups, () if self.group is None else self.group, strict=True):
             numbers = pa.array(group, mask=group == (-1 if names.null is None else names.null))
             groups.append(pa.DictionaryArray.from_arrays(numbers, names.texts))
-        return content_of(self.cost, groups)
+        return content_of(self.cost, groups, self.importance)
 
 
 def read_points(
@@ -150,7 +162,7 @@ def read_points(
     wishes: Iterable[str] = (),
     progress: _PROGRESS = lambda share: None,
 ) -> Points:
-    """Read ids, utilities, embeddings, costs and groups, checking every row.
+    """Read ids, utilities, embeddings, costs, groups and importances, checking every row.
 
     Args:
         source: see `subsel.input.source.open_source`.
@@ -208,6 +220,7 @@ class _Reader:
         self.utility = np.empty(n, np.float64)
         self.others = np.empty((max(0, len(columns.utility.stored) - 1), n), np.float64)
         self.cost = np.empty(0 if columns.cost is None else n, np.int64)
+        self.importance = np.empty(n if config.covers else 0, np.float64)
         self.groups: list[tuple[pa.DictionaryArray, ...]] = []
         self.matrix: npt.NDArray[np.float32] | None = None
 
@@ -227,6 +240,8 @@ class _Reader:
                     self.matrix[begin : self.kept] = good.embeddings
             if good.cost is not None:
                 self.cost[begin : self.kept] = good.cost
+            if good.importance is not None:
+                self.importance[begin : self.kept] = good.importance
             self.groups.append(good.groups)
             self.ids.append(good.ids)
             self.rows.append(self.seen + good.kept)
@@ -242,6 +257,7 @@ class _Reader:
         if losers.size:
             findings.add(REPEATED, int(losers.size), smallest(ids.take(pa.array(losers)), self.columns.id_type, 3))
         findings.refuse(source.name, self.n, len(ids) - losers.size, self.config)
+        findings.refuse_unimportant(source.name, self.columns)
         utility, others = self.utility[: self.kept], self.others[:, : self.kept]
         matrix = None if self.matrix is None else self.matrix[: self.kept]
         keep = None
@@ -251,7 +267,8 @@ class _Reader:
             if matrix is not None:
                 matrix = _kept_rows(matrix, keep)
         named, group = self._groups(source, keep)
-        cost = None if self.columns.cost is None else self.cost[: self.kept] if keep is None else self.cost[keep]
+        stay = slice(self.kept) if keep is None else keep
+        cost = None if self.columns.cost is None else self.cost[stay]
         if findings.counts:
             log.warning("%s: dropped %s", source.name, findings.describe(self.n))
         return Points(
@@ -269,6 +286,7 @@ class _Reader:
             cost=cost,
             group=group,
             groups=named,
+            importance=self.importance[stay] if self.config.covers else None,
         )
 
     def _groups(self, source: Source, keep: Int64Array | None) -> tuple[tuple[GroupNames, ...], Int32Array | None]:

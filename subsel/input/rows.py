@@ -1,11 +1,12 @@
 """The rules of rows: what is bad, how long lists are, and which of several rows with one id stays. For every engine.
 
 A row has one reason at most, the first that holds, in this order: null id; a utility that is null, NaN or infinite
-(or probabilities that are none); a cost that is null, negative or above 2^62; an embedding that is null, of another
-length than most, not finite, or zero under cosine (or too long for the other metrics). Lists are as long as most are
-over the whole input; among lengths equally common, the longer. Of the good rows with one id the one of the largest
-utility stays (of several columns the first decides); then the one whose embedding and other utilities hash lowest; then
-the one whose kept columns, wishes, cost and groups come first as text: what they hold decides, never where they stand.
+(or probabilities that are none); a cost that is null, negative or above 2^62; an importance that is null, NaN, infinite
+or negative; an embedding that is null, of another length than most, not finite, or zero under cosine (or too long for
+the other metrics). Lists are as long as most are over the whole input; among lengths equally common, the longer. Of the
+good rows with one id the one of the largest utility stays (of several columns the first decides); then the one whose
+embedding and other utilities hash lowest; then the one whose kept columns, wishes, cost, importance and groups come
+first as text: what they hold decides, never where they stand.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from subsel.fixedpoint import Int64Array
 from subsel.input.checked import CheckedBatch
 from subsel.input.groups import GroupColumn, as_groups, check_cost_type, costs_of
 from subsel.input.ids import smallest, storage_type, stored_ids
+from subsel.input.importance import FloatArray, check_importance_type, importances_of, nothing_to_cover
 from subsel.input.names import name_list
 from subsel.input.types import flat_lists, is_floating, is_numeric, value_type
 from subsel.input.utility import (
@@ -51,8 +53,9 @@ _SHOWN = 3  # examples in a message
 class Columns:
     """Which columns are read, after their types were checked; ``id`` is None where rows are numbered instead.
 
-    ``beside`` are those that are kept, that wishes name, or that say what points cost and in which groups they are: the
-    last thing by which rows of one id differ.
+    ``beside`` are those that are kept, that wishes name, or that say what points cost, how much it counts that they are
+    covered, and in which groups they are: the last thing by which rows of one id differ. ``times`` counts the rows that
+    each stands for, where an engine has added that: its importance is so many times as much.
     """
 
     id: str | None
@@ -62,11 +65,14 @@ class Columns:
     beside: tuple[str, ...] = ()
     cost: str | None = None
     groups: tuple[GroupColumn, ...] = ()
+    importance: str | None = None
+    times: str | None = None
 
     @property
     def names(self) -> list[str]:
         """Names to read, each once."""
         wanted = (self.id, self.embedding, *(one.column for one in self.utility.stored), self.cost)
+        wanted += (self.importance, self.times)
         wanted += tuple(one.name for one in self.groups)
         return list(dict.fromkeys(name for name in wanted if name is not None))
 
@@ -138,16 +144,21 @@ class Columns:
         if config.cost is not None:
             limits.insert(0, config.cost)
             check_cost_type(config.cost, require(config.cost, "cost", "cost"), name)
+        if config.importance is not None:
+            limits.append(config.importance)
+            kind = require(config.importance, "importance", "importance")
+            check_importance_type(config.importance, kind, name)
         groups = tuple(GroupColumn.of(one, require(one, "group", "groups"), name) for one in config.groups)
         embedding = config.embedding_column if with_embeddings else None
         beside = dict.fromkeys([*config.keep_columns, *(wish for wish in wishes if wish in columns.names), *limits])
-        return cls(config.id_column, id_type, embedding, utility, tuple(beside), config.cost, groups)
+        about = config.cost, groups, config.importance
+        return cls(config.id_column, id_type, embedding, utility, tuple(beside), *about)
 
 
 def may_be_read(config: SelectConfig, more: tuple[Any, ...] = ()) -> Any:
     """Return a function that says of a column whether this config, or ``more``, may ask for it."""
     asked = {config.id_column, config.embedding_column, config.probabilities, *config.keep_columns}
-    asked |= possible_columns(config) | {config.cost, *config.groups}
+    asked |= possible_columns(config) | {config.cost, config.importance, *config.groups}
     asked |= {schema.SRC, schema.DST, schema.SIMILARITY, *(one for one in more if isinstance(one, str))}
     return asked.__contains__
 
@@ -160,11 +171,13 @@ class Findings:
         counts: bad rows by reason.
         examples: of each reason, the smallest three ids.
         lengths: by list column, how many lists have each length.
+        most_importance: of good rows, under coverage.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[Any]] = field(default_factory=dict)
     lengths: dict[str, Counter[int]] = field(default_factory=dict)
+    most_importance: float = 0.0
 
     def add(self, reason: str, count: int, ids: list[Any]) -> None:
         """Count rows that are bad for a reason, and remember the smallest of their ids."""
@@ -178,6 +191,7 @@ class Findings:
             self.add(reason, count, other.examples[reason])
         for column, lengths in other.lengths.items():
             self.lengths.setdefault(column, Counter()).update(lengths)
+        self.most_importance = max(self.most_importance, other.most_importance)
 
     def length_of_most(self) -> dict[str, int]:
         """Return by column the length that most lists have; the longer of two as common."""
@@ -214,6 +228,15 @@ class Findings:
             raise InputError(f"{name}: {self.describe(n)}. {MEND}")
         if good == 0:
             raise InputError(f"{name} has no good row left: {self.describe(n)}.")
+
+    def refuse_unimportant(self, name: str, columns: Columns) -> None:
+        """Raise if a column says how much it counts that points are covered, and that is 0 in all good rows.
+
+        Raises:
+            InputError: see above.
+        """
+        if columns.importance is not None and self.most_importance == 0:
+            raise nothing_to_cover(columns.importance, name)
 
 
 #: What to do about bad rows.
@@ -263,13 +286,19 @@ class RowChecker:
         utility = self._utilities(batch, given, good, ids)
         self._reject(good, ~np.asarray(np.isfinite(utility).all(axis=0)), ids, "null, NaN or infinite utility")
         cost = self._costs(batch, good, ids)
+        importance = self._importances(batch, good, ids)
         values = None
         if self.columns.embedding is not None:
             lists, fits = self._lists(batch, self.columns.embedding, good, ids, "embedding")
             values = self._vectors(lists, good, fits, ids)
         groups = tuple(as_groups(batch.column(one.name)) for one in self.columns.groups)
-        found = CheckedBatch(np.arange(len(batch)), ids, utility[0], values, utility[1:], cost, groups)
-        return found if good.all() else found.take(np.flatnonzero(good))
+        known = utility[0], values, utility[1:], cost, groups, importance
+        found = CheckedBatch(np.arange(len(batch)), ids, *known)
+        found = found if good.all() else found.take(np.flatnonzero(good))
+        if found.importance is not None:
+            most = float(found.importance.max(initial=0))
+            self.findings.most_importance = max(self.findings.most_importance, most)
+        return found
 
     def _costs(self, batch: pa.RecordBatch, good: npt.NDArray[np.bool_], ids: pa.Array) -> Int64Array | None:
         if self.columns.cost is None:
@@ -278,6 +307,16 @@ class RowChecker:
         for reason, bad in reasons.items():
             self._reject(good, bad, ids, reason)
         return cost
+
+    def _importances(self, batch: pa.RecordBatch, good: npt.NDArray[np.bool_], ids: pa.Array) -> FloatArray | None:
+        if not self.config.covers:
+            return None
+        importance: FloatArray = np.ones(len(batch))
+        if self.columns.importance is not None:
+            importance, reasons = importances_of(batch.column(self.columns.importance))
+            for reason, bad in reasons.items():
+                self._reject(good, bad, ids, reason)
+        return importance if self.columns.times is None else importance * batch.column(self.columns.times).to_numpy()
 
     def _vectors(
         self, lists: npt.NDArray[Any], good: npt.NDArray[np.bool_], fits: npt.NDArray[np.bool_], ids: pa.Array
