@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import subsel
 from subsel import ConfigError, InputError, SelectConfig
+from subsel.input.findings import Findings
 from subsel.input.given import with_given
 from subsel.input.points import read_points
-from subsel.input.rows import Columns, Findings, RowChecker, may_be_read
+from subsel.input.rows import Columns, RowChecker, may_be_read
 from subsel.input.source import open_source
 from subsel.parts import assemble
 from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
@@ -129,9 +130,9 @@ def test_findings_of_several_tasks_know_the_most():
         checker.check(pa.record_batch({"id": [1, 2], "weight": pa.array(weights)}))
         total.merge(pickle.loads(pickle.dumps(checker.findings)))
     assert total.most_importance == 0.5
-    total.refuse_unimportant("it", columns)
+    total.refuse_unimportant("it", "weight")
     with pytest.raises(InputError, match="column 'weight' of it is 0 in all good rows"):
-        Findings().refuse_unimportant("it", columns)
+        Findings().refuse_unimportant("it", "weight")
 
 
 def test_rows_that_stand_for_others_count_so_many_times():
@@ -390,7 +391,8 @@ def test_sparks_parts_know_what_one_machine_does(spark, points, tmp_path):
     assert spark_by_id(spark_stages(spark, where))[0] == counted_by_id(merged(rows, importance=None))
 
 
-def test_sparks_parts_know_it_of_those_that_were_drawn(spark, points, tmp_path):
+def test_sparks_parts_know_it_of_those_that_were_drawn(spark, points, tmp_path, monkeypatch):
+    monkeypatch.setattr("subsel.engines.spark.copies._FEW_ROWS", 10)  # joined as many would be
     rows, _ = points
     pq.write_table(rows, tmp_path / "points.parquet")
     stages = spark_stages(spark, tmp_path / "points.parquet", importance="weight", thin=3)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from subsel.errors import InputError, option
+from subsel.errors import InputError
 from subsel.input.types import is_numeric
 
 BoolArray = npt.NDArray[np.bool_]
@@ -35,11 +35,3 @@ def importances_of(column: pa.Array) -> tuple[FloatArray, dict[str, BoolArray]]:
     }
     value[np.logical_or.reduce(list(reasons.values()))] = 0.0
     return value, reasons
-
-
-def nothing_to_cover(column: str, name: str) -> InputError:
-    """Return the error for a column of importances that are all 0; ``name``: what messages call the input."""
-    return InputError(
-        f"column {column!r} of {name} is 0 in all good rows, so there is nothing to cover: name another with "
-        f"{option('importance')}, or leave it out."
-    )

@@ -17,7 +17,8 @@ import pyarrow as pa
 from subsel.codes import hash_rows
 from subsel.config import SelectConfig
 from subsel.errors import InputError, in_library, option
-from subsel.input.rows import Columns, Findings, RowChecker
+from subsel.input.findings import Findings
+from subsel.input.rows import Columns, RowChecker
 from subsel.input.source import open_source, require_columns
 from subsel.input.utility import CONSTANT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -23,6 +23,7 @@ from subsel.input.groups import GroupNames, Int32Array, content_of, numbered
 from subsel.input.ids import smallest
 from subsel.input.rows import REPEATED, Columns, RowChecker, text_beside
 from subsel.input.source import Source, iterate_columns, require_columns
+from subsel.input.taking import stay_in, take_rows
 from subsel.input.types import in_pieces
 from subsel.input.utility import Utility
 from subsel.report import InputReport
@@ -126,7 +127,7 @@ class Points:
         if self.importance is not None:
             self.importance = self.importance[some]
         if self.embeddings is not None:
-            self.embeddings = _kept_rows(self.embeddings, np.flatnonzero(some))
+            self.embeddings = stay_in(self.embeddings, np.flatnonzero(some))
 
     def limits(self, some: Int64Array) -> tuple[Int64Array | None, Int32Array | None]:
         """Return the cost and the groups of some points, as `cost` and `group` have them."""
@@ -197,16 +198,6 @@ def read_points(
     return reader.points(source)
 
 
-def _kept_rows(matrix: npt.NDArray[np.float32], keep: Int64Array) -> npt.NDArray[np.float32]:
-    """Return some rows, int64, ascending, of a matrix that is given up: moved within it where most of them stay."""
-    if 2 * len(keep) < len(matrix):
-        return matrix[keep]
-    for begin in range(0, len(keep), _BLOCK_ROWS):  # keep[i] >= i
-        chunk = keep[begin : begin + _BLOCK_ROWS]
-        matrix[begin : begin + len(chunk)] = matrix[chunk]
-    return matrix[: len(keep)]
-
-
 class _Reader:
     """Fills one matrix and one utility vector with the good rows, batch by batch."""
 
@@ -257,7 +248,7 @@ class _Reader:
         if losers.size:
             findings.add(REPEATED, int(losers.size), smallest(ids.take(pa.array(losers)), self.columns.id_type, 3))
         findings.refuse(source.name, self.n, len(ids) - losers.size, self.config)
-        findings.refuse_unimportant(source.name, self.columns)
+        findings.refuse_unimportant(source.name, self.columns.importance)
         utility, others = self.utility[: self.kept], self.others[:, : self.kept]
         matrix = None if self.matrix is None else self.matrix[: self.kept]
         keep = None
@@ -265,7 +256,7 @@ class _Reader:
             keep = np.delete(np.arange(self.kept), losers)
             ids, rows, utility, others = ids.take(pa.array(keep)), rows[keep], utility[keep], others[:, keep]
             if matrix is not None:
-                matrix = _kept_rows(matrix, keep)
+                matrix = stay_in(matrix, keep)
         named, group = self._groups(source, keep)
         stay = slice(self.kept) if keep is None else keep
         cost = None if self.columns.cost is None else self.cost[stay]
@@ -320,21 +311,6 @@ class _Reader:
         if not beside:
             return [""] * len(rows)
         return [text for batch in take_rows(source, list(beside), rows) for text in text_beside(batch, beside)]
-
-
-def iterate_rows(source: Source, columns: list[str], rows: Int64Array) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield some columns of some input rows (int64, ascending) in batches, and where in ``rows`` each begins."""
-    begin = 0
-    for batch in iterate_columns(source, columns):
-        lo, hi = np.searchsorted(rows, [begin, begin + len(batch)]).tolist()
-        if lo < hi:
-            yield lo, batch.take(pa.array(rows[lo:hi] - begin))
-        begin += len(batch)
-
-
-def take_rows(source: Source, columns: list[str], rows: Int64Array) -> list[pa.RecordBatch]:
-    """Return some columns of some input rows (int64, ascending), in batches."""
-    return [batch for _, batch in iterate_rows(source, columns, rows)]
 
 
 def kept_columns(source: Source, columns: list[str], rows: Int64Array) -> pa.Table:

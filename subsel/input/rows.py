@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,10 @@ from subsel.config import SelectConfig
 from subsel.errors import InputError, option
 from subsel.fixedpoint import Int64Array
 from subsel.input.checked import CheckedBatch
+from subsel.input.findings import SHOWN, Findings
 from subsel.input.groups import GroupColumn, as_groups, check_cost_type, costs_of
 from subsel.input.ids import smallest, storage_type, stored_ids
-from subsel.input.importance import FloatArray, check_importance_type, importances_of, nothing_to_cover
+from subsel.input.importance import FloatArray, check_importance_type, importances_of
 from subsel.input.names import name_list
 from subsel.input.types import flat_lists, is_floating, is_numeric, value_type
 from subsel.input.utility import (
@@ -46,7 +47,6 @@ LARGEST_SQUARE = 1e34
 _SQUARES_AS_THEY_ARE = (2.0**-120, 2.0**120)
 
 REPEATED = "repeated id"
-_SHOWN = 3  # examples in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,86 +161,6 @@ def may_be_read(config: SelectConfig, more: tuple[Any, ...] = ()) -> Any:
     asked |= possible_columns(config) | {config.cost, config.importance, *config.groups}
     asked |= {schema.SRC, schema.DST, schema.SIMILARITY, *(one for one in more if isinstance(one, str))}
     return asked.__contains__
-
-
-@dataclass(slots=True)
-class Findings:
-    """What was wrong with the rows seen so far, and how long their lists were.
-
-    Attributes:
-        counts: bad rows by reason.
-        examples: of each reason, the smallest three ids.
-        lengths: by list column, how many lists have each length.
-        most_importance: of good rows, under coverage.
-    """
-
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[Any]] = field(default_factory=dict)
-    lengths: dict[str, Counter[int]] = field(default_factory=dict)
-    most_importance: float = 0.0
-
-    def add(self, reason: str, count: int, ids: list[Any]) -> None:
-        """Count rows that are bad for a reason, and remember the smallest of their ids."""
-        self.counts[reason] = self.counts.get(reason, 0) + count
-        some = {one for one in [*self.examples.get(reason, []), *ids] if one is not None}
-        self.examples[reason] = sorted(some)[:_SHOWN]
-
-    def merge(self, other: Findings) -> None:
-        """Add what another part of the input has."""
-        for reason, count in other.counts.items():
-            self.add(reason, count, other.examples[reason])
-        for column, lengths in other.lengths.items():
-            self.lengths.setdefault(column, Counter()).update(lengths)
-        self.most_importance = max(self.most_importance, other.most_importance)
-
-    def length_of_most(self) -> dict[str, int]:
-        """Return by column the length that most lists have; the longer of two as common."""
-        return {
-            column: max(lengths, key=lambda length: (lengths[length], length))
-            for column, lengths in self.lengths.items()
-            if lengths
-        }
-
-    def describe(self, n: int) -> str:
-        """Say in one line how many of ``n`` rows were bad, why, and name a few; reasons in alphabetical order."""
-        parts = []
-        for reason in sorted(self.counts):
-            some = ", ".join(map(repr, self.examples[reason]))
-            parts.append(f"{self.counts[reason]:,} of {n:,} rows: {reason}{f' (ids {some})' if some else ''}")
-        return "; ".join(parts)
-
-    def dropped(self) -> dict[str, int]:
-        """Return bad rows by reason, in the order of the alphabet."""
-        return {reason: self.counts[reason] for reason in sorted(self.counts)}
-
-    def refuse(self, name: str, n: int, good: int, config: SelectConfig) -> None:
-        """Raise if most lists are too short, bad rows are errors, or no good row is left.
-
-        Raises:
-            InputError: see above.
-        """
-        for column, length in self.length_of_most().items():
-            if length == 0:
-                raise InputError(f"column {column!r} of {name}: its lists are empty: they need at least one value.")
-            if column == config.probabilities and length < 2:
-                raise InputError(f"column {column!r} of {name} has fewer than 2 classes: margins need two.")
-        if self.counts and config.on_bad_rows == "error":
-            raise InputError(f"{name}: {self.describe(n)}. {MEND}")
-        if good == 0:
-            raise InputError(f"{name} has no good row left: {self.describe(n)}.")
-
-    def refuse_unimportant(self, name: str, columns: Columns) -> None:
-        """Raise if a column says how much it counts that points are covered, and that is 0 in all good rows.
-
-        Raises:
-            InputError: see above.
-        """
-        if columns.importance is not None and self.most_importance == 0:
-            raise nothing_to_cover(columns.importance, name)
-
-
-#: What to do about bad rows.
-MEND = f"Mend them, or set {option('on_bad_rows', 'drop')} to leave them out."
 
 
 class RowChecker:
@@ -409,7 +329,7 @@ class RowChecker:
         """Count rows that are bad for the first time, and remember a few of their ids."""
         first_time = np.flatnonzero(good & bad)
         if first_time.size:
-            some = smallest(ids.take(pa.array(first_time)), self.columns.id_type, _SHOWN)
+            some = smallest(ids.take(pa.array(first_time)), self.columns.id_type, SHOWN)
             self.findings.add(reason, int(first_time.size), some)
             good[first_time] = False
 

@@ -26,9 +26,10 @@ from subsel.engines.spark.source import SparkSource, col, plain_batches
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.input.checked import content_sum
+from subsel.input.findings import Findings
 from subsel.input.groups import GroupNames
 from subsel.input.ids import shown, stored_ids
-from subsel.input.rows import REPEATED, Columns, Findings, RowChecker, text_beside
+from subsel.input.rows import REPEATED, Columns, RowChecker, text_beside
 from subsel.parts.assemble import CODE_SUM
 
 _SCAN_SCHEMA = "kind string, rows bigint, payload binary"
@@ -135,7 +136,7 @@ def check_points(
     n = found.rows - repeats
     findings.refuse(source.name, total, n, config)
     if drawn is None:
-        findings.refuse_unimportant(source.name, columns)
+        findings.refuse_unimportant(source.name, columns.importance)
     dimension = found.lengths.get(columns.embedding, 0) if columns.embedding is not None else 0
     return SparkPoints(
         frame=frame,
