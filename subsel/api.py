@@ -83,8 +83,8 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         progress: show progress on stderr; None: if that is a terminal.
         storage_options: credentials, endpoint and region of storage that is not on this machine, besides what the
             environment says (`subsel.storage.place_of`); Spark has its own.
-        **options: fields of `SelectConfig`: diversity, neighbors, recall, metric, seed, …; ``cost`` may also be one
-            number per input row, and ``groups`` one value per row, or several such arrays by name.
+        **options: fields of `SelectConfig`: diversity, neighbors, recall, metric, seed, …; ``cost`` and ``importance``
+            may also be one number per input row, and ``groups`` one value per row, or several such arrays by name.
 
     Returns:
         The subset in rank order, and a report.
@@ -185,7 +185,7 @@ def _on_engine(request: Request) -> Request:
     sizes = [config.size for config, _ in request.sizes]
     given = request.data, request.graph, request.config, sizes
     engine = choose_engine(request.engine, *given, request.storage_options)
-    for name in ("utility", "cost", "groups"):
+    for name in ("utility", "cost", "groups", "importance"):
         if engine != "local" and getattr(request, name) is not None:
             raise ConfigError(f"on Spark {option(name)} is a column's name: arrays have no place there.")
     return replace(request, engine=engine)

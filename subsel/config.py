@@ -58,7 +58,7 @@ class SelectConfig(LimitOptions, MethodOptions):
         "pairwise",
         "What makes a subset good: pairwise, utilities less similarities inside it; or coverage, how similar each "
         "point is to its nearest member.",
-        stage="utility",
+        stage="graph",
         group="Objective",
     )
     utility_weight: float = declare(

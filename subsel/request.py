@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from subsel.config import SelectConfig, given_options
 from subsel.errors import ConfigError, InputError, SubselError, option
-from subsel.input.given import COST, GROUPS, NEAR, of_columns
+from subsel.input.given import COST, GROUPS, IMPORTANCE, NEAR, of_columns
 from subsel.input.source import is_location
 from subsel.input.wishes import Wishes
 from subsel.rundir import STAGES
@@ -34,6 +34,7 @@ class Request:
         utility: one number per input row; None: a column of the data has them, or all are 1.
         cost: what each input row costs; None: a column says so, or nothing does.
         groups: by name, the group of each input row; None: columns say so, or nothing does.
+        importance: how much it counts that each input row is covered; None: a column says so, or all count one.
         sizes: a config, of which only the size differs, and the name of its subset in ``output``; None: that itself.
         output: where subsets go, if anywhere.
         audit: where it goes why each point is selected or not (`subsel.audit`), if anywhere.
@@ -53,6 +54,7 @@ class Request:
     utility: npt.ArrayLike | None = None
     cost: npt.ArrayLike | None = None
     groups: Mapping[str, Any] | None = None
+    importance: npt.ArrayLike | None = None
     sizes: tuple[tuple[SelectConfig, str | None], ...] = ((SelectConfig(), None),)
     output: Location | None = None
     wishes: Wishes = Wishes()  # noqa: RUF009  (frozen)
@@ -78,6 +80,7 @@ class Request:
         utility: str | npt.ArrayLike | None = None,
         cost: str | npt.ArrayLike | None = None,
         groups: Any = None,
+        importance: str | npt.ArrayLike | None = None,
         engine: Any = "auto",
         master: str | None = None,
         config: SelectConfig | str | Path | None = None,
@@ -100,6 +103,7 @@ class Request:
             purpose: what the data is for.
             cost: a column's name, or one value per input row.
             groups: names of columns, or one value per input row, or several such arrays by name.
+            importance: a column's name, or one value per input row.
             audit, graph, utility, engine, master, config, overwrite, include, exclude, exclude_near, run_dir, resume,
                 progress, storage_options: as in `subsel.select`.
             **options: fields of `SelectConfig`.
@@ -110,8 +114,10 @@ class Request:
         """
         column, given = (utility, None) if isinstance(utility, str) else (None, utility)
         priced, prices = (cost, None) if isinstance(cost, str) else (None, cost)
+        weighed, weights = (importance, None) if isinstance(importance, str) else (None, importance)
         named, grouped = _columns_or_values(groups)
         options |= {"cost": priced if prices is None else COST, "groups": named if grouped is None else tuple(grouped)}
+        options |= {"importance": weighed if weights is None else IMPORTANCE}
         if given is not None:  # wins over the config's
             config = load_config(config, **options).model_copy(update={"utility": None})
         options |= {"utility": column, "exclude_near": near_option(exclude_near)}
@@ -122,6 +128,7 @@ class Request:
             utility=given,
             cost=prices,
             groups=grouped,
+            importance=weights,
             sizes=configs,
             output=output,
             wishes=Wishes(include, exclude, near_data(exclude_near, configs[0][0])),
@@ -163,7 +170,7 @@ class Request:
     @property
     def kept_config(self) -> SelectConfig:
         """The config as a run directory compares it: what was given beside the data is told apart by its values."""
-        alone = of_columns(self.config, self.cost, self.groups)
+        alone = of_columns(self.config, self.cost, self.groups, self.importance)
         return alone.model_copy(update={"exclude_near": None, "near": None})
 
     @property

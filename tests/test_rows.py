@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subsel import InputError, SelectConfig
+from subsel.input.findings import Findings
 from subsel.input.points import kept_columns, read_points
-from subsel.input.rows import Columns, Findings, RowChecker, flat_lists, may_be_read
+from subsel.input.rows import Columns, RowChecker, flat_lists, may_be_read
 from subsel.input.source import open_source
 from subsel.input.types import as_plain, plain_type
 

@@ -25,6 +25,7 @@ class CheckedBatch:
         others: float64, (c, b): what else utility is made of.
         cost: int64, (b,); None if not asked for.
         groups: of each column of groups, see `subsel.input.groups.as_groups`.
+        importance: float64, (b,): how much it counts that each is covered; None unless the objective is coverage.
     """
 
     kept: Int64Array
@@ -34,6 +35,7 @@ class CheckedBatch:
     others: npt.NDArray[np.float64]
     cost: Int64Array | None = None
     groups: tuple[pa.DictionaryArray, ...] = ()
+    importance: npt.NDArray[np.float64] | None = None
 
     def take(self, some: Int64Array) -> CheckedBatch:
         """Return some of the rows."""
@@ -46,6 +48,7 @@ class CheckedBatch:
             self.others[:, some],
             None if self.cost is None else self.cost[some],
             tuple(one.take(rows) for one in self.groups),
+            None if self.importance is None else self.importance[some],
         )
 
     def content(self) -> npt.NDArray[np.uint64]:
@@ -57,8 +60,8 @@ class CheckedBatch:
         return np.asarray(hash_rows(words, self.utility.view(np.uint64)))
 
     def beside(self) -> Int64Array | None:
-        """Return a hash of each row's cost and groups: int64, (b,); None if it has neither."""
-        return content_of(self.cost, self.groups)
+        """Return a hash of each row's cost, groups and importance: int64, (b,); None if it has none of them."""
+        return content_of(self.cost, self.groups, self.importance)
 
 
 def content_sum(batch: CheckedBatch, beside: Int64Array | None = None) -> int:

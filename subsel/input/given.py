@@ -1,4 +1,6 @@
-"""Columns that the user gave as arrays beside the data: one value per row, of what points cost and of their groups."""
+"""Columns that the user gave as arrays beside the data: of what points cost, of their groups and of
+how much it counts that they are covered, one value per row each.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from subsel.input.source import Source, require_columns
 from subsel.input.types import as_plain, plain_type
 
 #: What messages call columns, and data beside the points', that have no name of their own.
-COST, GROUPS, NEAR = "given cost", "given groups", "given data"
+COST, GROUPS, IMPORTANCE, NEAR = "given cost", "given groups", "given importance", "given data"
 _BATCH_ROWS = 8_192
 
 
@@ -70,7 +72,7 @@ class GivenColumns:
 
 
 def with_given(
-    source: Source, config: SelectConfig, cost: Any, groups: Mapping[str, Any] | None, data: Any
+    source: Source, config: SelectConfig, cost: Any, groups: Mapping[str, Any] | None, importance: Any, data: Any
 ) -> tuple[Source, SelectConfig]:
     """Return a source with the columns that were given beside it, and a config that names them.
 
@@ -79,6 +81,7 @@ def with_given(
         config: of the request.
         cost: one value per row; None: not given.
         groups: by name, likewise.
+        importance: as ``cost``.
         data: as it was given: a pandas series must have its index.
 
     Raises:
@@ -88,6 +91,8 @@ def with_given(
     given = {} if cost is None else {COST: _column(cost, "cost", source, data)}
     for name, values in (groups or {}).items():
         given[name] = _column(values, "groups" if name == GROUPS else f"groups[{name!r}]", source, data)
+    if importance is not None:
+        given[IMPORTANCE] = _column(importance, "importance", source, data)
     if not given:
         return source, config
     for name in given:
@@ -95,14 +100,16 @@ def with_given(
             raise InputError(
                 f"{source.name} has a column {name!r} that is read, too: call the given values something else."
             )
-    update: dict[str, Any] = {} if cost is None else {"cost": COST}
+    alone = {"cost": (cost, COST), "importance": (importance, IMPORTANCE)}
+    update: dict[str, Any] = {name: column for name, (values, column) in alone.items() if values is not None}
     update |= {} if groups is None else {"groups": tuple(groups)}
     return GivenColumns(source, given), config.model_copy(update=update)
 
 
-def of_columns(config: SelectConfig, cost: Any, groups: Mapping[str, Any] | None) -> SelectConfig:
+def of_columns(config: SelectConfig, cost: Any, groups: Mapping[str, Any] | None, importance: Any) -> SelectConfig:
     """Return a config that names the data's own columns only; arguments as for `with_given`."""
-    given: dict[str, Any] = {} if cost is None else {"cost": None}
+    alone = {"cost": cost, "importance": importance}
+    given: dict[str, Any] = {name: None for name, values in alone.items() if values is not None}
     return config.model_copy(update=given if groups is None else given | {"groups": ()})
 
 

@@ -208,12 +208,19 @@ def costs_of(column: pa.Array) -> tuple[Int64Array, dict[str, BoolArray]]:
     return np.asarray(pc.if_else(wrong, low, column).cast(pa.int64()).to_numpy()), reasons
 
 
-def content_of(cost: Int64Array | None, groups: Sequence[pa.DictionaryArray]) -> Int64Array | None:
-    """Return a hash of each row's cost and groups: int64, (b,); None where rows have neither."""
+def content_of(
+    cost: Int64Array | None,
+    groups: Sequence[pa.DictionaryArray],
+    importance: npt.NDArray[np.float64] | None = None,
+) -> Int64Array | None:
+    """Return a hash of each row's cost, groups and importance: int64, (b,); None where rows have none of them."""
     found = None if cost is None else rehash(cost, 1)
     for values in groups:
         code = np.append(hash_ids(values.dictionary, seed=0), 0)[values.indices.fill_null(-1).to_numpy()]
         found = rehash(code if found is None else code ^ found, 2)
+    if importance is not None:
+        bits = importance.view(np.int64)
+        found = rehash(bits if found is None else bits ^ found, 3)
     return found
 
 

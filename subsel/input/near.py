@@ -17,7 +17,8 @@ import pyarrow as pa
 from subsel.codes import hash_rows
 from subsel.config import SelectConfig
 from subsel.errors import InputError, in_library, option
-from subsel.input.rows import Columns, Findings, RowChecker
+from subsel.input.findings import Findings
+from subsel.input.rows import Columns, RowChecker
 from subsel.input.source import open_source, require_columns
 from subsel.input.utility import CONSTANT
 
@@ -54,7 +55,7 @@ def vector_columns(columns: pa.Schema, config: SelectConfig, name: str) -> Colum
         InputError: there is none, or it is no column of vectors.
     """
     bare: dict[str, Any] = {"id_column": None, "utility": CONSTANT, "probabilities": None, "cost": None}
-    alone = config.model_copy(update=bare | {"keep_columns": (), "groups": ()})
+    alone = config.model_copy(update=bare | {"keep_columns": (), "groups": (), "importance": None})
     return Columns.of(columns, alone, name, with_embeddings=True, given=False)
 
 

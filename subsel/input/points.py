@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -23,6 +23,7 @@ from subsel.input.groups import GroupNames, Int32Array, content_of, numbered
 from subsel.input.ids import smallest
 from subsel.input.rows import REPEATED, Columns, RowChecker, text_beside
 from subsel.input.source import Source, iterate_columns, require_columns
+from subsel.input.taking import stay_in, take_rows
 from subsel.input.types import in_pieces
 from subsel.input.utility import Utility
 from subsel.report import InputReport
@@ -55,6 +56,8 @@ class Points:
         groups: what these numbers stand for, column by column.
         copies: points that were merged into these; None: nobody was.
         multiplicity: int64, (n,): how many points each one stands for, itself among them; None: for itself only.
+        importance: float64, (n,), ≥ 0: how much it counts that each is covered, by a column, else 1.0; None unless the
+            objective is coverage.
     """
 
     name: str
@@ -73,11 +76,19 @@ class Points:
     groups: tuple[GroupNames, ...] = ()
     copies: Copies | None = None
     multiplicity: Int64Array | None = None
+    importance: npt.NDArray[np.float64] | None = None
 
     @property
     def n(self) -> int:
         """Number of points."""
         return len(self.ids)
+
+    @property
+    def counted(self) -> npt.NDArray[np.float64] | None:
+        """How much it counts that each is covered, and with it those that it stands for: float64, (n,), or None."""
+        if self.importance is None or self.multiplicity is None:
+            return self.importance
+        return self.importance * self.multiplicity
 
     def report(self) -> InputReport:
         """Return what was read."""
@@ -89,11 +100,6 @@ class Points:
             dropped_rows=self.dropped,
             cost=None if self.cost is None else exact_sum(self.cost),
         )
-
-    @property
-    def counted(self) -> npt.NDArray[np.float64] | None:
-        """How much covering each point counts: float64, (n,)."""
-        return np.ones(self.n) if self.multiplicity is None else self.multiplicity.astype(np.float64)
 
     def classes(self) -> Int64Array | None:
         """Return a number for each point that those of the same groups share: int64, (n,); None without groups."""
@@ -118,8 +124,10 @@ class Points:
         self.cost, self.group = self.limits(np.flatnonzero(some))
         if self.multiplicity is not None:
             self.multiplicity = self.multiplicity[some]
+        if self.importance is not None:
+            self.importance = self.importance[some]
         if self.embeddings is not None:
-            self.embeddings = _kept_rows(self.embeddings, np.flatnonzero(some))
+            self.embeddings = stay_in(self.embeddings, np.flatnonzero(some))
 
     def limits(self, some: Int64Array) -> tuple[Int64Array | None, Int32Array | None]:
         """Return the cost and the groups of some points, as `cost` and `group` have them."""
@@ -127,7 +135,7 @@ class Points:
         return cost, None if self.group is None else self.group[:, some]
 
     def checksum(self) -> str:
-        """Return a checksum of ids, utilities, embeddings, costs and groups, which does not depend on their order."""
+        """Return a checksum of ids, utilities, embeddings, costs, groups and importances, in whatever order."""
         total, beside = 0, self._beside()
         for begin in range(0, self.n, _BLOCK_ROWS):
             some = slice(begin, begin + _BLOCK_ROWS)
@@ -143,7 +151,7 @@ class Points:
         for names, group in zip(self.groups, () if self.group is None else self.group, strict=True):
             numbers = pa.array(group, mask=group == (-1 if names.null is None else names.null))
             groups.append(pa.DictionaryArray.from_arrays(numbers, names.texts))
-        return content_of(self.cost, groups)
+        return content_of(self.cost, groups, self.importance)
 
 
 def read_points(
@@ -155,7 +163,7 @@ def read_points(
     wishes: Iterable[str] = (),
     progress: _PROGRESS = lambda share: None,
 ) -> Points:
-    """Read ids, utilities, embeddings, costs and groups, checking every row.
+    """Read ids, utilities, embeddings, costs, groups and importances, checking every row.
 
     Args:
         source: see `subsel.input.source.open_source`.
@@ -190,16 +198,6 @@ def read_points(
     return reader.points(source)
 
 
-def _kept_rows(matrix: npt.NDArray[np.float32], keep: Int64Array) -> npt.NDArray[np.float32]:
-    """Return some rows, int64, ascending, of a matrix that is given up: moved within it where most of them stay."""
-    if 2 * len(keep) < len(matrix):
-        return matrix[keep]
-    for begin in range(0, len(keep), _BLOCK_ROWS):  # keep[i] >= i
-        chunk = keep[begin : begin + _BLOCK_ROWS]
-        matrix[begin : begin + len(chunk)] = matrix[chunk]
-    return matrix[: len(keep)]
-
-
 class _Reader:
     """Fills one matrix and one utility vector with the good rows, batch by batch."""
 
@@ -213,6 +211,7 @@ class _Reader:
         self.utility = np.empty(n, np.float64)
         self.others = np.empty((max(0, len(columns.utility.stored) - 1), n), np.float64)
         self.cost = np.empty(0 if columns.cost is None else n, np.int64)
+        self.importance = np.empty(n if config.covers else 0, np.float64)
         self.groups: list[tuple[pa.DictionaryArray, ...]] = []
         self.matrix: npt.NDArray[np.float32] | None = None
 
@@ -232,6 +231,8 @@ class _Reader:
                     self.matrix[begin : self.kept] = good.embeddings
             if good.cost is not None:
                 self.cost[begin : self.kept] = good.cost
+            if good.importance is not None:
+                self.importance[begin : self.kept] = good.importance
             self.groups.append(good.groups)
             self.ids.append(good.ids)
             self.rows.append(self.seen + good.kept)
@@ -247,6 +248,7 @@ class _Reader:
         if losers.size:
             findings.add(REPEATED, int(losers.size), smallest(ids.take(pa.array(losers)), self.columns.id_type, 3))
         findings.refuse(source.name, self.n, len(ids) - losers.size, self.config)
+        findings.refuse_unimportant(source.name, self.columns.importance)
         utility, others = self.utility[: self.kept], self.others[:, : self.kept]
         matrix = None if self.matrix is None else self.matrix[: self.kept]
         keep = None
@@ -254,9 +256,10 @@ class _Reader:
             keep = np.delete(np.arange(self.kept), losers)
             ids, rows, utility, others = ids.take(pa.array(keep)), rows[keep], utility[keep], others[:, keep]
             if matrix is not None:
-                matrix = _kept_rows(matrix, keep)
+                matrix = stay_in(matrix, keep)
         named, group = self._groups(source, keep)
-        cost = None if self.columns.cost is None else self.cost[: self.kept] if keep is None else self.cost[keep]
+        stay = slice(self.kept) if keep is None else keep
+        cost = None if self.columns.cost is None else self.cost[stay]
         if findings.counts:
             log.warning("%s: dropped %s", source.name, findings.describe(self.n))
         return Points(
@@ -274,6 +277,7 @@ class _Reader:
             cost=cost,
             group=group,
             groups=named,
+            importance=self.importance[stay] if self.config.covers else None,
         )
 
     def _groups(self, source: Source, keep: Int64Array | None) -> tuple[tuple[GroupNames, ...], Int32Array | None]:
@@ -307,21 +311,6 @@ class _Reader:
         if not beside:
             return [""] * len(rows)
         return [text for batch in take_rows(source, list(beside), rows) for text in text_beside(batch, beside)]
-
-
-def iterate_rows(source: Source, columns: list[str], rows: Int64Array) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield some columns of some input rows (int64, ascending) in batches, and where in ``rows`` each begins."""
-    begin = 0
-    for batch in iterate_columns(source, columns):
-        lo, hi = np.searchsorted(rows, [begin, begin + len(batch)]).tolist()
-        if lo < hi:
-            yield lo, batch.take(pa.array(rows[lo:hi] - begin))
-        begin += len(batch)
-
-
-def take_rows(source: Source, columns: list[str], rows: Int64Array) -> list[pa.RecordBatch]:
-    """Return some columns of some input rows (int64, ascending), in batches."""
-    return [batch for _, batch in iterate_rows(source, columns, rows)]
 
 
 def kept_columns(source: Source, columns: list[str], rows: Int64Array) -> pa.Table:

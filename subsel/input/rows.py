@@ -1,18 +1,19 @@
 """The rules of rows: what is bad, how long lists are, and which of several rows with one id stays. For every engine.
 
 A row has one reason at most, the first that holds, in this order: null id; a utility that is null, NaN or infinite
-(or probabilities that are none); a cost that is null, negative or above 2^62; an embedding that is null, of another
-length than most, not finite, or zero under cosine (or too long for the other metrics). Lists are as long as most are
-over the whole input; among lengths equally common, the longer. Of the good rows with one id the one of the largest
-utility stays (of several columns the first decides); then the one whose embedding and other utilities hash lowest; then
-the one whose kept columns, wishes, cost and groups come first as text: what they hold decides, never where they stand.
+(or probabilities that are none); a cost that is null, negative or above 2^62; an importance that is null, NaN, infinite
+or negative; an embedding that is null, of another length than most, not finite, or zero under cosine (or too long for
+the other metrics). Lists are as long as most are over the whole input; among lengths equally common, the longer. Of the
+good rows with one id the one of the largest utility stays (of several columns the first decides); then the one whose
+embedding and other utilities hash lowest; then the one whose kept columns, wishes, cost, importance and groups come
+first as text: what they hold decides, never where they stand.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,10 @@ from subsel.config import SelectConfig
 from subsel.errors import InputError, option
 from subsel.fixedpoint import Int64Array
 from subsel.input.checked import CheckedBatch
+from subsel.input.findings import SHOWN, Findings
 from subsel.input.groups import GroupColumn, as_groups, check_cost_type, costs_of
 from subsel.input.ids import smallest, storage_type, stored_ids
+from subsel.input.importance import FloatArray, check_importance_type, importances_of
 from subsel.input.names import name_list
 from subsel.input.types import flat_lists, is_floating, is_numeric, value_type
 from subsel.input.utility import (
@@ -44,15 +47,15 @@ LARGEST_SQUARE = 1e34
 _SQUARES_AS_THEY_ARE = (2.0**-120, 2.0**120)
 
 REPEATED = "repeated id"
-_SHOWN = 3  # examples in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which columns are read, after their types were checked; ``id`` is None where rows are numbered instead.
 
-    ``beside`` are those that are kept, that wishes name, or that say what points cost and in which groups they are: the
-    last thing by which rows of one id differ.
+    ``beside`` are those that are kept, that wishes name, or that say what points cost, how much it counts that they are
+    covered, and in which groups they are: the last thing by which rows of one id differ. ``times`` counts the rows that
+    each stands for, where an engine has added that: its importance is so many times as much.
     """
 
     id: str | None
@@ -62,11 +65,14 @@ class Columns:
     beside: tuple[str, ...] = ()
     cost: str | None = None
     groups: tuple[GroupColumn, ...] = ()
+    importance: str | None = None
+    times: str | None = None
 
     @property
     def names(self) -> list[str]:
         """Names to read, each once."""
         wanted = (self.id, self.embedding, *(one.column for one in self.utility.stored), self.cost)
+        wanted += (self.importance, self.times)
         wanted += tuple(one.name for one in self.groups)
         return list(dict.fromkeys(name for name in wanted if name is not None))
 
@@ -138,86 +144,23 @@ class Columns:
         if config.cost is not None:
             limits.insert(0, config.cost)
             check_cost_type(config.cost, require(config.cost, "cost", "cost"), name)
+        if config.importance is not None:
+            limits.append(config.importance)
+            kind = require(config.importance, "importance", "importance")
+            check_importance_type(config.importance, kind, name)
         groups = tuple(GroupColumn.of(one, require(one, "group", "groups"), name) for one in config.groups)
         embedding = config.embedding_column if with_embeddings else None
         beside = dict.fromkeys([*config.keep_columns, *(wish for wish in wishes if wish in columns.names), *limits])
-        return cls(config.id_column, id_type, embedding, utility, tuple(beside), config.cost, groups)
+        about = config.cost, groups, config.importance
+        return cls(config.id_column, id_type, embedding, utility, tuple(beside), *about)
 
 
 def may_be_read(config: SelectConfig, more: tuple[Any, ...] = ()) -> Any:
     """Return a function that says of a column whether this config, or ``more``, may ask for it."""
     asked = {config.id_column, config.embedding_column, config.probabilities, *config.keep_columns}
-    asked |= possible_columns(config) | {config.cost, *config.groups}
+    asked |= possible_columns(config) | {config.cost, config.importance, *config.groups}
     asked |= {schema.SRC, schema.DST, schema.SIMILARITY, *(one for one in more if isinstance(one, str))}
     return asked.__contains__
-
-
-@dataclass(slots=True)
-class Findings:
-    """What was wrong with the rows seen so far, and how long their lists were.
-
-    Attributes:
-        counts: bad rows by reason.
-        examples: of each reason, the smallest three ids.
-        lengths: by list column, how many lists have each length.
-    """
-
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[Any]] = field(default_factory=dict)
-    lengths: dict[str, Counter[int]] = field(default_factory=dict)
-
-    def add(self, reason: str, count: int, ids: list[Any]) -> None:
-        """Count rows that are bad for a reason, and remember the smallest of their ids."""
-        self.counts[reason] = self.counts.get(reason, 0) + count
-        some = {one for one in [*self.examples.get(reason, []), *ids] if one is not None}
-        self.examples[reason] = sorted(some)[:_SHOWN]
-
-    def merge(self, other: Findings) -> None:
-        """Add what another part of the input has."""
-        for reason, count in other.counts.items():
-            self.add(reason, count, other.examples[reason])
-        for column, lengths in other.lengths.items():
-            self.lengths.setdefault(column, Counter()).update(lengths)
-
-    def length_of_most(self) -> dict[str, int]:
-        """Return by column the length that most lists have; the longer of two as common."""
-        return {
-            column: max(lengths, key=lambda length: (lengths[length], length))
-            for column, lengths in self.lengths.items()
-            if lengths
-        }
-
-    def describe(self, n: int) -> str:
-        """Say in one line how many of ``n`` rows were bad, why, and name a few; reasons in alphabetical order."""
-        parts = []
-        for reason in sorted(self.counts):
-            some = ", ".join(map(repr, self.examples[reason]))
-            parts.append(f"{self.counts[reason]:,} of {n:,} rows: {reason}{f' (ids {some})' if some else ''}")
-        return "; ".join(parts)
-
-    def dropped(self) -> dict[str, int]:
-        """Return bad rows by reason, in the order of the alphabet."""
-        return {reason: self.counts[reason] for reason in sorted(self.counts)}
-
-    def refuse(self, name: str, n: int, good: int, config: SelectConfig) -> None:
-        """Raise if most lists are too short, bad rows are errors, or no good row is left.
-
-        Raises:
-            InputError: see above.
-        """
-        for column, length in self.length_of_most().items():
-            if length == 0:
-                raise InputError(f"column {column!r} of {name}: its lists are empty: they need at least one value.")
-            if column == config.probabilities and length < 2:
-                raise InputError(f"column {column!r} of {name} has fewer than 2 classes: margins need two.")
-        if self.counts and config.on_bad_rows == "error":
-            raise InputError(f"{name}: {self.describe(n)}. {MEND}")
-        if good == 0:
-            raise InputError(f"{name} has no good row left: {self.describe(n)}.")
-
-
-#: What to do about bad rows.
-MEND = f"Mend them, or set {option('on_bad_rows', 'drop')} to leave them out."
 
 
 class RowChecker:
@@ -263,13 +206,19 @@ class RowChecker:
         utility = self._utilities(batch, given, good, ids)
         self._reject(good, ~np.asarray(np.isfinite(utility).all(axis=0)), ids, "null, NaN or infinite utility")
         cost = self._costs(batch, good, ids)
+        importance = self._importances(batch, good, ids)
         values = None
         if self.columns.embedding is not None:
             lists, fits = self._lists(batch, self.columns.embedding, good, ids, "embedding")
             values = self._vectors(lists, good, fits, ids)
         groups = tuple(as_groups(batch.column(one.name)) for one in self.columns.groups)
-        found = CheckedBatch(np.arange(len(batch)), ids, utility[0], values, utility[1:], cost, groups)
-        return found if good.all() else found.take(np.flatnonzero(good))
+        known = utility[0], values, utility[1:], cost, groups, importance
+        found = CheckedBatch(np.arange(len(batch)), ids, *known)
+        found = found if good.all() else found.take(np.flatnonzero(good))
+        if found.importance is not None:
+            most = float(found.importance.max(initial=0))
+            self.findings.most_importance = max(self.findings.most_importance, most)
+        return found
 
     def _costs(self, batch: pa.RecordBatch, good: npt.NDArray[np.bool_], ids: pa.Array) -> Int64Array | None:
         if self.columns.cost is None:
@@ -278,6 +227,16 @@ class RowChecker:
         for reason, bad in reasons.items():
             self._reject(good, bad, ids, reason)
         return cost
+
+    def _importances(self, batch: pa.RecordBatch, good: npt.NDArray[np.bool_], ids: pa.Array) -> FloatArray | None:
+        if not self.config.covers:
+            return None
+        importance: FloatArray = np.ones(len(batch))
+        if self.columns.importance is not None:
+            importance, reasons = importances_of(batch.column(self.columns.importance))
+            for reason, bad in reasons.items():
+                self._reject(good, bad, ids, reason)
+        return importance if self.columns.times is None else importance * batch.column(self.columns.times).to_numpy()
 
     def _vectors(
         self, lists: npt.NDArray[Any], good: npt.NDArray[np.bool_], fits: npt.NDArray[np.bool_], ids: pa.Array
@@ -370,7 +329,7 @@ class RowChecker:
         """Count rows that are bad for the first time, and remember a few of their ids."""
         first_time = np.flatnonzero(good & bad)
         if first_time.size:
-            some = smallest(ids.take(pa.array(first_time)), self.columns.id_type, _SHOWN)
+            some = smallest(ids.take(pa.array(first_time)), self.columns.id_type, SHOWN)
             self.findings.add(reason, int(first_time.size), some)
             good[first_time] = False
 

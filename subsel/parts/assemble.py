@@ -45,7 +45,8 @@ CHANGED = (
 class Shape:
     """What must be known of all parts before keys can be made, and of a graph to report it.
 
-    ``similarity`` is `similarity_sum` exactly, see `subsel.graph.exact_total`.
+    ``similarity`` is `similarity_sum` exactly, see `subsel.graph.exact_total`; ``most_importance`` is 0.0 where points
+    have no importance.
     """
 
     points: int
@@ -59,7 +60,7 @@ class Shape:
     utility_sum: float
     similarity_sum: float
     similarity: int = 0
-    most_importance: float = 1.0
+    most_importance: float = 0.0
 
 
 def pack_shape(shape: Shape) -> pa.Buffer:
@@ -80,14 +81,14 @@ def pack_edges(
 
 
 def pack_points(points: Mapping[str, Any], some: Int64Array) -> pa.Buffer:
-    """Return some points of a batch as a pack: code, utility, id; and if they have them, others, cost and group.
+    """Return some points of a batch as a pack: code, utility, id; and if there, others, cost, importance and group.
 
-    These are what else utility is made of, what points cost, and the numbers of their groups: float64, (n, c), int64,
-    (n,), and int32, (n, columns), each row after the other.
+    These are what else utility is made of, what points cost, how much it counts that they are covered, and the numbers
+    of their groups: float64, (n, c), int64, (n,), float64, (n,), and int32, (n, columns), each row after the other.
     """
     wide = [name for name in ("others", "group") if name in points]
     more = {name: points[name].reshape(len(points["code"]), -1)[some].ravel() for name in wide}
-    names = ("code", "utility", "id", "cost") if "cost" in points else ("code", "utility", "id")
+    names = [name for name in ("code", "utility", "id", "cost", "importance") if name in points]
     return pack(**{name: _take(points[name], some) for name in names}, **more)
 
 
@@ -142,7 +143,7 @@ def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
     pairs = distinct((other_part[outside].astype(np.int64) << SLOT_BITS) | slot[outside])
     for to in distinct(pairs >> SLOT_BITS).tolist():
         mine = pairs[pairs >> SLOT_BITS == to] & ((1 << SLOT_BITS) - 1)
-        known = {name: points[name][order[mine]] for name in ("utility", "cost") if name in points}
+        known = {name: points[name][order[mine]] for name in ("utility", "cost", "importance") if name in points}
         border = pack(slot=mine, code=code[mine], **known)
         yield Parcel(to, part, BORDER, border)
 
@@ -158,7 +159,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
     n_own = len(points["code"])
     borders = of_kind(parcels, BORDER)
     ghosts: dict[str, Any] = {name: np.empty(0, np.int64) for name in ("vid", "code", "cost")}
-    ghosts["utility"] = np.empty(0)
+    ghosts |= {name: np.empty(0) for name in ("utility", "importance")}
     if borders:
         arrays = [unpack(parcel.payload) for parcel in borders]
         for parcel, one in zip(borders, arrays, strict=True):
@@ -184,6 +185,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         code=np.concatenate([points["code"], ghosts["code"]]),
         ghost_vid=ghosts["vid"],
         cost=np.concatenate([points["cost"], ghosts["cost"]]) if "cost" in points else None,
+        importance=np.concatenate([points["importance"], ghosts["importance"]]) if "importance" in points else None,
         group=np.ascontiguousarray(points["group"].reshape(n_own, -1).T) if "group" in points else None,
     )
     row = draft["slot"][rank]
@@ -200,6 +202,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         utility_sum=float(points["utility"].sum()),
         similarity_sum=float(similarity.sum(dtype=np.float64)),
         similarity=exact_total(similarity),
+        most_importance=float(points["importance"].max()) if "importance" in points else 0.0,
     )
     return graph, shape
 

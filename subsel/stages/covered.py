@@ -28,8 +28,9 @@ from subsel.embeddings.metrics import FloatMatrix
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
-from subsel.input.points import Points, iterate_rows
+from subsel.input.points import Points
 from subsel.input.source import Source
+from subsel.input.taking import iterate_rows
 from subsel.ranks import at_or_below, lowest_place
 from subsel.report import CoverageReport, GraphReport, WeightsReport
 from subsel.weighing import densities

@@ -47,6 +47,7 @@ class KeptRun:
         """Write the graph and its points, in node order, and record the stage."""
         folders = self.rundir.begin("graph", "points")
         cost, group = points.limits(graph.rows)
+        counted, importance = (None if one is None else one[graph.rows] for one in (points.counted, points.importance))
         draft = DraftGraph(
             part=0,
             indptr=graph.indptr,
@@ -57,10 +58,11 @@ class KeptRun:
             ghost_vid=np.empty(0, np.int64),
             cost=cost,
             group=group,
+            importance=counted,
         )
         ids = graph.ids.to_numpy() if pa.types.is_int64(graph.ids.type) else graph.ids
         others = points.others[:, graph.rows].T.ravel()
-        more = {"cost": cost, "group": None if group is None else group.T}
+        more = {"cost": cost, "group": None if group is None else group.T, "importance": importance}
         limits = {name: column for name, column in more.items() if column is not None}
         known = pack(
             code=draft.code, utility=draft.utility, others=others, id=ids, row=points.rows[graph.rows], **limits
@@ -119,6 +121,7 @@ class KeptRun:
             groups=assemble.unpack_names(parcels),
             copies=copies,
             multiplicity=None if copies is None else copies.multiplicity(ids),
+            importance=known.get("importance"),
         )
         graph = NeighborGraph(ids, np.arange(len(ids)), draft["indptr"], draft["indices"], draft["similarity"])
         log.info("going on from the graph in %s", self.rundir.place)

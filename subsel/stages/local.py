@@ -76,7 +76,8 @@ class LocalStages:
 
     def __init__(self, request: Request, rundir: RunDirectory | None = None) -> None:
         self.data, self.user_graph, self.storage_options = request.data, request.graph, request.storage_options
-        self.given_limits, self.own_columns = (request.cost, request.groups), request.kept_config
+        given = request.cost, request.groups, request.importance
+        self.given_columns, self.own_columns = given, request.kept_config
         self.tables: Sequence[GroupTable] = ()
         self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
         self.kept = None if rundir is None else KeptRun(rundir)
@@ -114,7 +115,7 @@ class LocalStages:
             self.data = pa.table({self.config.id_column or schema.ID: ids})
             self.user_graph, self.dropped_edges = found.graph, found.dropped
         source = open_source(self.data, wanted, self.config, self.storage_options)
-        self.source, self.config = with_given(source, self.config, *self.given_limits, self.data)
+        self.source, self.config = with_given(source, self.config, *self.given_columns, self.data)
         utility = self._given_utility()
         if self.kept is not None and self.source.identity() is not None:
             self._identify(self.source.identity(), given, utility)

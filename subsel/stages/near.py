@@ -19,8 +19,9 @@ from subsel.embeddings.near import BoolArray, Reference
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.input.near import NearRows, open_near, refuse_bad_vectors, require_vectors, warn_of_included
-from subsel.input.points import Points, iterate_rows
+from subsel.input.points import Points
 from subsel.input.source import Source
+from subsel.input.taking import iterate_rows
 from subsel.plan import available_memory
 from subsel.report import GraphReport, near_line
 from subsel.run import Tell

@@ -35,7 +35,9 @@ from subsel.rundir import COPIES, RunDirectory
 from subsel.schema import Status
 
 _HASH = ["high", "low"]
-_LOST = "_lost"
+_LOST, _STAYS = "_lost", "_stays"
+#: Of each point that is left how many rows it stands for, see `subsel.input.rows.Columns`.
+_TIMES = "_times"
 #: So many rows are sent to all executors rather than sorted with everybody's.
 _FEW_ROWS = 100_000
 
@@ -86,7 +88,26 @@ def merge_on_spark(
     frame = points.frame.join(away, kept(col(points.columns.id), points.columns.id_type) == F.col(_LOST), "left_anti")
     now, spared = excluded_too(wished, lost)
     left = replace(points, frame=frame, n=points.n - count, code_sum=None)
+    if rules.config.covers:
+        left = _with_times(left, lost, count)
     return Merged(left, now, lost, count, replace(wishful, spared=spared))
+
+
+def _with_times(points: SparkPoints, lost: DataFrame, count: int) -> SparkPoints:
+    """Return points that know how many rows each of them stands for.
+
+    Args:
+        points: those that stay.
+        lost: see `Merged`.
+        count: how many were.
+    """
+    assert points.columns.id is not None
+    times = lost.groupBy(F.col(OF).alias(_STAYS)).agg((F.count("*") + 1).alias(_TIMES))
+    stays = kept(col(points.columns.id), points.columns.id_type) == F.col(_STAYS)
+    joined = points.frame.join(_sent_if_few(times, count), stays, "left")
+    columns = [col(name) for name in points.columns.names]
+    frame = joined.select(*columns, F.coalesce(_TIMES, F.lit(1)).cast("bigint").alias(_TIMES))
+    return replace(points, frame=frame, columns=replace(points.columns, times=_TIMES))
 
 
 def find_lost(

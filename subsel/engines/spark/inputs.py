@@ -66,7 +66,7 @@ class SparkInputs:
 
     def check(self, *, with_content: bool = False) -> SparkPoints:
         """Check every row; see `subsel.engines.spark.points.check_points`."""
-        points = self._check(self.source, self.config, with_content=with_content, wishes=self.wishes.columns())
+        points = self._check(self.source, with_content=with_content, wishes=self.wishes.columns())
         self._checked = points
         return points
 
@@ -110,21 +110,27 @@ class SparkInputs:
         groups = [(one.column, one.names, one.rows) for one in points.groups]
         counts = draws_by_group(self.config, k, groups, cost or 0, partial(quotas_on_spark, self.spark))
         rows = keep(drawn_rows(points, Rules.of(points, self.config), count, included, counts))
-        config = self.config.model_copy(update={"keep_columns": ()})  # which are taken from all rows
-        drawn = self._check(replace(self.source, frame=rows, set=None), config, with_content=False, wishes=())
+        columns = replace(points.columns, beside=())  # which are taken from all rows
+        drawn = self._check(replace(self.source, frame=rows, set=None), drawn=columns)
         return replace(drawn, groups=points.groups)
 
     def _check(
-        self, source: SparkSource, config: SelectConfig, *, with_content: bool, wishes: Iterable[str]
+        self,
+        source: SparkSource,
+        *,
+        with_content: bool = False,
+        wishes: Iterable[str] = (),
+        drawn: Columns | None = None,
     ) -> SparkPoints:
         return check_points(
             self.spark,
             source,
-            config,
+            self.config,
             with_embeddings=self.with_embeddings,
-            sample_rows=partial(_sample_rows, config),
+            sample_rows=partial(_sample_rows, self.config),
             with_content=with_content,
             wishes=wishes,
+            drawn=drawn,
         )
 
     def rows(self, dropped: Mapping[str, int]) -> DataFrame:

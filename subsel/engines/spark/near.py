@@ -31,6 +31,7 @@ from subsel.engines.spark.source import open_on_spark, plain_batches
 from subsel.engines.spark.storage import classic
 from subsel.engines.spark.wishes import Wished, check_counts
 from subsel.errors import InputError, option
+from subsel.input.findings import Findings
 from subsel.input.ids import stored_ids
 from subsel.input.near import (
     NearRows,
@@ -41,7 +42,6 @@ from subsel.input.near import (
     vector_columns,
     warn_of_included,
 )
-from subsel.input.rows import Findings
 from subsel.input.wishes import Constraints
 from subsel.report import InputReport, near_line
 from subsel.run import Tell

@@ -207,6 +207,8 @@ class Rules:
                 found["others"] = good.others.T
             if good.cost is not None:
                 found["cost"] = good.cost
+            if good.importance is not None:
+                found["importance"] = good.importance
             if numbers:
                 found["group"] = np.stack([one.of(of) for one, of in zip(numbers, good.groups, strict=True)], axis=1)
             yield good, found

@@ -26,9 +26,10 @@ from subsel.engines.spark.source import SparkSource, col, plain_batches
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.input.checked import content_sum
+from subsel.input.findings import Findings
 from subsel.input.groups import GroupNames
 from subsel.input.ids import shown, stored_ids
-from subsel.input.rows import REPEATED, Columns, Findings, RowChecker, text_beside
+from subsel.input.rows import REPEATED, Columns, RowChecker, text_beside
 from subsel.parts.assemble import CODE_SUM
 
 _SCAN_SCHEMA = "kind string, rows bigint, payload binary"
@@ -90,6 +91,7 @@ def check_points(
     sample_rows: SampleRows,
     with_content: bool = False,
     wishes: Iterable[str] = (),
+    drawn: Columns | None = None,
 ) -> SparkPoints:
     """Check every row and draw the samples, in one scan; then look for repeated ids.
 
@@ -101,14 +103,19 @@ def check_points(
         sample_rows: returns the rows wanted for k-means, given the number of rows and the dimension.
         with_content: whether what rows hold is summed up, too, which takes time.
         wishes: names that may be columns, which will be read later.
+        drawn: where these are rows that were drawn of such as were checked: columns that these were read by.
 
     Raises:
         InputError: columns are missing or of wrong types, the input is empty, or rows are bad.
     """
-    columns = Columns.of(
-        source.schema, config, source.name, with_embeddings=with_embeddings, given=False, wishes=wishes
-    )
-    frame = source.select(dict.fromkeys([*columns.names, *columns.beside])).select(*map(col, columns.names))
+    if drawn is None:
+        columns = Columns.of(
+            source.schema, config, source.name, with_embeddings=with_embeddings, given=False, wishes=wishes
+        )
+        source.select(dict.fromkeys([*columns.names, *columns.beside]))
+    else:
+        columns = drawn
+    frame = source.frame.select(*map(col, columns.names))
     with plain_errors():
         total = frame.count()
         if total == 0:
@@ -128,6 +135,8 @@ def check_points(
             frame = wide.select(*map(col, columns.names))
     n = found.rows - repeats
     findings.refuse(source.name, total, n, config)
+    if drawn is None:
+        findings.refuse_unimportant(source.name, columns.importance)
     dimension = found.lengths.get(columns.embedding, 0) if columns.embedding is not None else 0
     return SparkPoints(
         frame=frame,

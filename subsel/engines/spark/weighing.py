@@ -241,7 +241,6 @@ def _with_itself(itself: float, batches: Iterator[pa.RecordBatch]) -> Iterator[p
         for parcel in parcels_in(batches):
             arrays = unpack(parcel.payload)
             arrays.setdefault("itself", np.full(len(arrays["indptr"]) - 1, itself))
-            arrays.setdefault("importance", np.ones(len(arrays["code"])))
             found = Parcel(parcel.part, parcel.source, parcel.kind, pack(**arrays))
             yield from to_table([found]).to_batches()
 
