@@ -26,9 +26,9 @@ from pyspark.sql import SparkSession
 from benchmarks.common import local_graph, machine
 from subsel import SelectConfig
 from subsel.config import resolve_size
+from subsel.drivers import run_greedy, run_refine
 from subsel.greedy.exact import order_subset
 from subsel.objective import Score
-from subsel.pipeline import run_greedy, run_refine
 from subsel.request import Request
 from subsel.run import Run
 from subsel.rundir import open_run

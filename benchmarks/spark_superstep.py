@@ -32,7 +32,7 @@ from pyspark.sql import SparkSession
 from benchmarks.common import machine
 from benchmarks.spark_greedy import write_problem
 from subsel import SelectConfig
-from subsel.pipeline import run_greedy
+from subsel.drivers import run_greedy
 from subsel.request import Request
 from subsel.run import Run
 from subsel.rundir import open_run

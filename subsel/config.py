@@ -15,6 +15,7 @@ from annotated_types import Ge, Le
 from pydantic import ConfigDict, ValidationError, field_validator, model_validator
 
 from subsel import schema
+from subsel.aim import AimOptions
 from subsel.declare import STAGES, declaration, declare
 from subsel.errors import ConfigError, option
 from subsel.limits.options import LimitOptions
@@ -26,16 +27,13 @@ __all__ = ["MISSING_SIZE", "Metric", "SelectConfig", "parse_size", "resolve_size
 Metric = Literal["cosine", "inner_product", "l2"]
 #: Options that are amounts or have them.
 AMOUNTS = {"size", "budget", "quotas", "other", "at_least"}
-#: What only one objective has: the other refuses it.
-_OF_COVERAGE = ("utility_weight", "importance")
-_OF_PAIRWISE = ("alpha", "beta", "diversity", "greedy", "greedy_direction")
 #: Neighbours where the size is not known, and bounds of their number where it follows from that.
 FEWEST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
 #: Neighbours of the points that were drawn first, where some were.
 THINNED_NEIGHBORS = 20
 
 
-class SelectConfig(LimitOptions, MethodOptions):
+class SelectConfig(AimOptions, LimitOptions, MethodOptions):
     """Everything that decides which subset comes out, and how it is computed.
 
     ``size`` and the objective say *what* is selected; the rest says how. Paths and engines are not
@@ -54,29 +52,6 @@ class SelectConfig(LimitOptions, MethodOptions):
         group="Subset",
     )
 
-    objective: Literal["pairwise", "coverage"] = declare(
-        "pairwise",
-        "What makes a subset good: pairwise, utilities less similarities inside it; or coverage, how similar each "
-        "point is to its nearest member.",
-        stage="graph",
-        group="Objective",
-    )
-    utility_weight: float = declare(
-        0.0,
-        "Under coverage: what utility counts, beside the similarity of each point to its nearest member.",
-        stage="utility",
-        group="Objective",
-        ge=0,
-    )
-    importance: str | None = declare(
-        None,
-        "Under coverage: column of how much it counts that each point is covered, from 0 up.",
-        stage="graph",
-        group="Objective",
-        otherwise="1 for each row",
-        example="weight",
-        metavar="COLUMN",
-    )
     diversity: float = declare(
         0.5,
         "What similar points cost, from 0 up to 1: at 0.5 a selected neighbour costs the whole spread of utilities.",
@@ -255,7 +230,12 @@ class SelectConfig(LimitOptions, MethodOptions):
             direction = option("greedy_direction", library="direction")
             raise ValueError(f"partitioned greedy has no {direction} {self.greedy_direction!r}: leave it out")
         self._check_method_of_limits()
-        self._check_objective()
+        self.check_objective()
+        if self.covers and self.utility is not None and not self.utility_weight:
+            raise ValueError(
+                f"{option('utility', self.utility)} does not count under {option('objective', 'coverage')}: give it a "
+                f"weight by {option('utility_weight', 1)}, or leave it out"
+            )
         if self.exclude_near is not None and self.metric != "inner_product" and self.near_limit >= 1:
             raise ValueError(
                 f"{option('near', self.near)} leaves nothing out: no similarity of {option('metric', self.metric)} is "
@@ -267,25 +247,6 @@ class SelectConfig(LimitOptions, MethodOptions):
                 f"{option('keep_columns')} may not name {', '.join(sorted(reserved))}: the subset has it already"
             )
         return self
-
-    def _check_objective(self) -> None:
-        """Check that what only one objective has is not asked of the other."""
-        fields = type(self).model_fields
-        others = _OF_COVERAGE if self.objective == "pairwise" else _OF_PAIRWISE
-        given = [name for name in others if getattr(self, name) != fields[name].default]
-        if given:
-            told = " and ".join(map(option, given))
-            raise ValueError(f"{option('objective', self.objective)} does not have {told}: leave it out")
-        if self.covers and self.utility is not None and not self.utility_weight:
-            raise ValueError(
-                f"{option('utility', self.utility)} does not count under {option('objective', 'coverage')}: give it a "
-                f"weight by {option('utility_weight', 1)}, or leave it out"
-            )
-
-    @property
-    def covers(self) -> bool:
-        """Whether the objective is coverage."""
-        return self.objective == "coverage"
 
     def _check_method_of_limits(self) -> None:
         limits = " and ".join(map(option, self.limits))

@@ -16,7 +16,7 @@ from subsel.bounding.prices import limited_bound
 from subsel.codes import codes_of
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
-from subsel.greedy import limited_part as limited_part_module
+from subsel.greedy import limited_view
 from subsel.greedy.exchange import PAIRS, exchange
 from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, spent_by_groups
 from subsel.greedy.refine import refine
@@ -93,8 +93,8 @@ def test_lists_of_few_places_err_on_the_safe_side(problem, parts, random, places
         engine.parts = 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "FIRST", 2)
-        patch.setattr(limited_part_module, "PLACES", places)
-        patch.setattr(limited_part_module, "_PLACES", places)
+        patch.setattr(limited_view, "PLACES", places)
+        patch.setattr(limited_view, "MANY_PLACES", places)
         limited_greedy(engine, problem.capacity)
     found = {node[code]: key for code, (key, _) in engine.result().items()}
     assert found == dict(plain_limited(limited_part(problem), problem.capacity))

@@ -20,7 +20,7 @@ import numpy as np
 
 from subsel.board import Board
 from subsel.bounding.prices import Prices, charges, reprice
-from subsel.covering import kernel
+from subsel.covering import bound_kernel, kernel
 from subsel.covering.part import Covers
 from subsel.engines.base import BELOW_ALL, Engine
 from subsel.fixedpoint import exact_sum
@@ -138,10 +138,10 @@ def shift(graph: PartGraph, board: Board, /, *, step: float) -> None:
     """
     _hear(graph, board, _WORTH)
     covers, granted, own = Covers(graph, board), board.extra[_GRANTED], slice(0, graph.n_own)
-    surplus = kernel.surplus(*covers.edges, covers.takes, covers.itself, granted, board.extra[_WORTH])
+    surplus = bound_kernel.surplus(*covers.edges, covers.takes, covers.itself, granted, board.extra[_WORTH])
     board.sums = (exact_sum(surplus * surplus), 0, 0, 0)
     moved = granted[own] + np.rint(surplus * step).astype(np.int64)
-    granted[own] = np.clip(moved, 0, np.maximum(covers.itself, kernel.most_of_rows(graph.indptr, covers.takes)))
+    granted[own] = np.clip(moved, 0, np.maximum(covers.itself, bound_kernel.most_of_rows(graph.indptr, covers.takes)))
     _tell(graph, board, _GRANTED)
 
 

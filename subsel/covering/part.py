@@ -13,7 +13,8 @@ from subsel.covering import kernel
 from subsel.fixedpoint import Int64Array, WeightArray, exact_sum
 from subsel.graph import SLOT_BITS, KernelGraph, PartGraph
 from subsel.greedy import limited_kernel
-from subsel.greedy.limited_part import KILLED, View, open_who_fits, pick_in_view
+from subsel.greedy.limited_part import open_who_fits, pick_in_view
+from subsel.greedy.limited_view import KILLED, View
 from subsel.limits.capacity import Capacity
 from subsel.limits.tables import Known, Rows
 from subsel.schema import FIRST_MEMBER, Status

@@ -19,7 +19,6 @@ from subsel.engines.base import Engine
 from subsel.fixedpoint import Int64Array
 from subsel.greedy.exact import keep_decisions, start_over
 from subsel.greedy.limited_part import (
-    NO_END,
     begin,
     cut,
     hear,
@@ -30,6 +29,7 @@ from subsel.greedy.limited_part import (
     tell_places,
     tell_unit,
 )
+from subsel.greedy.limited_view import NO_END
 from subsel.greedy.reverse import objective_twice
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity

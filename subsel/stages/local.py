@@ -14,7 +14,6 @@ import pyarrow as pa
 from subsel import objective, output, schema
 from subsel.audit import Room
 from subsel.board import hear_wishes
-from subsel.covering.value import cover_by_random, cover_score
 from subsel.embeddings.neighbors import neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
@@ -58,7 +57,7 @@ from subsel.stages.limited import capacity_here, drawn_here
 from subsel.stages.merged import merge_here
 from subsel.stages.near import find_near, leave_out, read_reference
 from subsel.stages.one_part import check_memory, whole_part
-from subsel.stages.ranked import ranked_table
+from subsel.stages.ranked import expected_here, ranked_table, score_here
 from subsel.stages.weighed import weigh_here
 from subsel.stages.wished import find_wishes
 from subsel.storage import Place
@@ -319,11 +318,7 @@ class LocalStages:
 
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
-        part, scale = self.part, self.part.fixed_point
-        if self.config.covers:
-            return cover_by_random(part, self.points.n, k)
-        utility, edges = float(part.utility.sum()), float(part.similarity.sum(dtype=np.float64)) / 2
-        return objective.expected_random(self.points.n, k, utility, edges, scale.alpha, scale.beta)
+        return expected_here(self.part, k)
 
     def score(self, k: int) -> ObjectiveReport:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
@@ -398,8 +393,4 @@ class LocalStages:
     def _score_of(self, nodes: Int64Array) -> objective.Score:
         member = np.zeros(self.points.n, np.bool_)
         member[nodes] = True
-        part, scale = self.part, self.part.fixed_point
-        if self.config.covers:
-            return cover_score(part, member)
-        arrays = part.indptr, part.indices, part.similarity, part.utility
-        return objective.score_subset(*arrays, member, scale.alpha, scale.beta)
+        return score_here(self.part, member)

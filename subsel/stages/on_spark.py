@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from subsel.config import SelectConfig, resolve_size
+from subsel.drivers import run_bounding
 from subsel.engines.spark.copies import subset_to_score
 from subsel.engines.spark.parcels import plain_errors
 from subsel.engines.spark.ranking import score_of
@@ -16,7 +17,7 @@ from subsel.engines.spark.session import session_for
 from subsel.engines.spark.storage import place_in
 from subsel.errors import ConfigError, option
 from subsel.objective import Score
-from subsel.pipeline import run_bounding, run_pipeline
+from subsel.pipeline import run_pipeline
 from subsel.report import GraphReport, Report
 from subsel.request import Places, Request, places_for
 from subsel.results import BoundingResult

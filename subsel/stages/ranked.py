@@ -1,12 +1,14 @@
-"""A ranked subset on one machine, as a table."""
+"""A ranked subset on one machine, as a table; f of a subset there, and of random ones."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from subsel import objective, schema
 from subsel.board import Board
+from subsel.covering.value import cover_by_random, cover_score
 from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.input.ids import given_back
@@ -33,3 +35,20 @@ def ranked_table(part: PartGraph, board: Board, ids: pa.Array, id_type: pa.DataT
         pa.array(names[board.decided_by[ranked]]),
     ]
     return ranked, pa.table(columns, schema=schema.subset_schema(id_type))
+
+
+def score_here(part: PartGraph, member: npt.NDArray[np.bool_]) -> objective.Score:
+    """Return f of a subset, bool, (n,), by whichever objective the graph is of."""
+    if part.importance is not None:
+        return cover_score(part, member)
+    arrays, scale = (part.indptr, part.indices, part.similarity, part.utility), part.fixed_point
+    return objective.score_subset(*arrays, member, scale.alpha, scale.beta)
+
+
+def expected_here(part: PartGraph, k: int) -> float:
+    """Return the expectation of f over all k-subsets of a whole graph."""
+    if part.importance is not None:
+        return cover_by_random(part, part.n_own, k)
+    scale, utility = part.fixed_point, float(part.utility.sum())
+    edges = float(part.similarity.sum(dtype=np.float64)) / 2
+    return objective.expected_random(part.n_own, k, utility, edges, scale.alpha, scale.beta)

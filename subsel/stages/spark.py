@@ -19,6 +19,7 @@ from subsel.engines.spark.alike import SparkAlike
 from subsel.engines.spark.audit import Inside, audited
 from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, wished_again
 from subsel.engines.spark.coverage import SparkCover
+from subsel.engines.spark.covering import expected_cover, graph_to_select
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.groups import group_classes, write_graph
 from subsel.engines.spark.held import Held
@@ -30,18 +31,11 @@ from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_frame
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
 from subsel.engines.spark.points import SparkPoints
-from subsel.engines.spark.ranking import expected_cover, objective_of, rank_subset, sum_up
+from subsel.engines.spark.ranking import objective_of, rank_subset, sum_up
 from subsel.engines.spark.resume import go_on_last, keep_utilities, kept_utilities, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
-from subsel.engines.spark.weighing import (
-    Weighing,
-    adopt_wishes,
-    outlier_marks,
-    utility_sums,
-    weighted_graph,
-    with_itself,
-)
+from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks, utility_sums
 from subsel.engines.spark.wishes import Wished
 from subsel.errors import ConfigError
 from subsel.greedy.room import make_room
@@ -264,14 +258,9 @@ class SparkStages:
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
         self._forget_size()
-        least, most = self.range
         own = self._own_similarity() if self.config.covers else None
-        scale = assemble.scale_of(self.shapes, self.weights, least, most, self.config.origin(least), own)
-        graph = self.assembled.where(F.col("kind") == assemble.GRAPH)
-        if own is not None:
-            graph = with_itself(graph, own)
-        if self.utilities is not None:
-            graph = weighted_graph(graph, self.utilities, self.parts)
+        scale = assemble.scale_of(self.shapes, self.weights, *self.range, self.config.origin(self.range[0]), own)
+        graph = graph_to_select(self.assembled, self.utilities, own, self.parts)
         about, alike = (graph, self.parts, scale), self.config.max_similarity
         finish = self.config.finish_points
         self.spark_engine = SparkEngine(*about, finish_points=finish, run_id=self.run_id, max_similarity=alike)
@@ -323,9 +312,7 @@ class SparkStages:
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
         if self.config.covers:
-            assert self.spark_engine is not None
-            with plain_errors():
-                return expected_cover(self.spark_engine, self.n, k)
+            return expected_cover(self.spark_engine, self.n, k)
         edges, weights = sum(shape.similarity_sum for shape in self.shapes) / 2, self.weights
         return expected_random(self.n, k, self.utility_sum, edges, weights.alpha, weights.beta)
 
@@ -336,8 +323,9 @@ class SparkStages:
             about = self.spark_engine, self.points_parcels(), k, kept_kind(self.inputs.id_type)
             self.ranked = rank_subset(*about, self.held_for_size.keep)
             self.totals = sum_up(self.spark_engine, self.top, self.n, k, self._own_similarity())
-        with_top = k == self.top_points and self.weights.alpha > 0
-        return objective_of(self.totals, self.expected_random(k), with_top=with_top)
+        return objective_of(
+            self.totals, self.expected_random(k), with_top=k == self.top_points and self.weights.alpha > 0
+        )
 
     def cover(self, k: int) -> CoverageReport:
         """Measure coverage and redundancy of the subset on the boards."""

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from subsel import schema
 from subsel.coverage import graph_cover
-from subsel.covering.value import cover_by_random, cover_score
+from subsel.covering.value import cover_score
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
 from subsel.graph import PartGraph
@@ -90,17 +90,6 @@ def score_of(totals: Row) -> Score:
     """Return the score that `sum_up` found of the selected points."""
     utility, similarity, covered = totals["utility"], totals["similarity"], totals["covered"]
     return Score((covered or 0.0) + utility - similarity, utility, similarity, totals["coverage"], covered)
-
-
-def expected_cover(engine: SparkEngine, n: int, k: int) -> float:
-    """Return the expectation of coverage's f over all k-subsets of n points."""
-    engine.reopen()
-    sums = engine.on_parts(None, partial(_expected, n, k), "expected double")
-    return float(sums.agg(F.sum("expected")).collect()[0][0])
-
-
-def _expected(n: int, k: int, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
-    return pa.table({"expected": [cover_by_random(graph, n, k)]})
 
 
 def _picked(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:

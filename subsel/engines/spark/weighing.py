@@ -231,20 +231,6 @@ def weighted_graph(graph: DataFrame, utilities: DataFrame, parts: int) -> DataFr
     return groups_in_arrow(groups, PARCEL_SCHEMA, _replaced)
 
 
-def with_itself(graph: DataFrame, itself: float) -> DataFrame:
-    """Return parcels of kind graph that say how similar own points are to themselves, where they do not yet."""
-    return map_in_arrow(graph, partial(_with_itself, itself), PARCEL_SCHEMA)
-
-
-def _with_itself(itself: float, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    with task():
-        for parcel in parcels_in(batches):
-            arrays = unpack(parcel.payload)
-            arrays.setdefault("itself", np.full(len(arrays["indptr"]) - 1, itself))
-            found = Parcel(parcel.part, parcel.source, parcel.kind, pack(**arrays))
-            yield from to_table([found]).to_batches()
-
-
 def utility_sums(utilities: DataFrame) -> tuple[float, tuple[float, float]]:
     """Return the sum of all points' utilities, and the least and the most."""
     rows = map_in_arrow(utilities, _sums, "total double, least double, most double")

@@ -1,0 +1,56 @@
+"""Options that say which objective makes a subset good, a part of `subsel.config.SelectConfig`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from subsel.declare import declare
+from subsel.errors import option
+
+#: What only one objective has: the other refuses it.
+_OF_COVERAGE = ("utility_weight", "importance")
+_OF_PAIRWISE = ("alpha", "beta", "diversity", "greedy", "greedy_direction")
+
+
+class AimOptions(BaseModel):
+    """The objective, and what only coverage has."""
+
+    objective: Literal["pairwise", "coverage"] = declare(
+        "pairwise",
+        "What makes a subset good: pairwise, utilities less similarities inside it; or coverage, how similar each "
+        "point is to its nearest member.",
+        stage="graph",
+        group="Objective",
+    )
+    utility_weight: float = declare(
+        0.0,
+        "Under coverage: what utility counts, beside the similarity of each point to its nearest member.",
+        stage="utility",
+        group="Objective",
+        ge=0,
+    )
+    importance: str | None = declare(
+        None,
+        "Under coverage: column of how much it counts that each point is covered, from 0 up.",
+        stage="graph",
+        group="Objective",
+        otherwise="1 for each row",
+        example="weight",
+        metavar="COLUMN",
+    )
+
+    @property
+    def covers(self) -> bool:
+        """Whether the objective is coverage."""
+        return self.objective == "coverage"
+
+    def check_objective(self) -> None:
+        """Check that what only one objective has is not asked of the other."""
+        fields = type(self).model_fields
+        others = _OF_COVERAGE if self.objective == "pairwise" else _OF_PAIRWISE
+        given = [name for name in others if getattr(self, name) != fields[name].default]
+        if given:
+            told = " and ".join(map(option, given))
+            raise ValueError(f"{option('objective', self.objective)} does not have {told}: leave it out")
