@@ -232,12 +232,11 @@ def check_unchanged(shapes: Sequence[Shape], points: int, code_sum: int | None, 
 def scale_of(
     shapes: Sequence[Shape],
     weights: WeightsReport,
-    least: float,
-    most: float,
+    utilities: tuple[float, float],
     origin: float = 0.0,
     itself: float | None = None,
 ) -> FixedPoint:
-    """Return the scale that fits the shapes of all parts, α and β, and utilities from the least to the most.
+    """Return the scale that fits the shapes of all parts, α and β, and utilities, of which least and most are given.
 
     ``itself``: the largest similarity of a point to itself, under coverage.
     """
@@ -249,7 +248,7 @@ def scale_of(
     return FixedPoint.choose(
         weights.alpha,
         weights.beta,
-        max(abs(least - origin), abs(most - origin)),
+        max(abs(one - origin) for one in utilities),
         degree,
         similarity,
         weights.ratio,

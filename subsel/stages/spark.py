@@ -259,12 +259,12 @@ class SparkStages:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
         self._forget_size()
         own = self._own_similarity() if self.config.covers else None
-        scale = assemble.scale_of(self.shapes, self.weights, *self.range, self.config.origin(self.range[0]), own)
+        origin = self.config.origin(self.range[0])
+        scale = assemble.scale_of(self.shapes, self.weights, self.range, origin, own)
         graph = graph_to_select(self.assembled, self.utilities, own, self.parts)
-        about, alike = (graph, self.parts, scale), self.config.max_similarity
-        finish = self.config.finish_points
-        self.spark_engine = SparkEngine(*about, finish_points=finish, run_id=self.run_id, max_similarity=alike)
-        self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k
+        how: dict[str, Any] = {"finish_points": self.config.finish_points, "max_similarity": self.config.max_similarity}
+        self.spark_engine = SparkEngine(graph, self.parts, scale, run_id=self.run_id, **how)
+        self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k if self.weights.alpha else 0
         self._resumed = self.rundir is not None and go_on_last(self.spark, self.rundir, self.spark_engine)
         return self.spark_engine, FixedPointReport.of(scale)
 
@@ -323,9 +323,7 @@ class SparkStages:
             about = self.spark_engine, self.points_parcels(), k, kept_kind(self.inputs.id_type)
             self.ranked = rank_subset(*about, self.held_for_size.keep)
             self.totals = sum_up(self.spark_engine, self.top, self.n, k, self._own_similarity())
-        return objective_of(
-            self.totals, self.expected_random(k), with_top=k == self.top_points and self.weights.alpha > 0
-        )
+        return objective_of(self.totals, self.expected_random(k), with_top=k == self.top_points)
 
     def cover(self, k: int) -> CoverageReport:
         """Measure coverage and redundancy of the subset on the boards."""

@@ -1,0 +1,154 @@
+"""Coverage as the objective of a selection: on both engines, under limits, resumed, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import subsel
+from subsel.errors import ConfigError
+from tests.spark_fixtures import needs_spark
+from tests.test_limits import same_proof
+
+N = 1500
+KINDS = {
+    "size": {"size": "4%"},
+    "many": {"size": "30%"},
+    "utility": {"size": "4%", "utility": "q", "utility_weight": 0.5},
+    "importance": {"size": "4%", "importance": "w"},
+    "budget": {"budget": "10%", "cost": "tokens", "utility": "q", "utility_weight": 0.1},
+    "all": {
+        "budget": "20%",
+        "cost": "tokens",
+        "groups": "source",
+        "quotas": "balanced",
+        "max_similarity": 0.9,
+        "importance": "w",
+    },
+    "wishes": {"size": 80, "include": list(range(10)), "exclude": list(range(10, 60))},
+}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """Points with negative utilities, weights of which some are zero, copies, and a graph of them."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((N, 12)).astype(np.float32)
+    X[700:760] = X[:60]
+    table = pa.table(
+        {
+            "id": np.arange(N),
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), 12),
+            "q": rng.standard_normal(N),
+            "w": rng.choice([0.0, 0.5, 1.0, 7.0], N),
+            "tokens": rng.integers(1, 50, N),
+            "source": np.array(list("abcd"))[rng.choice(4, N, p=[0.6, 0.2, 0.15, 0.05])],
+        }
+    )
+    folder = tmp_path_factory.mktemp("texts")
+    pq.write_table(table, folder / "points.parquet")
+    subsel.neighbors(folder / "points.parquet", neighbors=8).graph.to_parquet(folder / "graph.parquet")
+    return folder
+
+
+def asked(texts, kind, **more):
+    return {
+        "data": texts / "points.parquet",
+        "graph": texts / "graph.parquet",
+        "copies": "keep",
+        "objective": "coverage",
+        **KINDS[kind],
+        **more,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gains_sum_to_what_is_reported_below_what_is_proved(texts, kind):
+    found = subsel.select(**asked(texts, kind))
+    score, proof = found.report.objective, found.report.certificate
+    lift = found.report.weights.alpha * found.report.fixed_point.origin * found.report.k
+    assert score.total == pytest.approx(score.covered + score.utility)
+    assert found.table["gain"].to_numpy().sum() == pytest.approx(score.total - lift)
+    assert score.total - lift <= proof.upper_bound
+    better = subsel.select(**asked(texts, kind, certify=20)).report.certificate
+    assert score.total - lift <= better.upper_bound <= proof.upper_bound
+    assert better.iterations == 20
+    if kind in ("size", "many", "importance"):
+        about = {name: value for name, value in asked(texts, kind).items() if name != "size"}
+        assert subsel.score(found.table.select(["id"]), **about).total == pytest.approx(score.total)
+        assert score.total > score.random
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        pytest.param(kind, parts, marks=[] if (kind, parts) == ("all", 7) else pytest.mark.slow)
+        for kind in KINDS
+        for parts in (1, 7, 32)
+        if parts == 7 or kind in ("size", "all")
+    ],
+)
+def test_spark_selects_the_same(spark, texts, tmp_path, kind, parts):
+    needs_spark()
+    expected = subsel.select(**asked(texts, kind, certify=2))
+    found = subsel.select(
+        **asked(texts, kind, certify=2),
+        engine=spark,
+        output=tmp_path / "subset",
+        part_points=max(10, -(-N // parts)),
+        finish_points=60 if parts == 7 else 0,
+    )
+    assert found.table.equals(expected.table)
+    assert found.report.limits == expected.report.limits
+    assert found.report.objective.model_dump() == pytest.approx(expected.report.objective.model_dump())
+    same_proof(found.report.certificate, expected.report.certificate)
+
+
+@pytest.mark.slow
+def test_spark_counts_copies_as_the_local_engine_does(spark, texts, tmp_path):
+    """Each point counts as often as the rows that it stands for; the graph is given, searched exactly on both."""
+    needs_spark()
+    about = {"objective": "coverage", "size": 60, "neighbors": 8, "probes": 1000, "importance": "w"}
+    expected = subsel.select(texts / "points.parquet", **about)
+    more = {"engine": spark, "output": tmp_path / "subset", "part_points": 300}
+    found = subsel.select(texts / "points.parquet", **about, **more)
+    assert found.report.input.copies == expected.report.input.copies > 0
+    assert found.table["id"].equals(expected.table["id"])
+
+
+def test_a_run_directory_goes_on(texts, tmp_path):
+    first = subsel.select(**asked(texts, "all", run_dir=tmp_path / "run", certify=3))
+    again = subsel.select(**asked(texts, "all", run_dir=tmp_path / "run", certify=3, resume=True))
+    assert again.table.equals(first.table)
+    assert again.report.certificate == first.report.certificate
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 0.9}, "objective='coverage' does not have alpha"),
+        ({"diversity": 0.3}, "does not have diversity"),
+        ({"greedy": "partitioned", "partitions": 4}, "does not have greedy"),
+        ({"greedy_direction": "reverse"}, "does not have greedy_direction"),
+        ({"utility": "q"}, "utility_weight=1"),
+        ({"objective": "pairwise", "importance": "w"}, "does not have importance"),
+        ({"objective": "pairwise", "utility_weight": 2.0}, "does not have utility_weight"),
+        ({"utility_weight": -1}, "utility_weight"),
+        ({"objective": "cover"}, "objective"),
+    ],
+)
+def test_what_does_not_go_together_is_said(texts, options, message):
+    with pytest.raises(ConfigError, match=message):
+        subsel.select(**asked(texts, "size", **options))
+
+
+def test_negative_utilities_count_from_the_least(texts):
+    """f must not fall where a point joins; which points come out depends on no such shift."""
+    report = subsel.select(**asked(texts, "utility")).report
+    q = pq.read_table(texts / "points.parquet")["q"].to_numpy()
+    assert report.fixed_point.origin == q.min()
+    assert report.objective.utility == pytest.approx(
+        0.5 * q[subsel.select(**asked(texts, "utility")).table["id"].to_numpy()].sum()
+    )
