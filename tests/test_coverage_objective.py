@@ -118,6 +118,27 @@ def test_spark_counts_copies_as_the_local_engine_does(spark, texts, tmp_path):
     assert found.table["id"].equals(expected.table["id"])
 
 
+@pytest.mark.slow
+def test_lengths_count_under_inner_products(spark, tmp_path):
+    """A point covers itself as much as its vector's square, on both engines and from a run directory."""
+    needs_spark()
+    rng = np.random.default_rng(8)
+    X = np.abs(rng.standard_normal((600, 6))).astype(np.float32)
+    table = pa.table({"id": np.arange(600), "embedding": pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), 6)})
+    pq.write_table(table, tmp_path / "points.parquet")
+    about = {"objective": "coverage", "size": 30, "neighbors": 6, "probes": 1000, "metric": "inner_product"}
+    expected = subsel.select(tmp_path / "points.parquet", **about, run_dir=tmp_path / "run")
+    again = subsel.select(tmp_path / "points.parquet", **about, run_dir=tmp_path / "run", resume=True)
+    assert again.table.equals(expected.table) and again.report.objective == expected.report.objective
+    W = expected.graph.to_scipy().toarray().astype(np.float64)
+    np.fill_diagonal(W, np.square(X, dtype=np.float64).sum(axis=1))
+    assert expected.report.objective.total == pytest.approx(W[:, expected.table["id"].to_numpy()].max(axis=1).sum())
+    more = {"engine": spark, "output": tmp_path / "subset", "part_points": 200}
+    found = subsel.select(tmp_path / "points.parquet", **about, **more)
+    assert found.table["id"][0] == expected.table["id"][0]  # graphs of inner products are found in other cells there
+    assert found.report.objective.total == pytest.approx(expected.report.objective.total, rel=0.01)
+
+
 def test_a_run_directory_goes_on(texts, tmp_path):
     first = subsel.select(**asked(texts, "all", run_dir=tmp_path / "run", certify=3))
     again = subsel.select(**asked(texts, "all", run_dir=tmp_path / "run", certify=3, resume=True))

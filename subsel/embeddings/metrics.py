@@ -89,6 +89,15 @@ def copy_rows(rows: Callable[[Int64Array], FloatMatrix], order: Int64Array, dime
     return X
 
 
+def with_themselves(X: FloatMatrix) -> npt.NDArray[np.float64]:
+    """Return the inner product of each row with itself: float64, (n,), the same however rows are cut into blocks."""
+    out = np.empty(len(X), np.float64)
+    step = rows_per_block(X.shape[1])
+    for begin in range(0, len(X), step):
+        out[begin : begin + step] = np.square(X[begin : begin + step], dtype=np.float64).sum(axis=1)
+    return out
+
+
 def faiss_metric(metric: Metric) -> int:
     """Return faiss' constant for the metric's score."""
     return int(faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT)

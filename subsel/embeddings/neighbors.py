@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from subsel.embeddings import kernel, search
-from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores
+from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores, with_themselves
 from subsel.embeddings.recipe import Search, StepProgress, find_neighbors, sample_rows
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
@@ -65,6 +65,7 @@ def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda 
     n, dimension = embeddings.shape
     metric = how.metric
     by_code = np.argsort(points.code)
+    itself = with_themselves(embeddings) if points.importance is not None and metric == "inner_product" else None
 
     progress("k-means", 0.0)
     prepare = Preparation.of_sample(embeddings[by_code[: sample_rows(n, how.probes)]], metric)
@@ -93,4 +94,6 @@ def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda 
     progress("symmetrise", 0.0)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
     graph = NeighborGraph(points.ids.take(pa.array(rows)), rows, indptr, indices, similarity)
+    if itself is not None:
+        graph = replace(graph, itself=itself[rows])
     return NeighborResult(graph, recall, k, *about, dimension, how.recall)

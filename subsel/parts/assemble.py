@@ -46,7 +46,7 @@ class Shape:
     """What must be known of all parts before keys can be made, and of a graph to report it.
 
     ``similarity`` is `similarity_sum` exactly, see `subsel.graph.exact_total`; ``most_importance`` is 0.0 where points
-    have no importance.
+    have no importance, ``most_itself`` None where they have no similarity to themselves of their own.
     """
 
     points: int
@@ -61,6 +61,7 @@ class Shape:
     similarity_sum: float
     similarity: int = 0
     most_importance: float = 0.0
+    most_itself: float | None = None
 
 
 def pack_shape(shape: Shape) -> pa.Buffer:
@@ -88,7 +89,7 @@ def pack_points(points: Mapping[str, Any], some: Int64Array) -> pa.Buffer:
     """
     wide = [name for name in ("others", "group") if name in points]
     more = {name: points[name].reshape(len(points["code"]), -1)[some].ravel() for name in wide}
-    names = [name for name in ("code", "utility", "id", "cost", "importance") if name in points]
+    names = [name for name in ("code", "utility", "id", "cost", "importance", "itself") if name in points]
     return pack(**{name: _take(points[name], some) for name in names}, **more)
 
 
@@ -185,6 +186,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         code=np.concatenate([points["code"], ghosts["code"]]),
         ghost_vid=ghosts["vid"],
         cost=np.concatenate([points["cost"], ghosts["cost"]]) if "cost" in points else None,
+        itself=points.get("itself"),
         importance=np.concatenate([points["importance"], ghosts["importance"]]) if "importance" in points else None,
         group=np.ascontiguousarray(points["group"].reshape(n_own, -1).T) if "group" in points else None,
     )
@@ -203,6 +205,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         similarity_sum=float(similarity.sum(dtype=np.float64)),
         similarity=exact_total(similarity),
         most_importance=float(points["importance"].max()) if "importance" in points else 0.0,
+        most_itself=float(points["itself"].max()) if "itself" in points else None,
     )
     return graph, shape
 

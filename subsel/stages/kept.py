@@ -59,6 +59,7 @@ class KeptRun:
             cost=cost,
             group=group,
             importance=counted,
+            itself=graph.itself,
         )
         ids = graph.ids.to_numpy() if pa.types.is_int64(graph.ids.type) else graph.ids
         others = points.others[:, graph.rows].T.ravel()
@@ -123,7 +124,8 @@ class KeptRun:
             multiplicity=None if copies is None else copies.multiplicity(ids),
             importance=known.get("importance"),
         )
-        graph = NeighborGraph(ids, np.arange(len(ids)), draft["indptr"], draft["indices"], draft["similarity"])
+        edges = draft["indptr"], draft["indices"], draft["similarity"]
+        graph = NeighborGraph(ids, np.arange(len(ids)), *edges, draft.get("itself"))
         log.info("going on from the graph in %s", self.rundir.place)
         return points, graph, report
 

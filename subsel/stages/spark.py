@@ -19,7 +19,7 @@ from subsel.engines.spark.alike import SparkAlike
 from subsel.engines.spark.audit import Inside, audited
 from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, wished_again
 from subsel.engines.spark.coverage import SparkCover
-from subsel.engines.spark.covering import expected_cover, graph_to_select
+from subsel.engines.spark.covering import expected_cover, graph_to_select, most_itself
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.groups import group_classes, write_graph
 from subsel.engines.spark.held import Held
@@ -258,7 +258,7 @@ class SparkStages:
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
         self._forget_size()
-        own = self._own_similarity() if self.config.covers else None
+        own = most_itself(self.shapes, self._own_similarity()) if self.config.covers else None
         origin = self.config.origin(self.range[0])
         scale = assemble.scale_of(self.shapes, self.weights, self.range, origin, own)
         graph = graph_to_select(self.assembled, self.utilities, own, self.parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -33,6 +33,11 @@ def graph_to_select(assembled: DataFrame, utilities: DataFrame | None, itself: f
     if utilities is not None:
         graph = weighted_graph(graph, utilities, parts)
     return graph if itself is None else with_itself(graph, itself)
+
+
+def most_itself(shapes: Sequence[assemble.Shape], otherwise: float) -> float:
+    """Return the largest similarity of a point to itself: of a graph's parts, or of all points where they say none."""
+    return max((one.most_itself for one in shapes if one.most_itself is not None), default=otherwise)
 
 
 def with_itself(graph: DataFrame, itself: float) -> DataFrame:

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from subsel import schema
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig
-from subsel.embeddings.metrics import Preparation
+from subsel.embeddings.metrics import Preparation, with_themselves
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark.ids import refuse_decimals
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task
@@ -209,6 +209,8 @@ class Rules:
                 found["cost"] = good.cost
             if good.importance is not None:
                 found["importance"] = good.importance
+                if self.config.metric == "inner_product" and good.embeddings is not None:
+                    found["itself"] = with_themselves(good.embeddings)
             if numbers:
                 found["group"] = np.stack([one.of(of) for one, of in zip(numbers, good.groups, strict=True)], axis=1)
             yield good, found
