@@ -1,6 +1,6 @@
 """Greedy of coverage beside peers on one graph, and how near it comes to its bound on a large one.
 
-python -m benchmarks.coverage peers [--points 100000] [--neighbors 30] [--size 1000] [--peer-points 100000]
+python -m benchmarks.coverage peers [--points 100000] [--neighbors 30] [--size 1000] …
 python -m benchmarks.coverage large [--points 1000000] [--neighbors 50] [--shares 0.01 0.1] [--iterations 0 30]
 
 `peers` wants `pip install -e '.[bench]'` (apricot-select, submodlib-py). Points are clusters of 64 dimensions
@@ -9,10 +9,11 @@ for all: it is on the diagonal of peers' matrices, and all maximise the same f. 
 and submodlib's `FacilityLocationFunction` run their lazy greedy on CSR in float64; what turns the graph into it is
 not counted. `subsel.select` is the whole call on the graph in memory: checks, fixed point, greedy, ranks, scores, and
 a bound, which peers have not. `kernel` is its greedy alone. `alike` are the first ranks that agree, `gain` is what
-the peer's next pick adds to these, of what subsel's adds: 1 is a tie, after which greedy may go another way. f is of
-the whole subset, of subsel's. Gains and f are counted in float64, by one function for all. Peers run on
-`--peer-points`, and so does subsel where these are fewer than `--points`. submodlib's constructor makes n² of what it
-is given, so it is not run beyond 20,000 points. divsel installs, but takes vectors and compares all pairs, no graph.
+the peer's next pick adds to these, of what subsel's adds: 1 is a tie, after which greedy may go another way. `idle`
+are picks that add nothing; f is of the whole subset, of subsel's. Gains and f are counted in float64, by one function
+for all. apricot runs on `--peer-points`, submodlib, whose constructor makes n² of what it is given, on
+`--submodlib-points`, and so does subsel where these are fewer than `--points`. divsel installs, but takes vectors and
+compares all pairs, no graph.
 
 `large` prints the seconds of greedy alone on one machine, and what its subset is worth: f of the bound, and the
 certified share of what any subset could have above a random one, each with the seconds of the bound.
@@ -42,7 +43,6 @@ from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
 
 DIMENSION = 64
-SUBMODLIB_POINTS = 20_000
 
 
 def stages_of(data: np.ndarray | None, graph: NeighborGraph | None, neighbors: int) -> LocalStages:
@@ -95,6 +95,16 @@ def value(graph: NeighborGraph, rows: list[int]) -> float:
     return float(covered(graph.indptr, graph.indices, graph.similarity, member, 1.0).sum())
 
 
+def idle(W: sp.csr_matrix, ranking: list[int]) -> int:
+    """Return how many of a ranking add nothing to those before."""
+    cover, found = np.zeros(W.shape[0]), 0
+    for row in ranking:
+        some, amount = W.indices[W.indptr[row] : W.indptr[row + 1]], W.data[W.indptr[row] : W.indptr[row + 1]]
+        found += bool((amount <= cover[some]).all())
+        cover[some] = np.maximum(cover[some], amount)
+    return found
+
+
 def compare(n: int, neighbors: int, k: int, repeats: int, peers: tuple[str, ...], *, show: bool = True) -> None:
     """Print the rows of one size."""
     graph = graph_of(n, neighbors)
@@ -114,20 +124,22 @@ def compare(n: int, neighbors: int, k: int, repeats: int, peers: tuple[str, ...]
 
     ours, call = timed(library, repeats)
     best = value(graph, ours)
-    rows = [("subsel kernel", float(np.median(kernel)), k, 1.0, 1.0), ("subsel.select", call, k, 1.0, 1.0)]
     W = graph.to_scipy().astype(np.float64)
     W = (W + sp.identity(n, format="csr")).tocsr()
+    same = k, 1.0, idle(W, ours), 1.0
+    rows = [("subsel kernel", float(np.median(kernel)), *same), ("subsel.select", call, *same)]
     for name in peers:
         choose = {"apricot": apricot, "submodlib": submodlib}[name]
         found, took = timed(lambda choose=choose: choose(W, k), repeats)
         alike = int(np.argmin(np.append(np.array(found) == np.array(ours), False)))
         before = value(graph, ours[:alike])
         theirs, own = (value(graph, ranking[: alike + 1]) - before for ranking in (found, ours))
-        rows.append((name, took, alike, theirs / own if alike < k else 1.0, value(graph, found) / best))
-    for name, took, alike, gain, share in rows if show else []:
+        gain = theirs / own if alike < k else 1.0
+        rows.append((name, took, alike, gain, idle(W, found), value(graph, found) / best))
+    for name, took, alike, gain, nothing, share in rows if show else []:
         print(
             f"{n:9,}  {graph.n_edges:11,}  {k:7,}  {name:13s}  {took:9.3f}  {took / call:8.2f}  "
-            f"{took / rows[0][1]:9.2f}  {alike:7,}  {gain:.8f}  {share:.8f}",
+            f"{took / rows[0][1]:9.2f}  {alike:7,}  {gain:.8f}  {nothing:5d}  {share:.8f}",
             flush=True,
         )
 
@@ -136,9 +148,12 @@ def run_peers(arguments: argparse.Namespace) -> None:
     """Print the table of peers."""
     compare(2_000, 10, 100, 1, ("apricot", "submodlib"), show=False)  # compilers and caches
     print(f"median of {arguments.repeats}; x: of the time of subsel.select, of its greedy alone\n")
-    print("   points        edges        k                  seconds    x call   x kernel    alike  gain        f")
-    for n in sorted({arguments.points, arguments.peer_points}):
-        peers = (("apricot",) if n <= arguments.peer_points else ()) + (("submodlib",) if n <= SUBMODLIB_POINTS else ())
+    print(
+        "   points        edges        k                  seconds    x call   x kernel    alike        gain   idle  f"
+    )
+    most = {"apricot": arguments.peer_points, "submodlib": arguments.submodlib_points}
+    for n in sorted({arguments.points, *most.values()}):
+        peers = tuple(name for name, points in most.items() if n <= points)
         compare(n, arguments.neighbors, min(arguments.size, n), arguments.repeats, peers)
 
 
@@ -178,7 +193,8 @@ def main() -> None:
     peers = kinds.add_parser("peers", help="beside apricot and submodlib")
     peers.set_defaults(run=run_peers)
     peers.add_argument("--points", type=int, default=100_000)
-    peers.add_argument("--peer-points", type=int, default=100_000, help="on which peers run")
+    peers.add_argument("--peer-points", type=int, default=100_000, help="on which apricot runs")
+    peers.add_argument("--submodlib-points", type=int, default=5_000)
     peers.add_argument("--neighbors", type=int, default=30)
     peers.add_argument("--size", type=int, default=1_000)
     peers.add_argument("--repeats", type=int, default=3)
