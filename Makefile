@@ -49,6 +49,8 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.spectral_bound
 	$(BIN)/python -m benchmarks.defaults
 	$(BIN)/python -m benchmarks.worth
+	$(BIN)/python -m benchmarks.coverage peers
+	$(BIN)/python -m benchmarks.coverage large
 	$(BIN)/python -m benchmarks.limits
 	$(BIN)/python -m benchmarks.documents
 	$(BIN)/python -m benchmarks.paper_tables

@@ -149,6 +149,8 @@ CONTENDERS: dict[str, Contender] = {
     "k-means medoids": Contender(each(medoids)),
     "facility location": Contender(prefixes(facility_location), most_points=5_000),
     "default": Contender(ours()),
+    "coverage": Contender(ours(objective="coverage")),
+    "coverage+utility": Contender(ours(objective="coverage", utility_weight=1.0)),
     "thin=20": Contender(ours(thin=20)),
     "exclude_outliers": Contender(ours(exclude_outliers=0.05)),
     "easy": Contender(ours(utility="easy", probabilities="p"), most_share=0.03),

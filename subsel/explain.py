@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass
+from functools import cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from subsel.audit import Reason, Room, judge
+from subsel.config import Metric
+from subsel.coverage import own_similarity
 from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint
 from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
@@ -62,9 +66,12 @@ class Explanation:
         of: the member that it is out for, as it is too alike to it; None for others, and where no edge joins the two.
         fates: what happened to it, in order: in words, and at which superstep.
         utility: u.
-        gain: what it adds to the other members of the subset: α u - β Σ s over its selected neighbours.
+        gain: what it adds to the other members of the subset: α u - β Σ s over its selected neighbours; under coverage
+            λ u and what it covers beyond them.
         least_gain: the least that a member adds; None before refinement, which compares them.
         neighbors: all of them, most similar first.
+        covers: under coverage the neighbours whose most similar member it is, most similar first, none unless it is a
+            member; None otherwise.
     """
 
     id: Any
@@ -78,6 +85,7 @@ class Explanation:
     gain: float
     least_gain: float | None
     neighbors: list[Neighbor]
+    covers: list[Neighbor] | None = None
 
 
 def explain(
@@ -85,7 +93,8 @@ def explain(
 ) -> Explanation:
     """Explain one point's fate in a run.
 
-    Reads the ids of the run's points until the point is found, then a part or two of everything else.
+    Reads the ids of the run's points until the point is found, then a part or two of everything else; under coverage
+    the parts of its neighbours, and the boards of theirs.
 
     Args:
         run_dir: of a run, on one machine or on Spark.
@@ -104,8 +113,7 @@ def explain(
     scale, options = FixedPoint(**stages["greedy"]["scale"]), stages["greedy"]["options"]
     made = stages["graph"]["result"]
     part, slot, identity = _find(folder, point, made["input"]["copies"], made["graph"]["drawn"])
-    (parcel,) = of_kind(_parcels(folder.join("graph"), part), assemble.GRAPH)
-    graph = superstep.unpack_graph(part, parcel.payload, scale, options["max_similarity"])
+    graph = _graph(folder, part, scale, options["max_similarity"])
     utility, outlier = _weighed(folder, part, graph)
 
     fates: list[tuple[str, int]] = []
@@ -142,6 +150,12 @@ def explain(
     nearest = None
     if judged is not None and judged.nearest[slot] >= 0:
         nearest = neighbors[int(np.flatnonzero(near == judged.nearest[slot])[0])]
+    gain, covers = -scale.beta * float(similarity[inside.astype(np.bool_)].sum(dtype=np.float64)), None
+    if options["objective"] == "coverage":
+        own = _own_similarity(folder, options["metric"], searched=made["graph"]["source"] == "embeddings")
+        gain, best = _covering(folder, last, graph, slot, own)
+        best &= before >= FIRST_MEMBER
+        covers = sorted(compress(neighbors, best), key=lambda one: -one.similarity)
     return Explanation(
         id=identity,
         selected=before >= FIRST_MEMBER,
@@ -151,10 +165,10 @@ def explain(
         of=nearest if judged is not None and judged.alike[slot] else None,
         fates=fates,
         utility=float(utility[slot]),
-        gain=scale.alpha * float(utility[slot])
-        - scale.beta * float(similarity[inside.astype(np.bool_)].sum(dtype=np.float64)),
+        gain=scale.alpha * float(utility[slot]) + gain,
         least_gain=least,
         neighbors=sorted(neighbors, key=lambda one: -one.similarity),
+        covers=covers,
     )
 
 
@@ -177,6 +191,12 @@ def _weighed(folder: Place, part: int, graph: PartGraph) -> tuple[npt.NDArray[np
     (parcel,) = of_kind(_parcels(place, part), assemble.UTILITY)
     kept = unpack(parcel.payload)
     return kept["utility"], kept["outlier"]
+
+
+def _graph(folder: Place, part: int, scale: FixedPoint, max_similarity: float | None = None) -> PartGraph:
+    """Return a part's graph."""
+    (parcel,) = of_kind(_parcels(folder.join("graph"), part), assemble.GRAPH)
+    return superstep.unpack_graph(part, parcel.payload, scale, max_similarity)
 
 
 def _dataset(folder: Place) -> pads.Dataset:
@@ -265,6 +285,61 @@ def _at_home(folder: Place, last: Place, graph: PartGraph, near: Any) -> list[tu
             name = one.item() if isinstance(one, np.generic) else one.as_py()
             found[place] = name, bool(status[slot] >= FIRST_MEMBER)
     return found
+
+
+def _own_similarity(folder: Place, metric: Metric, *, searched: bool) -> float:
+    """Return how similar a point is to itself on a graph that does not say it."""
+    if searched and metric != "inner_product":
+        return own_similarity(metric, 1.0, searched=True)
+    dataset = _dataset(folder.join("graph"))
+    shapes = from_rows(dataset.to_table(filter=pads.field("kind") == assemble.SHAPE))
+    if shapes:
+        largest = max(assemble.unpack_shape(one.payload).max_similarity for one in shapes)
+    else:  # one machine keeps the graph alone, as one part
+        (whole,) = of_kind(from_rows(dataset.to_table()), assemble.GRAPH)
+        largest = float(unpack(whole.payload)["similarity"].max(initial=0.0))
+    return own_similarity(metric, largest, searched=searched)
+
+
+def _covering(
+    folder: Place, last: Place, graph: PartGraph, slot: int, own: float
+) -> tuple[float, npt.NDArray[np.bool_]]:
+    """Return what an own point covers beyond all other members, and which neighbours would have it before these.
+
+    The second is bool, (neighbours,), in the graph's order; of members that are equally similar the one of the largest
+    code comes first. Each point's row is read at home, and so is who is a member. ``own``: how similar points are to
+    themselves, where the graph does not say it.
+    """
+
+    @cache
+    def members(part: int) -> npt.NDArray[np.bool_]:
+        board = superstep.unpack_board(of_kind(_parcels(last, part), superstep.BOARD)[0].payload)
+        return np.asarray(board.status >= FIRST_MEMBER)
+
+    me, gain = int(graph.vid[slot]), 0.0
+    row = slice(graph.indptr[slot], graph.indptr[slot + 1])
+    near = graph.vid[np.append(graph.indices[row], slot)]
+    by = np.append(graph.similarity[row], own if graph.itself is None else graph.itself[slot])
+    best = np.zeros(len(near), np.bool_)
+    for part in np.unique(near >> SLOT_BITS).tolist():
+        home = graph if part == graph.part else _graph(folder, part, graph.fixed_point)
+        everyone = home.vid
+        for place in np.flatnonzero(near >> SLOT_BITS == part).tolist():
+            v = int(near[place] & SLOT_MASK)
+            row = slice(home.indptr[v], home.indptr[v + 1])
+            who = np.append(home.indices[row], v)
+            amount = np.append(home.similarity[row], own if home.itself is None else home.itself[v])
+            at = everyone[who]
+            other = at != me
+            for one in np.unique(at >> SLOT_BITS).tolist():
+                there = at >> SLOT_BITS == one
+                other[there] &= members(one)[at[there] & SLOT_MASK]
+            importance = 1.0 if home.importance is None else float(home.importance[v])
+            gain += importance * max(0.0, float(by[place]) - float(amount[other].max(initial=0.0)))
+            equal = other & (amount == by[place])
+            before = (amount[other] > by[place]).any() or (home.code[who[equal]] > graph.code[slot]).any()
+            best[place] = not before
+    return gain, best[:-1]
 
 
 def _least_gain(folder: Place, scale: FixedPoint) -> float:

@@ -14,16 +14,25 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_library_example_runs_as_written():
     example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
-    assert len(example.strip().splitlines()) == 3
+    assert len([line for line in example.splitlines() if line]) == 3
     names = {}
     exec(example, names)
     assert len(names["selection"].ids) == 1000
     assert names["selection"].graph.to_scipy().shape == (10_000, 10_000)
 
 
-def shell_commands():
-    """The words of each command of the README's block for the shell, without remarks."""
-    text = (ROOT / "README.md").read_text().split("\nFrom the shell", 1)[1]
+def test_the_example_of_coverage_runs_as_written():
+    example = re.search(r"```python\n(.*?)```", (ROOT / "docs/coverage.md").read_text(), re.DOTALL)[1]
+    names = {}
+    exec(example, names)
+    report = names["subset"].report
+    assert report.objective.covered > report.objective.random
+    assert 0 < report.certificate.share <= 1
+
+
+def shell_commands(page="README.md"):
+    """The words of each command of a page's block for the shell, without remarks."""
+    text = (ROOT / page).read_text().split("\nFrom the shell", 1)[1]
     block = re.search(r"\n\n((?:    .*\n)+)", text)[1]
     return [shlex.split(line, comments=True) for line in block.splitlines()]
 
@@ -49,6 +58,11 @@ def test_the_commands_run_as_written_in_order(shell):
     commands = [words for words in shell_commands() if "spark" not in words]
     assert len(commands) >= 10
     for words in commands:
+        shell(words)
+
+
+def test_the_commands_of_coverage_run_as_written(shell):
+    for words in shell_commands("docs/coverage.md"):
         shell(words)
 
 

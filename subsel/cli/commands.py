@@ -170,8 +170,14 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
     rows["gain"] = f"{found.gain:.6g}: what it adds to the other members of the subset"
     if found.least_gain is not None:
         rows["least gain"] = f"{found.least_gain:.6g} of a member"
+    if found.covers is not None and found.selected:
+        told = "".join(f"{', such as' if i == 0 else ','} {one.id}" for i, one in enumerate(found.covers[:5]))
+        rows["covers best"] = f"{count(len(found.covers), 'other point')}{told}"
+    name = "nearest member" if found.covers is None or found.selected else "covered by"
     if found.nearest is not None:
-        rows["nearest member"] = f"{found.nearest.id}, similarity {found.nearest.similarity:.4f}"
+        rows[name] = f"{found.nearest.id}, similarity {found.nearest.similarity:.4f}"
+    elif name == "covered by" and found.reason is not None:
+        rows[name] = "nobody: none of its neighbours is a member"
     rows["neighbours"] = f"{len(found.neighbors):,}, {sum(one.selected for one in found.neighbors):,} of them selected"
     for one in found.neighbors[:shown]:
         rows[f"  {one.id}"] = f"similarity {one.similarity:.4f}{', selected' if one.selected else ''}"
