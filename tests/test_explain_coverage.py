@@ -136,13 +136,35 @@ def test_audits_on_any_parts(problem, parts, data):
     assert local == plain_reasons(part, rule, members, inside, outside, [])
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["copies", "column"])
+def test_what_it_counts_that_each_is_covered(tmp_path, rng, given):
+    n = 90
+    X = rng.standard_normal((n, 4)).astype(np.float32)
+    X[80:] = X[:10]
+    weight = rng.integers(0, 4, n) / 2 if given else np.ones(n)
+    table = pa.table({"id": np.arange(n), "embedding": list(X), "weight": weight})
+    options = {"size": 8, "objective": "coverage", "neighbors": 5, "engine": "local", **QUIET}
+    options |= {"importance": "weight"} if given else {}
+    found = subsel.select(table, run_dir=tmp_path / "run", **options)
+    matrix = found.graph.to_scipy().toarray()
+    names = found.graph.ids.to_numpy()[np.argsort(found.graph.rows)]
+    np.fill_diagonal(matrix, 1)
+    counts = weight[names] * [(X[name] == X).all(axis=1).sum() for name in names]
+    member = np.isin(names, found.ids)
+    for at in range(len(names)):
+        others = member.copy()
+        others[at] = False
+        gain = (counts * np.maximum(0, matrix[at] - matrix[:, others].max(axis=1))).sum()
+        assert explain(tmp_path / "run", int(names[at])).gain == pytest.approx(gain)
+
+
 @pytest.mark.parametrize("metric", ["inner_product", "l2"])
 def test_what_a_point_covers_of_itself_follows_the_metric(tmp_path, rng, metric):
     X = 2 * rng.standard_normal((80, 4)).astype(np.float32)
     options = {"size": 8, "objective": "coverage", "metric": metric, "neighbors": 5, "engine": "local", **QUIET}
     found = subsel.select(X, run_dir=tmp_path / "run", **options)
     matrix = found.graph.to_scipy().toarray()
-    np.fill_diagonal(matrix, 1.0 if metric == "l2" else matrix.max())
+    np.fill_diagonal(matrix, 1.0 if metric == "l2" else np.square(X).sum(axis=1))
     first, *others = found.ids.tolist()
     gain = np.maximum(0, matrix[first] - matrix[:, others].max(axis=1)).sum()
     assert explain(tmp_path / "run", first).gain == pytest.approx(gain)
