@@ -1,11 +1,11 @@
 """Supersteps and seconds of greedy under each kind of limit, beside the run without, on parts in memory.
 
-python -m benchmarks.limits [--points 500000] [--size 10%] [--parts 8 32] [--data local clusters]
+python -m benchmarks.limits [--points 500000] [--size 10%] [--parts 8 32] [--data local clusters] [--finish-points 0]
 
 `local` is a graph like a nearest-neighbour graph in cell order, of random utilities; `clusters` are demo points of 32
 dimensions with their own graph. Parts are stretches of cells, as routing makes them, so that the supersteps are those
-of Spark; `finish` is off. Costs are log-normal, five groups of shares 1/2 to 1/20, small groups of twenty points;
-max_similarity forbids a tenth of the edges.
+of Spark; up to `--finish-points` are finished in one place (Spark's default: 400000). Costs are log-normal, five groups
+of shares 1/2 to 1/20, small groups of twenty points; max_similarity forbids a tenth of the edges.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def kinds(tau: float) -> dict[str, dict]:
 
 
 def runs(
-    stages: LocalStages, counts: list[int], size: str, columns: dict
+    stages: LocalStages, counts: list[int], size: str, columns: dict, finish_points: int
 ) -> Iterator[tuple[str, int, int, int, float]]:
     """Yield kind, parts, points selected, supersteps and seconds of each run."""
     graph = stages.graph
@@ -75,7 +75,8 @@ def runs(
             known = {"cost": part.cost, "group": part.group}
             alike = config.max_similarity
             by_part = parts_of(graph, part.utility, config.seed, stretch, **known)
-            split = SplitEngine(by_part, 0.9, 0.1, max_similarity=alike, compact=True)
+            how = {"max_similarity": alike, "compact": True, "finish_points": finish_points}
+            split = SplitEngine(by_part, 0.9, 0.1, **how)
             begin = time.perf_counter()
             found = exact_greedy(split, k) if capacity is None else limited_greedy(split, capacity)
             yield kind, parts, found.selected, found.supersteps, time.perf_counter() - begin
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--size", default="10%")
     parser.add_argument("--parts", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--data", nargs="+", default=["local", "clusters"], choices=["local", "clusters"])
+    parser.add_argument("--finish-points", type=int, default=0)
     arguments = parser.parse_args()
     print(machine())
     n = arguments.points
@@ -107,7 +109,8 @@ def main() -> None:
         print(f"{data}: {n:,} points, {arguments.size}")
         print(f"{'limits':24s} {'parts':>5s} {'selected':>9s} {'supersteps':>10s} {'of none':>7s} {'seconds':>7s}")
         free: dict[int, int] = {}
-        for kind, parts, selected, steps, seconds in runs(stages, arguments.parts, arguments.size, columns):
+        about = arguments.parts, arguments.size, columns, arguments.finish_points
+        for kind, parts, selected, steps, seconds in runs(stages, *about):
             if kind == "none":
                 free[parts] = steps
             print(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from subsel.declare import declare
 from subsel.errors import option
 
-#: What only one objective has: the other refuses it.
-_OF_COVERAGE = ("utility_weight", "importance")
-_OF_PAIRWISE = ("alpha", "beta", "diversity", "greedy", "greedy_direction")
+#: What only one objective has, and the other refuses, but for the default and what else says that it is off.
+_OF_COVERAGE: dict[str, tuple[Any, ...]] = {"utility_weight": (), "importance": ()}
+_OF_PAIRWISE: dict[str, tuple[Any, ...]] = {
+    "alpha": (),
+    "beta": (),
+    "diversity": (),
+    "bounding": ("off",),
+    "greedy": (),
+    "greedy_direction": ("forward",),
+    "refine": (0,),
+}
 
 
 class AimOptions(BaseModel):
@@ -50,7 +58,7 @@ class AimOptions(BaseModel):
         """Check that what only one objective has is not asked of the other."""
         fields = type(self).model_fields
         others = _OF_COVERAGE if self.objective == "pairwise" else _OF_PAIRWISE
-        given = [name for name in others if getattr(self, name) != fields[name].default]
+        given = [name for name, off in others.items() if getattr(self, name) not in (fields[name].default, *off)]
         if given:
             told = " and ".join(map(option, given))
             raise ValueError(f"{option('objective', self.objective)} does not have {told}: leave it out")

@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse as sp
 
 import subsel
-from subsel.errors import ConfigError
+from subsel.errors import ConfigError, InputError
 from tests.spark_fixtures import needs_spark
 from tests.test_limits import same_proof
 
@@ -155,6 +156,8 @@ def test_a_run_directory_goes_on(texts, tmp_path):
         ({"diversity": 0.3}, "does not have diversity"),
         ({"greedy": "partitioned", "partitions": 4}, "does not have greedy"),
         ({"greedy_direction": "reverse"}, "does not have greedy_direction"),
+        ({"bounding": "approximate"}, "does not have bounding"),
+        ({"refine": 3}, "does not have refine"),
         ({"utility": "q"}, "utility_weight=1"),
         ({"objective": "pairwise", "importance": "w"}, "does not have importance"),
         ({"objective": "pairwise", "utility_weight": 2.0}, "does not have utility_weight"),
@@ -165,6 +168,20 @@ def test_a_run_directory_goes_on(texts, tmp_path):
 def test_what_does_not_go_together_is_said(texts, options, message):
     with pytest.raises(ConfigError, match=message):
         subsel.select(**asked(texts, "size", **options))
+
+
+def test_a_diagonal_says_how_similar_points_are_to_themselves():
+    """Points without an entry cover themselves as much as the most similar two do; other objectives leave it out."""
+    W = sp.csr_matrix(np.array([[0.2, 0.5, 0, 0], [0.5, 0, 0, 0], [0, 0, 3.0, 0.1], [0, 0, 0.1, 0.3]]))
+    first = subsel.select(None, graph=W, size=1, objective="coverage")
+    assert first.ids.tolist() == [2] and first.objective == pytest.approx(3.1)
+    two = subsel.select(None, graph=W, size=2, objective="coverage")
+    assert (
+        two.objective == pytest.approx(3.1 + 1.0) and 1 in two.ids.tolist()
+    )  # 1 covers itself by 0.5, the largest edge
+    W[2, 2] = np.inf
+    with pytest.raises(InputError, match="diagonal"):
+        subsel.select(None, graph=W, size=1, objective="coverage")
 
 
 def test_negative_utilities_count_from_the_least(texts):

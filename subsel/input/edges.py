@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,7 +111,8 @@ def as_neighbor_graph(graph: Any, points: KnownPoints | None, config: SelectConf
         graph: one of
 
             - a `Source` of edges ``src, dst, similarity`` in user ids;
-            - a scipy sparse (n, n) matrix of similarities, rows in the order of the input's; its diagonal is left out;
+            - a scipy sparse (n, n) matrix of similarities, rows in the order of the input's; its diagonal counts under
+              coverage only, where it is above 0: how similar points are to themselves;
             - ``(indices, similarities)``: (n, k) arrays, -1 for none, a point's match with itself is left out;
             - a `NeighborGraph` over the same ids.
         points: those that it must be of; None to take them from the graph: 0…n-1, or those that edges name.
@@ -144,7 +145,8 @@ def graph_checksum(graph: Any) -> str:
     if isinstance(graph, NeighborGraph):
         ids = np.asarray(graph.ids.to_numpy(zero_copy_only=False))
         codes = ids if ids.dtype.kind == "i" else np.array([repr(one) for one in ids])
-        return array_checksum(codes, graph.indptr, graph.indices, graph.similarity)
+        more = () if graph.itself is None else (graph.itself,)
+        return array_checksum(codes, graph.indptr, graph.indices, graph.similarity, *more)
     if sp.issparse(graph):
         rows = graph.tocsr()
         return array_checksum(rows.indptr, rows.indices, rows.data)
@@ -171,7 +173,7 @@ def _same_points(graph: NeighborGraph, points: KnownPoints | None) -> NeighborGr
     rows = pc.index_in(graph.ids, value_set=points.ids)
     if rows.null_count:
         raise InputError(f"{rows.null_count:,} of the graph's {graph.n:,} points are not in the data.")
-    return NeighborGraph(graph.ids, rows.to_numpy().astype(np.int64), graph.indptr, graph.indices, graph.similarity)
+    return replace(graph, rows=rows.to_numpy().astype(np.int64))
 
 
 def _from_matrix(matrix: Any, points: KnownPoints | None, config: SelectConfig) -> UserGraph:
@@ -181,7 +183,24 @@ def _from_matrix(matrix: Any, points: KnownPoints | None, config: SelectConfig) 
         raise InputError(f"the graph matrix is {matrix.dtype}, but similarities are real numbers: cast it.")
     coo = matrix.tocsr().tocoo()  # sums repeated entries, as scipy means them
     off = coo.row != coo.col
-    return _of_rows(coo.row[off], coo.col[off], coo.data[off], matrix.shape[0], points, config)
+    found = _of_rows(coo.row[off], coo.col[off], coo.data[off], matrix.shape[0], points, config)
+    return replace(found, graph=_with_diagonal(found.graph, matrix, points)) if config.covers else found
+
+
+def _with_diagonal(graph: NeighborGraph, matrix: Any, points: KnownPoints | None) -> NeighborGraph:
+    """Return a graph that says how similar its points are to themselves, if its matrix does; else by the largest edge.
+
+    Raises:
+        InputError: the diagonal has values that are no finite numbers.
+    """
+    diagonal = matrix.tocsr().diagonal().astype(np.float64)
+    if not np.isfinite(diagonal).all():
+        raise InputError("the graph matrix has a diagonal with values that are no finite numbers.")
+    rows = graph.rows if points is None else points.rows[graph.rows]
+    itself = diagonal[rows]
+    if not (itself > 0).any():
+        return graph
+    return replace(graph, itself=np.where(itself > 0, itself, float(graph.similarity.max(initial=0.0))))
 
 
 def _from_neighbors(pair: Any, points: KnownPoints | None, config: SelectConfig) -> UserGraph:
