@@ -35,7 +35,7 @@ class AimOptions(BaseModel):
     utility_weight: float = declare(
         0.0,
         "Under coverage: what utility counts, beside the similarity of each point to its nearest member.",
-        stage="utility",
+        stage="graph",
         group="Objective",
         ge=0,
     )
@@ -62,3 +62,10 @@ class AimOptions(BaseModel):
         if given:
             told = " and ".join(map(option, given))
             raise ValueError(f"{option('objective', self.objective)} does not have {told}: leave it out")
+
+    def unweighed(self, utility: str) -> str | None:
+        """Return what is wrong with giving a utility, in the words of whoever did: that it would not count."""
+        if not self.covers or self.utility_weight:
+            return None
+        objective, weight = option("objective", "coverage"), option("utility_weight", 1)
+        return f"{utility} does not count under {objective}: give it a weight by {weight}, or leave it out"

@@ -231,11 +231,8 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
             raise ValueError(f"partitioned greedy has no {direction} {self.greedy_direction!r}: leave it out")
         self._check_method_of_limits()
         self.check_objective()
-        if self.covers and self.utility is not None and not self.utility_weight:
-            raise ValueError(
-                f"{option('utility', self.utility)} does not count under {option('objective', 'coverage')}: give it a "
-                f"weight by {option('utility_weight', 1)}, or leave it out"
-            )
+        if self.utility is not None and (wrong := self.unweighed(option("utility", self.utility))):
+            raise ValueError(wrong)
         if self.exclude_near is not None and self.metric != "inner_product" and self.near_limit >= 1:
             raise ValueError(
                 f"{option('near', self.near)} leaves nothing out: no similarity of {option('metric', self.metric)} is "

@@ -196,15 +196,18 @@ def certificate_of(
     rounded: int,
     fixed_point: FixedPointReport,
     lift: float,
+    *,
+    sized: bool,
 ) -> CertificateReport:
     """Return the least upper bound that is proved, in the units of f, with what rounding to fixed point may hide.
 
     ``most`` points may be in a subset, f has ``rounded`` terms beside their utilities; ``lift`` is what f has beyond
-    what counts utilities from their origin.
+    what counts utilities from their origin. Where all subsets are ``sized`` alike that is the same for all of them.
     """
     found = min(bound for bound in (bounds.upper_bound, certified.bound) if bound is not None)
     upper = fixed_point.value(found) + fixed_point.value(most + rounded) / 2
     total, random = scores.total - lift, scores.random - lift
     span = upper - random
     share = min(1.0, (total - random) / span) if span > 0 else None
-    return CertificateReport(upper_bound=upper, gap=upper - total, share=share, iterations=certified.iterations)
+    told = upper + lift if sized else upper
+    return CertificateReport(upper_bound=told, gap=upper - total, share=share, iterations=certified.iterations)

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 
 #: Two of an int64's 64 bits are left unused: the sign, and one so that a sum of two keys cannot overflow.
 _KEY_BITS = 62
@@ -30,6 +30,8 @@ _MIN_TIE_BITS = 8
 _MAX_FRACTION_BITS = 512
 #: 2^F must be a float64 in any case.
 _MAX_EXPONENT = 1000
+#: More points than there will be: sums over so many are float64s.
+_MANY_POINTS = 2.0**44
 #: Weights are int32, at most 2^30, where that leaves this many fractional bits; else int64.
 _NARROW_WEIGHT_BITS = 30
 _ENOUGH_FRACTION_BITS = 24
@@ -148,8 +150,15 @@ def cover_range(degree: float, similarity: float, itself: float, importance: flo
         similarity: of an edge.
         itself: of a point to itself.
         importance: of a point.
+
+    Raises:
+        InputError: nobody's cover counts, or sums of many such could be beyond float64.
     """
-    return (degree + itself) * importance, max(similarity, itself) * max(importance, 1.0)
+    if importance == 0:
+        raise InputError(f"{option('importance')} is 0 for all points that are left: there is nothing to cover.")
+    if not math.isfinite((degree + itself) * importance * _MANY_POINTS):
+        raise InputError(f"{option('importance')} goes up to {importance:g}, so sums are no finite numbers: scale it.")
+    return (degree + itself) * importance, max(similarity, itself) * importance
 
 
 def exact_sum(values: Int64Array) -> int:

@@ -86,7 +86,8 @@ def gains_of(graph: PartGraph, board: Board) -> npt.NDArray[np.float64]:
     scale = graph.fixed_point
     if graph.importance is not None:
         member = board.status[: graph.n_own] == Status.SELECTED
-        return np.where(member, (board.lower >> scale.tie_bits) * (scale.unit / scale.scale), 0.0)
+        found = (board.lower >> scale.tie_bits) * (scale.unit / scale.scale) + scale.alpha * scale.origin
+        return np.where(member, found, 0.0)
     arrays = graph.indptr, graph.indices, graph.similarity, graph.utility
     gain: npt.NDArray[np.float64] = realised_gains(
         *arrays, scale.alpha, scale.beta, graph.code, board.key, board.status

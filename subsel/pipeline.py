@@ -194,6 +194,7 @@ def _select(
             n if config.covers else graph.edges,
             fixed_point,
             lift,
+            sized=not config.limited,
         ),
         limits=limits,
         coverage=coverage,

@@ -122,6 +122,8 @@ class Request:
             config = load_config(config, **options).model_copy(update={"utility": None})
         options |= {"utility": column, "exclude_near": near_option(exclude_near)}
         configs = tuple((_sized(config, size, options), name) for size, name in sizes)
+        if given is not None and (wrong := configs[0][0].unweighed(option("utility"))):
+            raise ConfigError(f"{wrong}.")
         request = cls(
             data,
             graph,

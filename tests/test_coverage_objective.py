@@ -71,10 +71,11 @@ def test_gains_sum_to_what_is_reported_below_what_is_proved(texts, kind):
     score, proof = found.report.objective, found.report.certificate
     lift = found.report.weights.alpha * found.report.fixed_point.origin * found.report.k
     assert score.total == pytest.approx(score.covered + score.utility)
-    assert found.table["gain"].to_numpy().sum() == pytest.approx(score.total - lift)
-    assert score.total - lift <= proof.upper_bound
+    assert found.table["gain"].to_numpy().sum() == pytest.approx(score.total)
+    f = score.total - lift if found.report.limits is not None else score.total
+    assert f <= proof.upper_bound and proof.gap == pytest.approx(proof.upper_bound - f)
     better = subsel.select(**asked(texts, kind, certify=20)).report.certificate
-    assert score.total - lift <= better.upper_bound <= proof.upper_bound
+    assert f <= better.upper_bound <= proof.upper_bound
     assert better.iterations == 20
     if kind in ("size", "many", "importance"):
         about = {name: value for name, value in asked(texts, kind).items() if name != "size"}
@@ -168,6 +169,21 @@ def test_a_run_directory_goes_on(texts, tmp_path):
 def test_what_does_not_go_together_is_said(texts, options, message):
     with pytest.raises(ConfigError, match=message):
         subsel.select(**asked(texts, "size", **options))
+
+
+def test_a_utility_that_would_not_count_and_weights_that_do_not_are_refused(texts):
+    about = {"size": 5, "objective": "coverage"}
+    X = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
+    with pytest.raises(ConfigError, match="utility_weight=1"):
+        subsel.select(X, **about, utility=np.arange(200.0))
+    with pytest.raises(InputError, match="importance goes up to"):
+        subsel.select(X, **about, importance=np.full(200, 1e307))
+    one = np.zeros(200)
+    one[7] = 1
+    with pytest.raises(InputError, match="nothing to cover"):
+        subsel.select(X, size=2, objective="coverage", importance=one, thin=2)
+    tiny = subsel.select(X, **about, importance=np.full(200, 2.0**-40))
+    assert tiny.ids.tolist() == subsel.select(X, **about).ids.tolist()
 
 
 def test_a_diagonal_says_how_similar_points_are_to_themselves():

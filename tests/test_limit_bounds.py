@@ -246,6 +246,11 @@ def test_cut_lists_only_decide_later(data, parts, places, limit, by_size):
         below = [(int(found["floor_rank0"][at]), int(found["floor_code0"][at])) for found in (cut, whole)]
         assert below[0] <= below[1]
         for level in range(LEVELS):
+            floor = int(cut[f"floor_rank{level}"][at]), int(cut[f"floor_code{level}"][at])
+            if floor > (BELOW, BELOW):  # who counts may be picked anywhere above, and takes all that is left
+                above = (lower > floor[0]) | ((lower == floor[0]) & (code >= floor[1]))
+                small = amount <= cut[f"largest{level}"][at]
+                assert amount[above & small & (slot == cut["slot"][at])].sum() >= limit
             if cut[f"out_rank{level}"][at] == BELOW:
                 continue
             (one,) = np.flatnonzero(code == cut[f"out_code{level}"][at])

@@ -37,6 +37,8 @@ _PREFIXES = (0.7, 1.0)
 _SHORTER = 0.98
 #: On a board, meanwhile: the keys at picking, how much is covered for granted, and who is worth the price.
 _PICKED, _GRANTED, _WORTH = "picked", "granted", "worth"
+#: Further than any amount; twice that is no overflow.
+_FAR = 2.0**61
 _ALL = BELOW_ALL, BELOW_ALL
 
 
@@ -140,7 +142,8 @@ def shift(graph: PartGraph, board: Board, /, *, step: float) -> None:
     covers, granted, own = Covers(graph, board), board.extra[_GRANTED], slice(0, graph.n_own)
     surplus = bound_kernel.surplus(*covers.edges, covers.takes, covers.itself, granted, board.extra[_WORTH])
     board.sums = (exact_sum(surplus * surplus), 0, 0, 0)
-    moved = granted[own] + np.rint(surplus * step).astype(np.int64)
+    far = np.clip(np.rint(surplus * step), -_FAR, _FAR).astype(np.int64)
+    moved = granted[own] + far
     granted[own] = np.clip(moved, 0, np.maximum(covers.itself, bound_kernel.most_of_rows(graph.indptr, covers.takes)))
     _tell(graph, board, _GRANTED)
 

@@ -332,27 +332,30 @@ def _leave_out(
 def _floors(index: Any, rank: Any, code: Any, amount: Any, largest: Any, left: Any) -> Any:
     """Return for each slot places below which nobody fits who takes some amount or more: int64, (LEVELS, slots) each.
 
-    Of points that are picked if they fit, one has been passed over where all together take what is left: then less
-    than it takes is left there, and so less than the ``largest`` of them does. The same holds from there on for those
-    that take at most half of that, and so on. Places are `BELOW` from where there is none.
+    Points that are picked if they fit, and together take what is left, leave nothing; or one of them was passed over,
+    and less is left than that takes: less than the ``largest`` of them does. All count at level 0, at each further
+    level those that take at most half as much. They count from the top, whatever was said of levels before: a point
+    may be picked above the place at which it counts. Places are `BELOW` where they never take all that is left.
     """
     ranks = np.full((LEVELS, len(left)), BELOW, np.int64)
     codes, most = ranks.copy(), np.zeros((LEVELS, len(left)), np.int64)
-    at = 0
-    while at < len(index):
-        slot, level, through = index[at], 0, np.int64(0)
-        wanted, at_most = left[slot], np.int64(ABOVE)
-        while at < len(index) and index[at] == slot:
-            if level < LEVELS and 0 < largest[at] <= at_most and wanted > 0:
+    begin = 0
+    while begin < len(index):
+        slot, end, top = index[begin], begin, np.int64(0)
+        while end < len(index) and index[end] == slot:
+            top = max(top, largest[end])
+            end += 1
+        for level in range(LEVELS if left[slot] > 0 else 0):
+            through, seen, at_most = np.int64(0), np.int64(0), top >> level
+            for at in range(begin, end):
+                if not 0 < largest[at] <= at_most:
+                    continue
                 through += amount[at]
-                most[level, slot] = max(most[level, slot], largest[at])
-                if through >= wanted:
-                    ranks[level, slot], codes[level, slot] = rank[at], code[at]
-                    wanted, at_most, through = most[level, slot], most[level, slot] // 2, np.int64(0)
-                    level += 1
-            at += 1
-        if level < LEVELS:
-            most[level, slot] = 0
+                seen = max(seen, largest[at])
+                if through >= left[slot]:
+                    ranks[level, slot], codes[level, slot], most[level, slot] = rank[at], code[at], seen
+                    break
+        begin = end
     return ranks, codes, most
 
 
