@@ -92,7 +92,7 @@ def timed(work: Callable[[], list[int]], repeats: int) -> tuple[list[int], float
 def value(graph: NeighborGraph, rows: list[int]) -> float:
     """Return f of a subset of input rows."""
     member = np.isin(graph.rows, rows)
-    return float(covered(graph.indptr, graph.indices, graph.similarity, member, 1.0).sum())
+    return float(covered(graph.indptr, graph.indices, graph.similarity, np.ones(graph.n), member).sum())
 
 
 def idle(W: sp.csr_matrix, ranking: list[int]) -> int:

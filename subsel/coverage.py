@@ -233,16 +233,12 @@ def own_similarity(metric: Metric, largest: float, *, searched: bool) -> float:
 
 
 @numba.njit(cache=True, parallel=True)
-def covered(indptr: Any, indices: Any, similarity: Any, member: Any, own: float) -> Any:
-    """Return the largest similarity of each own point's edges to members: float64, (n_own,).
-
-    ``own`` for members, 0 where no neighbour is one. ``member`` is bool, of own points and ghosts.
-    """
+def covered(indptr: Any, indices: Any, similarity: Any, itself: Any, member: Any) -> Any:
+    """Return the largest similarity of each own point to a member, itself counting as one: float64, (n_own,)."""
     out = np.zeros(len(indptr) - 1, np.float64)
     for v in numba.prange(len(out)):
         if member[v]:
-            out[v] = own
-            continue
+            out[v] = itself[v]
         for e in range(indptr[v], indptr[v + 1]):
             if member[indices[e]]:
                 out[v] = max(out[v], similarity[e])
@@ -250,22 +246,19 @@ def covered(indptr: Any, indices: Any, similarity: Any, member: Any, own: float)
 
 
 @numba.njit(cache=True, parallel=True)
-def expected_cover(indptr: Any, similarity: Any, n: int, k: int, own: float) -> Any:
+def expected_cover(indptr: Any, similarity: Any, itself: Any, n: int, k: int) -> Any:
     """Return what `covered` is in expectation over all k-subsets of n points: float64, (n_own,); exact, not sampled.
 
-    Of a point's neighbours by falling similarity the first that is a member counts: the i-th is one, the point and
-    the i - 1 before being none, with probability (1 - k/n) · Π_{j<i} (1 - k/(n-j)) · k/(n-i).
+    Of a point and its neighbours, by falling similarity, the first that is a member counts: the i-th is one, those
+    before being none, with probability Π_{j<i} (1 - k/(n-j)) · k/(n-i).
     """
     out = np.zeros(len(indptr) - 1, np.float64)
     for v in numba.prange(len(out)):
-        row = np.sort(similarity[indptr[v] : indptr[v + 1]])
-        total, none = own * (k / n), 1.0 - k / n
-        for i in range(len(row)):
-            left = n - 1 - i  # points that have not been asked
-            total += none * (k / left) * row[len(row) - 1 - i]
-            none *= (left - k) / left
-            if none <= 0.0:
-                break
+        row = np.sort(np.append(similarity[indptr[v] : indptr[v + 1]].astype(np.float64), itself[v]))
+        total, none = 0.0, 1.0
+        for i in range(min(len(row), n - k + 1)):
+            total += none * (k / (n - i)) * row[len(row) - 1 - i]
+            none *= (n - i - k) / (n - i)
         out[v] = total
     return out
 
@@ -274,8 +267,9 @@ def graph_cover(
     indptr: Int64Array, indices: Any, similarity: Any, member: BoolArray, *, n: int, k: int, own: float
 ) -> tuple[float, float]:
     """Return the sums over a part's own points of `covered` and of `expected_cover`."""
-    subset = float(covered(indptr, indices, similarity, member, own).sum())
-    return subset, float(expected_cover(indptr, similarity, n, k, own).sum())
+    itself = np.full(len(indptr) - 1, own)
+    subset = float(covered(indptr, indices, similarity, itself, member).sum())
+    return subset, float(expected_cover(indptr, similarity, itself, n, k).sum())
 
 
 def tenth(n: int) -> int:

@@ -132,10 +132,10 @@ def test_coverage_on_a_graph_equals_all_subsets(problem, own):
     everything = []
     for subset in itertools.combinations(range(n), k):
         member = np.isin(np.arange(n), subset)
-        everything.append(np.where(member, own, s[:, member].max(axis=1)))
-        found = covered(graph.indptr, graph.indices, graph.similarity, member, own)
+        everything.append(np.maximum(np.where(member, own, 0), s[:, member].max(axis=1)))
+        found = covered(graph.indptr, graph.indices, graph.similarity, np.full(n, own), member)
         assert np.array_equal(found, everything[-1])
-    found = expected_cover(graph.indptr, graph.similarity, n, k, own)
+    found = expected_cover(graph.indptr, graph.similarity, np.full(n, own), n, k)
     assert found == pytest.approx(np.mean(everything, axis=0), abs=1e-12)
 
 

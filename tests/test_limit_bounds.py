@@ -240,20 +240,24 @@ def test_cut_lists_only_decide_later(data, parts, places, limit, by_size):
         cut = merged(places)
         patch.setattr(tables, "FIRST", n)
         whole = merged(n)
-    for at in range(len(cut["slot"])):
-        sure = [(int(found["sure_rank"][at]), int(found["sure_code"][at])) for found in (cut, whole)]
+    level_0 = [np.flatnonzero(found["level"] == 0) for found in (cut, whole)]
+    assert np.array_equal(cut["slot"][level_0[0]], whole["slot"][level_0[1]])
+    for numbers in zip(*level_0, strict=True):
+        found = [(told, int(at)) for told, at in zip((cut, whole), numbers, strict=True)]
+        sure = [(int(one["sure_rank"][at]), int(one["sure_code"][at])) for one, at in found]
         assert sure[0] >= sure[1]
-        below = [(int(found["floor_rank0"][at]), int(found["floor_code0"][at])) for found in (cut, whole)]
+        below = [(int(one["floor_rank"][at]), int(one["floor_code"][at])) for one, at in found]
         assert below[0] <= below[1]
-        for level in range(LEVELS):
-            floor = int(cut[f"floor_rank{level}"][at]), int(cut[f"floor_code{level}"][at])
-            if floor > (BELOW, BELOW):  # who counts may be picked anywhere above, and takes all that is left
-                above = (lower > floor[0]) | ((lower == floor[0]) & (code >= floor[1]))
-                small = amount <= cut[f"largest{level}"][at]
-                assert amount[above & small & (slot == cut["slot"][at])].sum() >= limit
-            if cut[f"out_rank{level}"][at] == BELOW:
-                continue
-            (one,) = np.flatnonzero(code == cut[f"out_code{level}"][at])
-            before = (lower > rank[one]) | ((lower == rank[one]) & (code > code[one]))
-            taken = before & (slot == slot[one]) & (amount <= amount[one])
-            assert slot[one] == cut["slot"][at] and amount[one] > limit - amount[taken].sum()
+    for at in range(len(cut["slot"])):
+        assert cut["level"][at] < LEVELS
+        floor = int(cut["floor_rank"][at]), int(cut["floor_code"][at])
+        if floor > (BELOW, BELOW):  # who counts may be picked anywhere above, and takes all that is left
+            above = (lower > floor[0]) | ((lower == floor[0]) & (code >= floor[1]))
+            small = amount <= cut["largest"][at]
+            assert amount[above & small & (slot == cut["slot"][at])].sum() >= limit
+        if cut["out_rank"][at] == BELOW:
+            continue
+        (one,) = np.flatnonzero(code == cut["out_code"][at])
+        before = (lower > rank[one]) | ((lower == rank[one]) & (code > code[one]))
+        taken = before & (slot == slot[one]) & (amount <= amount[one])
+        assert slot[one] == cut["slot"][at] and amount[one] > limit - amount[taken].sum()

@@ -21,7 +21,7 @@ import numpy as np
 from subsel.board import Board
 from subsel.bounding.prices import Prices, charges, reprice
 from subsel.covering import bound_kernel, kernel
-from subsel.covering.part import Covers
+from subsel.covering.part import amounts_of
 from subsel.engines.base import BELOW_ALL, Engine
 from subsel.fixedpoint import exact_sum
 from subsel.graph import SLOT_BITS, PartGraph
@@ -90,28 +90,31 @@ def _measure(engine: Engine, left: Capacity, tie_bits: int) -> tuple[int, Prices
 
 
 def grant_prefix(graph: PartGraph, board: Board, /, *, key: int, code: int) -> None:
-    """Grant what included points cover, and members down to a place; leave as sums what all members are worth."""
-    covers = Covers(graph, board, afresh=True)
-    picked, own = board.extra.setdefault(_PICKED, board.key.copy()), slice(0, graph.n_own)
+    """Grant what included points cover, and members down to a place.
+
+    Leaves as sums that, and what all members are worth by themselves: f, where all are granted.
+    """
+    known, own = amounts_of(graph, board), slice(0, graph.n_own)
+    board.news = np.empty(0, np.int32)
+    picked = board.extra.setdefault(_PICKED, board.key.copy())
     down_to = (picked > key) | ((picked == key) & (graph.code >= code))
     inside = (board.status == Status.INCLUDED) | ((board.status == Status.SELECTED) & down_to)
     status = np.where(inside, Status.SELECTED, Status.DISCARDED).astype(np.int8)
     granted = np.zeros(len(graph.code), np.int64)
-    kernel.raise_covers(*covers.edges, covers.takes, covers.gives, covers.itself, status, granted)
+    kernel.raise_covers(graph.indptr, graph.indices, known.takes, known.gives, known.itself, status, granted)
     board.extra[_GRANTED] = granted
     _tell(graph, board, _GRANTED)
-    worth = covers.base[board.status[own] >= FIRST_MEMBER] >> graph.fixed_point.tie_bits
-    board.sums = (exact_sum(covers.cover[own]), exact_sum(worth), 0, 0)
+    worth = known.base[board.status[own] >= FIRST_MEMBER] >> graph.fixed_point.tie_bits
+    board.sums = (exact_sum(granted[own]), exact_sum(worth), 0, 0)
 
 
 def count_beside(graph: PartGraph, board: Board, /) -> None:
     """Set keys to what own points add beside what is granted; leave as sums that, and what included points add."""
     _hear(graph, board, _GRANTED)
     granted, own = board.extra[_GRANTED], slice(0, graph.n_own)
-    covers = Covers(graph, board)
-    bits, everybody = graph.fixed_point.tie_bits, np.ones(graph.n_own, np.bool_)
-    about = *covers.edges, covers.gives, covers.itself, granted, covers.base
-    kernel.count_gains(*about, bits, everybody, board.key)
+    known, bits = amounts_of(graph, board), graph.fixed_point.tie_bits
+    about = graph.indptr, graph.indices, known.gives, known.itself, granted, known.base
+    kernel.count_gains(*about, bits, np.ones(graph.n_own, np.bool_), board.key)
     included = board.key[own][board.status[own] == Status.INCLUDED] >> bits
     board.sums = (exact_sum(granted[own]), exact_sum(included), 0, 0)
 
@@ -139,12 +142,13 @@ def shift(graph: PartGraph, board: Board, /, *, step: float) -> None:
     Leaves as sum the square of how many are too many or too few.
     """
     _hear(graph, board, _WORTH)
-    covers, granted, own = Covers(graph, board), board.extra[_GRANTED], slice(0, graph.n_own)
-    surplus = bound_kernel.surplus(*covers.edges, covers.takes, covers.itself, granted, board.extra[_WORTH])
+    known, granted, own = amounts_of(graph, board), board.extra[_GRANTED], slice(0, graph.n_own)
+    about = graph.indptr, graph.indices, known.takes, known.itself
+    surplus = bound_kernel.surplus(*about, granted, board.extra[_WORTH])
     board.sums = (exact_sum(surplus * surplus), 0, 0, 0)
     far = np.clip(np.rint(surplus * step), -_FAR, _FAR).astype(np.int64)
     moved = granted[own] + far
-    granted[own] = np.clip(moved, 0, np.maximum(covers.itself, bound_kernel.most_of_rows(graph.indptr, covers.takes)))
+    granted[own] = np.clip(moved, 0, np.maximum(known.itself, bound_kernel.most_of_rows(graph.indptr, known.takes)))
     _tell(graph, board, _GRANTED)
 
 
@@ -173,6 +177,7 @@ def _tell(graph: PartGraph, board: Board, name: str) -> None:
 
 def _hear(graph: PartGraph, board: Board, name: str) -> None:
     """Take over what other parts wrote of ghosts."""
+    board.news = np.empty(0, np.int32)
     if board.inbox:
         board.extra[name][graph.local(board.inbox["vid"])] = board.inbox[name]
         board.inbox = {}

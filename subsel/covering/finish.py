@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from subsel.board import NO_SUMS, Board, Counts
 from subsel.covering.part import Covers, CoverView, Gathered
 from subsel.engines.base import Engine, Rows
 from subsel.graph import SLOT_BITS, SLOT_MASK, GroupGraph, PartGraph, distinct
-from subsel.greedy.limited_part import pick_in_view
+from subsel.greedy.limited_part import pick
 from subsel.limits.capacity import Capacity
 from subsel.limits.tables import Known
+from subsel.parts.regroup import edges_of
 from subsel.schema import Status
 
 #: Edges of candidates that are gathered, for each of `Engine.finish_points`: as many as usual graphs have.
@@ -64,9 +66,7 @@ def gather(graph: PartGraph, board: Board, /, *, where: int) -> None:
     own = np.flatnonzero(board.status[: graph.n_own] == Status.UNDECIDED)
     if not len(own):
         return
-    first, count = graph.indptr[own], np.diff(graph.indptr)[own]
-    row = np.repeat(np.arange(len(own)), count)
-    edge = np.arange(len(row)) + np.repeat(first - np.cumsum(count) + count, count)
+    row, edge = edges_of(graph, own)
     other = graph.indices[edge]
     conflict = graph.conflict[edge] if graph.max_similarity is not None else np.zeros(len(edge), np.bool_)
     some = (covers.gives[edge] > covers.cover[other]) | conflict
@@ -106,9 +106,8 @@ def decide(
         return
     rows, board.inbox = board.inbox, {}
     vid, group, covering = gathered(rows, graph, capacity)
-    view = CoverView(group, covering.board, capacity, covering)
-    pick_in_view(view, points=points, budget=budget, known=known, fresh=False, alone=True, whole=False)
-    found = covering.board
+    found, view = covering.board, partial(CoverView, covers=covering)
+    pick(group, found, view=view, capacity=capacity, points=points, budget=budget, known=known, alone=True)
     own = slice(0, group.n_own)
     board.outbox = {
         "to": vid >> SLOT_BITS,
@@ -137,12 +136,9 @@ def gathered(rows: Rows, graph: PartGraph, capacity: Capacity) -> tuple[Any, Gro
     edges = ~alone
     others = np.setdiff1d(distinct(rows["other"][edges]), vid, assume_unique=True)
     one = np.searchsorted(vid, rows["one"][edges])
-    is_candidate = np.isin(rows["other"][edges], vid)
-    other = np.where(
-        is_candidate,
-        np.searchsorted(vid, rows["other"][edges]),
-        n + np.searchsorted(others, rows["other"][edges]),
-    )
+    other = np.searchsorted(vid, rows["other"][edges])
+    away = vid[np.minimum(other, n - 1)] != rows["other"][edges]
+    other[away] = n + np.searchsorted(others, rows["other"][edges][away])
     by_row = np.argsort(one, kind="stable")
     cover = np.zeros(n + len(others), np.int64)
     cover[:n] = rows["covered"][alone][order]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from subsel.covering.finish import finish_covering
-from subsel.covering.part import begin, hear, pick, start_over
+from subsel.covering.part import begin, hear, view
 from subsel.engines.base import Engine
 from subsel.greedy.limited import Moves
 
@@ -15,4 +15,4 @@ def twice_covered(engine: Engine) -> int:
 
 
 #: Of f(S) = Σ importance(v) max sim(v, S) + λ Σ u: two-hop neighbours matter to each other, decided or not.
-COVERAGE = Moves(begin, pick, start_over, twice_covered, finish_covering, of_undecided=False)
+COVERAGE = Moves(begin, view, twice_covered, finish_covering, of_undecided=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from subsel.covering import kernel
 from subsel.fixedpoint import Int64Array, WeightArray, exact_sum
 from subsel.graph import SLOT_BITS, KernelGraph, PartGraph
 from subsel.greedy import limited_kernel
-from subsel.greedy.limited_part import open_who_fits, pick_in_view
+from subsel.greedy.limited_part import open_who_fits
 from subsel.greedy.limited_view import KILLED, View
 from subsel.limits.capacity import Capacity
 from subsel.limits.tables import Known, Rows
@@ -51,6 +52,21 @@ class Gathered:
         return kernel.Rivals(np.full(len(rank), kernel.NOBODY), np.zeros(len(rank), np.int64))
 
 
+class Amounts(NamedTuple):
+    """Who covers whom how much on a part, whatever is decided: see `kernel.Covering`, and ``takes`` in its module."""
+
+    takes: WeightArray
+    gives: WeightArray
+    itself: Int64Array
+    base: Int64Array
+
+
+def amounts_of(graph: PartGraph, board: Board) -> Amounts:
+    """Return the amounts of a part, made once where its board stays."""
+    takes, gives = derived(board, ["takes", "gives"], lambda: amounts(graph))
+    return Amounts(takes, gives, *derived(board, ["itself", "base"], lambda: worth_alone(graph)))
+
+
 class Covers:
     """One part's covers and gains.
 
@@ -62,8 +78,7 @@ class Covers:
 
     def __init__(self, graph: PartGraph, board: Board, *, afresh: bool = False) -> None:
         self.graph, self.board = graph, board
-        self.takes, self.gives = derived(board, ["takes", "gives"], lambda: amounts(graph))
-        self.itself, self.base = derived(board, ["itself", "base"], lambda: worth_alone(graph))
+        self.takes, self.gives, self.itself, self.base = amounts_of(graph, board)
         board.news = np.empty(0, np.int32)  # statuses are all that is needed of it
         if afresh or _COVER not in board.extra:
             ghosts = len(graph.ghost_vid)
@@ -195,28 +210,10 @@ def begin(graph: PartGraph, board: Board, /, *, capacity: Capacity, points: int,
     covers.tell(None)
 
 
-def pick(
-    graph: KernelGraph,
-    board: Board,
-    /,
-    *,
-    capacity: Capacity,
-    points: int,
-    budget: int,
-    known: Known | None = None,
-    fresh: bool = False,
-    alone: bool = False,
-    whole: bool = False,
-) -> None:
-    """One part's share of a superstep, see `subsel.greedy.limited_part.pick`."""
+def view(graph: KernelGraph, board: Board, capacity: Capacity) -> CoverView:
+    """Return a part as its limits see it, with what it heard."""
     assert isinstance(graph, PartGraph)
-    view = CoverView(graph, board, capacity, Covers(graph, board))
-    pick_in_view(view, points=points, budget=budget, known=known, fresh=fresh, alone=alone, whole=whole)
-
-
-def start_over(graph: PartGraph, board: Board, /) -> None:
-    """Begin anew on the present subset, see `Board.restart`."""
-    board.restart(graph)
+    return CoverView(graph, board, capacity, Covers(graph, board))
 
 
 def hear(graph: PartGraph, board: Board, /) -> None:

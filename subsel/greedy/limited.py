@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from subsel.board import Counts
+from subsel.board import Board, Counts
 from subsel.engines.base import Engine
 from subsel.fixedpoint import Int64Array
+from subsel.graph import KernelGraph
 from subsel.greedy.exact import keep_decisions, start_over
 from subsel.greedy.limited_part import (
     begin,
@@ -29,7 +30,7 @@ from subsel.greedy.limited_part import (
     tell_places,
     tell_unit,
 )
-from subsel.greedy.limited_view import NO_END
+from subsel.greedy.limited_view import NO_END, View
 from subsel.greedy.reverse import objective_twice
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity
@@ -44,8 +45,8 @@ class Moves(NamedTuple):
     """What parts do in greedy under limits, by what gains are.
 
     Attributes:
-        begin, pick: see `subsel.greedy.limited_part`.
-        start_over: begins anew on the subset.
+        begin: see `subsel.greedy.limited_part.begin`.
+        view: returns a part as its limits see it.
         value: returns 2 f of the members, in fixed point.
         finish: decides the undecided points in one place; None if they are too many. See `finish`.
         of_undecided: whether a gain is changed by undecided neighbours only: then edges of decided points may be
@@ -53,8 +54,7 @@ class Moves(NamedTuple):
     """
 
     begin: Callable[..., None]
-    pick: Callable[..., None]
-    start_over: Callable[..., None]
+    view: Callable[[KernelGraph, Board, Capacity], View]
     value: Callable[[Engine], int]
     finish: Callable[..., Counts | None]
     of_undecided: bool
@@ -66,11 +66,11 @@ def finish(engine: Engine, counts: Counts, capacity: Capacity, **how: Any) -> Co
         return None
     if capacity.max_similarity is not None:  # in one place, nobody may be beside a member it has not heard of
         engine.step(hear, capacity=capacity)
-    return engine.finish(pick, capacity=capacity, **how, alone=True)
+    return engine.finish(pick, view=View, capacity=capacity, **how, alone=True)
 
 
 #: Of f(S) = α Σ u - β Σ s.
-PAIRWISE = Moves(begin, pick, start_over, objective_twice, finish, of_undecided=True)
+PAIRWISE = Moves(begin, View, objective_twice, finish, of_undecided=True)
 #: What a result says where gain, not gain per cost, made the better subset.
 BY_GAIN = "by gain"
 
@@ -128,7 +128,7 @@ def order_limited(
     That is the order in which greedy picks from the subset alone, where all that is there fits.
     """
     engine.reopen()
-    engine.step(moves.start_over if restart else keep_decisions)
+    engine.step(start_over if restart else keep_decisions)
     if restart:
         everything = Capacity(per_cost=capacity.per_cost, unit=capacity.unit)
         limited_greedy(engine, everything, max_supersteps, moves)
@@ -168,7 +168,7 @@ def limited_greedy(
             break
         phases += 1
         if engine.parts == 1:
-            engine.step(moves.pick, capacity=capacity, points=points, budget=budget, alone=True, whole=True)
+            engine.step(pick, view=moves.view, capacity=capacity, points=points, budget=budget, alone=True, whole=True)
             supersteps += 1
             break
         supersteps = _phase(engine, capacity, points, budget, moves, supersteps, max_supersteps)
@@ -204,7 +204,7 @@ def _phase(
             how: dict[str, Any] = {"points": points, "budget": budget, "known": known}
             finished = moves.finish(engine, counts, capacity, **how)
         if finished is None:
-            finished = engine.step(moves.pick, **about, known=known, fresh=fresh)
+            finished = engine.step(pick, view=moves.view, **about, known=known, fresh=fresh)
             known, fresh = _heard(engine, capacity, limit), False
         counts = finished
         supersteps += 1
@@ -246,8 +246,8 @@ def _misfit(engine: Engine, capacity: Capacity, amount: int, *, by_cost: bool) -
         row = engine.merge(tables.merge, np.array([amount - before, amount - before - 1]), np.empty(0, np.int64))
         if not row:
             return None
-        at = {slot: number for number, slot in enumerate(row["slot"].tolist())}
-        filled = int(row["floor_rank0"][at[0]]), int(row["floor_code0"][at[0]])
+        at = {slot: number for number, slot in enumerate(row["slot"].tolist()) if row["level"][number] == 0}
+        filled = int(row["floor_rank"][at[0]]), int(row["floor_code"][at[0]])
         if filled == (BELOW, BELOW):
             return None
         if not bundles:

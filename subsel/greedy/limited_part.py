@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -75,6 +75,7 @@ def pick(
     board: Board,
     /,
     *,
+    view: Callable[[KernelGraph, Board, Capacity], View],
     capacity: Capacity,
     points: int,
     budget: int,
@@ -88,6 +89,7 @@ def pick(
     Args:
         graph: a part, or a group of points of many.
         board: its board.
+        view: returns it as its limits see it, by what gains are.
         capacity: the limits.
         points: that may be selected in this phase.
         budget: that these may cost.
@@ -96,27 +98,13 @@ def pick(
         alone: whether all undecided points are here.
         whole: whether all points are here.
     """
-    how: dict[str, Any] = {
-        "points": points,
-        "budget": budget,
-        "known": known,
-        "fresh": fresh,
-        "alone": alone,
-        "whole": whole,
-    }
-    pick_in_view(View(graph, board, capacity), **how)
-
-
-def pick_in_view(
-    view: View, *, points: int, budget: int, known: Known | None, fresh: bool, alone: bool, whole: bool
-) -> None:
-    """Do what `pick` does, whatever gains are."""
-    view.board.sums, view.board.tally = NO_SUMS, {}
-    view.hear(fresh=fresh)
-    if known is not None or alone or not view.capacity.groups:
-        view.pick(points, budget, known, alone=alone, whole=whole)
+    board.sums, board.tally = NO_SUMS, {}
+    seen = view(graph, board, capacity)
+    seen.hear(fresh=fresh)
+    if known is not None or alone or not capacity.groups:
+        seen.pick(points, budget, known, alone=alone, whole=whole)
     if not alone:
-        view.board.tally = view.tell(known, points, budget)
+        board.tally = seen.tell(known, points, budget)
 
 
 def cut(graph: PartGraph, board: Board, /, *, capacity: Capacity, rank: int, code: int) -> None:

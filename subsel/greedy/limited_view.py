@@ -14,7 +14,7 @@ from subsel.greedy import limited_kernel
 from subsel.greedy.kernel import BATCH
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity
-from subsel.limits.tables import ABOVE, BELOW, LOWER, PLACES, UPPER, Known, Rows
+from subsel.limits.tables import ABOVE, LOWER, PLACES, UPPER, Known, Rows
 from subsel.schema import FIRST_MEMBER, Status
 from subsel.sizes import UNLIMITED
 
@@ -235,13 +235,14 @@ class View:
     def _hopeless(self, known: Known, room: Int64Array) -> BoolArray:
         """Return who cannot be picked any more in this phase."""
         rank = self.rank
-        found = self.under(rank, known.end) | np.isin(self._code, known.out_code[known.out_rank > BELOW])
+        found = self.under(rank, known.end) | np.isin(self._code, known.out)
         if not self.capacity.fill:
             found |= self.board.key[: self.n_own] < 0
+        floors = [known.floor_of(level) for level in range(len(known.floors))]
         for slot, one in zip(self.slot, self.capacity.groups, strict=True):
             amount = self.amount(by_cost=one.by_cost)
             late = amount > room[slot]
-            for floor_rank, floor_code, largest in zip(known.floor_rank, known.floor_code, known.largest, strict=True):
+            for floor_rank, floor_code, largest in floors if one.by_cost else floors[:1]:
                 late |= self.under(rank, (floor_rank[slot], floor_code[slot])) & (amount >= largest[slot])
             found |= (amount > 0) & late
         return found

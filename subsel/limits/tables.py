@@ -9,7 +9,7 @@ every list is exact, so the first of all undecided points is always decided.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -30,6 +30,7 @@ SEVERAL = -1
 #: A place before all others, and after.
 ABOVE, BELOW = 2**63 - 1, -(2**63)
 
+_OF_SLOTS = ("taken", "open", "sure_rank", "sure_code", "certain_rank", "certain_code")
 _OF_LEVELS = ("floor_rank", "floor_code", "largest", "out_rank", "out_code")
 _ROWS = ("kind", "slot", "rank", "code", "amount", "largest")
 
@@ -126,11 +127,11 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
         least: int64, (slots of the first column,): minima; (0,) without.
 
     Returns:
-        Columns of int64, a row per slot: ``slot``, ``taken`` by members, ``open``: what the undecided would take;
-        ``sure_rank, sure_code``: the place from which up all of them fit; ``certain_rank, certain_code``: from which up
-        all have a reserved place; and for each of `LEVELS` levels, with its number behind their names, ``floor_rank,
-        floor_code``: below which nobody fits who takes ``largest`` or more, and ``out_rank, out_code``: who surely does
-        not fit, and is left out of what follows.
+        Columns of int64, a row per slot with ``level`` 0: ``slot``, ``taken`` by members, ``open``: what the undecided
+        would take; ``sure_rank, sure_code``: the place from which up all of them fit; ``certain_rank, certain_code``:
+        from which up all have a reserved place; ``floor_rank, floor_code``: below which nobody fits who takes
+        ``largest`` or more; ``out_rank, out_code``: who surely does not fit, and is left out of what follows. Of these
+        last two there may be more, in rows of higher levels, below `LEVELS`, that say nothing else.
     """
     slot, at = np.unique(rows["slot"], return_inverse=True)
     total = rows["kind"] == SUMS
@@ -148,8 +149,9 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
     out = _leave_out(*lists)
     sure = _down_to(index, rank, code, amount, left)
     index, rank, code, amount, largest = lower
-    levels = zip(_OF_LEVELS, (*_floors(index, rank, code, amount, largest, left), *out), strict=True)
-    return {
+    floors = zip(_OF_LEVELS, (*_floors(index, rank, code, amount, largest, left), *out), strict=True)
+    of_levels = dict(floors)
+    first = {
         "slot": slot,
         "taken": taken,
         "open": open_,
@@ -157,8 +159,15 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
         "sure_code": sure[1],
         "certain_rank": certain[0],
         "certain_code": certain[1],
-        **{f"{name}{level}": column for name, columns in levels for level, column in enumerate(columns)},
+        **{name: columns[0] for name, columns in of_levels.items()},
     }
+    # Most slots have no more levels: those that have get a row for each.
+    level, at = np.nonzero((of_levels["floor_rank"] > BELOW) | (of_levels["out_rank"] > BELOW))
+    level, at = level[level > 0], at[level > 0]
+    more = {name: columns[level, at] for name, columns in of_levels.items()} | {"slot": slot[at]}
+    zeros = np.zeros(len(at), np.int64)
+    found: Rows = {name: np.append(column, more.get(name, zeros)) for name, column in first.items()}
+    return found | {"level": np.append(np.zeros(len(slot), np.int64), level)}
 
 
 def added(rows: Rows) -> Rows:
@@ -212,7 +221,8 @@ class Known:
 
     Attributes:
         taken, open, sure_rank, sure_code, certain_rank, certain_code: int64, (slots,).
-        floor_rank, floor_code, largest, out_rank, out_code: int64, (LEVELS, slots).
+        floors: by level ``slot, floor_rank, floor_code, largest``, int64, of the slots that have one there.
+        out: int64, (m,): codes of those who surely do not fit.
         end: a place below which nobody comes before the end of size and budget.
         free: places that no minimum reserves, and nobody has taken.
         free_from: the place from which up there are such places for all.
@@ -224,11 +234,8 @@ class Known:
     sure_code: Int64Array
     certain_rank: Int64Array
     certain_code: Int64Array
-    floor_rank: Int64Array
-    floor_code: Int64Array
-    largest: Int64Array
-    out_rank: Int64Array
-    out_code: Int64Array
+    floors: tuple[tuple[Int64Array, Int64Array, Int64Array, Int64Array], ...]
+    out: Int64Array
     end: Place = (BELOW, BELOW)
     free: int = UNLIMITED
     free_from: Place = (BELOW, BELOW)
@@ -237,15 +244,32 @@ class Known:
     def of(cls, rows: Rows, slots: int) -> Known:
         """Return merged rows by slot; the last two slots are those of size and budget."""
         columns: dict[str, Any] = {}
-        for name in (one.name for one in fields(cls) if one.default is MISSING):
-            levels = [f"{name}{level}" for level in range(LEVELS)] if name in _OF_LEVELS else [name]
-            column = np.full((len(levels), slots + 2), BELOW if name.endswith(("rank", "code")) else 0, np.int64)
-            if rows:
-                column[:, rows["slot"]] = [rows[level] for level in levels]
-            columns[name] = column if name in _OF_LEVELS else column[0]
-        ends = zip(columns["floor_rank"][0, slots:].tolist(), columns["floor_code"][0, slots:].tolist(), strict=True)
-        of_groups: dict[str, Any] = {name: column[..., :slots] for name, column in columns.items()}
-        return cls(**of_groups, end=max(ends))
+        first = {name: column[rows["level"] == 0] for name, column in rows.items()} if rows else {}
+        for name in _OF_SLOTS:
+            columns[name] = np.full(slots, BELOW if name.endswith(("rank", "code")) else 0, np.int64)
+            some = first["slot"] < slots if first else np.empty(0, np.bool_)
+            if first:
+                columns[name][first["slot"][some]] = first[name][some]
+        floors, ends, out = [], [(BELOW, BELOW)], np.empty(0, np.int64)
+        if rows:
+            has = rows["floor_rank"] > BELOW
+            total = has & (rows["slot"] >= slots) & (rows["level"] == 0)
+            ends += list(zip(rows["floor_rank"][total].tolist(), rows["floor_code"][total].tolist(), strict=True))
+            has &= rows["slot"] < slots
+            for level in range(int(rows["level"][has].max(initial=-1)) + 1):
+                here = has & (rows["level"] == level)
+                slot, rank, code, largest = (rows[name][here] for name in ("slot", *_OF_LEVELS[:3]))
+                floors.append((slot, rank, code, largest))
+            out = rows["out_code"][(rows["out_rank"] > BELOW) & (rows["slot"] < slots)]
+        return cls(**columns, floors=tuple(floors), out=out, end=max(ends))
+
+    def floor_of(self, level: int) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """Return the floors of a level by slot: ranks, codes, and what they are for; `BELOW` where there is none."""
+        slot, *values = self.floors[level]
+        dense = [np.full(len(self.taken), start, np.int64) for start in (BELOW, BELOW, 0)]
+        for column, value in zip(dense, values, strict=True):
+            column[slot] = value
+        return dense[0], dense[1], dense[2]
 
 
 def _in_order(rows: Rows, at: Int64Array, kind: int) -> list[Int64Array]:

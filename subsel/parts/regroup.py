@@ -37,9 +37,7 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
     group = groups_of(graph.code, groups, salt) if groups > 1 else np.zeros(len(graph.code), np.int64)
     slots = np.flatnonzero(board.status[: graph.n_own] == Status.UNDECIDED)
     slots = slots[np.argsort(group[slots], kind="stable")]
-    first, count = graph.indptr[slots], np.diff(graph.indptr)[slots]
-    row = np.repeat(np.arange(len(slots)), count)
-    edge = np.arange(len(row)) + np.repeat(first - np.cumsum(count) + count, count)
+    row, edge = edges_of(graph, slots)
     other = graph.indices[edge]
     keep = (board.status[other] == Status.UNDECIDED) & (group[other] == group[slots][row])
     row, edge, other = row[keep], edge[keep], other[keep]
@@ -62,6 +60,13 @@ def split(graph: PartGraph, board: Board, groups: int, salt: int) -> Iterator[tu
                 **_limits(graph, mine, edge[begin:end]),
             },
         )
+
+
+def edges_of(graph: PartGraph, slots: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the edges of some own points, point by point: at which of these each is, and its number."""
+    first, count = graph.indptr[slots], np.diff(graph.indptr)[slots]
+    row = np.repeat(np.arange(len(slots)), count)
+    return row, np.arange(len(row)) + np.repeat(first - np.cumsum(count) + count, count)
 
 
 def _limits(graph: PartGraph, slots: Int64Array, edges: Int64Array) -> Rows:
