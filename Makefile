@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint bench clean help
+.PHONY: demo test test-slow test-long lint bench clean help
 
 help:
 	@echo "make demo   set up, then select 10 % of 50,000 generated points, Parquet to Parquet"
 	@echo "make test   set up, then pass the tests: minutes"
 	@echo "make test-slow  set up, then pass those that need servers or executors of their own, and all properties at length"
+	@echo "make test-long  set up, then pass those that repeat on many parts what slow tests show on few"
 	@echo "make lint   set up, then ruff and mypy --strict"
 	@echo "make bench  set up, then the benchmarks that docs/benchmarks.md quotes"
 
@@ -29,6 +30,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	SUBSEL_EXAMPLES=full $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or hypothesis"
+
+test-long: $(READY)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m long
 
 lint: $(READY)
 	$(BIN)/ruff check subsel jobs tests benchmarks

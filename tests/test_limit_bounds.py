@@ -18,7 +18,8 @@ from subsel.engines.local import LocalEngine
 from subsel.greedy.limited import limited_greedy, spent_by_groups
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity, GroupLimit
-from subsel.limits.tables import BELOW, LEVELS, LOWER, UPPER, joined, listed, merge
+from subsel.limits.tables import LOWER, UPPER, joined, listed, merge
+from subsel.limits.tables_kernel import BELOW, LEVELS
 from subsel.sizes import UNLIMITED
 from tests.limited_reference import limited_problems
 from tests.reference import fixed_objective, make_graph, make_part

@@ -19,13 +19,15 @@ from subsel.errors import InputError
 from subsel.greedy import limited_view
 from subsel.greedy.exchange import PAIRS, exchange
 from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, spent_by_groups
+from subsel.greedy.limited_part import begin as begin_phase
+from subsel.greedy.limited_view import NO_END, View
 from subsel.greedy.refine import refine
 from subsel.greedy.room import make_room
 from subsel.limits import tables
 from subsel.limits.build import check_reserved
 from subsel.limits.capacity import Capacity, GroupLimit
 from subsel.schema import Status
-from tests.limited_reference import Limited, limited_problems, plain_limited, random_limited
+from tests.limited_reference import Limited, limited_problems, plain_limited, random_limited, rank_of
 from tests.reference import fixed_objective, make_graph, make_part
 from tests.split_engine import SplitEngine, parts_of
 
@@ -98,6 +100,49 @@ def test_lists_of_few_places_err_on_the_safe_side(problem, parts, random, places
         limited_greedy(engine, problem.capacity)
     found = {node[code]: key for code, (key, _) in engine.result().items()}
     assert found == dict(plain_limited(limited_part(problem), problem.capacity))
+
+
+@given(limited_problems(max_n=16), st.randoms(use_true_random=False))
+def test_nobody_has_less_at_its_turn_than_is_said(problem, random):
+    """Whoever is passed over: here by lot."""
+    part, capacity = limited_part(problem), problem.capacity
+    engine = LocalEngine(part)
+    engine.step(begin_phase, capacity=capacity, points=problem.n, budget=NO_END)
+    board = engine.board
+    board.reset_lower(part)
+    view = View(part, board, capacity)
+    least, comes = view.at_their_turn()
+    left = set(np.flatnonzero(board.status == Status.UNDECIDED).tolist())
+    assert all(board.lower[v] <= least[v] <= board.key[v] for v in left)
+    key = [int(x) for x in board.key]
+    cost = None if part.cost is None else part.cost.tolist()
+
+    def place(v):
+        return (rank_of(key[v], cost[v], capacity.unit) if capacity.per_cost else key[v], int(part.code[v]))
+
+    while left:
+        v = max(left, key=place)
+        left.remove(v)
+        assert key[v] >= least[v]
+        if random.random() < 0.3:
+            continue
+        for e in range(part.indptr[v], part.indptr[v + 1]):
+            j = int(part.indices[e])
+            if len(view.conflict) and view.conflict[e]:
+                assert j not in left or not comes[j]
+                left.discard(j)
+            else:
+                key[j] -= int(part.weight[e]) << part.fixed_point.tie_bits
+
+
+def test_only_what_comes_before_a_point_takes_from_it():
+    """A chain of falling utilities: each loses what its better neighbour takes, and nothing by the worse one."""
+    part = make_part(make_graph(4, {(0, 1): 0.5, (1, 2): 0.25, (2, 3): 0.125}), np.array([4.0, 3, 2, 1]), 1.0, 1.0)
+    engine = LocalEngine(part)
+    least, comes = View(part, engine.board, Capacity(size=4)).at_their_turn()
+    unit = 1 << part.fixed_point.fraction_bits
+    assert (least >> part.fixed_point.tie_bits).tolist() == [4 * unit, int(2.5 * unit), int(1.75 * unit), unit * 7 // 8]
+    assert comes.all()
 
 
 def write_letters(graph, board, /, *, left, barred):

@@ -116,14 +116,15 @@ def same_proof(one, two):
     assert (one.gap, one.share) == pytest.approx((two.gap, two.share))
 
 
+def marks(kind, parts):
+    if parts == 32 or (parts == 1 and kind not in ("tokens of groups", "minima")):
+        return pytest.mark.long
+    return [] if (kind, parts) == ("all", 7) else pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("kind", "parts"),
-    [
-        pytest.param(kind, parts, marks=[] if (kind, parts) == ("all", 7) else pytest.mark.slow)
-        for kind in KINDS
-        for parts in (1, 7)
-        if parts > 1 or kind in ("tokens of groups", "minima")
-    ],
+    [pytest.param(kind, parts, marks=marks(kind, parts)) for kind in KINDS for parts in (1, 7, 32)],
 )
 def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
     needs_spark()

@@ -15,7 +15,7 @@ from subsel.fixedpoint import Int64Array, WeightArray, exact_sum
 from subsel.graph import SLOT_BITS, KernelGraph, PartGraph
 from subsel.greedy import limited_kernel
 from subsel.greedy.limited_part import open_who_fits
-from subsel.greedy.limited_view import KILLED, View
+from subsel.greedy.limited_view import KILLED, OPEN, View, beside
 from subsel.limits.capacity import Capacity
 from subsel.limits.tables import Known, Rows
 from subsel.schema import FIRST_MEMBER, Status
@@ -172,6 +172,10 @@ class CoverView(View):
         )
         if len(killed):
             board.extra[KILLED][killed - self.n_own] = True
+
+    def at_their_turn(self) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+        """Return the least keys of undecided points at their turn, and who excludes nobody that is undecided."""
+        return self.board.lower, ~beside(self.graph, self.board, OPEN)
 
     def tell(self, known: Known | None, points: int, budget: int) -> Rows:
         """Return what other parts need to know of this one's points, and write them of their ghosts.

@@ -34,7 +34,8 @@ from subsel.greedy.limited_view import NO_END, View
 from subsel.greedy.reverse import objective_twice
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity
-from subsel.limits.tables import ABOVE, BELOW, Known, Place
+from subsel.limits.tables import Known, Place
+from subsel.limits.tables_kernel import ABOVE, BELOW
 from subsel.results import GreedyResult
 from subsel.sizes import UNLIMITED
 
@@ -219,8 +220,8 @@ def _heard(engine: Engine, capacity: Capacity, limit: Int64Array) -> Known:
     if not capacity.certain:
         return known
     left = capacity.free - int(np.maximum(known.taken[: len(least)] - least, 0).sum())
-    beyond = engine.merge(tables.beyond_minima, limit, least)
-    return replace(known, free=left, free_from=tables.down_to(beyond, left))
+    enough, gone = tables.free_places(engine.merge(tables.beyond_minima, limit, least), left)
+    return replace(known, free=left, free_from=enough, free_until=gone)
 
 
 def _cut(engine: Engine, capacity: Capacity, points: int, budget: int) -> bool:

@@ -320,3 +320,46 @@ def beside(indptr: Any, indices: Any, conflict: Any, status: Any, least: int, mo
                 found[v] = True
                 break
     return found
+
+
+@numba.njit(cache=True, parallel=True)
+def at_their_turn(edges: Edges, code: Any, key: Any, rank: Any, status: Any, per_cost: Any, n_own: int) -> Any:
+    """Return the least key that each own undecided point can have at its turn, and whether it comes to one.
+
+    What is picked before a point ranked above it then. So nobody takes anything from it but neighbours that may rank
+    above what is left of it by others who do: the least set of neighbours that is closed under that.
+
+    Args:
+        edges: of the part; their weights are not negative.
+        code, key, rank, status: int64, (n_own + n_ghost,): of own points, and of ghosts at most.
+        per_cost: see `pick_fitting`.
+        n_own: own points.
+
+    Returns:
+        int64, (n_own,): keys; bool, (n_own,): whether nobody who excludes it may come before. Of others than undecided
+        points neither says anything.
+    """
+    indptr, indices, weight, conflict, tie_bits = edges
+    least = key[:n_own].copy()
+    comes = np.ones(n_own, np.bool_)
+    for v in numba.prange(n_own):
+        if status[v] != _UNDECIDED:
+            continue
+        before = -1
+        while True:
+            place = rank_of(least[v], per_cost[v]) if len(per_cost) else least[v]
+            taken, number = np.int64(0), 0
+            for e in range(indptr[v], indptr[v + 1]):
+                j = indices[e]
+                if status[j] != _UNDECIDED or not beats(rank[j], code[j], place, code[v]):
+                    continue
+                number += 1
+                if len(conflict) and conflict[e]:
+                    comes[v] = False
+                else:
+                    taken += np.int64(weight[e])
+            if number == before:
+                break
+            before = number
+            least[v] = key[v] - (taken << tie_bits)
+    return least, comes

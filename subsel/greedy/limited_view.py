@@ -14,12 +14,13 @@ from subsel.greedy import limited_kernel
 from subsel.greedy.kernel import BATCH
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity
-from subsel.limits.tables import ABOVE, LOWER, PLACES, UPPER, Known, Rows
+from subsel.limits.tables import LOWER, PLACES, UPPER, Known, Rows
+from subsel.limits.tables_kernel import ABOVE
 from subsel.schema import FIRST_MEMBER, Status
 from subsel.sizes import UNLIMITED
 
 MEMBERS = (int(FIRST_MEMBER), max(map(int, Status)))
-_OPEN = (int(Status.UNDECIDED), int(Status.UNDECIDED))
+OPEN = (int(Status.UNDECIDED), int(Status.UNDECIDED))
 #: On a board: who was a member before the phase, and which ghosts are too similar to one picked here.
 BEFORE, KILLED = "before", "killed"
 #: Places that a part tells of at once of size and budget.
@@ -147,9 +148,8 @@ class View:
     def run(self, quotas: limited_kernel.Quotas, left: limited_kernel.Left, mode: limited_kernel.Mode) -> None:
         """Run the kernel, and account for whom it left out."""
         graph, board = self.graph, self.board
-        edges = graph.indptr, graph.indices, graph.weight, self.conflict, graph.fixed_point.tie_bits
         out, killed = limited_kernel.pick_fitting(
-            limited_kernel.Edges(*edges),
+            self._edges,
             graph.code,
             board.key,
             self.ranks,
@@ -179,16 +179,14 @@ class View:
         some = np.flatnonzero((taken > 0) | (open_ > 0))
         rows = [tables.sums(some, taken[some], open_[some])]
         rank, code = self.rank[undecided], self._code[undecided]
-        base, fits = self._sure(known)
-        lower = self._ranks(board.lower)
+        base, fits, lower = self._sure(known)
         rooms, places = self._rooms(taken, known, points, budget), max(PLACES, MANY_PLACES // max(len(taken), 1))
         for column, one in enumerate(capacity.groups):
             slot, amount = self.slot[column].astype(np.int64), self.amount(by_cost=one.by_cost)
             rows.append(tables.listed(UPPER, slot[undecided], rank, code, amount[undecided], rooms, places)[0])
-            if not capacity.certain:
-                counted = base & fits[np.arange(len(fits)) != column].all(axis=0)
-                of = lower[counted], self._code[counted], amount[counted]
-                rows.append(tables.listed(LOWER, slot[counted], *of, rooms, places, by_size=one.by_cost)[0])
+            counted = base & fits[np.arange(len(fits)) != column].all(axis=0)
+            of = lower[counted], self._code[counted], amount[counted]
+            rows.append(tables.listed(LOWER, slot[counted], *of, rooms, places, by_size=one.by_cost)[0])
         if not capacity.certain:
             picked = self.picked
             counted = (base & fits.all(axis=0)) | picked
@@ -214,6 +212,13 @@ class View:
         free = capacity.free - int(np.maximum(taken[: len(least)] - least, 0).sum())
         left = np.minimum(left, reserved + free)
         return [np.concatenate([left, totals]), np.concatenate([reserved, totals])]
+
+    @property
+    def _edges(self) -> limited_kernel.Edges:
+        graph = self.graph
+        return limited_kernel.Edges(
+            graph.indptr, graph.indices, graph.weight, self.conflict, graph.fixed_point.tie_bits
+        )
 
     @property
     def _code(self) -> Int64Array:
@@ -245,25 +250,34 @@ class View:
             for floor_rank, floor_code, largest in floors if one.by_cost else floors[:1]:
                 late |= self.under(rank, (floor_rank[slot], floor_code[slot])) & (amount >= largest[slot])
             found |= (amount > 0) & late
+        if self.capacity.certain:
+            no_place = known.reserved_rank[self.slot[0]], known.reserved_code[self.slot[0]]
+            found |= self.under(rank, known.free_until) & self.under(rank, no_place)
         return found
 
-    def _sure(self, known: Known | None) -> tuple[BoolArray, BoolArray]:
-        """Return who is picked if it fits, whatever comes: bool, (n_own,); and who surely fits, (columns, n_own).
+    def at_their_turn(self) -> tuple[Int64Array, BoolArray]:
+        """Return the least keys of undecided points at their turn, and who comes to one, see the kernel."""
+        graph, board = self.graph, self.board
+        found: tuple[Int64Array, BoolArray] = limited_kernel.at_their_turn(
+            self._edges, graph.code, board.key, self.ranks, board.status, self.price, self.n_own
+        )
+        return found
 
-        That is, whoever is undecided and excludes none that is, at the least that it can rank.
+    def _sure(self, known: Known | None) -> tuple[BoolArray, BoolArray, Int64Array]:
+        """Return who is picked if it fits, whatever comes, who surely fits each column's quotas, and at what rank.
+
+        Bool, (n_own,); bool, (columns, n_own); int64, (n_own,): the least that they can rank at their turn.
         """
-        board = self.board
-        base = self.undecided
-        if self.capacity.max_similarity is not None:
-            base &= ~beside(self.graph, board, _OPEN)
+        least, comes = self.at_their_turn()
+        base = self.undecided & comes
         if not self.capacity.fill:
-            base &= board.lower >= 0
+            base &= least >= 0
+        lower = self._ranks(least)
         fits = np.zeros((len(self.slot), self.n_own), np.bool_)
         if known is not None:
-            lower = self._ranks(board.lower)
             for column, slot in enumerate(self.slot):
                 fits[column] = ~self.under(lower, (known.sure_rank[slot], known.sure_code[slot]))
-        return base, fits
+        return base, fits, lower
 
 
 def beside(graph: KernelGraph, board: Board, statuses: tuple[int, int]) -> BoolArray:

@@ -12,25 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from subsel.fixedpoint import Int64Array, beats
+from subsel.fixedpoint import Int64Array
+from subsel.limits import tables_kernel as kernel
+from subsel.limits.tables_kernel import BELOW
 from subsel.sizes import UNLIMITED
 
 #: Places that a part tells of a group, about, and how many of its first are told one by one.
 PLACES, FIRST = 64, 8
-#: Amounts, each at most half of the one before, of which it is known from which place down nobody fits who takes it.
-LEVELS = 12
 #: Kinds of rows: sums of members and of the undecided; where the undecided stand at most; and at least.
 SUMS, UPPER, LOWER = 0, 1, 2
 #: ``largest`` of a row of kind `UPPER` of several points.
 SEVERAL = -1
-#: A place before all others, and after.
-ABOVE, BELOW = 2**63 - 1, -(2**63)
 
-_OF_SLOTS = ("taken", "open", "sure_rank", "sure_code", "certain_rank", "certain_code")
+_PLACES_OF_SLOTS = tuple(f"{name}_{of}" for name in ("sure", "certain", "reserved") for of in ("rank", "code"))
+_OF_SLOTS = ("taken", "open", *_PLACES_OF_SLOTS)
 _OF_LEVELS = ("floor_rank", "floor_code", "largest", "out_rank", "out_code")
 _ROWS = ("kind", "slot", "rank", "code", "amount", "largest")
 
@@ -77,7 +75,8 @@ def listed(
         slot, rank, code, amount: int64, (m,), of points.
         rooms: int64, (slots,) each: what is left of each limit, at most, that it may depend on.
         places: of each slot, about.
-        by_size: whether amounts of different length in bits are told apart, so many places each: see `_floors`.
+        by_size: whether amounts of different length in bits are told apart, so many places each: see
+            `tables_kernel.floors`.
     """
     size = np.frexp(amount.astype(np.float64))[1] if by_size else np.zeros(len(slot), np.int32)
     order = np.lexsort((~code, ~rank, size, slot))  # ~x falls as x rises, and cannot overflow
@@ -129,9 +128,10 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
     Returns:
         Columns of int64, a row per slot with ``level`` 0: ``slot``, ``taken`` by members, ``open``: what the undecided
         would take; ``sure_rank, sure_code``: the place from which up all of them fit; ``certain_rank, certain_code``:
-        from which up all have a reserved place; ``floor_rank, floor_code``: below which nobody fits who takes
+        from which up all have a reserved place; ``reserved_rank, reserved_code``: below which no place is reserved any
+        more; ``floor_rank, floor_code``: below which nobody fits who takes
         ``largest`` or more; ``out_rank, out_code``: who surely does not fit, and is left out of what follows. Of these
-        last two there may be more, in rows of higher levels, below `LEVELS`, that say nothing else.
+        last two there may be more, in rows of higher levels, below `tables_kernel.LEVELS`, that say nothing else.
     """
     slot, at = np.unique(rows["slot"], return_inverse=True)
     total = rows["kind"] == SUMS
@@ -144,21 +144,18 @@ def merge(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
         reserved[minima] = np.maximum(least[slot[minima]] - taken[minima], 0)
     upper, lower = (_in_order(rows, at, kind) for kind in (UPPER, LOWER))
     index, rank, code, amount, _ = upper
-    certain = _down_to(index, rank, code, amount, reserved)
+    certain = kernel.down_to(index, rank, code, amount, reserved)
     lists: Any = (*upper, *lower, left)
-    out = _leave_out(*lists)
-    sure = _down_to(index, rank, code, amount, left)
+    out = kernel.leave_out(*lists)
+    sure = kernel.down_to(index, rank, code, amount, left)
     index, rank, code, amount, largest = lower
-    floors = zip(_OF_LEVELS, (*_floors(index, rank, code, amount, largest, left), *out), strict=True)
-    of_levels = dict(floors)
+    none_reserved = kernel.taken_at(index, rank, code, amount, reserved)
+    of_levels = dict(zip(_OF_LEVELS, (*kernel.floors(index, rank, code, amount, largest, left), *out), strict=True))
     first = {
         "slot": slot,
         "taken": taken,
         "open": open_,
-        "sure_rank": sure[0],
-        "sure_code": sure[1],
-        "certain_rank": certain[0],
-        "certain_code": certain[1],
+        **dict(zip(_PLACES_OF_SLOTS, (*sure, *certain, *none_reserved), strict=True)),
         **{name: columns[0] for name, columns in of_levels.items()},
     }
     # Most slots have no more levels: those that have get a row for each.
@@ -186,7 +183,9 @@ def common(rows: Rows) -> Rows:
 
 
 def beyond_minima(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
-    """Return rows, all of slot 0, of what undecided points of groups would take beyond what is reserved for these.
+    """Return rows, all of slot 0, of what undecided points of groups take beyond what is reserved for these.
+
+    Of kind `UPPER`: would take at most; of kind `LOWER`: take if they are picked whenever they fit.
 
     Args:
         rows: of all parts, of some slots of the first column.
@@ -198,21 +197,30 @@ def beyond_minima(rows: Rows, limit: Int64Array, least: Int64Array) -> Rows:
     taken = np.zeros(len(slot), np.int64)
     np.add.at(taken, at[total], rows["amount"][total])
     most, reserved = np.maximum(limit[slot] - taken, 0), np.maximum(least[slot] - taken, 0)
-    index, rank, code, amount, _ = _in_order(rows, at, UPPER)
-    free = _beyond(index, amount, most, reserved)
-    some = free > 0
-    zeros = np.zeros(int(some.sum()), np.int64)
-    columns = {"slot": zeros, "rank": rank[some], "code": code[some], "amount": free[some], "largest": zeros}
-    return {"kind": zeros + UPPER, **columns}
+    found = []
+    for kind in (UPPER, LOWER):
+        index, rank, code, amount, _ = _in_order(rows, at, kind)
+        free = kernel.beyond(index, amount, most, reserved)
+        some = free > 0
+        zeros = np.zeros(int(some.sum()), np.int64)
+        columns = {"slot": zeros, "rank": rank[some], "code": code[some], "amount": free[some], "largest": zeros}
+        found.append({"kind": zeros + kind, **columns})
+    return joined(found)
 
 
-def down_to(rows: Rows, left: int) -> tuple[int, int]:
-    """Return the place from which up all rows, of one slot, fit into ``left``: see `merge`."""
+def free_places(rows: Rows, left: int) -> tuple[Place, Place]:
+    """Return the place from which up ``left`` free places are enough, and the one below which there are none.
+
+    ``rows`` are those of `beyond_minima`, of all parts; none where nobody is undecided.
+    """
     if not rows:
-        return BELOW, BELOW
-    index, rank, code, amount, _ = _in_order(rows, np.zeros(len(rows["slot"]), np.int64), UPPER)
-    ranks, codes = _down_to(index, rank, code, amount, np.array([left]))
-    return int(ranks[0]), int(codes[0])
+        return (BELOW, BELOW), (BELOW, BELOW)
+    zeros, all_left = np.zeros(len(rows["slot"]), np.int64), np.array([left])
+    index, rank, code, amount, _ = _in_order(rows, zeros, UPPER)
+    enough = kernel.down_to(index, rank, code, amount, all_left)
+    index, rank, code, amount, _ = _in_order(rows, zeros, LOWER)
+    gone = kernel.taken_at(index, rank, code, amount, all_left)
+    return (int(enough[0][0]), int(enough[1][0])), (int(gone[0][0]), int(gone[1][0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,12 +228,13 @@ class Known:
     """What all parts together told after the last superstep, by slot: see `merge`.
 
     Attributes:
-        taken, open, sure_rank, sure_code, certain_rank, certain_code: int64, (slots,).
+        taken, open, sure_rank, sure_code, certain_rank, certain_code, reserved_rank, reserved_code: int64, (slots,).
         floors: by level ``slot, floor_rank, floor_code, largest``, int64, of the slots that have one there.
         out: int64, (m,): codes of those who surely do not fit.
         end: a place below which nobody comes before the end of size and budget.
         free: places that no minimum reserves, and nobody has taken.
         free_from: the place from which up there are such places for all.
+        free_until: the place below which there are none any more.
     """
 
     taken: Int64Array
@@ -234,11 +243,14 @@ class Known:
     sure_code: Int64Array
     certain_rank: Int64Array
     certain_code: Int64Array
+    reserved_rank: Int64Array
+    reserved_code: Int64Array
     floors: tuple[tuple[Int64Array, Int64Array, Int64Array, Int64Array], ...]
     out: Int64Array
     end: Place = (BELOW, BELOW)
     free: int = UNLIMITED
     free_from: Place = (BELOW, BELOW)
+    free_until: Place = (BELOW, BELOW)
 
     @classmethod
     def of(cls, rows: Rows, slots: int) -> Known:
@@ -277,120 +289,3 @@ def _in_order(rows: Rows, at: Int64Array, kind: int) -> list[Int64Array]:
     chosen = np.flatnonzero(rows["kind"] == kind)
     order = chosen[np.lexsort((~rows["code"][chosen], ~rows["rank"][chosen], at[chosen]))]
     return [at[order], *(rows[name][order] for name in ("rank", "code", "amount", "largest"))]
-
-
-@numba.njit(cache=True)
-def _down_to(index: Any, rank: Any, code: Any, amount: Any, left: Any) -> Any:
-    """Return for each slot the last place down to which amounts fit into what is left.
-
-    `ABOVE` where the first does not, `BELOW` where all do. Rows of one place fit together or not at all.
-    """
-    ranks, codes = np.full(len(left), BELOW, np.int64), np.full(len(left), BELOW, np.int64)
-    at = 0
-    while at < len(index):
-        slot, through = index[at], np.int64(0)
-        last_rank, last_code = ABOVE, ABOVE
-        while at < len(index) and index[at] == slot:
-            end, together = at, np.int64(0)
-            while end < len(index) and index[end] == slot and rank[end] == rank[at] and code[end] == code[at]:
-                together += amount[end]
-                end += 1
-            through += together
-            if through > left[slot]:
-                ranks[slot], codes[slot] = last_rank, last_code
-                while at < len(index) and index[at] == slot:
-                    at += 1
-                break
-            last_rank, last_code = rank[at], code[at]
-            at = end
-    return ranks, codes
-
-
-@numba.njit(cache=True)
-def _leave_out(
-    index: Any,
-    rank: Any,
-    code: Any,
-    amount: Any,
-    largest: Any,
-    sure_index: Any,
-    sure_rank: Any,
-    sure_code: Any,
-    sure_amount: Any,
-    sure_largest: Any,
-    left: Any,
-) -> Any:
-    """Find single points that surely do not fit when their turn comes; set their ``amount`` to 0.
-
-    Those that are picked if they fit, ``sure_``, and come before one leave less than it takes; or one of them has been
-    passed over, and less is left than that takes, which is no more than this one. Arrays are as `_in_order` returns
-    them, of kind `UPPER` and `LOWER`.
-
-    Returns:
-        int64, (LEVELS, slots) each: their ranks and codes, `BELOW` from where there are no more.
-    """
-    ranks = np.full((LEVELS, len(left)), BELOW, np.int64)
-    codes = ranks.copy()
-    before, level = 0, 0
-    through, most, slot = np.int64(0), np.int64(0), np.int64(-1)
-    for at in range(len(index)):
-        if index[at] != slot:
-            slot, through, most, level = index[at], np.int64(0), np.int64(0), 0
-            while before < len(sure_index) and sure_index[before] < slot:
-                before += 1
-        while before < len(sure_index) and sure_index[before] == slot:
-            if not beats(sure_rank[before], sure_code[before], rank[at], code[at]):
-                break
-            through += sure_amount[before]
-            most = max(most, sure_largest[before])
-            before += 1
-        alone = amount[at] == largest[at] and level < LEVELS
-        if alone and amount[at] >= most and amount[at] > left[slot] - through:
-            amount[at] = 0
-            ranks[level, slot], codes[level, slot] = rank[at], code[at]
-            level += 1
-    return ranks, codes
-
-
-@numba.njit(cache=True)
-def _floors(index: Any, rank: Any, code: Any, amount: Any, largest: Any, left: Any) -> Any:
-    """Return for each slot places below which nobody fits who takes some amount or more: int64, (LEVELS, slots) each.
-
-    Points that are picked if they fit, and together take what is left, leave nothing; or one of them was passed over,
-    and less is left than that takes: less than the ``largest`` of them does. All count at level 0, at each further
-    level those that take at most half as much. They count from the top, whatever was said of levels before: a point
-    may be picked above the place at which it counts. Places are `BELOW` where they never take all that is left.
-    """
-    ranks = np.full((LEVELS, len(left)), BELOW, np.int64)
-    codes, most = ranks.copy(), np.zeros((LEVELS, len(left)), np.int64)
-    begin = 0
-    while begin < len(index):
-        slot, end, top = index[begin], begin, np.int64(0)
-        while end < len(index) and index[end] == slot:
-            top = max(top, largest[end])
-            end += 1
-        for level in range(LEVELS if left[slot] > 0 else 0):
-            through, seen, at_most = np.int64(0), np.int64(0), top >> level
-            for at in range(begin, end):
-                if not 0 < largest[at] <= at_most:
-                    continue
-                through += amount[at]
-                seen = max(seen, largest[at])
-                if through >= left[slot]:
-                    ranks[level, slot], codes[level, slot], most[level, slot] = rank[at], code[at], seen
-                    break
-        begin = end
-    return ranks, codes, most
-
-
-@numba.njit(cache=True)
-def _beyond(index: Any, amount: Any, most: Any, reserved: Any) -> Any:
-    """Return what each row takes beyond what is reserved for its slot, which takes ``most`` in all."""
-    out = np.zeros(len(index), np.int64)
-    through = np.zeros(len(most), np.int64)
-    for at in range(len(index)):
-        slot = index[at]
-        before = max(min(through[slot], most[slot]) - reserved[slot], 0)
-        through[slot] += amount[at]
-        out[at] = max(min(through[slot], most[slot]) - reserved[slot], 0) - before
-    return out
