@@ -92,7 +92,7 @@ def main() -> None:
                 middle = time.perf_counter()
                 order_subset(engine, k, restart=config.greedy != "exact")
                 end = time.perf_counter()
-                found = stages.score(k)
+                found = stages.score(k, 0.0)
                 score = Score(found.total, found.utility, found.similarity)
                 rows[method] = score, result.supersteps, middle - begin, end - middle
                 if config.greedy == "exact":

@@ -160,7 +160,7 @@ def _select(
             for warning in warnings_of(limits):
                 log.warning("%s", in_library(warning))
     with run.stage("score"):
-        scores = stages.score(k)
+        scores = stages.score(k, random)
     with run.stage("coverage") as tell:
         tell("sample", 0)
         coverage = stages.cover(k) if k else None

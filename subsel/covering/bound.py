@@ -8,7 +8,8 @@ covers it beyond that, so
 and the last sum is what members of S add beside c: no more than limits let points add, which is bounded at prices
 (`subsel.bounding.prices`). With what a set covers as c this is the bound of submodular functions (Nemhauser, Wolsey and
 Fisher 1978); any c is one, as in the dual of the k-median problem, so subgradient steps lower it: c_v rises where
-several points that are worth their price would cover v further, and falls where none would. All amounts are integers.
+several points that are worth their price would cover v further, and falls where none would. A step goes on in part where
+the one before went (Camerini, Fratta and Maffioli 1975), as far as f says (Polyak). All amounts are integers.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ log = logging.getLogger(__name__)
 
 #: Shares of the subset, first in the order of keys, of which covers are looked at; steps begin at the last.
 _PREFIXES = (0.7, 1.0)
-#: What remains of a step's length after each.
-_SHORTER = 0.98
-#: On a board, meanwhile: the keys at picking, how much is covered for granted, and who is worth the price.
-_PICKED, _GRANTED, _WORTH = "picked", "granted", "worth"
+#: What remains of a step's length after each, and of its direction in the next.
+_SHORTER, _GOES_ON = 0.96, 0.8
+#: Directions are counted in such parts, so that their sums are the same on any parts of a graph.
+_FRACTION = 16
+#: On a board, meanwhile: the keys at picking, how much is covered for granted, who is worth the price, where steps go.
+_PICKED, _GRANTED, _WORTH, _DIRECTION = "picked", "granted", "worth", "direction"
 #: Further than any amount; twice that is no overflow.
 _FAR = 2.0**61
 _ALL = BELOW_ALL, BELOW_ALL
@@ -68,7 +71,7 @@ def cover_bound(
     while number < iterations and best - f > gap * (best - random):
         number += 1
         engine.step(tell_worth, left=left, prices=prices)
-        step = length * (bounds[-1] - f) / max(norm, 1) if norm else 0.0
+        step = length * (bounds[-1] - f) * _FRACTION / norm if norm else 0.0
         found, cold = engine.step(shift, step=step).sums[0], norm == 0
         norm, length = found, length * _SHORTER
         if cold:  # nothing has moved: now it is known how far
@@ -139,14 +142,17 @@ def tell_worth(graph: PartGraph, board: Board, /, *, left: Capacity, prices: Pri
 def shift(graph: PartGraph, board: Board, /, *, step: float) -> None:
     """Grant more where several points that are worth their price cover beyond it, less where none does.
 
-    Leaves as sum the square of how many are too many or too few.
+    Leaves as sum the squares of where the step goes: of how many are too many or too few, now and before.
     """
     _hear(graph, board, _WORTH)
     known, granted, own = amounts_of(graph, board), board.extra[_GRANTED], slice(0, graph.n_own)
     about = graph.indptr, graph.indices, known.takes, known.itself
-    surplus = bound_kernel.surplus(*about, granted, board.extra[_WORTH])
-    board.sums = (exact_sum(surplus * surplus), 0, 0, 0)
-    far = np.clip(np.rint(surplus * step), -_FAR, _FAR).astype(np.int64)
+    goes = bound_kernel.surplus(*about, granted, board.extra[_WORTH]) * _FRACTION
+    if _DIRECTION in board.extra:
+        goes += np.rint(_GOES_ON * board.extra[_DIRECTION]).astype(np.int64)
+    board.extra[_DIRECTION] = goes
+    board.sums = (exact_sum(goes * goes), 0, 0, 0)
+    far = np.clip(np.rint(goes * step), -_FAR, _FAR).astype(np.int64)
     moved = granted[own] + far
     granted[own] = np.clip(moved, 0, np.maximum(known.itself, bound_kernel.most_of_rows(graph.indptr, known.takes)))
     _tell(graph, board, _GRANTED)
@@ -156,7 +162,7 @@ def forget(graph: PartGraph, board: Board, /) -> None:
     """Bring back the keys at picking."""
     board.news = np.empty(0, np.int32)
     board.key[:] = board.extra.pop(_PICKED)
-    for name in (_GRANTED, _WORTH):
+    for name in (_GRANTED, _WORTH, _DIRECTION):
         board.extra.pop(name, None)
 
 

@@ -92,7 +92,8 @@ class Covers:
             for name in (_RIVAL_RANK, _RIVAL_CODE, _NEAR):
                 board.extra[name][ghost - graph.n_own] = board.inbox[name]
         self.cover: Int64Array = board.extra[_COVER]
-        kernel.raise_covers(*self.edges, self.takes, self.gives, self.itself, board.status, self.cover)
+        if (board.status >= FIRST_MEMBER).any():
+            kernel.raise_covers(*self.edges, self.takes, self.gives, self.itself, board.status, self.cover)
 
     @property
     def edges(self) -> tuple[Int64Array, npt.NDArray[np.int32]]:
@@ -157,11 +158,13 @@ class CoverView(View):
         """Run the kernel."""
         graph, board, covers = self.graph, self.board, self.covers
         rank = self.ranks
+        nobody = np.full(len(board.key), kernel.NOBODY), np.zeros(len(board.key), np.int64)
+        rivals = kernel.Rivals(*nobody) if mode.whole else covers.rivals(rank)
         killed = kernel.pick_fitting(
             kernel.Covering(
                 *covers.edges, covers.gives, covers.itself, covers.base, graph.fixed_point.tie_bits, self.conflict
             ),
-            covers.rivals(rank),
+            rivals,
             kernel.Candidates(graph.code, board.key, rank, board.status, board.lower),
             covers.cover,
             self.price,

@@ -135,8 +135,11 @@ class Stages(Protocol):
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
 
-    def score(self, k: int) -> ObjectiveReport:
-        """Rank the subset that the engine's boards hold, compute its gains and what it is compared with."""
+    def score(self, k: int, random: float) -> ObjectiveReport:
+        """Rank the subset that the engine's boards hold, compute its gains and what it is compared with.
+
+        ``random`` is `expected_random` of as many points.
+        """
 
     def cover(self, k: int) -> CoverageReport:
         """Measure how well the subset that was scored last covers the points, and how redundant it is."""

@@ -320,7 +320,7 @@ class LocalStages:
         """Return the expectation of f over all subsets of k points."""
         return expected_here(self.part, k)
 
-    def score(self, k: int) -> ObjectiveReport:
+    def score(self, k: int, random: float) -> ObjectiveReport:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
         part, board = self.part, self.local.board
         self.ranked, self.table = ranked_table(part, board, self.graph.ids, self.points.id_type)
@@ -332,7 +332,7 @@ class LocalStages:
             total=own.total,
             utility=own.utility,
             similarity=own.similarity,
-            random=self.expected_random(k),
+            random=random,
             top_utility=self._score_of(by_utility).total if k == self.top_points and scale.alpha else None,
             covered=own.covered,
         )

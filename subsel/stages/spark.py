@@ -316,14 +316,14 @@ class SparkStages:
         edges, weights = sum(shape.similarity_sum for shape in self.shapes) / 2, self.weights
         return expected_random(self.n, k, self.utility_sum, edges, weights.alpha, weights.beta)
 
-    def score(self, k: int) -> ObjectiveReport:
+    def score(self, k: int, random: float) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
         assert self.spark_engine is not None
         with plain_errors():
             about = self.spark_engine, self.points_parcels(), k, kept_kind(self.inputs.id_type)
             self.ranked = rank_subset(*about, self.held_for_size.keep)
             self.totals = sum_up(self.spark_engine, self.top, self.n, k, self._own_similarity())
-        return objective_of(self.totals, self.expected_random(k), with_top=k == self.top_points)
+        return objective_of(self.totals, random, with_top=k == self.top_points)
 
     def cover(self, k: int) -> CoverageReport:
         """Measure coverage and redundancy of the subset on the boards."""
