@@ -8,8 +8,8 @@ covers it beyond that, so
 and the last sum is what members of S add beside c: no more than limits let points add, which is bounded at prices
 (`subsel.bounding.prices`). With what a set covers as c this is the bound of submodular functions (Nemhauser, Wolsey and
 Fisher 1978); any c is one, as in the dual of the k-median problem, so subgradient steps lower it: c_v rises where
-several points that are worth their price would cover v further, and falls where none would. A step goes on in part where
-the one before went (Camerini, Fratta and Maffioli 1975), as far as f says (Polyak). All amounts are integers.
+several points that are worth their price would cover v further, and falls where none would. A step goes on in part
+where the one before went (Camerini, Fratta and Maffioli 1975), as far as f says (Polyak). All amounts are integers.
 """
 
 from __future__ import annotations
