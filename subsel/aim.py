@@ -38,6 +38,7 @@ class AimOptions(BaseModel):
         stage="graph",
         group="Objective",
         ge=0,
+        le=1e9,
     )
     importance: str | None = declare(
         None,

@@ -68,6 +68,7 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
         otherwise="from the diversity; 1 - beta where only that is given",
         example=0.9,
         ge=0,
+        le=1e9,
     )
     beta: float | None = declare(
         None,
@@ -77,6 +78,7 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
         otherwise="from the diversity; 1 - alpha where only that is given",
         example=0.1,
         ge=0,
+        le=1e9,
     )
     utility: str | None = declare(
         None,
@@ -147,6 +149,7 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
         otherwise="all points",
         example=20,
         ge=1,
+        le=10_000,
     )
     recall: float = declare(
         0.95,
@@ -164,6 +167,7 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
         otherwise="8, and up to 128 until recall is met",
         example=8,
         ge=1,
+        le=100_000,
     )
     descent_passes: int | None = declare(
         None,
@@ -181,6 +185,7 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
         stage="graph",
         group="Neighbour graph",
         ge=0,
+        le=100_000,
     )
     coverage_sample: int = declare(
         256,
@@ -188,6 +193,7 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
         stage="output",
         group="Neighbour graph",
         ge=0,
+        le=100_000,
     )
 
     if not TYPE_CHECKING:  # type checkers see one typed keyword per option instead

@@ -58,8 +58,9 @@ class MethodOptions(BaseModel):
         group="Method",
         example=16,
         ge=1,
+        le=1_000_000,
     )
-    rounds: int = declare(8, "Rounds of partitioned greedy.", stage="greedy", group="Method", ge=1)
+    rounds: int = declare(8, "Rounds of partitioned greedy.", stage="greedy", group="Method", ge=1, le=1_000)
     adaptive: bool = declare(
         True,
         "Whether partitions of partitioned greedy keep their size over the rounds, or their number.",
@@ -81,6 +82,7 @@ class MethodOptions(BaseModel):
         stage="refine",
         group="Method",
         ge=0,
+        le=1_000,
     )
     certify: int = declare(
         0,
@@ -88,6 +90,7 @@ class MethodOptions(BaseModel):
         stage="certify",
         group="Method",
         ge=0,
+        le=100_000,
     )
     certify_gap: float = declare(
         0.0,
@@ -115,6 +118,7 @@ class MethodOptions(BaseModel):
         otherwise="24 MiB of vectors or 32,768 points in up to 48 MiB; 10,000 to 200,000",
         example=100_000,
         ge=10,
+        le=100_000_000,
     )
     # The next two change how greedy is computed, not what it picks, until gains are rounded; then they do.
     finish_points: int = declare(
@@ -123,6 +127,7 @@ class MethodOptions(BaseModel):
         stage="greedy",
         group="Spark",
         ge=0,
+        le=100_000_000,
     )
     max_supersteps: int = declare(
         50,
@@ -130,4 +135,5 @@ class MethodOptions(BaseModel):
         stage="greedy",
         group="Spark",
         ge=1,
+        le=1_000_000,
     )

@@ -26,6 +26,8 @@ NEEDS = {
 }
 #: What only one objective has, so that not all examples go together.
 ALONE = {"importance"}
+#: Numbers that are of the data: amounts of its rows or costs, similarities of its metric.
+OF_THE_DATA = {"size", "budget", "other", "max_similarity", "near"}
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 
 
@@ -84,6 +86,18 @@ def test_an_option_is_declared_once_and_is_everywhere(name):
         (option,) = [one for one in command.params if one.name == name]
         assert (option.section, option.default) == (told.group, None)
         assert option.help.startswith(field.description)
+
+
+@pytest.mark.parametrize("name", SelectConfig.model_fields)
+def test_every_number_has_an_upper_limit(name):
+    limits = ("maximum", "exclusiveMaximum")
+    told = SelectConfig.model_json_schema()["properties"][name]
+    for kind in told.get("anyOf", [told]):
+        if kind.get("type") in ("integer", "number") and name not in OF_THE_DATA:
+            assert any(limit in kind for limit in limits), (name, kind)
+            top = kind.get("maximum", kind.get("exclusiveMaximum"))
+            with pytest.raises(ConfigError, match=name):
+                SelectConfig.of({"size": 10, name: int(top) * 2 + 1})
 
 
 def test_requests_that_mean_the_same_have_the_same_stage_options():
