@@ -205,9 +205,13 @@ def certificate_of(
     what counts utilities from their origin. Where all subsets are ``sized`` alike that is the same for all of them.
     """
     found = min(bound for bound in (bounds.upper_bound, certified.bound) if bound is not None)
-    upper = fixed_point.value(found) + fixed_point.value(most + rounded) / 2
+    hidden = fixed_point.value(most + rounded) / 2
+    upper = fixed_point.value(found) + hidden
     total, random = scores.total - lift, scores.random - lift
-    span = upper - random
-    share = min(1.0, (total - random) / span) if span > 0 else None
+    span, share = upper - random, None
+    if max(upper - total, abs(span)) <= 4 * hidden:  # as where all points are selected: no subset is another
+        share = 1.0
+    elif span > 0:
+        share = min(1.0, (total - random) / span)
     told = upper + lift if sized else upper
     return CertificateReport(upper_bound=told, gap=upper - total, share=share, iterations=certified.iterations)

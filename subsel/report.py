@@ -320,8 +320,9 @@ class CertificateReport(_Section):
     """What is proved about the best possible f of subsets that keep wishes and limits: it is at most ``upper_bound``.
 
     ``gap`` is upper_bound - f; ``share`` (f - random) / (upper_bound - random), at most the true share of what could be
-    gained over a random subset; None where the wishes leave less than a random subset has. Without iterations the bound
-    is what bounding alone proves. With a budget all f here count utilities as it does, from `LimitsReport.origin`.
+    gained over a random subset; 1 where nothing can be gained, as of all points; None where the wishes leave less than
+    a random subset has. Without iterations the bound is what bounding alone proves. With a budget all f here count
+    utilities as it does, from `LimitsReport.origin`.
     """
 
     upper_bound: float

@@ -372,3 +372,11 @@ def test_measuring_does_not_move():
     threshold = engine.kth_largest("key", 1, (Status.SELECTED, Status.DISCARDED))
     engine.step(descend, threshold=threshold, width=0)
     np.testing.assert_array_equal(engine.board.key, before)
+
+
+@pytest.mark.parametrize("objective", ["pairwise", "coverage"])
+@pytest.mark.parametrize("n", [1, 2, 500])
+def test_all_points_are_certified_to_be_the_best(n, objective):
+    points = np.random.default_rng(n).standard_normal((n, 8)).astype(np.float32)
+    found = subsel.select(points, size=n, objective=objective, certify=5, progress=False)
+    assert found.report.certificate.share == 1.0
