@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.errors import InputError
-from subsel.fixedpoint import FixedPoint, Int64Array, cover_range
-from subsel.graph import SLOT_BITS, DraftGraph, distinct, exact_total
+from subsel.fixedpoint import FixedPoint, Int64Array, cover_range, exact_total
+from subsel.graph import SLOT_BITS, DraftGraph, distinct
 from subsel.input.groups import NULL, GroupNames
 from subsel.parts import kernel
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
@@ -45,8 +45,8 @@ CHANGED = (
 class Shape:
     """What must be known of all parts before keys can be made, and of a graph to report it.
 
-    ``similarity`` is `similarity_sum` exactly, see `subsel.graph.exact_total`; ``most_importance`` is 0.0 where points
-    have no importance, ``most_itself`` None where they have no similarity to themselves of their own.
+    ``similarity`` is `similarity_sum` exactly, see `subsel.fixedpoint.exact_total`; ``most_importance`` is 0.0 where
+    points have no importance, ``most_itself`` None where they have no similarity to themselves of their own.
     """
 
     points: int
