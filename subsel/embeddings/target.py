@@ -7,7 +7,7 @@ on the vectors and on nothing else: it is the same on every engine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba
@@ -58,6 +58,11 @@ class TargetLists:
         lists = np.zeros((len(rows), k), np.int64), np.zeros((len(rows), k), np.float32)
         return cls(metric, rows, prepare, prepared, lengths_of(prepared), *lists)
 
+    def empty(self, k: int) -> TargetLists:
+        """Return empty lists of k points each for the same rows."""
+        lists = np.zeros((len(self.rows), k), np.int64), np.zeros((len(self.rows), k), np.float32)
+        return replace(self, code=lists[0], similarity=lists[1])
+
     def meet(self, code: Int64Array, rows: FloatMatrix) -> None:
         """Compare with more points: int64, (b,), and float32, (b, d), as checked."""
         with threadpool_limits(numba.get_num_threads(), user_api="blas"):
@@ -77,10 +82,6 @@ class TargetLists:
             )
             found = self.code[some], self.similarity[some]
             _keep_nearest(self.rows[some], rows, code, score, error, METRICS.index(self.metric), *found)
-
-    def merge(self, code: Int64Array, similarity: FloatMatrix) -> None:
-        """Take what other lists of the same rows have, (m, k) each: of other points."""
-        _merge(code, similarity, self.code, self.similarity)
 
 
 @numba.njit(cache=True, inline="always")
@@ -127,8 +128,15 @@ def _keep_nearest(
 
 
 @numba.njit(cache=True, parallel=True)
-def _merge(other_code: Any, other: Any, code: Any, similarity: Any) -> None:
-    """Enter what other lists have, (m, k) each, into lists."""
+def merge_lists(other_code: Any, other: Any, code: Any, similarity: Any) -> None:
+    """Enter what other lists of the same rows have, of other points, into lists.
+
+    Args:
+        other_code: int64, (m, k).
+        other: float32, (m, k): similarities.
+        code: int64, (m, k). Changed in place.
+        similarity: float32, (m, k). Changed in place.
+    """
     for t in numba.prange(len(code)):
         for j in range(other.shape[1]):
             if other[t, j] > 0:

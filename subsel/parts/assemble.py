@@ -238,15 +238,19 @@ def scale_of(
     utilities: tuple[float, float],
     origin: float = 0.0,
     itself: float | None = None,
+    target: tuple[float, float, float] | None = None,
 ) -> FixedPoint:
     """Return the scale that fits the shapes of all parts, α and β, and utilities, of which least and most are given.
 
-    ``itself``: the largest similarity of a point to itself, under coverage.
+    ``itself``: the largest similarity of a point to itself, under coverage; ``target``: of a target, see
+    `subsel.parts.target.span_of`.
     """
     degree, similarity = (
         max(getattr(one, name) for one in shapes) for name in ("max_weighted_degree", "max_similarity")
     )
-    if itself is not None:
+    if target is not None:
+        degree, similarity = cover_range(*target[:2], 0.0, target[2])
+    elif itself is not None:
         degree, similarity = cover_range(degree, similarity, itself, max(one.most_importance for one in shapes))
     return FixedPoint.choose(
         weights.alpha,
