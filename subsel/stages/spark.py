@@ -16,6 +16,7 @@ from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.alike import SparkAlike
+from subsel.engines.spark.assembled import collected, shapes_of, utility_sums
 from subsel.engines.spark.audit import Inside, audited
 from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, wished_again
 from subsel.engines.spark.coverage import SparkCover
@@ -36,7 +37,7 @@ from subsel.engines.spark.resume import go_on_last, keep_utilities, kept_utiliti
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.target import SparkTarget
-from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks, utility_sums
+from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks
 from subsel.engines.spark.wishes import Wished
 from subsel.errors import ConfigError
 from subsel.greedy.room import make_room
@@ -48,7 +49,6 @@ from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
 from subsel.objective import expected_random
 from subsel.parts import assemble
-from subsel.parts.pack import Parcel, from_rows
 from subsel.report import (
     AlikeReport,
     CoverageReport,
@@ -183,8 +183,7 @@ class SparkStages:
             self._load()
             self.made = GraphReport.model_validate(done["graph"])
             self.parts = self.made.parts
-            if self.rundir is not None:
-                self.target.load(self.rundir, self.made, self.config)
+            self.target.load(self.rundir, self.made, self.config)
             return self.made
         config = self.config
         how, count = Search.of(config, self.points.n, k), config.drawn(self.points.n, k)
@@ -201,8 +200,8 @@ class SparkStages:
             found = neighbors.assembling(*about, lambda what: tell(what, 0), alone=self.target.alone)
             self.parts = found.parts
             self._assemble(found.frame)
-            drawn = None if count is None else self.points.n
-            made = neighbors.describe(self.shapes, self.points, how, self._collect, found, drawn=drawn)
+            drawn, collect = None if count is None else self.points.n, partial(collected, self.assembled)
+            made = neighbors.describe(self.shapes, self.points, how, collect, found, drawn=drawn)
             keep, parcels = self.held.write_down, self.points_parcels()
             self.made = self.target.find(self.points, parcels, made, how.neighbors, config, keep, self.rundir)
         if self.rundir is not None:
@@ -218,7 +217,7 @@ class SparkStages:
         """
         if self.rundir is None:
             self.assembled, self.groups = self.held.keep(assembled), self.points.groups
-            self._read_shapes()
+            self.shapes = shapes_of(self.assembled)
         else:
             held = self.held.keep(assembled)
             write_graph(self.spark, held, self.points.groups, *self.rundir.begin("graph", "points"))
@@ -236,10 +235,7 @@ class SparkStages:
                 self.utilities = kept_utilities(self.spark, self.rundir)
             else:
                 self._weigh(k, most)
-            self.utility_sum = sum(shape.utility_sum for shape in self.shapes)
-            self.range = assemble.utility_range(self.shapes)
-            if self.utilities is not None:
-                self.utility_sum, self.range = utility_sums(self.utilities)
+            self.utility_sum, self.range = utility_sums(self.shapes, self.utilities)
         return self.weights
 
     def _weigh(self, k: int | None, most: int | None) -> None:
@@ -333,7 +329,7 @@ class SparkStages:
         with plain_errors():
             about = self.spark_engine, self.points_parcels(), k, kept_kind(self.inputs.id_type)
             self.ranked = rank_subset(*about, self.held_for_size.keep)
-            self.totals = self._sum_up(self.spark_engine, k)
+            self.totals = self.sum_up(self.spark_engine, k)
         return objective_of(self.totals, self.expected_random(k), with_top=k == self.top_points)
 
     def cover(self, k: int) -> CoverageReport:
@@ -372,13 +368,8 @@ class SparkStages:
             rows = self.inputs.subset(self.ranked, report.k, self.input.dropped_rows)
             write_frame(rows, report, output, overwrite=overwrite)
 
-    def sum_up(self, k: int, members: DataFrame) -> Row:
-        """Return totals of k points that a frame decides on, see `subsel.engines.spark.scoring.decided`."""
-        engine, _ = self.engine(k)
-        engine.adopt(members)
-        return self._sum_up(engine, k)
-
-    def _sum_up(self, engine: SparkEngine, k: int) -> Row:
+    def sum_up(self, engine: SparkEngine, k: int) -> Row:
+        """Return totals of the k points that an engine's boards have selected."""
         return sum_up(engine, self.top, self.n, k, self._own_similarity(), self.target.count or self.n)
 
     def close(self) -> None:
@@ -405,12 +396,5 @@ class SparkStages:
         assert self.rundir is not None
         folders = (self.rundir.place.join(name) for name in ("graph", "points"))
         self.assembled = read_rows(self.spark, PARCEL_SCHEMA, *folders)
-        self.groups = assemble.unpack_names(self._collect(assemble.GROUPS) if self.config.groups else [])
-        self._read_shapes()
-
-    def _read_shapes(self) -> None:
-        self.shapes = [assemble.unpack_shape(parcel.payload) for parcel in self._collect(assemble.SHAPE)]
-
-    def _collect(self, kind: str) -> list[Parcel]:
-        """Bring the parcels of a kind that has little per part to the driver."""
-        return from_rows(self.assembled.where(F.col("kind") == kind).toArrow())
+        self.groups = assemble.unpack_names(collected(self.assembled, assemble.GROUPS) if self.config.groups else [])
+        self.shapes = shapes_of(self.assembled)

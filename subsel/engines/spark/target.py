@@ -146,9 +146,9 @@ class SparkTarget:
         about = {"target_points": len(self.rows.rows), "target_edges": self.edges.count(), "target_neighbors": k}
         return self._as_made(made.model_copy(update=about), config)
 
-    def load(self, rundir: RunDirectory, made: GraphReport, config: SelectConfig) -> None:
+    def load(self, rundir: RunDirectory | None, made: GraphReport, config: SelectConfig) -> None:
         """Take the edges from a run directory, if it has some."""
-        if made.target_points is not None:
+        if rundir is not None and made.target_points is not None:
             self.edges = read_rows(self.spark, _EDGES, rundir.place.join(FOLDER))
             self._as_made(made, config)
 
