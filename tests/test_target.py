@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+import subsel
+from subsel.cli.commands import main
 from subsel.covering.bound import cover_bound
 from subsel.covering.greedy import COVERAGE
 from subsel.embeddings.near import METRICS, similarity_of_pair
 from subsel.embeddings.target import TargetLists, merge_lists
 from subsel.engines.local import LocalEngine
+from subsel.errors import ConfigError, InputError
+from subsel.explain import explain
 from subsel.fixedpoint import FixedPoint, cover_range
 from subsel.graph import SLOT_BITS, DraftGraph
 from subsel.greedy.limited import limited_greedy
@@ -163,3 +170,164 @@ def test_one_part_and_many_equal_the_rule(problem, parts, per_part, finish_point
     free = Capacity(size=capacity.size, budget=capacity.budget, per_cost=capacity.per_cost)
     bounds = [cover_bound(one, free, part.fixed_point.tie_bits, 3) for one in (alone, several)]
     assert bounds[0] == bounds[1]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Points with copies, and a target with copies, points among it, and rows of no importance."""
+    rng = np.random.default_rng(0)
+    n, m = 300, 30
+    X, T = (rng.standard_normal((count, 6)).astype(np.float32) for count in (n, m))
+    X[200:220], T[:6] = X[:20], X[:6]
+    T[6:9] = T[:3]
+
+    def column(rows):
+        return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+
+    folder = tmp_path_factory.mktemp("target")
+    more = {"q": rng.standard_normal(n), "tokens": rng.integers(1, 50, n), "source": rng.choice(list("abc"), n)}
+    pq.write_table(
+        pa.table({"id": [f"p{i}" for i in range(n)], "embedding": column(X), **more}), folder / "points.parquet"
+    )
+    weights = rng.choice([0.0, 1.0, 3.0], m)
+    pq.write_table(pa.table({"embedding": column(T), "w": weights}), folder / "target.parquet")
+    return folder, X, T, weights
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("weighed", [False, True])
+def test_a_target_is_covered_by_its_nearest_points(files, metric, weighed):
+    _, X, T, _ = files
+    weights = np.random.default_rng(1).uniform(0.5, 2.0, len(T)) if weighed else None
+    found = subsel.select(
+        X, size=8, target=T, importance=weights, metric=metric, neighbors=12, copies="keep", certify=20, **QUIET
+    )
+    expected, f = plain_cover(X, T, 8, metric, 12, weights)
+    assert found.objective == pytest.approx(f) and f <= found.upper_bound
+    same = similarities(X, X, metric)  # equal vectors may stand for each other
+    assert all(a == b or (X[a] == X[b]).all() for a, b in zip(found.ids, expected, strict=True)) and same.shape
+    assert found.table["gain"].to_numpy().sum() == pytest.approx(f)
+    graph, cover = found.report.graph, found.report.coverage
+    assert (graph.edges, graph.target_points, graph.target_neighbors) == (0, len(T), 12)
+    if weights is None:
+        assert cover.graph == pytest.approx(f / len(T)) and found.report.objective.random == pytest.approx(
+            cover.random_graph * len(T)
+        )
+    scored = subsel.score(found.ids, data=X, target=T, importance=weights, metric=metric, neighbors=12, **QUIET)
+    assert scored.total == pytest.approx(f) and scored.coverage == pytest.approx(cover.graph)
+
+
+def test_sizes_ids_and_audits_are_of_points(files):
+    folder = files[0]
+    found = subsel.select(
+        folder / "points.parquet", size="10%", target=folder / "target.parquet", audit=folder / "why", **QUIET
+    )
+    assert found.report.k == 30 and found.report.input.points == 300 and found.report.input.copies == 20
+    why = found.audit.to_table()
+    assert why.num_rows == 300 and sum(found.report.audit.values()) == 300
+    assert found.report.audit["selected"] == 30 and found.report.audit["copy"] == 20
+
+
+def test_more_than_cover_anything_are_filled_up(files):
+    _, X, T, _ = files
+    found = subsel.select(X, size=100, target=T[:2], neighbors=3, copies="keep", **QUIET)
+    gain = found.table["gain"].to_numpy()
+    assert len(found.ids) == 100 and (gain[:2] > 0).all() and (gain[7:] == 0).all()
+
+
+def test_a_target_that_nobody_is_near():
+    X, T = np.array([[1, 0], [2, 1], [1, 1]], np.float32), np.array([[-1, -1]], np.float32)
+    found = subsel.select(X, size=2, target=T, **QUIET)
+    assert found.report.k == 2 and found.objective == 0 and found.report.graph.target_edges == 0
+
+
+def test_runs_are_resumed_with_the_same_target_only(files, tmp_path):
+    folder, _, _, _ = files
+    options = {"size": 10, "target": folder / "target.parquet", "run_dir": tmp_path / "run", **QUIET}
+    first = subsel.select(folder / "points.parquet", importance="w", **options)
+    again = subsel.select(folder / "points.parquet", importance="w", resume=True, **options)
+    assert first.table.equals(again.table) and first.report.objective == again.report.objective
+    with pytest.raises(InputError, match="its graph"):
+        subsel.select(folder / "points.parquet", resume=True, **options)
+    with pytest.raises(InputError, match=r"is of target .*, not none"):
+        subsel.select(folder / "points.parquet", resume=True, **options | {"target": None})
+    with pytest.raises(InputError, match="neighbours of points"):
+        subsel.select(folder / "points.parquet", importance="w", resume=True, max_similarity=0.9, **options)
+
+
+def test_explain_tells_which_rows_a_member_covers(files, tmp_path):
+    folder, X, T, weights = files
+    options = {"size": 6, "target": folder / "target.parquet", "importance": "w", "neighbors": 9, "copies": "keep"}
+    found = subsel.select(folder / "points.parquet", run_dir=tmp_path / "run", **options, **QUIET)
+    S = similarities(X, T, "cosine").astype(np.float64)
+    for row in S:
+        row[row < np.sort(row)[-9]] = 0
+    members = [int(one[1:]) for one in found.ids]
+    for point in [*members, 299]:
+        told = explain(tmp_path / "run", f"p{point}")
+        others = [one for one in members if one != point]
+        gain = (weights * np.maximum(0, S[:, point] - S[:, others].max(axis=1))).sum()
+        assert told.gain == pytest.approx(gain, abs=1e-6) and told.of_target
+        rows = {one.id for one in told.covers}
+        ahead = {int(t) for t in np.flatnonzero((S[:, point] > S[:, others].max(axis=1)) & (weights > 0))}
+        assert ahead <= rows if point in members else not rows
+    shown = CliRunner().invoke(main, ["explain", found.ids[0], str(tmp_path / "run")])
+    assert shown.exit_code == 0 and "target row" in shown.output
+
+
+def test_the_command_line_covers_a_target(files, tmp_path):
+    folder, _, _, _ = files
+    points, target = str(folder / "points.parquet"), str(folder / "target.parquet")
+    args = ["select", points, str(tmp_path / "out"), "--size", "5", "--objective", "coverage", "--target", target]
+    done = CliRunner().invoke(main, [*args, "--importance", "w"])
+    assert done.exit_code == 0, done.output
+    assert pq.read_table(tmp_path / "out").num_rows == 5
+    assert CliRunner().invoke(main, ["validate", points, "--objective", "coverage", "--target", target]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"objective": "pairwise"}, "objective 'pairwise' does not have target"),
+        ({"target": np.empty((0, 6), np.float32)}, "is empty: there is nothing to cover"),
+        ({"target": np.ones((3, 5), np.float32)}, "has vectors of 5 values, .* of 6"),
+        ({"target": np.full((3, 6), np.nan, np.float32)}, "NaN or infinite embedding value"),
+        ({"target": np.ones(6, np.float32)}, "must be"),
+        ({"importance": np.zeros(30)}, "is 0 in all good rows"),
+        ({"importance": np.ones(7)}, "has 7 values, but .* has 30 rows"),
+    ],
+)
+def test_what_is_refused(files, options, said):
+    _, X, T, _ = files
+    with pytest.raises((ConfigError, InputError), match=said):
+        subsel.select(X, size=5, **{"target": T, **QUIET, **options})
+
+
+def test_a_graph_of_ones_own_has_no_vectors_to_compare(files):
+    _, X, T, _ = files
+    graph = subsel.neighbors(X, neighbors=3, progress=False).graph
+    with pytest.raises(ConfigError, match="target is covered by similarities of vectors, graph has no vectors"):
+        subsel.select(X, size=5, graph=graph.to_scipy(), target=T, **QUIET)
+
+
+def test_spark_selects_the_same(files, spark, tmp_path):
+    folder, _, _, _ = files
+    limits = {"budget": "10%", "cost": "tokens", "groups": "source", "quotas": "balanced"}
+    wishes = {"include": ["p3", "p4"], "exclude": ["p1", "p210"]}
+    options = {"target": folder / "target.parquet", "importance": "w", "neighbors": 8, "certify": 2, **QUIET}
+    options |= limits | wishes | {"utility": "q", "utility_weight": 0.1}
+    here = subsel.select(folder / "points.parquet", audit=tmp_path / "why", **options)
+    there = subsel.select(
+        folder / "points.parquet",
+        engine=spark,
+        output=tmp_path / "out",
+        audit=tmp_path / "why-there",
+        part_points=150,
+        **options,
+    )
+    assert here.table.equals(there.table) and here.audit.to_table().equals(there.audit.to_table())
+    assert here.report.fixed_point == there.report.fixed_point
+    assert here.upper_bound == pytest.approx(there.upper_bound, rel=1e-12)
+    assert here.report.objective.total == pytest.approx(there.report.objective.total, rel=1e-12)
+    assert here.report.coverage.graph == pytest.approx(there.report.coverage.graph, rel=1e-12)
+    assert here.report.graph.target_edges == there.report.graph.target_edges
