@@ -198,14 +198,14 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("weighed", [False, True])
 def test_a_target_is_covered_by_its_nearest_points(files, metric, weighed):
     _, X, T, _ = files
+    X = X[:200]  # of copies, which ties at the end of a list would tell apart, there are none
     weights = np.random.default_rng(1).uniform(0.5, 2.0, len(T)) if weighed else None
     found = subsel.select(
         X, size=8, target=T, importance=weights, metric=metric, neighbors=12, copies="keep", certify=20, **QUIET
     )
     expected, f = plain_cover(X, T, 8, metric, 12, weights)
     assert found.objective == pytest.approx(f) and f <= found.upper_bound
-    same = similarities(X, X, metric)  # equal vectors may stand for each other
-    assert all(a == b or (X[a] == X[b]).all() for a, b in zip(found.ids, expected, strict=True)) and same.shape
+    assert found.ids.tolist() == expected
     assert found.table["gain"].to_numpy().sum() == pytest.approx(f)
     graph, cover = found.report.graph, found.report.coverage
     assert (graph.edges, graph.target_points, graph.target_neighbors) == (0, len(T), 12)
@@ -250,8 +250,8 @@ def test_runs_are_resumed_with_the_same_target_only(files, tmp_path):
     with pytest.raises(InputError, match="its graph"):
         subsel.select(folder / "points.parquet", resume=True, **options)
     with pytest.raises(InputError, match=r"is of target .*, not none"):
-        subsel.select(folder / "points.parquet", resume=True, **options | {"target": None})
-    with pytest.raises(InputError, match="neighbours of points"):
+        subsel.select(folder / "points.parquet", resume=True, **options | {"target": None, "importance": "w"})
+    with pytest.raises(InputError, match="max_similarity"):
         subsel.select(folder / "points.parquet", importance="w", resume=True, max_similarity=0.9, **options)
 
 
@@ -288,8 +288,11 @@ def test_the_command_line_covers_a_target(files, tmp_path):
 @pytest.mark.parametrize(
     "options, said",
     [
-        ({"objective": "pairwise"}, "objective 'pairwise' does not have target"),
-        ({"target": np.empty((0, 6), np.float32)}, "is empty: there is nothing to cover"),
+        ({"objective": "pairwise"}, "objective='pairwise' does not have target"),
+        (
+            {"target": pa.table({"embedding": pa.array([], pa.list_(pa.float32()))})},
+            "is empty: there is nothing to cover",
+        ),
         ({"target": np.ones((3, 5), np.float32)}, "has vectors of 5 values, .* of 6"),
         ({"target": np.full((3, 6), np.nan, np.float32)}, "NaN or infinite embedding value"),
         ({"target": np.ones(6, np.float32)}, "must be"),
