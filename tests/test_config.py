@@ -23,9 +23,10 @@ NEEDS = {
     "at_least": ("groups",),
     "near": ("exclude_near",),
     "importance": ("objective",),
+    "target": ("objective",),
 }
 #: What only one objective has, so that not all examples go together.
-ALONE = {"importance"}
+ALONE = {"importance", "target"}
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 
 
