@@ -10,7 +10,7 @@ from subsel.declare import declare
 from subsel.errors import option
 
 #: What only one objective has, and the other refuses, but for the default and what else says that it is off.
-_OF_COVERAGE: dict[str, tuple[Any, ...]] = {"utility_weight": (), "importance": ()}
+_OF_COVERAGE: dict[str, tuple[Any, ...]] = {"utility_weight": (), "importance": (), "target": ()}
 _OF_PAIRWISE: dict[str, tuple[Any, ...]] = {
     "alpha": (),
     "beta": (),
@@ -42,12 +42,24 @@ class AimOptions(BaseModel):
     )
     importance: str | None = declare(
         None,
-        "Under coverage: column of how much it counts that each point is covered, from 0 up.",
+        "Under coverage: column of how much it counts that each point is covered, from 0 up; of the target's points, "
+        "where there is one.",
         stage="graph",
         group="Objective",
         otherwise="1 for each row",
         example="weight",
         metavar="COLUMN",
+    )
+
+    target: str | None = declare(
+        None,
+        "Under coverage: data whose points are to be covered, instead of those that are selected from: Parquet with "
+        "the same embedding column.",
+        stage="graph",
+        group="Objective",
+        otherwise="the points themselves",
+        example="examples.parquet",
+        metavar="DATA",
     )
 
     @property

@@ -19,12 +19,13 @@ from subsel.input.points import Points, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import is_location, open_source
 from subsel.objective import Score
-from subsel.request import Location, Request, load_config, near_data, near_option
+from subsel.request import Location, Request, given_data, load_config, place_option
 from subsel.run import Run
 from subsel.selection import Selection
 from subsel.stages.base import known_count, note_recall
 from subsel.stages.here import score_here, select_here
 from subsel.stages.near import read_reference
+from subsel.stages.target import read_target
 
 __all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
 
@@ -44,6 +45,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
     include: Any = None,
     exclude: Any = None,
     exclude_near: Any = None,
+    target: Any = None,
     run_dir: Location | None = None,
     resume: bool = False,
     progress: bool | None = None,
@@ -77,6 +79,8 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         exclude: points that are not, likewise.
         exclude_near: data that no point may be near to (more similar than ``near``) but those that are included:
             whatever ``data`` may be, with the same embedding column; it needs no ids.
+        target: under coverage data that is covered instead of the points, likewise: points are selected that are like
+            it (docs/coverage.md).
         run_dir: a folder in which finished stages are kept, on Spark also boards; there, one that driver and executors
             share.
         resume: go on from what ``run_dir`` has; another config or input is refused.
@@ -84,7 +88,8 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         storage_options: credentials, endpoint and region of storage that is not on this machine, besides what the
             environment says (`subsel.storage.place_of`); Spark has its own.
         **options: fields of `SelectConfig`: diversity, neighbors, recall, metric, seed, …; ``cost`` and ``importance``
-            may also be one number per input row, and ``groups`` one value per row, or several such arrays by name.
+            may also be one number per input row, and ``groups`` one value per row, or several such arrays by name;
+            with a target ``importance`` is of its rows.
 
     Returns:
         The subset in rank order, and a report.
@@ -108,6 +113,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         include=include,
         exclude=exclude,
         exclude_near=exclude_near,
+        target=target,
         run_dir=run_dir,
         resume=resume,
         progress=progress,
@@ -301,6 +307,7 @@ def validate(
     data: Any,
     *,
     exclude_near: Any = None,
+    target: Any = None,
     config: SelectConfig | str | Path | None = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
@@ -310,6 +317,7 @@ def validate(
     Args:
         data: points, see `select`; a Spark DataFrame is checked by `select` itself, which never collects it.
         exclude_near: see `select`; its rows are checked, too.
+        target: likewise.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         storage_options: see `select`.
         **options: fields of `SelectConfig`.
@@ -317,8 +325,11 @@ def validate(
     Raises:
         InputError: something is wrong with it; the message counts each kind of bad row.
     """
-    settings = load_config(config, **options, exclude_near=near_option(exclude_near))
+    data_as_such = {"exclude_near": place_option(exclude_near), "target": place_option(target)}
+    settings = load_config(config, **options, **data_as_such)
     source = open_source(data, may_be_read(settings), settings, storage_options)
     points = read_points(source, settings, with_embeddings=True)
-    read_reference(near_data(exclude_near, settings), source, points, settings, storage_options, None)
+    about = source, points, settings, storage_options, None
+    read_reference(given_data("exclude_near", exclude_near, settings), *about)
+    read_target(given_data("target", target, settings), None, *about)
     return points

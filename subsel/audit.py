@@ -148,7 +148,7 @@ class Judged:
     """Why a part's own points are in the subset or are not.
 
     Attributes:
-        reason: int8, (n_own,): `Reason`.
+        reason: int8, (n_own,): `Reason`. Own points are without those of a target set here.
         limit: int32, (n_own,): of `Reason.NO_ROOM` the place of the column in `Room.quotas`, or `BUDGET`; else
             `NO_LIMIT`.
         nearest: int64, (n_own,): the most similar member among a point's neighbours, as the graph numbers own points
@@ -173,10 +173,10 @@ def judge(graph: PartGraph, board: Board, outlier: BoolArray, room: Room) -> Jud
         outlier: bool, (n_own,): who was left out as one of the least dense.
         room: what limits have left.
     """
-    n = graph.n_own
-    edge = _nearest(graph.indptr, graph.indices, graph.similarity, graph.code, board.status >= FIRST_MEMBER)
+    n = graph.n_points
+    edge = _nearest(graph.indptr[: n + 1], graph.indices, graph.similarity, graph.code, board.status >= FIRST_MEMBER)
     has, at = edge >= 0, np.maximum(edge, 0)
-    by, status = board.decided_by.astype(np.int64), board.status[:n].astype(np.int64)
+    by, status = board.decided_by[:n].astype(np.int64), board.status[:n].astype(np.int64)
     reason, limit = np.full(n, Reason.GAINED_LESS, np.int8), np.full(n, NO_LIMIT, np.int32)
     reason[by == Status.LEAVING] = Reason.LEFT
     reason[by == Status.DISCARDED] = Reason.DISCARDED
@@ -187,13 +187,14 @@ def judge(graph: PartGraph, board: Board, outlier: BoolArray, room: Room) -> Jud
         one = room.quotas[number]
         assert graph.group is not None
         amount = 1 if not one.by_cost or graph.cost is None else graph.cost[:n]
-        limit[amount > one.left[graph.group[number]]] = number
+        limit[amount > one.left[graph.group[number, :n]]] = number
     reason[limit != NO_LIMIT] = Reason.NO_ROOM
     alike = np.zeros(n, np.bool_)
     if graph.max_similarity is not None:
         if len(graph.indices):
             alike = has & graph.conflict[at]
-        reason[alike | board.extra.get(BARRED, False)] = Reason.TOO_ALIKE
+        barred = board.extra[BARRED][:n] if BARRED in board.extra else False
+        reason[alike | barred] = Reason.TOO_ALIKE
     reason[by == Status.EXCLUDED] = Reason.EXCLUDED
     reason[(by == Status.EXCLUDED) & outlier] = Reason.OUTLIER
     member = status >= FIRST_MEMBER

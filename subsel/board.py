@@ -71,7 +71,7 @@ class Board:
 
     @classmethod
     def start(cls, graph: PartGraph) -> Board:
-        """Return the board before anything is decided: every key at α·u."""
+        """Return the board before anything is decided: every key at α·u; who is of a target set is out."""
         board = cls(
             key=graph.fixed_point.keys(graph.utility, graph.code),
             status=np.zeros(len(graph.code), np.int8),
@@ -80,6 +80,8 @@ class Board:
             decided_at=np.zeros(graph.n_own, np.int32),
             news=np.empty(0, np.int32),
         )
+        if graph.target is not None:
+            board.status[graph.target] = Status.EXCLUDED
         board.reset_lower(graph)
         return board
 

@@ -209,7 +209,7 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
     def _as_share(cls, value: Any) -> Any:
         return parse_share(value)
 
-    @field_validator("id_column", "cost", "exclude_near", "importance")
+    @field_validator("id_column", "cost", "exclude_near", "importance", "target")
     @classmethod
     def _no_column(cls, value: str | None) -> str | None:
         return value or None

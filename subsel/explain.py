@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass
-from functools import cache
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -16,18 +14,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from subsel.audit import Reason, Room, judge
-from subsel.config import Metric
-from subsel.coverage import own_similarity
 from subsel.errors import InputError, option
+from subsel.explain_cover import Neighbor, covered_best, dataset_of, parcels_of, part_graph
 from subsel.fixedpoint import FixedPoint
 from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
 from subsel.input.copies import OF
 from subsel.input.ids import storage_type
 from subsel.parts import assemble, superstep
-from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
+from subsel.parts.pack import of_kind, unpack
 from subsel.rundir import BOARDS, COPIES, ROOM, read_manifest
 from subsel.schema import FIRST_MEMBER, ID, Status
-from subsel.storage import Place, arrow_place, place_of
+from subsel.storage import Place, place_of
 
 #: Stages whose last boards tell of a point, in their order.
 _STAGES = ("bounding", "greedy", "refine")
@@ -42,15 +39,6 @@ _FATE = {
     ("refine", Status.SELECTED): "brought in by refinement, for a point that added less",
     ("refine", Status.DISCARDED): "taken out by refinement, for a point that adds more",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbor:
-    """A neighbour of the point: its id, its similarity, and whether it is in the subset."""
-
-    id: Any
-    similarity: float
-    selected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +59,8 @@ class Explanation:
         least_gain: the least that a member adds; None before refinement, which compares them.
         neighbors: all of them, most similar first.
         covers: under coverage the neighbours whose most similar member it is, most similar first, none unless it is a
-            member; None otherwise.
+            member; None otherwise. With a target they are its points, and their ids are numbers of its rows, from 0.
+        of_target: whether it is a target that is covered.
     """
 
     id: Any
@@ -86,6 +75,7 @@ class Explanation:
     least_gain: float | None
     neighbors: list[Neighbor]
     covers: list[Neighbor] | None = None
+    of_target: bool = False
 
 
 def explain(
@@ -113,7 +103,7 @@ def explain(
     scale, options = FixedPoint(**stages["greedy"]["scale"]), stages["greedy"]["options"]
     made = stages["graph"]["result"]
     part, slot, identity = _find(folder, point, made["input"]["copies"], made["graph"]["drawn"])
-    graph = _graph(folder, part, scale, options["max_similarity"])
+    graph = part_graph(folder, part, scale, options["max_similarity"])
     utility, outlier = _weighed(folder, part, graph)
 
     fates: list[tuple[str, int]] = []
@@ -124,7 +114,7 @@ def explain(
             continue
         boards = folder.join(stage, BOARDS).read_json()["boards"]
         last = folder.join(stage, f"board-{boards[-1]:06d}")
-        board = superstep.unpack_board(of_kind(_parcels(last, part), superstep.BOARD)[0].payload)
+        board = superstep.unpack_board(of_kind(parcels_of(last, part), superstep.BOARD)[0].payload)
         now = Status(board.status[slot])
         again = stage == "refine" and board.decided_by[slot] == Status.JOINING  # in, out and in again
         kept = now in (before, Status.UNDECIDED) or (now == Status.SELECTED and before == Status.ACCEPTED)
@@ -152,10 +142,8 @@ def explain(
         nearest = neighbors[int(np.flatnonzero(near == judged.nearest[slot])[0])]
     gain, covers = -scale.beta * float(similarity[inside.astype(np.bool_)].sum(dtype=np.float64)), None
     if options["objective"] == "coverage":
-        own = _own_similarity(folder, options["metric"], searched=made["graph"]["source"] == "embeddings")
-        gain, best = _covering(folder, last, graph, slot, own)
-        best &= before >= FIRST_MEMBER
-        covers = sorted(compress(neighbors, best), key=lambda one: -one.similarity)
+        gain, covers = covered_best(folder, last, graph, slot, neighbors, options["metric"], made["graph"])
+        covers = covers if before >= FIRST_MEMBER else []
     return Explanation(
         id=identity,
         selected=before >= FIRST_MEMBER,
@@ -169,6 +157,7 @@ def explain(
         least_gain=least,
         neighbors=sorted(neighbors, key=lambda one: -one.similarity),
         covers=covers,
+        of_target=made["graph"]["target_points"] is not None,
     )
 
 
@@ -188,37 +177,13 @@ def _weighed(folder: Place, part: int, graph: PartGraph) -> tuple[npt.NDArray[np
     place = folder.join("utility")
     if not place.exists():
         return graph.utility, np.zeros(graph.n_own, np.bool_)
-    (parcel,) = of_kind(_parcels(place, part), assemble.UTILITY)
+    (parcel,) = of_kind(parcels_of(place, part), assemble.UTILITY)
     kept = unpack(parcel.payload)
     return kept["utility"], kept["outlier"]
 
 
-def _graph(folder: Place, part: int, scale: FixedPoint, max_similarity: float | None = None) -> PartGraph:
-    """Return a part's graph."""
-    (parcel,) = of_kind(_parcels(folder.join("graph"), part), assemble.GRAPH)
-    return superstep.unpack_graph(part, parcel.payload, scale, max_similarity)
-
-
-def _dataset(folder: Place) -> pads.Dataset:
-    """Return the rows of a folder of a run directory.
-
-    Raises:
-        InputError: it is not there, or not reached from here.
-    """
-    there = arrow_place(folder)
-    try:
-        return pads.dataset(there.path, filesystem=there.filesystem, format="parquet")
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error
-
-
-def _parcels(folder: Place, part: int) -> list[Parcel]:
-    """Return a part's parcels."""
-    return from_rows(_dataset(folder).to_table(filter=pads.field("part") == part))
-
-
 def _ids(folder: Place, part: int) -> Any:
-    (parcel,) = of_kind(_parcels(folder.join("points"), part), assemble.POINTS)
+    (parcel,) = of_kind(parcels_of(folder.join("points"), part), assemble.POINTS)
     return unpack(parcel.payload)["id"]
 
 
@@ -228,7 +193,7 @@ def _find(folder: Place, point: Any, merged: int, drawn: int | None) -> tuple[in
     Raises:
         InputError: no point has it; or the point that has it was one of the ``merged``, or not ``drawn``, maybe.
     """
-    parts = _dataset(folder.join("points")).to_table(columns=["part"]).column("part").unique().to_pylist()
+    parts = dataset_of(folder.join("points")).to_table(columns=["part"]).column("part").unique().to_pylist()
     for part in sorted(parts):
         ids = _ids(folder, part)
         ids = pa.array(ids) if isinstance(ids, np.ndarray) else ids
@@ -236,7 +201,7 @@ def _find(folder: Place, point: Any, merged: int, drawn: int | None) -> tuple[in
         if len(found):
             return part, int(found[0]), point if not isinstance(point, str) else ids[int(found[0])].as_py()
     if merged:
-        copies = _dataset(folder.join(COPIES))
+        copies = dataset_of(folder.join(COPIES))
         kind = copies.schema.field(ID).type
         named = pads.field(ID) == _as_kept(point, storage_type(kind)).cast(kind)
         of = copies.to_table(columns=[OF], filter=named).column(OF)
@@ -278,7 +243,7 @@ def _at_home(folder: Place, last: Place, graph: PartGraph, near: Any) -> list[tu
     found: list[tuple[Any, bool]] = [(None, False)] * len(vid)
     for part in np.unique(vid >> SLOT_BITS).tolist():
         ids = _ids(folder, part)
-        status = superstep.unpack_board(of_kind(_parcels(last, part), superstep.BOARD)[0].payload).status
+        status = superstep.unpack_board(of_kind(parcels_of(last, part), superstep.BOARD)[0].payload).status
         for place in np.flatnonzero(vid >> SLOT_BITS == part).tolist():
             slot = int(vid[place] & SLOT_MASK)
             one = ids[slot]
@@ -287,68 +252,13 @@ def _at_home(folder: Place, last: Place, graph: PartGraph, near: Any) -> list[tu
     return found
 
 
-def _own_similarity(folder: Place, metric: Metric, *, searched: bool) -> float:
-    """Return how similar a point is to itself on a graph that does not say it."""
-    if searched and metric != "inner_product":
-        return own_similarity(metric, 1.0, searched=True)
-    dataset = _dataset(folder.join("graph"))
-    shapes = from_rows(dataset.to_table(filter=pads.field("kind") == assemble.SHAPE))
-    if shapes:
-        largest = max(assemble.unpack_shape(one.payload).max_similarity for one in shapes)
-    else:  # one machine keeps the graph alone, as one part
-        (whole,) = of_kind(from_rows(dataset.to_table()), assemble.GRAPH)
-        largest = float(unpack(whole.payload)["similarity"].max(initial=0.0))
-    return own_similarity(metric, largest, searched=searched)
-
-
-def _covering(
-    folder: Place, last: Place, graph: PartGraph, slot: int, own: float
-) -> tuple[float, npt.NDArray[np.bool_]]:
-    """Return what an own point covers beyond all other members, and which neighbours would have it before these.
-
-    The second is bool, (neighbours,), in the graph's order; of members that are equally similar the one of the largest
-    code comes first. Each point's row is read at home, and so is who is a member. ``own``: how similar points are to
-    themselves, where the graph does not say it.
-    """
-
-    @cache
-    def members(part: int) -> npt.NDArray[np.bool_]:
-        board = superstep.unpack_board(of_kind(_parcels(last, part), superstep.BOARD)[0].payload)
-        return np.asarray(board.status >= FIRST_MEMBER)
-
-    me, gain = int(graph.vid[slot]), 0.0
-    row = slice(graph.indptr[slot], graph.indptr[slot + 1])
-    near = graph.vid[np.append(graph.indices[row], slot)]
-    by = np.append(graph.similarity[row], own if graph.itself is None else graph.itself[slot])
-    best = np.zeros(len(near), np.bool_)
-    for part in np.unique(near >> SLOT_BITS).tolist():
-        home = graph if part == graph.part else _graph(folder, part, graph.fixed_point)
-        everyone = home.vid
-        for place in np.flatnonzero(near >> SLOT_BITS == part).tolist():
-            v = int(near[place] & SLOT_MASK)
-            row = slice(home.indptr[v], home.indptr[v + 1])
-            who = np.append(home.indices[row], v)
-            amount = np.append(home.similarity[row], own if home.itself is None else home.itself[v])
-            at = everyone[who]
-            other = at != me
-            for one in np.unique(at >> SLOT_BITS).tolist():
-                there = at >> SLOT_BITS == one
-                other[there] &= members(one)[at[there] & SLOT_MASK]
-            importance = 1.0 if home.importance is None else float(home.importance[v])
-            gain += importance * max(0.0, float(by[place]) - float(amount[other].max(initial=0.0)))
-            equal = other & (amount == by[place])
-            before = (amount[other] > by[place]).any() or (home.code[who[equal]] > graph.code[slot]).any()
-            best[place] = not before
-    return gain, best[:-1]
-
-
 def _least_gain(folder: Place, scale: FixedPoint) -> float:
     """Return the least that a member of the subset adds, over all parts."""
-    dataset = _dataset(folder)
+    dataset = dataset_of(folder)
     least = None
     kinds = dataset.to_table(columns=["part"], filter=pads.field("kind") == superstep.BOARD)
     for part in kinds.column("part").unique().to_pylist():
-        board = superstep.unpack_board(of_kind(_parcels(folder, part), superstep.BOARD)[0].payload)
+        board = superstep.unpack_board(of_kind(parcels_of(folder, part), superstep.BOARD)[0].payload)
         own = slice(0, len(board.lower))
         keys = board.key[own][board.status[own] >= FIRST_MEMBER]
         if len(keys) and (least is None or keys.min() < least):

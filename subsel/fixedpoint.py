@@ -36,6 +36,9 @@ _MANY_POINTS = 2.0**44
 _NARROW_WEIGHT_BITS = 30
 _ENOUGH_FRACTION_BITS = 24
 
+#: `exact_total` counts in units of 2^-1074, the least float64 above 0.
+UNIT_BITS = 1074
+
 Int64Array = npt.NDArray[np.int64]
 WeightArray = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
@@ -164,6 +167,28 @@ def cover_range(degree: float, similarity: float, itself: float, importance: flo
 def exact_sum(values: Int64Array) -> int:
     """Return the sum of int64 values, of any size."""
     return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
+
+
+def exact_total(similarity: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> int:
+    """Return the sum of similarities (≥ 0, finite), exactly, in units of 2^-1074."""
+    narrow = similarity.dtype == np.float32
+    mantissa, least = (23, 149) if narrow else (52, 1074)
+    low, high = _sums(np.ascontiguousarray(similarity).view(np.uint32 if narrow else np.uint64), mantissa)
+    total = sum((((int(h) << 32) + int(w)) << e) for e, (w, h) in enumerate(zip(low, high, strict=True)) if w or h)
+    return total << (UNIT_BITS - least)
+
+
+@numba.njit(cache=True)
+def _sums(bits: Any, mantissa: int) -> Any:
+    """Sum floats by exponent, of which bit patterns are given: the low 32 bits of their mantissas, and the others."""
+    low, high = np.zeros(2048, np.int64), np.zeros(2048, np.int64)
+    for e in range(len(bits)):
+        exponent, value = np.int64(bits[e]) >> mantissa, np.int64(bits[e]) & ((1 << mantissa) - 1)
+        if exponent > 0:
+            value, exponent = value | (1 << mantissa), exponent - 1
+        low[exponent] += value & 0xFFFFFFFF
+        high[exponent] += value >> 32
+    return low, high
 
 
 @numba.njit(cache=True, inline="always")

@@ -30,9 +30,6 @@ SimilarityArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 _EDGES_PER_BATCH = 1 << 20
 
-#: `exact_total` counts in units of 2^-1074, the least float64 above 0.
-UNIT_BITS = 1074
-
 #: A point's address (vid): its part << SLOT_BITS | its slot in that part.
 SLOT_BITS = 32
 SLOT_MASK = (1 << SLOT_BITS) - 1
@@ -213,6 +210,7 @@ class DraftGraph:
     group: Int32Array | None = None
     importance: npt.NDArray[np.float64] | None = None
     itself: npt.NDArray[np.float64] | None = None
+    target: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +238,8 @@ class PartGraph:
         max_similarity: two selected points are at most so similar; None: as they come.
         importance: float64, (n_own + n_ghost,), ≥ 0: how much it counts that each is covered; None where all count one.
         itself: float64, (n_own,), ≥ 0: how much each own point covers itself; None where that is 1.
+        target: bool, (n_own + n_ghost,): who is of a target set, which is covered and not selected from; own ones are
+            the last of the own. None without a target.
     """
 
     part: int
@@ -257,6 +257,7 @@ class PartGraph:
     max_similarity: float | None = None
     importance: npt.NDArray[np.float64] | None = None
     itself: npt.NDArray[np.float64] | None = None
+    target: npt.NDArray[np.bool_] | None = None
 
     @property
     def n_own(self) -> int:
@@ -264,11 +265,20 @@ class PartGraph:
         return len(self.indptr) - 1
 
     @property
+    def n_points(self) -> int:
+        """Number of own points that are not of a target set: the first of the own."""
+        return self.n_own if self.target is None else self.n_own - int(self.target[: self.n_own].sum())
+
+    @property
     def conflict(self) -> npt.NDArray[np.bool_]:
         """Edges whose ends exclude each other: bool, (m,); (0,) without a limit of similarity."""
         if self.max_similarity is None:
             return np.empty(0, np.bool_)
-        return np.asarray(self.similarity > self.max_similarity)
+        alike = np.asarray(self.similarity > self.max_similarity)
+        if self.target is not None:
+            alike &= ~self.target[self.indices]
+            alike[self.indptr[self.n_points] :] = False
+        return alike
 
     @property
     def vid(self) -> Int64Array:
@@ -374,25 +384,3 @@ def mean_weights(indptr: Any, weight: Any) -> Any:
         if indptr[v + 1] > indptr[v]:
             out[v] = total / (indptr[v + 1] - indptr[v])
     return out
-
-
-def exact_total(similarity: SimilarityArray) -> int:
-    """Return the sum of similarities (≥ 0, finite), exactly, in units of 2^-1074."""
-    narrow = similarity.dtype == np.float32
-    mantissa, least = (23, 149) if narrow else (52, 1074)
-    low, high = _sums(np.ascontiguousarray(similarity).view(np.uint32 if narrow else np.uint64), mantissa)
-    total = sum((((int(h) << 32) + int(w)) << e) for e, (w, h) in enumerate(zip(low, high, strict=True)) if w or h)
-    return total << (UNIT_BITS - least)
-
-
-@numba.njit(cache=True)
-def _sums(bits: Any, mantissa: int) -> Any:
-    """Sum floats by exponent, of which bit patterns are given: the low 32 bits of their mantissas, and the others."""
-    low, high = np.zeros(2048, np.int64), np.zeros(2048, np.int64)
-    for e in range(len(bits)):
-        exponent, value = np.int64(bits[e]) >> mantissa, np.int64(bits[e]) & ((1 << mantissa) - 1)
-        if exponent > 0:
-            value, exponent = value | (1 << mantissa), exponent - 1
-        low[exponent] += value & 0xFFFFFFFF
-        high[exponent] += value >> 32
-    return low, high

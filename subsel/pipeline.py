@@ -191,7 +191,7 @@ def _select(
             bounds,
             certified,
             n if config.limited else k,
-            n if config.covers else graph.edges,
+            (graph.target_points or n) if config.covers else graph.edges,
             fixed_point,
             lift,
             sized=not config.limited,

@@ -43,7 +43,8 @@ class GraphReport(_Section):
 
     ``probes`` and ``passes`` are the most that the search took in any part, ``recall`` is None if it was not estimated.
     ``target`` is the recall that was asked for, None where probes were given instead. ``drawn`` points were searched,
-    where fewer than all.
+    where fewer than all. With a target ``target_points`` are covered, along ``target_edges`` to the nearest
+    ``target_neighbors`` of each; then points have no other edges where nothing needs them.
     """
 
     source: str
@@ -60,6 +61,9 @@ class GraphReport(_Section):
     recall: float | None = None
     target: float | None = None
     drawn: int | None = None
+    target_points: int | None = None
+    target_edges: int | None = None
+    target_neighbors: int | None = None
 
     @property
     def falls_short(self) -> bool:
@@ -199,7 +203,8 @@ class CoverageReport(_Section):
     mean over as many sampled members, or all, of the largest similarity to another member; None of one point. All four
     are None where ``sample`` is 0: it was turned off, or there are no embeddings. ``graph``: mean over all points of
     the largest similarity of an edge to a member, 0 without one; members have their similarity to themselves, on a
-    graph of inner products or of the user's its largest. ``random_graph``: its expectation over random subsets.
+    graph of inner products or of the user's its largest. ``random_graph``: its expectation over random subsets. With a
+    target both are means over its points, and nothing else is measured.
     ``sparsest``: share of members among the tenth of points that are least dense; None where densities were not needed.
     """
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from subsel.config import SelectConfig, given_options
 from subsel.errors import ConfigError, InputError, SubselError, option
-from subsel.input.given import COST, GROUPS, IMPORTANCE, NEAR, of_columns
+from subsel.input.given import COST, GROUPS, IMPORTANCE, NEAR, OF_DATA, of_columns
 from subsel.input.source import is_location
 from subsel.input.wishes import Wishes
 from subsel.rundir import STAGES
@@ -34,7 +34,9 @@ class Request:
         utility: one number per input row; None: a column of the data has them, or all are 1.
         cost: what each input row costs; None: a column says so, or nothing does.
         groups: by name, the group of each input row; None: columns say so, or nothing does.
-        importance: how much it counts that each input row is covered; None: a column says so, or all count one.
+        importance: how much it counts that each input row, or each row of the target, is covered; None: a column says
+            so, or all count one.
+        target: data that is covered instead of the points, see `subsel.select`; None: there is none.
         sizes: a config, of which only the size differs, and the name of its subset in ``output``; None: that itself.
         output: where subsets go, if anywhere.
         audit: where it goes why each point is selected or not (`subsel.audit`), if anywhere.
@@ -55,6 +57,7 @@ class Request:
     cost: npt.ArrayLike | None = None
     groups: Mapping[str, Any] | None = None
     importance: npt.ArrayLike | None = None
+    target: Any = None
     sizes: tuple[tuple[SelectConfig, str | None], ...] = ((SelectConfig(), None),)
     output: Location | None = None
     wishes: Wishes = Wishes()  # noqa: RUF009  (frozen)
@@ -88,6 +91,7 @@ class Request:
         include: Any = None,
         exclude: Any = None,
         exclude_near: Any = None,
+        target: Any = None,
         run_dir: Location | None = None,
         resume: bool = False,
         progress: bool | None = None,
@@ -103,9 +107,9 @@ class Request:
             purpose: what the data is for.
             cost: a column's name, or one value per input row.
             groups: names of columns, or one value per input row, or several such arrays by name.
-            importance: a column's name, or one value per input row.
-            audit, graph, utility, engine, master, config, overwrite, include, exclude, exclude_near, run_dir, resume,
-                progress, storage_options: as in `subsel.select`.
+            importance: a column's name, or one value per input row, or per row of the target.
+            audit, graph, utility, engine, master, config, overwrite, include, exclude, exclude_near, target, run_dir,
+                resume, progress, storage_options: as in `subsel.select`.
             **options: fields of `SelectConfig`.
 
         Raises:
@@ -120,7 +124,7 @@ class Request:
         options |= {"importance": weighed if weights is None else IMPORTANCE}
         if given is not None:  # wins over the config's
             config = load_config(config, **options).model_copy(update={"utility": None})
-        options |= {"utility": column, "exclude_near": near_option(exclude_near)}
+        options |= {"utility": column, "exclude_near": place_option(exclude_near), "target": place_option(target)}
         configs = tuple((_sized(config, size, options), name) for size, name in sizes)
         if given is not None and (wrong := configs[0][0].unweighed(option("utility"))):
             raise ConfigError(f"{wrong}.")
@@ -131,9 +135,10 @@ class Request:
             cost=prices,
             groups=grouped,
             importance=weights,
+            target=given_data("target", target, configs[0][0]),
             sizes=configs,
             output=output,
-            wishes=Wishes(include, exclude, near_data(exclude_near, configs[0][0])),
+            wishes=Wishes(include, exclude, given_data("exclude_near", exclude_near, configs[0][0])),
             engine=engine,
             master=master,
             overwrite=overwrite,
@@ -150,6 +155,11 @@ class Request:
             raise ConfigError(f"there is nothing to {purpose}: give {first}, or {other}.")
         if purpose == "select from":
             request.config.check_complete()
+        if request.target is not None and graph is not None:
+            raise ConfigError(
+                f"{option('target')} is covered by similarities of vectors, {option('graph')} has no vectors: give one "
+                "of the two."
+            )
         if request.config.thin is not None and graph is not None:
             raise ConfigError(
                 f"{option('thin')} draws points before their neighbours are searched, {option('graph')} has them "
@@ -173,7 +183,7 @@ class Request:
     def kept_config(self) -> SelectConfig:
         """The config as a run directory compares it: what was given beside the data is told apart by its values."""
         alone = of_columns(self.config, self.cost, self.groups, self.importance)
-        return alone.model_copy(update={"exclude_near": None, "near": None})
+        return alone.model_copy(update={**dict.fromkeys(OF_DATA), "near": None})
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -206,7 +216,7 @@ def places_for(request: Request, opener: Callable[[Location], Place]) -> Places:
         InputError: an output exists or cannot be made; or inputs, outputs and run directory lie in each other.
     """
     wishes = request.wishes
-    given = (request.data, request.graph, wishes.include, wishes.exclude, wishes.near)
+    given = (request.data, request.graph, request.target, wishes.include, wishes.exclude, wishes.near)
     inputs = [place for one in given for place in _input_places(one, opener)]
     run_dir = None if request.run_dir is None else opener(request.run_dir)
     output, audit = (None if one is None else opener(one) for one in (request.output, request.audit))
@@ -258,21 +268,22 @@ def _input_places(given: Any, opener: Callable[[Location], Place]) -> list[Place
     return places
 
 
-def near_option(data: Any) -> str | None:
-    """Return what a config says of data that was given as ``exclude_near``: the place where it is, if that is all."""
+def place_option(data: Any) -> str | None:
+    """Return what a config says of data that was given as such (`OF_DATA`): the place where it is, if that is all."""
     alone = isinstance(data, str | os.PathLike) and not isinstance(data, Place)
     return None if data is None else os.fspath(data) if alone else NEAR
 
 
-def near_data(data: Any, config: SelectConfig) -> Any:
-    """Return the data that no point may be near to, as it was given, or the place that the config names.
+def given_data(what: Literal["exclude_near", "target"], data: Any, config: SelectConfig) -> Any:
+    """Return the data of one of these options, as it was given, or the place that the config names.
 
     Raises:
         ConfigError: the config is that of a call to which it was given as such, and this one was not.
     """
-    if data is None and config.exclude_near == NEAR:
-        raise ConfigError(f"{option('config')} is of a call that was given data as {option('exclude_near')}: give it.")
-    return config.exclude_near if data is None else data
+    named = getattr(config, what)
+    if data is None and named == NEAR:
+        raise ConfigError(f"{option('config')} is of a call that was given data as {option(what)}: give it.")
+    return named if data is None else data
 
 
 def _columns_or_values(groups: Any) -> tuple[Any, Mapping[str, Any] | None]:

@@ -3,6 +3,7 @@
     .subsel-run.json                       whose it is: only folders that it names are ever removed
     graph/ points/                         the assembled graph and the ids of its points, by part
     copies/                                who was merged into which of the points, if anybody was
+    target/                                which points are near to those of a target set, if there is one
     neighbors/                             lists of neighbours by groups of parts, until the graph is there
     bounding/ greedy/ refine/ certify/     the last boards of each stage, and boards.json, which names the whole ones;
                                            under limits greedy/room.json says what these have left
@@ -45,7 +46,9 @@ STAGES: tuple[Stage, ...] = tuple(stage for stage in declare.STAGES if stage != 
 NEIGHBORS = "neighbors"
 #: Points that were merged into others of equal vectors, see `subsel.input.copies`.
 COPIES = "copies"
-_OURS = {MARK, NAME, LOCK, NEIGHBORS, COPIES, "points", *STAGES}
+#: Who is near to which point of a target set, see `subsel.parts.target`.
+TARGET = "target"
+_OURS = {MARK, NAME, LOCK, NEIGHBORS, COPIES, TARGET, "points", *STAGES}
 #: What the graph does not depend on, but see `RunDirectory.include_matters`.
 _WISHES = {"include", "exclude"}
 #: Options that say how much is selected: whoever only scores has none.

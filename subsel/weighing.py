@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.config import SelectConfig
-from subsel.graph import UNIT_BITS
+from subsel.fixedpoint import UNIT_BITS
 from subsel.input.utility import DENSITY, Utility
 from subsel.ranks import mean_ranks, quantile, quantile_number
 from subsel.report import WeightsReport
@@ -81,6 +81,11 @@ def needs_density(utility: Utility, config: SelectConfig) -> bool:
     return config.exclude_outliers > 0 or any(one.kind == DENSITY for one in utility.ingredients)
 
 
+def needs_graph(utility: Utility, config: SelectConfig) -> bool:
+    """Return whether points' neighbours are needed: beside a target only for densities, and for who excludes whom."""
+    return config.target is None or config.max_similarity is not None or needs_density(utility, config)
+
+
 def density_neighbors(n: int, k: int | None, most: int) -> int:
     """Return of how many nearest neighbours the mean similarity is a point's density: max(10, n/2k), at most ``most``.
 
@@ -107,7 +112,7 @@ def densities(indptr: Any, similarity: Any, m: int) -> Any:
 
 
 def mean_of(total: int, count: int) -> float:
-    """Return a mean of ``count`` numbers that sum to ``total`` units (see `subsel.graph.exact_total`); 0 of none."""
+    """Return a mean of ``count`` numbers whose sum is ``total`` (`subsel.fixedpoint.exact_total`); 0 of none."""
     return float(Fraction(total, count << UNIT_BITS)) if count else 0.0
 
 

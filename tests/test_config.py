@@ -23,9 +23,10 @@ NEEDS = {
     "at_least": ("groups",),
     "near": ("exclude_near",),
     "importance": ("objective",),
+    "target": ("objective",),
 }
 #: What only one objective has, so that not all examples go together.
-ALONE = {"importance"}
+ALONE = {"importance", "target"}
 #: Numbers that are of the data: amounts of its rows or costs, similarities of its metric.
 OF_THE_DATA = {"size", "budget", "other", "max_similarity", "near"}
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))

@@ -78,7 +78,7 @@ def test_going_on_from_every_stage(points, expected, tmp_path, monkeypatch, stag
 
 def test_a_finished_graph_is_not_searched_again(points, expected, finished, monkeypatch):
     monkeypatch.setattr("subsel.stages.local.read_points", lambda *a, **o: pytest.fail("read again"))
-    monkeypatch.setattr("subsel.stages.local.neighbor_graph", lambda *a, **o: pytest.fail("searched again"))
+    monkeypatch.setattr("subsel.stages.target.neighbor_graph", lambda *a, **o: pytest.fail("searched again"))
     assert subsel.select(points, run_dir=finished, resume=True, **OPTIONS).table.equals(expected)
 
 

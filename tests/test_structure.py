@@ -16,7 +16,7 @@ ROOT = Path(subsel.__file__).parent
 #: Rooms in one tuple do not see each other.
 FLOORS: list[list[tuple[str, ...]]] = [
     [("cli",), ("__main__",)],
-    [("__init__",), ("api",), ("demo",), ("explain",)],
+    [("__init__",), ("api",), ("demo",), ("explain",), ("explain_cover",)],
     [("stages.here", "stages.on_spark")],
     [("stages.local", "stages.spark")],
     [("pipeline",), ("drivers",)],

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 import subsel
 from subsel import ConfigError, SelectConfig
-from subsel.fixedpoint import FixedPoint
-from subsel.graph import UNIT_BITS, exact_total
+from subsel.fixedpoint import UNIT_BITS, FixedPoint, exact_total
 from subsel.input.utility import Ingredient, Utility
 from subsel.ranks import mean_ranks
 from subsel.weighing import Spread, Weights, densities, density_neighbors, mean_of, median_degree, outlier_count

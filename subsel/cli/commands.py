@@ -172,8 +172,9 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
         rows["least gain"] = f"{found.least_gain:.6g} of a member"
     if found.covers is not None and found.selected:
         told = "".join(f"{', such as' if i == 0 else ','} {one.id}" for i, one in enumerate(found.covers[:5]))
-        rows["covers best"] = f"{count(len(found.covers), 'other point')}{told}"
-    name = "nearest member" if found.covers is None or found.selected else "covered by"
+        whom = "target row" if found.of_target else "other point"
+        rows["covers best"] = f"{count(len(found.covers), whom)}{told}"
+    name = "nearest member" if found.covers is None or found.selected or found.of_target else "covered by"
     if found.nearest is not None:
         rows[name] = f"{found.nearest.id}, similarity {found.nearest.similarity:.4f}"
     elif name == "covered by" and found.reason is not None:

@@ -36,7 +36,11 @@ class Rows:
         """Add what a graph is like, and whether it has the recall that was asked for."""
         if graph.drawn is not None:
             self.add("drawn", f"{graph.drawn:,} points at random, to search among (--thin)")
-        self.add("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
+        if graph.target_points is not None:
+            edges = f"{graph.target_edges:,} edges to the nearest {graph.target_neighbors} points of each"
+            self.add("target", f"{count(graph.target_points, 'point')} to cover, {edges}")
+        if graph.target_points is None or graph.edges:
+            self.add("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
         if graph.recall is not None:
             found = f"{graph.recall:.3f} of exact neighbours (sampled), {count(graph.probes or 0, 'probe')}"
             short = in_shell(f"{short_recall(graph)}: ", flag) if graph.falls_short else ""
@@ -86,7 +90,7 @@ def report_table(report: Report, flag: Flag) -> Table:
     beside = f"(subset is {score.total - score.random:+,.4f})"
     rows.add("  random", f"{score.random:,.4f} ", dim=beside, after=" (expectation)")
     if report.coverage is not None:
-        _add_coverage(rows, report.coverage)
+        _add_coverage(rows, report.coverage, "the graph" if graph.target_points is None else "the target's edges")
     if report.audit is not None:
         rows.add("audit", ", ".join(f"{reason} {points:,}" for reason, points in report.audit.items()))
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
@@ -169,9 +173,9 @@ def _binding(name: str, limits: LimitsReport) -> str:
     return " binds" if name in limits.binding else ""
 
 
-def _add_coverage(rows: Rows, coverage: CoverageReport) -> None:
+def _add_coverage(rows: Rows, coverage: CoverageReport, where: str) -> None:
     """Add how well the subset covers the points, and how redundant it is, each beside a random subset."""
-    on_graph = f"{coverage.graph:.3f} on the graph"
+    on_graph = f"{coverage.graph:.3f} on {where}"
     beside = f"(random {coverage.random_graph:.3f})"
     if coverage.subset is not None and coverage.random is not None:
         exact = f"{_estimate(coverage.subset)} of similarity to the nearest member "

@@ -147,14 +147,16 @@ def shift(graph: PartGraph, board: Board, /, *, step: float) -> None:
     _hear(graph, board, _WORTH)
     known, granted, own = amounts_of(graph, board), board.extra[_GRANTED], slice(0, graph.n_own)
     about = graph.indptr, graph.indices, known.takes, known.itself
+    most = np.maximum(known.itself, bound_kernel.most_of_rows(graph.indptr, known.takes))
     goes = bound_kernel.surplus(*about, granted, board.extra[_WORTH]) * _FRACTION
+    goes[most == 0] = 0  # whom nobody covers, or need not, is nowhere too little covered
     if _DIRECTION in board.extra:
         goes += np.rint(_GOES_ON * board.extra[_DIRECTION]).astype(np.int64)
     board.extra[_DIRECTION] = goes
     board.sums = (exact_sum(goes * goes), 0, 0, 0)
     far = np.clip(np.rint(goes * step), -_FAR, _FAR).astype(np.int64)
     moved = granted[own] + far
-    granted[own] = np.clip(moved, 0, np.maximum(known.itself, bound_kernel.most_of_rows(graph.indptr, known.takes)))
+    granted[own] = np.clip(moved, 0, most)
     _tell(graph, board, _GRANTED)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from subsel.coverage import covered, expected_cover
+from subsel.coverage import covered, expected_cover, graph_cover
 from subsel.graph import PartGraph
 from subsel.objective import Score
 
@@ -24,6 +24,24 @@ def cover_by_random(graph: PartGraph, n: int, k: int) -> float:
     cover = expected_cover(graph.indptr, graph.similarity, _itself(graph), n, k)
     utility = graph.fixed_point.alpha * float(graph.utility[: graph.n_own].sum()) * k / n
     return float((_importance(graph) * cover).sum()) + utility
+
+
+def cover_shares(graph: PartGraph, member: npt.NDArray[np.bool_], *, n: int, k: int, own: float) -> tuple[float, float]:
+    """Return a part's sums of coverage on the graph and of its expectation: over all points, or those of a target.
+
+    Args:
+        graph: the part.
+        member: bool, (n_own + n_ghost,).
+        n: points that are selected from.
+        k: members.
+        own: a member's similarity to itself, see `subsel.coverage.own_similarity`.
+    """
+    indptr, indices, similarity = graph.indptr, graph.indices, graph.similarity
+    if graph.target is None:
+        return graph_cover(indptr, indices, similarity, member, n=n, k=k, own=own)
+    some, nothing = slice(graph.n_points, graph.n_own), np.zeros(graph.n_own)
+    subset = covered(indptr, indices, similarity, nothing, member)[some]
+    return float(subset.sum()), float(expected_cover(indptr, similarity, nothing, n, k)[some].sum())
 
 
 def _itself(graph: PartGraph) -> npt.NDArray[np.float64]:

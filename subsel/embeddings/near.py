@@ -24,7 +24,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 #: Points, and rows of the reference, of one product.
 _BLOCK, _REFERENCE_BLOCK = 2_048, 4_096
-_METRICS: tuple[Metric, ...] = ("cosine", "inner_product", "l2")
+#: Metrics by the numbers that kernels know them by.
+METRICS: tuple[Metric, ...] = ("cosine", "inner_product", "l2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Reference:
         """Return a reference of checked rows, float32, (m, d), m ≥ 1."""
         prepare = Preparation.of_sample(rows, metric)
         prepared = rows if metric == "inner_product" else prepare.rows(rows)
-        return cls(metric, limit, rows, prepare, prepared, float(_lengths(prepared).max()))
+        return cls(metric, limit, rows, prepare, prepared, float(lengths_of(prepared).max()))
 
     @property
     def dimension(self) -> int:
@@ -71,7 +72,7 @@ class Reference:
         found = np.zeros(len(rows), np.bool_)
         prepared = self.prepare.rows(rows)
         squares = np.einsum("ij,ij->i", prepared, prepared) if self.metric == "l2" else None
-        least, margin = self._least_score(), self._margin(_lengths(prepared))
+        least, margin = self._least_score(), self._margin(lengths_of(prepared))
         for begin in range(0, len(self.rows), _REFERENCE_BLOCK):
             some = slice(begin, begin + _REFERENCE_BLOCK)
             block = scores(prepared, self.prepared[some], squares, self.metric)
@@ -79,7 +80,7 @@ class Reference:
             found |= best > least + margin
             close = np.flatnonzero(~found & (best >= least - margin))
             if len(close):
-                about = block[close], least - margin[close], _METRICS.index(self.metric), self.limit
+                about = block[close], least - margin[close], METRICS.index(self.metric), self.limit
                 found[close] = _any_above(rows[close], self.rows[some], *about)
             if found.all():
                 break
@@ -92,18 +93,28 @@ class Reference:
         return max(score_at(self.limit, self.metric), -np.finfo(np.float64).max / 4)
 
     def _margin(self, length: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return twice what float32 may err in the scores of prepared rows of some lengths: float64, (b,).
-
-        A sum of d rounded products errs by at most d units in the last place of the sum of their sizes, whatever its
-        order (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), and rounded rows add a few.
-        """
-        size = (length + self.longest) ** 2 if self.metric == "l2" else length * self.longest
+        """Return twice what float32 may err in the scores of prepared rows of some lengths: float64, (b,)."""
         beside = 1e-9 * abs(self._least_score()) if self.metric == "l2" else 0.0
-        margin: npt.NDArray[np.float64] = (self.dimension + 8) * (2.0**-23 * size + 2.0**-124) + beside
+        size = size_of_scores(length, self.longest, self.metric)
+        margin: npt.NDArray[np.float64] = error_of_scores(size, self.dimension) + beside
         return margin
 
 
-def _lengths(rows: FloatMatrix) -> npt.NDArray[np.float64]:
+def size_of_scores(one: Any, other: Any, metric: Metric) -> Any:
+    """Return the most that the terms of scores of rows of some lengths sum to, without their signs."""
+    return (one + other) ** 2 if metric == "l2" else one * other
+
+
+def error_of_scores(size: Any, dimension: int) -> Any:
+    """Return twice what float32 may err in scores of some sizes (`size_of_scores`).
+
+    A sum of d rounded products errs by at most d units in the last place of the sum of their sizes, whatever its
+    order (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), and rounded rows add a few.
+    """
+    return (dimension + 8) * (2.0**-23 * size + 2.0**-124)
+
+
+def lengths_of(rows: FloatMatrix) -> npt.NDArray[np.float64]:
     """Return the lengths of rows: float64, (b,)."""
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
 
@@ -115,7 +126,7 @@ def similarity_of_pair(x: Any, y: Any, metric: int) -> Any:
     Args:
         x: float32, (d,), as checked.
         y: likewise.
-        metric: number of the metric in `_METRICS`.
+        metric: number of the metric in `METRICS`.
     """
     total, xx, yy = np.zeros(4), np.zeros(4), np.zeros(4)
     for j in range(len(x)):

@@ -19,6 +19,8 @@ from subsel.input.types import as_plain, plain_type
 
 #: What messages call columns, and data beside the points', that have no name of their own.
 COST, GROUPS, IMPORTANCE, NEAR = "given cost", "given groups", "given importance", "given data"
+#: And options that may be data as such, not only the place where it is.
+OF_DATA = ("exclude_near", "target")
 _BATCH_ROWS = 8_192
 
 

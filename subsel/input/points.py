@@ -84,6 +84,11 @@ class Points:
         return len(self.ids)
 
     @property
+    def dimension(self) -> int | None:
+        """Of the embeddings, while they are here."""
+        return None if self.embeddings is None else self.embeddings.shape[1]
+
+    @property
     def counted(self) -> npt.NDArray[np.float64] | None:
         """How much it counts that each is covered, and with it those that it stands for: float64, (n,), or None."""
         if self.importance is None or self.multiplicity is None:

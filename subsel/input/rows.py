@@ -144,14 +144,14 @@ class Columns:
         if config.cost is not None:
             limits.insert(0, config.cost)
             check_cost_type(config.cost, require(config.cost, "cost", "cost"), name)
-        if config.importance is not None:
-            limits.append(config.importance)
-            kind = require(config.importance, "importance", "importance")
-            check_importance_type(config.importance, kind, name)
+        importance = config.importance if config.target is None else None  # else the target has it
+        if importance is not None:
+            limits.append(importance)
+            check_importance_type(importance, require(importance, "importance", "importance"), name)
         groups = tuple(GroupColumn.of(one, require(one, "group", "groups"), name) for one in config.groups)
         embedding = config.embedding_column if with_embeddings else None
         beside = dict.fromkeys([*config.keep_columns, *(wish for wish in wishes if wish in columns.names), *limits])
-        about = config.cost, groups, config.importance
+        about = config.cost, groups, importance
         return cls(config.id_column, id_type, embedding, utility, tuple(beside), *about)
 
 
@@ -231,6 +231,8 @@ class RowChecker:
     def _importances(self, batch: pa.RecordBatch, good: npt.NDArray[np.bool_], ids: pa.Array) -> FloatArray | None:
         if not self.config.covers:
             return None
+        if self.config.target is not None:  # points cover, and need not be covered themselves
+            return np.zeros(len(batch))
         importance: FloatArray = np.ones(len(batch))
         if self.columns.importance is not None:
             importance, reasons = importances_of(batch.column(self.columns.importance))

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.errors import InputError
-from subsel.fixedpoint import FixedPoint, Int64Array, cover_range
-from subsel.graph import SLOT_BITS, DraftGraph, distinct, exact_total
+from subsel.fixedpoint import FixedPoint, Int64Array, cover_range, exact_total
+from subsel.graph import SLOT_BITS, DraftGraph, distinct
 from subsel.input.groups import NULL, GroupNames
 from subsel.parts import kernel
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
@@ -45,8 +45,8 @@ CHANGED = (
 class Shape:
     """What must be known of all parts before keys can be made, and of a graph to report it.
 
-    ``similarity`` is `similarity_sum` exactly, see `subsel.graph.exact_total`; ``most_importance`` is 0.0 where points
-    have no importance, ``most_itself`` None where they have no similarity to themselves of their own.
+    ``similarity`` is `similarity_sum` exactly, see `subsel.fixedpoint.exact_total`; ``most_importance`` is 0.0 where
+    points have no importance, ``most_itself`` None where they have no similarity to themselves of their own.
     """
 
     points: int
@@ -238,15 +238,19 @@ def scale_of(
     utilities: tuple[float, float],
     origin: float = 0.0,
     itself: float | None = None,
+    target: tuple[float, float, float] | None = None,
 ) -> FixedPoint:
     """Return the scale that fits the shapes of all parts, α and β, and utilities, of which least and most are given.
 
-    ``itself``: the largest similarity of a point to itself, under coverage.
+    ``itself``: the largest similarity of a point to itself, under coverage; ``target``: of a target, see
+    `subsel.parts.target.span_of`.
     """
     degree, similarity = (
         max(getattr(one, name) for one in shapes) for name in ("max_weighted_degree", "max_similarity")
     )
-    if itself is not None:
+    if target is not None:
+        degree, similarity = cover_range(*target[:2], 0.0, target[2])
+    elif itself is not None:
         degree, similarity = cover_range(degree, similarity, itself, max(one.most_importance for one in shapes))
     return FixedPoint.choose(
         weights.alpha,

@@ -47,7 +47,7 @@ def pack_graph(graph: DraftGraph | PartGraph) -> pa.Buffer:
     Their means stay as they were before edges were dropped, so they are kept, once they are known.
     """
     mean_weight = graph.mean_weight if isinstance(graph, PartGraph) else None
-    names = ("cost", "group", "importance", "itself")
+    names = ("cost", "group", "importance", "itself", "target")
     more = {"mean_weight": mean_weight, **{name: getattr(graph, name) for name in names}}
     known = {name: column for name, column in more.items() if column is not None}
     return pack(

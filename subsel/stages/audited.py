@@ -84,7 +84,7 @@ def audit_table(
     judged = judge(part, board, outlier, room)
     judged.reason[near & (judged.reason == Reason.EXCLUDED)] = Reason.NEAR
     others = everyone.but(inside.ids)
-    n, more = part.n_own, len(others.ids)
+    n, more = part.n_points, len(others.ids)
     of = np.full(more, -1) if copies is None else _places(others.ids, copies.ids)
     lost = np.where(of >= 0, np.int8(Reason.COPY), np.int8(Reason.NOT_DRAWN))
     reason = np.concatenate([judged.reason, lost])

@@ -17,22 +17,23 @@ from subsel.coverage import (
     CHANGED,
     BoolArray,
     Sample,
-    graph_cover,
     own_similarity,
     report_of,
     sampled,
     tenth,
     vector_checker,
 )
+from subsel.covering.value import cover_shares
 from subsel.embeddings.metrics import FloatMatrix
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.graph import NeighborGraph
+from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.points import Points
 from subsel.input.source import Source
 from subsel.input.taking import iterate_rows
 from subsel.ranks import at_or_below, lowest_place
 from subsel.report import CoverageReport, GraphReport, WeightsReport
+from subsel.stages.ranked import members_of
 from subsel.weighing import densities
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 def cover_here(
     source: Source,
     points: Points,
+    part: PartGraph,
     graph: NeighborGraph,
     member: BoolArray,
     config: SelectConfig,
@@ -52,6 +54,7 @@ def cover_here(
     Args:
         source: of the points.
         points: without their embeddings.
+        part: their graph, as the engine has it: with a target nothing else is measured.
         graph: of them.
         member: bool, (n,), in node order: the subset.
         config: coverage_sample, metric, embedding_column.
@@ -59,7 +62,9 @@ def cover_here(
         weights: whether densities were needed.
     """
     n, k = graph.n, int(member.sum())
-    subset, random = graph_coverage(graph, np.flatnonzero(member), config, made)
+    subset, random = graph_coverage(part, graph, np.flatnonzero(member), config, made)
+    if part.target is not None:
+        return CoverageReport(sample=0, graph=subset, random_graph=random)
 
     def measure() -> Sample | None:
         return _measure(source, points, graph.rows[member], config, made.dimension) if made.dimension else None
@@ -76,16 +81,15 @@ def cover_here(
 
 
 def graph_coverage(
-    graph: NeighborGraph, nodes: Int64Array, config: SelectConfig, made: GraphReport
+    part: PartGraph, graph: NeighborGraph, nodes: Int64Array, config: SelectConfig, made: GraphReport
 ) -> tuple[float, float]:
     """Return coverage on the graph by some nodes, and its expectation for as many random ones."""
-    member = np.zeros(graph.n, np.bool_)
-    member[nodes] = True
+    member = members_of(part, nodes)
     largest, searched = float(graph.similarity.max(initial=0.0)), made.source == "embeddings"
     own = own_similarity(config.metric, largest, searched=searched)
-    arrays = graph.indptr, graph.indices, graph.similarity, member
-    subset, random = graph_cover(*arrays, n=graph.n, k=len(nodes), own=own)
-    return subset / graph.n, random / graph.n
+    subset, random = cover_shares(part, member, n=graph.n, k=len(nodes), own=own)
+    of = made.target_points or graph.n
+    return subset / of, random / of
 
 
 def _measure(source: Source, points: Points, members: Int64Array, config: SelectConfig, dimension: int) -> Sample:

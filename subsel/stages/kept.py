@@ -24,7 +24,7 @@ from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
 from subsel.parts.rows import to_board, to_table
 from subsel.report import GraphReport, InputReport, WeightsReport
-from subsel.rundir import BOARDS, COPIES, STAGES, RunDirectory
+from subsel.rundir import BOARDS, COPIES, STAGES, TARGET, RunDirectory
 from subsel.storage import Place, arrow_place
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,10 @@ class KeptRun:
         """Whether the graph is there."""
         return self.rundir.finished("graph") is not None
 
-    def keep_graph(self, points: Points, graph: NeighborGraph, found: InputReport, report: GraphReport) -> None:
-        """Write the graph and its points, in node order, and record the stage."""
+    def keep_graph(
+        self, points: Points, graph: NeighborGraph, found: InputReport, report: GraphReport, target: pa.Table | None
+    ) -> None:
+        """Write the graph and its points, in node order, and a target's edges, and record the stage."""
         folders = self.rundir.begin("graph", "points")
         cost, group = points.limits(graph.rows)
         counted, importance = (None if one is None else one[graph.rows] for one in (points.counted, points.importance))
@@ -73,6 +75,9 @@ class KeptRun:
         _write(folders[1], [Parcel(0, 0, assemble.POINTS, known)])
         if points.copies is not None:
             self._keep_copies(points.copies)
+        if target is not None:
+            (folder,) = self.rundir.begin(TARGET)
+            _write_table(folder, target)
         self.rundir.finish(
             "graph", {"input": found.model_dump(), "graph": report.model_dump(), "rows": points.source_rows}
         )
@@ -86,6 +91,11 @@ class KeptRun:
         table = _read_table(self.rundir.place.join(COPIES))
         ids, of = (pa.concat_arrays(table[name].chunks) for name in (schema.ID, OF))
         return Copies(ids, table["code"].to_numpy(), table["row"].to_numpy(), of)
+
+    def target(self) -> pa.Table | None:
+        """Return the edges of a target to points, None if there is no target."""
+        alone = self.graph_report().target_points is None
+        return None if alone else _read_table(self.rundir.place.join(TARGET))
 
     def graph_report(self) -> GraphReport:
         """Return what was recorded of the graph."""

@@ -14,7 +14,6 @@ import pyarrow as pa
 from subsel import objective, output, schema
 from subsel.audit import Room
 from subsel.board import hear_wishes
-from subsel.embeddings.neighbors import neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
@@ -24,9 +23,10 @@ from subsel.input.copies import SCORE_POINTS
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, identity_of, is_edges
 from subsel.input.given import given_checksum, with_given
 from subsel.input.ids import known_places
-from subsel.input.near import NearRows
+from subsel.input.near import mark_of
 from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
 from subsel.input.quotas import read_quota_table
+from subsel.input.reference import ReferenceRows, target_mark
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
 from subsel.input.utility import Utility
@@ -56,11 +56,13 @@ from subsel.stages.kept import KeptRun
 from subsel.stages.limited import capacity_here, drawn_here
 from subsel.stages.merged import merge_here
 from subsel.stages.near import find_near, leave_out, read_reference
-from subsel.stages.one_part import check_memory, whole_part
-from subsel.stages.ranked import expected_here, ranked_table, score_here
+from subsel.stages.one_part import whole_part
+from subsel.stages.ranked import expected_here, objective_here, ranked_table, score_here
+from subsel.stages.target import read_target, search_here
 from subsel.stages.weighed import weigh_here
 from subsel.stages.wished import find_wishes
 from subsel.storage import Place
+from subsel.weighing import needs_graph
 
 
 class LocalStages:
@@ -75,8 +77,9 @@ class LocalStages:
 
     def __init__(self, request: Request, rundir: RunDirectory | None = None) -> None:
         self.data, self.user_graph, self.storage_options = request.data, request.graph, request.storage_options
-        given = request.cost, request.groups, request.importance
-        self.given_columns, self.own_columns = given, request.kept_config
+        self.given_target, importance = request.target, request.importance
+        self.given_columns = request.cost, request.groups, importance if request.target is None else None
+        self.given_importance, self.own_columns = importance, request.kept_config
         self.tables: Sequence[GroupTable] = ()
         self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
         self.kept = None if rundir is None else KeptRun(rundir)
@@ -86,7 +89,9 @@ class LocalStages:
         self.points: Points
         self.graph: NeighborGraph
         self.wished: dict[Status, Int64Array] = {}
-        self.reference: NearRows | None = None
+        self.reference: ReferenceRows | None = None
+        self.target: ReferenceRows | None = None
+        self.target_edges: pa.Table | None = None
         self.near: Int64Array = np.empty(0, np.int64)
         self.input: InputReport
         self.utilities: npt.NDArray[np.float64]
@@ -100,7 +105,22 @@ class LocalStages:
         self.written: Callable[[pa.Table], None] = lambda table: None
 
     def read(self, tell: Tell) -> InputReport:
-        """Read points; with a graph, only ids and utilities; what a run directory has is not read again."""
+        """Read points, and a target if there is one; what a run directory has is not read again."""
+        found = self._read(tell)
+        about = self.source, self.points, self.config, self.storage_options, self._made_before
+        self.target = read_target(self.given_target, self.given_importance, *about)
+        if self.kept is not None:
+            mark = self.target and target_mark(self.target, needs_graph(self.points.made_of, self.config))
+            self.kept.rundir.identify(target=mark)
+        return found
+
+    @property
+    def _made_before(self) -> GraphReport | None:
+        """How the graph was made that the run directory has, if it has one."""
+        return self.kept.graph_report() if self.kept is not None and self.kept.has_graph else None
+
+    def _read(self, tell: Tell) -> InputReport:
+        """Read points; with a graph, only ids and utilities."""
         wanted = may_be_read(self.own_columns, self.wishes.columns())
         edges = self.user_graph is not None and is_edges(self.user_graph)
         given = self.user_graph
@@ -164,7 +184,7 @@ class LocalStages:
     def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
         """Search neighbours, or take the user's graph, or the run directory's."""
         if self.kept is not None and self.kept.has_graph:
-            self.made = self.kept.graph_report()
+            self.made, self.target_edges = self.kept.graph_report(), self.kept.target()
             return self.made
         if self.user_graph is not None:
             tell("checking edges", 0)
@@ -176,7 +196,7 @@ class LocalStages:
         else:
             self.made = self._search(tell, k)
         if self.kept is not None:
-            self.kept.keep_graph(self.points, self.graph, self.input, self.made)
+            self.kept.keep_graph(self.points, self.graph, self.input, self.made, self.target_edges)
         return self.made
 
     def _search(self, tell: Tell, k: int | None) -> GraphReport:
@@ -191,10 +211,8 @@ class LocalStages:
             assert k is not None
             self._draw(count, k)
             drawn = self.points.n
-        check_memory(self.points, how.neighbors, config)
-        searched = neighbor_graph(self.points, how, tell)
-        self.graph = searched.graph
-        return searched.report.model_copy(update={"drawn": drawn})
+        self.graph, made, self.target_edges = search_here(self.points, self.target, how, config, tell)
+        return made.model_copy(update={"drawn": drawn})
 
     def _draw(self, count: int, k: int) -> None:
         """Go on with so many points, drawn by a hash of their ids, and with those that are included."""
@@ -225,7 +243,7 @@ class LocalStages:
     def engine(self, k: int) -> tuple[LocalEngine, FixedPointReport]:
         """Make the whole graph one part, with the last board of the run directory, if that has one."""
         about = self.graph, self.points, self.utilities, self.weights, self.config
-        self.part = whole_part(*about, searched=self.made.source == "embeddings")
+        self.part = whole_part(*about, self.made, self.target_edges)
         board = None if self.kept is None else self.kept.last_board()
         self._resumed = board is not None
         self.top_points = k
@@ -234,7 +252,7 @@ class LocalStages:
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
         """Find the points that the user wants in or out."""
-        made = self.kept.graph_report() if self.kept is not None and self.kept.has_graph else None
+        made = self._made_before
         about = self.wishes, self.source, self.points, self.config, self.storage_options
         found = find_wishes(*about, drawn=made is not None and made.drawn is not None)
         self.wished = found.places
@@ -242,7 +260,7 @@ class LocalStages:
             self._constraints().check(self.points.n, k, found.both, found.example)
         self.reference = read_reference(self.wishes.near, *about[1:], made)
         if self.kept is not None:
-            near = self.reference and self.reference.mark(self.config)
+            near = self.reference and mark_of(self.reference, self.config)
             self.kept.rundir.identify(**found.marks, exclude_near=near)
 
     def merge(self, tell: Tell, sizes: Sequence[int]) -> InputReport:
@@ -297,7 +315,7 @@ class LocalStages:
 
     def capacity(self, size: int | None) -> Capacity:
         """Return the limits, made of who may be selected."""
-        about = self.points, self.graph.rows, self.local.board.status, self.config, size
+        about = self.points, self.graph.rows, self.local.board.status[: self.graph.n], self.config, size
         capacity, self.tables = capacity_here(*about, self.input, self.made, self.storage_options)
         return capacity
 
@@ -324,23 +342,12 @@ class LocalStages:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
         part, board = self.part, self.local.board
         self.ranked, self.table = ranked_table(part, board, self.graph.ids, self.points.id_type)
-        scale = part.fixed_point
-        start = scale.keys(part.utility, part.code)
-        by_utility = np.lexsort((part.code, start))[::-1][:k]
-        own = self._score_of(self.ranked)
-        return ObjectiveReport(
-            total=own.total,
-            utility=own.utility,
-            similarity=own.similarity,
-            random=random,
-            top_utility=self._score_of(by_utility).total if k == self.top_points and scale.alpha else None,
-            covered=own.covered,
-        )
+        return objective_here(part, self.ranked, random, with_top=k == self.top_points)
 
     def cover(self, k: int) -> CoverageReport:
         """Measure coverage and redundancy of the subset on the board."""
-        member = self.local.board.status == Status.SELECTED
-        given = self.source, self.points, self.graph, member, self.config, self.made, self.weights
+        member = self.local.board.status[: self.graph.n] == Status.SELECTED
+        given = self.source, self.points, self.part, self.graph, member, self.config, self.made, self.weights
         return cover_here(*given)
 
     def keep_room(self, room: Room) -> None:
@@ -350,7 +357,7 @@ class LocalStages:
 
     def audit(self, report: Report, room: Room, place: Place, *, overwrite: bool) -> Report:
         """Judge all points, and write what comes of it; those that a run directory does not have are read again."""
-        inside = Everyone(self.graph.ids, self.part.cost, self.part.group, self.points.groups)
+        inside = Everyone(self.graph.ids, *self.points.limits(self.graph.rows), self.points.groups)
         some = self.input.copies or self.made.drawn is not None
         if self.everyone is None:
             self.everyone = Everyone.of(self._read_points(lambda share: None)) if some else inside
@@ -385,12 +392,8 @@ class LocalStages:
         if (copies := self.points.copies) is not None:
             copies.refuse(copies.place(ids), len(ids), "the subset", self.points.id_type, SCORE_POINTS)
         nodes = known_places(ids, self.graph.ids, "the subset", self.points.id_type)
-        return replace(self._score_of(nodes), coverage=graph_coverage(self.graph, nodes, self.config, self.made)[0])
+        coverage, _ = graph_coverage(self.part, self.graph, nodes, self.config, self.made)
+        return replace(score_here(self.part, nodes), coverage=coverage)
 
     def _input_rows(self, nodes: Int64Array) -> Int64Array:
         return self.points.rows[self.graph.rows[nodes]]
-
-    def _score_of(self, nodes: Int64Array) -> objective.Score:
-        member = np.zeros(self.points.n, np.bool_)
-        member[nodes] = True
-        return score_here(self.part, member)

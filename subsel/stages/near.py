@@ -18,8 +18,9 @@ from subsel.embeddings.metrics import FloatMatrix
 from subsel.embeddings.near import BoolArray, Reference
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.input.near import NearRows, open_near, refuse_bad_vectors, require_vectors, warn_of_included
+from subsel.input.near import refuse_bad_vectors, warn_of_included
 from subsel.input.points import Points
+from subsel.input.reference import NEAR, ReferenceRows, open_rows, require_vectors
 from subsel.input.source import Source
 from subsel.input.taking import iterate_rows
 from subsel.plan import available_memory
@@ -40,7 +41,7 @@ def read_reference(
     config: SelectConfig,
     storage_options: Mapping[str, Any] | None,
     made: GraphReport | None,
-) -> NearRows | None:
+) -> ReferenceRows | None:
     """Read and check a reference, before anything that takes long.
 
     Args:
@@ -52,19 +53,17 @@ def read_reference(
         made: how a graph that a run directory has was made; None: there is none.
 
     Raises:
-        InputError: points have no embeddings, or see `subsel.input.near.read_near`.
+        InputError: points have no embeddings, or see `subsel.input.reference.read_rows`.
     """
     if data is None:
         return None
-    require_vectors(source.schema, config, source.name)
-    dimension = None if made is None else made.dimension
-    if points.embeddings is not None:
-        dimension = points.embeddings.shape[1]
-    return open_near(data, config, storage_options, source.name, dimension)
+    require_vectors(source.schema, config, source.name, NEAR)
+    dimension = points.dimension or (None if made is None else made.dimension)
+    return open_rows(NEAR, data, config, storage_options, source.name, dimension)
 
 
 def find_near(
-    near: NearRows, source: Source, points: Points, config: SelectConfig, *, given: bool, tell: Tell
+    near: ReferenceRows, source: Source, points: Points, config: SelectConfig, *, given: bool, tell: Tell
 ) -> BoolArray:
     """Return who is near: bool, (n,).
 

@@ -125,7 +125,9 @@ def score_ids(stages: SparkStages, subset: Any) -> Score:
     with plain_errors():
         found, k = subset_to_score(stages.inputs, subset, stages.input.points, stages.lost)
         members, _ = places_of(stages.points_parcels(), found.ids, k, found.what)
-        totals = stages.sum_up(k, decided(members, Status.SELECTED))
+        engine, _ = stages.engine(k)
+        engine.adopt(decided(members, Status.SELECTED))
+        totals = stages.sum_up(engine, k)
     return score_of(totals)
 
 

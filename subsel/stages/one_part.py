@@ -7,16 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from subsel import objective
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig
 from subsel.coverage import own_similarity
 from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint, cover_range
-from subsel.graph import NeighborGraph, PartGraph
+from subsel.graph import DraftGraph, NeighborGraph, PartGraph
 from subsel.input.points import Points
+from subsel.parts.superstep import pack_graph, unpack_graph
+from subsel.parts.target import columns_of, span_of, with_target
 from subsel.plan import available_memory, local_bytes
-from subsel.report import WeightsReport
+from subsel.report import GraphReport, WeightsReport
 
 log = logging.getLogger(__name__)
 
@@ -49,20 +52,31 @@ def whole_part(
     utility: npt.NDArray[np.float64],
     weights: WeightsReport,
     config: SelectConfig,
-    *,
-    searched: bool,
+    made: GraphReport,
+    target: pa.Table | None = None,
 ) -> PartGraph:
-    """Return a graph of points as one part, with the scale that fits its values; utilities are in node order.
+    """Return a graph of points as one part, with the scale that fits its values.
 
-    ``searched``: whether the graph was, among embeddings.
+    Args:
+        graph: of points.
+        points: without their embeddings.
+        utility: float64, (n,), in node order.
+        weights: of the objective.
+        config: of the request.
+        made: how the graph was.
+        target: edges to points of a target, see `subsel.parts.target.EDGES`; None: there is none.
     """
+    edges = None if target is None else columns_of(target)
     origin = config.origin(float(utility.min()))
     largest = float(graph.similarity.max(initial=0.0))
     degree = float(objective.weighted_degrees(graph.indptr, graph.similarity).max())
     importance = itself = None
-    if config.covers:
+    if edges is not None:
+        degree, largest, most = span_of(edges)
+        degree, largest = cover_range(degree, largest, 0.0, most)
+    elif config.covers:
         assert points.counted is not None
-        importance, itself = points.counted[graph.rows], itself_of(graph, config, largest, searched=searched)
+        importance, itself = points.counted[graph.rows], itself_of(graph, config, largest, made)
         degree, largest = cover_range(degree, largest, float(itself.max()), float(importance.max()))
     scale = FixedPoint.choose(
         weights.alpha,
@@ -74,12 +88,17 @@ def whole_part(
         origin=origin,
     )
     limits = points.limits(graph.rows)
+    if edges is not None:
+        assert made.target_points is not None
+        arrays = graph.indptr, graph.indices, graph.similarity, utility, points.code[graph.rows]
+        draft = with_target(DraftGraph(0, *arrays, np.empty(0, np.int64), *limits), edges, made.target_points)
+        return unpack_graph(0, pack_graph(draft), scale, config.max_similarity)
     part = PartGraph.whole(graph, utility, points.code[graph.rows], scale, *limits, importance, itself)
     return replace(part, max_similarity=config.max_similarity)
 
 
-def itself_of(graph: NeighborGraph, config: SelectConfig, largest: float, *, searched: bool) -> npt.NDArray[np.float64]:
+def itself_of(graph: NeighborGraph, config: SelectConfig, largest: float, made: GraphReport) -> npt.NDArray[np.float64]:
     """Return the similarity of each node to itself: float64, (n,); see `subsel.coverage.own_similarity`."""
     if graph.itself is not None:
         return graph.itself
-    return np.full(graph.n, own_similarity(config.metric, largest, searched=searched))
+    return np.full(graph.n, own_similarity(config.metric, largest, searched=made.source == "embeddings"))

@@ -16,6 +16,7 @@ from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.alike import SparkAlike
+from subsel.engines.spark.assembled import collected, shapes_of, utility_sums
 from subsel.engines.spark.audit import Inside, audited
 from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, wished_again
 from subsel.engines.spark.coverage import SparkCover
@@ -35,7 +36,8 @@ from subsel.engines.spark.ranking import objective_of, rank_subset, sum_up
 from subsel.engines.spark.resume import go_on_last, keep_utilities, kept_utilities, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
-from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks, utility_sums
+from subsel.engines.spark.target import SparkTarget
+from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks
 from subsel.engines.spark.wishes import Wished
 from subsel.errors import ConfigError
 from subsel.greedy.room import make_room
@@ -47,7 +49,6 @@ from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
 from subsel.objective import expected_random
 from subsel.parts import assemble
-from subsel.parts.pack import Parcel, from_rows
 from subsel.report import (
     AlikeReport,
     CoverageReport,
@@ -86,7 +87,7 @@ class SparkStages:
         self.utilities: DataFrame | None = None
         self.totals: Row
         self.wished: Mapping[Status, Wished] = {}
-        self.near = SparkNear(spark, request.wishes.near)
+        self.near, self.target = SparkNear(spark, request.wishes.near), SparkTarget(spark, request.target)
         self.members: dict[Status, tuple[DataFrame, int]] = {}
         self.groups: tuple[GroupNames, ...] = ()
         self.tables: Sequence[GroupTable] = ()
@@ -119,8 +120,14 @@ class SparkStages:
                 done = self.rundir.finished("graph")
             if done is None:
                 self.points = self.inputs.with_groups(self.points)
+            mark = self.target.read(self.inputs, self._dimension(done))
+            if self.rundir is not None:
+                self.rundir.identify(target=mark)
         self.input = self.inputs.report(self.points) if done is None else InputReport.model_validate(done["input"])
         return self.input
+
+    def _dimension(self, done: dict[str, Any] | None) -> int | None:
+        return done["graph"]["dimension"] if done else self.points.dimension or None
 
     def _identify(self, data: Any) -> None:
         """Say what the run directory's run is of, before anything long."""
@@ -133,7 +140,7 @@ class SparkStages:
         with plain_errors():
             self.wished = self.inputs.wished(self.input.dropped_rows)
             done = self.rundir.finished("graph") if self.rundir else None
-            near = self.near.read(self.inputs, done["graph"]["dimension"] if done else self.points.dimension or None)
+            near = self.near.read(self.inputs, self._dimension(done))
             if self.rundir is not None:
                 marks = {one.what: one.checksum() for one in self.wished.values()}
                 self.rundir.identify(**{"include": None, "exclude": None} | marks, exclude_near=near)
@@ -176,6 +183,7 @@ class SparkStages:
             self._load()
             self.made = GraphReport.model_validate(done["graph"])
             self.parts = self.made.parts
+            self.target.load(self.rundir, self.made, self.config)
             return self.made
         config = self.config
         how, count = Search.of(config, self.points.n, k), config.drawn(self.points.n, k)
@@ -188,12 +196,14 @@ class SparkStages:
             elif self.input.copies:
                 self.points = self.inputs.sample(self.points)
             searched = None if self.rundir is None else Searched(self.spark, self.rundir, self.run_id)
-            about = self.points, self.inputs.edges, how, config, searched
-            found = neighbors.assembling(*about, lambda what: tell(what, 0))
+            about = self.points, self.inputs.edges, how, config, None if self.target.alone else searched
+            found = neighbors.assembling(*about, lambda what: tell(what, 0), alone=self.target.alone)
             self.parts = found.parts
             self._assemble(found.frame)
-        drawn = None if count is None else self.points.n
-        self.made = neighbors.describe(self.shapes, self.points, how, self._collect, found, drawn=drawn)
+            drawn, collect = None if count is None else self.points.n, partial(collected, self.assembled)
+            made = neighbors.describe(self.shapes, self.points, how, collect, found, drawn=drawn)
+            keep, parcels = self.held.write_down, self.points_parcels()
+            self.made = self.target.find(self.points, parcels, made, how.neighbors, config, keep, self.rundir)
         if self.rundir is not None:
             self.rundir.finish("graph", {"input": self.input.model_dump(), "graph": self.made.model_dump()})
             self.rundir.begin(NEIGHBORS)
@@ -207,7 +217,7 @@ class SparkStages:
         """
         if self.rundir is None:
             self.assembled, self.groups = self.held.keep(assembled), self.points.groups
-            self._read_shapes()
+            self.shapes = shapes_of(self.assembled)
         else:
             held = self.held.keep(assembled)
             write_graph(self.spark, held, self.points.groups, *self.rundir.begin("graph", "points"))
@@ -225,10 +235,7 @@ class SparkStages:
                 self.utilities = kept_utilities(self.spark, self.rundir)
             else:
                 self._weigh(k, most)
-            self.utility_sum = sum(shape.utility_sum for shape in self.shapes)
-            self.range = assemble.utility_range(self.shapes)
-            if self.utilities is not None:
-                self.utility_sum, self.range = utility_sums(self.utilities)
+            self.utility_sum, self.range = utility_sums(self.shapes, self.utilities)
         return self.weights
 
     def _weigh(self, k: int | None, most: int | None) -> None:
@@ -260,10 +267,10 @@ class SparkStages:
         self._forget_size()
         own = most_itself(self.shapes, self._own_similarity()) if self.config.covers else None
         origin = self.config.origin(self.range[0])
-        scale = assemble.scale_of(self.shapes, self.weights, self.range, origin, own)
+        scale = assemble.scale_of(self.shapes, self.weights, self.range, origin, own, self.target.span())
         graph = graph_to_select(self.assembled, self.utilities, own, self.parts)
-        how: dict[str, Any] = {"finish_points": self.config.finish_points, "max_similarity": self.config.max_similarity}
-        self.spark_engine = SparkEngine(graph, self.parts, scale, run_id=self.run_id, **how)
+        about = self.parts, scale, self.config, self.run_id
+        self.spark_engine = self.target.engine(graph, *about, self.held_for_size.keep)
         self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k if self.weights.alpha else 0
         self._resumed = self.rundir is not None and go_on_last(self.spark, self.rundir, self.spark_engine)
         return self.spark_engine, FixedPointReport.of(scale)
@@ -322,16 +329,18 @@ class SparkStages:
         with plain_errors():
             about = self.spark_engine, self.points_parcels(), k, kept_kind(self.inputs.id_type)
             self.ranked = rank_subset(*about, self.held_for_size.keep)
-            self.totals = sum_up(self.spark_engine, self.top, self.n, k, self._own_similarity())
+            self.totals = self.sum_up(self.spark_engine, k)
         return objective_of(self.totals, random, with_top=k == self.top_points)
 
     def cover(self, k: int) -> CoverageReport:
         """Measure coverage and redundancy of the subset on the boards."""
         assert self.spark_engine is not None
+        graph = self.totals["coverage"], self.totals["random_coverage"]
+        if self.target.edges is not None:
+            return CoverageReport(sample=0, graph=graph[0], random_graph=graph[1])
         with plain_errors():
             ids, rows = kept_kind(self.inputs.id_type), self.inputs.vectors(self.input.dropped_rows)
             cover = SparkCover(self.spark_engine, self.points_parcels(), ids, rows, self.config, n=self.n, k=k)
-            graph = self.totals["coverage"], self.totals["random_coverage"]
             return cover.report(*graph, self.weights, self.made.dimension)
 
     def keep_room(self, room: Room) -> None:
@@ -359,11 +368,9 @@ class SparkStages:
             rows = self.inputs.subset(self.ranked, report.k, self.input.dropped_rows)
             write_frame(rows, report, output, overwrite=overwrite)
 
-    def sum_up(self, k: int, members: DataFrame) -> Row:
-        """Return totals of k points that a frame decides on, see `subsel.engines.spark.scoring.decided`."""
-        engine, _ = self.engine(k)
-        engine.adopt(members)
-        return sum_up(engine, self.top, self.n, k, self._own_similarity())
+    def sum_up(self, engine: SparkEngine, k: int) -> Row:
+        """Return totals of the k points that an engine's boards have selected."""
+        return sum_up(engine, self.top, self.n, k, self._own_similarity(), self.target.count or self.n)
 
     def close(self) -> None:
         """Unpersist all that was persisted."""
@@ -389,12 +396,5 @@ class SparkStages:
         assert self.rundir is not None
         folders = (self.rundir.place.join(name) for name in ("graph", "points"))
         self.assembled = read_rows(self.spark, PARCEL_SCHEMA, *folders)
-        self.groups = assemble.unpack_names(self._collect(assemble.GROUPS) if self.config.groups else [])
-        self._read_shapes()
-
-    def _read_shapes(self) -> None:
-        self.shapes = [assemble.unpack_shape(parcel.payload) for parcel in self._collect(assemble.SHAPE)]
-
-    def _collect(self, kind: str) -> list[Parcel]:
-        """Bring the parcels of a kind that has little per part to the driver."""
-        return from_rows(self.assembled.where(F.col("kind") == kind).toArrow())
+        self.groups = assemble.unpack_names(collected(self.assembled, assemble.GROUPS) if self.config.groups else [])
+        self.shapes = shapes_of(self.assembled)

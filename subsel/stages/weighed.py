@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.config import SelectConfig
-from subsel.fixedpoint import Int64Array
-from subsel.graph import NeighborGraph, exact_total
+from subsel.fixedpoint import Int64Array, exact_total
+from subsel.graph import NeighborGraph
 from subsel.input.points import Points
 from subsel.input.wishes import Constraints
 from subsel.ranks import at_or_below, lowest_place

@@ -55,6 +55,7 @@ class SparkEngine:
         finish_points: at most so many undecided points are finished in one task.
         run_id: for log lines.
         max_similarity: two selected points are at most so similar; None: as they come.
+        target_parts: how many of the parts, the last ones, are of a target set's points (`subsel.parts.target`).
         checkpoint: how boards are written down; may be set anew between supersteps.
     """
 
@@ -67,8 +68,10 @@ class SparkEngine:
         finish_points: int,
         run_id: str,
         max_similarity: float | None = None,
+        target_parts: int = 0,
         checkpoint: Checkpoint = local_checkpoint,
     ) -> None:
+        self.target_parts = target_parts
         self.parts, self.scale, self.finish_points, self.run_id = parts, scale, finish_points, run_id
         self.max_similarity = max_similarity
         self.checkpoint = checkpoint
@@ -213,11 +216,19 @@ class SparkEngine:
             self._take(self.superstep_frame(superstep.nothing, repost=True))
 
     def on_parts(self, parcels: DataFrame | None, work: supersteps.PartWork, schema: str) -> DataFrame:
-        """Run work on every part's whole graph, its board with what was posted, and ``parcels`` addressed to it."""
+        """Run work on every part's whole graph, its board with what was posted, and ``parcels`` addressed to it.
+
+        Where these are of points that are selected from, it is run on the parts that have such.
+        """
         assert not self._stale, "edges were dropped: reopen first"
         board = self.board.select(*PARCEL_COLUMNS)
-        right = board if parcels is None else board.unionByName(parcels)
-        return self._on_parts(right, work, schema)
+        if parcels is None:
+            return self._on_parts(board, work, schema)
+        of_points = F.col("part") < self.parts - self.target_parts
+        right = board.unionByName(parcels)
+        if not self.target_parts:
+            return self._on_parts(right, work, schema)
+        return self._on_parts(right.where(of_points), work, schema, self._graph.where(of_points))
 
     def close(self) -> None:
         """Let go of all that this engine persisted and wrote down."""
@@ -228,9 +239,13 @@ class SparkEngine:
                 release_checkpoint(board)
         self._persisted, self._last, self._kept = [], None, []
 
-    def _on_parts(self, right: DataFrame, work: supersteps.PartWork, schema: str) -> DataFrame:
+    def _on_parts(
+        self, right: DataFrame, work: supersteps.PartWork, schema: str, graph: DataFrame | None = None
+    ) -> DataFrame:
         right = right.where(F.col("kind") != superstep.TALLY)
-        groups = self._graph.groupBy("part").cogroup(place(right, self.parts).groupBy("part"))
+        groups = (
+            (self._graph if graph is None else graph).groupBy("part").cogroup(place(right, self.parts).groupBy("part"))
+        )
         return groups_in_arrow(groups, schema, supersteps.cogrouped, work, self.scale, self.max_similarity)
 
     def _take(self, board: DataFrame) -> None:

@@ -33,14 +33,15 @@ from subsel.engines.spark.wishes import Wished, check_counts
 from subsel.errors import InputError, option
 from subsel.input.findings import Findings
 from subsel.input.ids import stored_ids
-from subsel.input.near import (
-    NearRows,
-    read_near,
+from subsel.input.near import mark_of, refuse_bad_vectors, warn_of_included
+from subsel.input.reference import (
+    NEAR,
+    TARGET,
+    ReferenceRows,
+    read_rows,
     reference_name,
-    refuse_bad_vectors,
     require_vectors,
     vector_columns,
-    warn_of_included,
 )
 from subsel.input.wishes import Constraints
 from subsel.report import InputReport, near_line
@@ -66,9 +67,9 @@ class Sent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Inside:
-    """A reference that goes with the plan."""
+    """What goes with the plan."""
 
-    value: Reference
+    value: Any
 
 
 class SparkNear:
@@ -87,7 +88,7 @@ class SparkNear:
 
     def __init__(self, spark: SparkSession, given: Any) -> None:
         self.spark, self.given = spark, given
-        self.rows: NearRows | None = None
+        self.rows: ReferenceRows | None = None
         self.ids: DataFrame | None = None
         self.count = 0
 
@@ -99,39 +100,12 @@ class SparkNear:
             dimension: of their embeddings; None where these were not looked at.
 
         Raises:
-            InputError: it is not there, has bad rows (see `subsel.input.near.read_near`) or is too large; or points
-                have no embeddings.
+            InputError: see `read_on_spark`.
         """
         if self.given is None:
             return None
-        config, points = inputs.config, inputs.source.name
-        require_vectors(inputs.source.schema, config, points)
-        column = config.embedding_column
-        source = open_on_spark(self.spark, self.given, {column}.__contains__, option("exclude_near"))
-        name = reference_name(source.name)
-        vector_columns(source.schema, config, name)
-        frame = source.select([column])
-        self._check_size(name, frame, config, dimension)
-        table = frame.toArrow()
-
-        def batches(column: str) -> Iterator[pa.RecordBatch]:
-            return plain_batches(iter(table.to_batches()))
-
-        self.rows = read_near(name, source.schema, batches, config, points, dimension)
-        return self.rows.mark(config)
-
-    def _check_size(self, name: str, frame: DataFrame, config: SelectConfig, dimension: int | None) -> None:
-        """Say that a reference is too large before it is brought to the driver."""
-        first = None if dimension is not None else frame.head()
-        values = dimension or (len(first[0]) if first is not None and first[0] is not None else 1)
-        rows, times = frame.count(), 1 if config.metric == "inner_product" else 2
-        most = MOST_BYTES if classic(self.spark) else MOST_IN_PLAN
-        if times * 4 * rows * values > most:
-            raise InputError(
-                f"{name} has {rows:,} rows of {values:,} values, and {most // (times * 4 * values):,} are what Spark "
-                f"can send to every executor: give a subset of them without near copies (select one with "
-                f"{option('max_similarity')}), or select with {option('engine', 'local')}."
-            )
+        self.rows = read_on_spark(NEAR, self.spark, self.given, inputs, dimension)
+        return mark_of(self.rows, inputs.config)
 
     def find(
         self,
@@ -170,7 +144,7 @@ class SparkNear:
                 findings.merge(pickle.loads(row["findings"]))
             refuse_bad_vectors(findings, found.points, found.name, config, d)
         reference = Reference.of(self.rows.rows, config.metric, config.near_limit)
-        sent: Any = self.spark.sparkContext.broadcast(reference) if classic(self.spark) else _Inside(reference)
+        sent = sent_to_all(self.spark, reference)
         kind = kept_kind(inputs.id_type)
         near = keep(map_in_arrow(vectors, partial(_near, sent, config), f"{schema.ID} {kind}"))
         if classic(self.spark):
@@ -205,6 +179,57 @@ class SparkNear:
         places = {status: found for status, (found, _) in members.items()}
         numbers = {status: number for status, (_, number) in members.items()}
         return check_counts(sizes, n, numbers, places, self.count)
+
+
+def read_on_spark(
+    what: str, spark: SparkSession, given: Any, inputs: SparkInputs, dimension: int | None, entries: int = 0
+) -> ReferenceRows:
+    """Read the rows of a reference, which come to the driver, and check them.
+
+    Args:
+        what: the option that it was given as.
+        spark: the session.
+        given: path, table or DataFrame.
+        inputs: the points.
+        dimension: of their embeddings; None where these were not looked at.
+        entries: of a list that every executor keeps for each row.
+
+    Raises:
+        InputError: it is not there, has bad rows or is too large; or points have no embeddings.
+    """
+    config, points = inputs.config, inputs.source.name
+    require_vectors(inputs.source.schema, config, points, what)
+    importance = config.importance if what == TARGET else None
+    source = open_on_spark(spark, given, {config.embedding_column, importance}.__contains__, option(what))
+    name = reference_name(source.name, what)
+    frame = source.select(vector_columns(source.schema, config, name, importance).names)
+    _check_size(name, frame, config, dimension, entries)
+    table = frame.toArrow()
+
+    def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
+        return plain_batches(iter(table.select(columns).to_batches()))
+
+    return read_rows(what, name, source.schema, batches, config, points, dimension)
+
+
+def _check_size(name: str, frame: DataFrame, config: SelectConfig, dimension: int | None, entries: int) -> None:
+    """Say that a reference is too large before it is brought to the driver."""
+    column = frame.columns.index(config.embedding_column)
+    first = None if dimension is not None else frame.head()
+    values = dimension or (len(first[column]) if first is not None and first[column] is not None else 1)
+    rows, times = frame.count(), 1 if config.metric == "inner_product" else 2
+    most, each = MOST_BYTES if classic(frame.sparkSession) else MOST_IN_PLAN, times * 4 * values + 12 * entries
+    if each * rows > most:
+        raise InputError(
+            f"{name} has {rows:,} rows of {values:,} values, and {most // each:,} are what Spark "
+            f"can send to every executor: give a subset of them without near copies (select one with "
+            f"{option('max_similarity')}), or select with {option('engine', 'local')}."
+        )
+
+
+def sent_to_all(spark: SparkSession, what: Any) -> Any:
+    """Return something whose ``value`` executors get: a broadcast, or on Connect what goes with the plan."""
+    return spark.sparkContext.broadcast(what) if classic(spark) else _Inside(what)
 
 
 def _near(sent: Sent, config: SelectConfig, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

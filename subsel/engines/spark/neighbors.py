@@ -67,14 +67,16 @@ def assembling(
     config: SelectConfig,
     searched: Searched | None,
     tell: Callable[[str], None],
+    *,
+    alone: bool = False,
 ) -> Assembling:
-    """Search the neighbours of points in parts, or spread the user's edges over them.
+    """Search the neighbours of points in parts, or spread the user's edges over them; or leave points ``alone``.
 
     Raises:
         InputError: columns are missing or of wrong types, or edges are bad.
     """
     in_part = part_points(points.dimension, how.neighbors, config)
-    if edges is None:
+    if edges is None and not alone:
         tell("k-means")
         part_map = route.PartMap.plan(points.sample, points.n, in_part, how)
         tell(f"{part_map.parts} parts")
@@ -82,6 +84,8 @@ def assembling(
         return Assembling(frame, part_map.parts, len(part_map.quantizer.centroids), None)
     parts = max(1, -(-points.n // in_part))
     tell(f"{parts} parts")
+    if edges is None:
+        return Assembling(_alone(points, parts, config), parts, None, None)
     frame, dropped = assembled_from_edges(points, edges, parts, config)
     return Assembling(frame, parts, None, dropped)
 
@@ -115,6 +119,12 @@ def found_lists(
     else:
         parcels = searched.all(parcels, search, part_map, how)
     return exchange(parcels, merge, part_map.parts + 1)
+
+
+def _alone(points: SparkPoints, parts: int, config: SelectConfig) -> DataFrame:
+    """Return parcels of kinds points, graph, shape of points without edges. Parts are a hash of the id."""
+    send = partial(_hash_points, Rules.of(points, config), parts)
+    return _assembled(map_in_arrow(points.frame, send, PARCEL_SCHEMA), parts)
 
 
 def assembled_from_edges(
@@ -151,21 +161,22 @@ def describe(
         made: how it was assembled.
         drawn: see `GraphReport`.
     """
-    found = made.dropped is None
+    embedded = made.dropped is None
+    found = made.cells is not None
     half_edges = sum(shape.half_edges for shape in shapes)
     probes, passes = route.effort_of(collect(route.EFFORT)) if found else (None, None)
     recall = None
     if found and len(points.asked_code):
         recall = route.recall_of(collect(route.EXACT) + collect(route.FOUND), points.asked_code, how.neighbors)
     return GraphReport(
-        source="embeddings" if found else "given",
+        source="embeddings" if embedded else "given",
         edges=half_edges // 2,
         mean_degree=round(half_edges / points.n, 2),
         max_degree=max(shape.max_degree for shape in shapes),
         dropped_edges=made.dropped or {},
         parts=made.parts,
         neighbors=how.neighbors if found else None,
-        dimension=points.dimension if found else None,
+        dimension=points.dimension if embedded else None,
         cells=made.cells,
         probes=probes,
         passes=passes,

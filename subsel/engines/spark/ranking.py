@@ -12,8 +12,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from subsel import schema
-from subsel.coverage import graph_cover
-from subsel.covering.value import cover_score
+from subsel.covering.value import cover_score, cover_shares
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
 from subsel.graph import PartGraph
@@ -56,7 +55,7 @@ def rank_subset(
     return map_in_arrow(picked, partial(_rank, first), ranked)
 
 
-def sum_up(engine: SparkEngine, top: tuple[int, int], n: int, k: int, own: float) -> Row:
+def sum_up(engine: SparkEngine, top: tuple[int, int], n: int, k: int, own: float, covered: int) -> Row:
     """Return the terms of f of the selected points, of those at the top by utility f, and coverage on the graph.
 
     Args:
@@ -65,10 +64,11 @@ def sum_up(engine: SparkEngine, top: tuple[int, int], n: int, k: int, own: float
         n: points.
         k: members.
         own: a member's similarity to itself, see `subsel.coverage.own_similarity`.
+        covered: points of which coverage is the mean: all, or those of a target.
     """
     work = partial(_sums, top, n, k, own)
     sums = engine.on_parts(None, work, ", ".join(f"{name} double" for name in _SUM_COLUMNS))
-    per_point = [F.sum(name) / n if name.endswith("coverage") else F.sum(name) for name in _SUM_COLUMNS]
+    per_point = [F.sum(name) / covered if name.endswith("coverage") else F.sum(name) for name in _SUM_COLUMNS]
     named = (one.alias(name) for one, name in zip(per_point, _SUM_COLUMNS, strict=True))
     return sums.agg(*named).collect()[0]
 
@@ -129,7 +129,7 @@ def _sums(top: tuple[int, int], n: int, k: int, own: float, graph: PartGraph, pa
         )
         scores.append(Score(utility - edges.similarity, utility, edges.similarity))
     found, top_found = scores
-    cover = graph_cover(graph.indptr, graph.indices, graph.similarity, selected, n=n, k=k, own=own)
+    cover = cover_shares(graph, selected, n=n, k=k, own=own)
     values = (found.total, found.utility, found.similarity, top_found.total, *cover, found.covered)
     columns = zip(_SUM_COLUMNS, values, strict=True)
     return pa.table({name: pa.array([value], pa.float64()) for name, value in columns})

@@ -231,13 +231,6 @@ def weighted_graph(graph: DataFrame, utilities: DataFrame, parts: int) -> DataFr
     return groups_in_arrow(groups, PARCEL_SCHEMA, _replaced)
 
 
-def utility_sums(utilities: DataFrame) -> tuple[float, tuple[float, float]]:
-    """Return the sum of all points' utilities, and the least and the most."""
-    rows = map_in_arrow(utilities, _sums, "total double, least double, most double")
-    total, least, most = rows.agg(F.sum("total"), F.min("least"), F.max("most")).collect()[0]
-    return float(total), (float(least), float(most))
-
-
 def outlier_marks(utilities: DataFrame) -> DataFrame:
     """Return parcels that exclude outliers, for `SparkEngine.adopt`."""
     return map_in_arrow(utilities, _excluding, BOARD_SCHEMA)
@@ -373,15 +366,6 @@ def _replaced(left: pa.Table, right: pa.Table) -> pa.Table:
         (graph,), (utility,) = from_rows(left), from_rows(right)
         arrays = unpack(graph.payload) | {"utility": unpack(utility.payload)["utility"]}
         return to_table([Parcel(graph.part, graph.source, graph.kind, pack(**arrays))])
-
-
-def _sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    with task():
-        for parcel in parcels_in(batches):
-            arrays = unpack(parcel.payload)
-            own = arrays["utility"][: len(arrays["outlier"])]
-            columns = [pa.array([float(value)]) for value in (own.sum(), own.min(), own.max())]
-            yield pa.RecordBatch.from_arrays(columns, names=["total", "least", "most"])
 
 
 def _excluding(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,347 @@
+"""Coverage of a target set: a slow twin, the same subset on any parts and engine, and what is told and refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import subsel
+from subsel.cli.commands import main
+from subsel.covering.bound import cover_bound
+from subsel.covering.greedy import COVERAGE
+from subsel.embeddings.near import METRICS, similarity_of_pair
+from subsel.embeddings.target import TargetLists, merge_lists
+from subsel.engines.local import LocalEngine
+from subsel.errors import ConfigError, InputError
+from subsel.explain import explain
+from subsel.fixedpoint import FixedPoint, cover_range
+from subsel.graph import SLOT_BITS, DraftGraph
+from subsel.greedy.limited import limited_greedy
+from subsel.limits.capacity import Capacity
+from subsel.parts import superstep
+from subsel.parts.pack import concatenate
+from subsel.parts.target import beside_target, borders, edges_of_lists, span_of, target_part, with_target
+from subsel.schema import Status
+from tests.limited_reference import Coverage, plain_limited
+from tests.split_engine import SplitEngine
+
+QUIET = {"progress": False, "recall_sample": 0, "objective": "coverage"}
+
+
+def similarities(X, T, metric):
+    """Of each row of a target to each point: float32, (m, n)."""
+    found = [[similarity_of_pair(t, x, METRICS.index(metric)) for x in X] for t in T]
+    return np.clip(np.array(found), 0, None if metric == "inner_product" else 1).astype(np.float32)
+
+
+def plain_cover(X, T, k, metric, neighbors, importance=None):
+    """What greedy's gains are, on the nearest points of each row: in float64, without ties of importance."""
+    S = similarities(X, T, metric).astype(np.float64)
+    for row in S:
+        row[np.argsort(-row, kind="stable")[neighbors:]] = 0
+    weight = np.ones(len(T)) if importance is None else importance
+    cover, out = np.zeros(len(T)), []
+    for _ in range(k):
+        gain = (weight[:, None] * np.maximum(0, S - cover[:, None])).sum(axis=0)
+        gain[out] = -1
+        out.append(int(gain.argmax()))
+        cover = np.maximum(cover, S[:, out[-1]])
+    return out, float((weight * cover).sum())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_lists_are_the_nearest_whatever_blocks_points_come_in(metric):
+    rng = np.random.default_rng(METRICS.index(metric))
+    X, T = (rng.standard_normal((n, 12)).astype(np.float32) for n in (900, 17))
+    T[:5], X[100:200] = X[:5], X[:100]
+    code = rng.integers(-(2**62), 2**62, len(X))
+    whole = TargetLists.of(T, metric, 30)
+    whole.meet(code, X)
+    some, others = whole.empty(30), whole.empty(30)
+    for begin in range(0, 900, 70):
+        (some if begin % 140 else others).meet(code[begin : begin + 70], X[begin : begin + 70])
+    merge_lists(others.code, others.similarity, some.code, some.similarity)
+    for t, row in enumerate(similarities(X, T, metric)):
+        nearest = np.lexsort((~code, -row))[:30]
+        assert (whole.code[t] == code[nearest]).all() and (whole.similarity[t] == row[nearest]).all()
+    assert (some.code == whole.code).all() and (some.similarity == whole.similarity).all()
+
+
+@st.composite
+def problems(draw):
+    """Points, a target's edges to them, and limits: ties, points that nobody is near, more to select than cover."""
+    n, m = draw(st.integers(1, 9)), draw(st.integers(1, 8))
+    level = st.sampled_from([0.0, 0.0, 0.25, 0.5, 1.0])
+    similarity = np.array(draw(st.lists(level, min_size=n * m, max_size=n * m)), np.float32).reshape(m, n)
+    importance = np.array(draw(st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=m, max_size=m)))
+    code = np.array(draw(st.permutations(range(-n, n))))[:n].astype(np.int64) * 2**50
+    edges = edges_of_lists(0, np.arange(m), importance, np.tile(code, (m, 1)), similarity)
+    edges["slot"] = np.nonzero(similarity > 0)[1]
+    utility = np.array(draw(st.lists(st.integers(0, 4), min_size=n, max_size=n))) / 4
+    weight = draw(st.sampled_from([0.0, 0.0, 0.5]))
+    limit = draw(st.sampled_from([None, 0.5]))
+    pairs = np.triu(np.array(draw(st.lists(level, min_size=n * n, max_size=n * n)), np.float32).reshape(n, n), 1)
+    pairs = pairs + pairs.T if limit is not None else pairs * 0
+    cost = np.array(draw(st.lists(st.sampled_from([1, 2, 5]), min_size=n, max_size=n)), np.int64)
+    budget = draw(st.none() | st.integers(1, 12))
+    capacity = Capacity(draw(st.integers(1, n)), budget, per_cost=budget is not None, max_similarity=limit)
+    degree, largest, most = span_of(edges)
+    scale = FixedPoint.choose(weight, 1.0, float(utility.max()), *cover_range(degree, largest, 0.0, most))
+    return code, utility, cost if budget is not None else None, pairs, edges, m, scale, capacity
+
+
+def rows_of(pairs, own):
+    """Rows of some points as a draft has them; neighbours are numbered over all."""
+    row, column = np.nonzero(pairs[own] > 0)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(own)))]).astype(np.int64)
+    return indptr, column, pairs[own][row, column]
+
+
+def whole(problem):
+    code, utility, cost, pairs, edges, m, scale, capacity = problem
+    draft = DraftGraph(0, *rows_of(pairs, np.arange(len(code))), utility, code, np.empty(0, np.int64), cost)
+    packed = superstep.pack_graph(with_target(draft, edges, m))
+    return superstep.unpack_graph(0, packed, scale, capacity.max_similarity)
+
+
+class Parts(SplitEngine):
+    """Points and a target's points in parts of their own, as Spark has them."""
+
+    def __init__(self, problem, where, per_part, finish_points):
+        code, utility, cost, pairs, edges, _, self.scale, capacity = problem
+        parts = int(where.max()) + 1
+        slot = np.array([int((where[:v] == p).sum()) for v, p in enumerate(where)])
+        vid = (where << SLOT_BITS) | slot
+        drafts, heard = [], {}
+        for part in range(parts):
+            own = np.flatnonzero(where == part)
+            if not len(own):
+                continue
+            indptr, column, similarity = rows_of(pairs, own)
+            order = np.array(sorted(set(column[where[column] != part].tolist()), key=lambda v: vid[v]), np.int64)
+            index = np.array(
+                [slot[v] if where[v] == part else len(own) + int(np.flatnonzero(order == v)[0]) for v in column],
+                np.int32,
+            )
+            everybody = np.concatenate([own, order])
+            about = utility[everybody], code[everybody], vid[order], None if cost is None else cost[everybody]
+            draft = DraftGraph(part, indptr, index, similarity, *about)
+            mine = where[edges["slot"]] == part
+            some = {name: column[mine] for name, column in edges.items()}
+            some["slot"] = slot[some["slot"]]
+            drafts.append(beside_target(draft, some, parts, per_part))
+            for to, rows in borders(draft, some, parts, per_part):
+                heard.setdefault(to, []).append(rows)
+        drafts += [target_part(to, concatenate(rows), parts, per_part, 0) for to, rows in sorted(heard.items())]
+        self.graphs = {
+            one.part: superstep.unpack_graph(one.part, superstep.pack_graph(one), self.scale, capacity.max_similarity)
+            for one in drafts
+        }
+        self.parts, self.whole_graphs = max(2, len(self.graphs)), dict(self.graphs)
+        self.finish_points, self.compact_always, self.steps = finish_points, False, 0
+        self._take(superstep.start(graph) for graph in self.graphs.values())
+
+
+def plain(part, capacity, n):
+    return dict(plain_limited(part, capacity, candidates=range(n), gains=Coverage))
+
+
+@given(problems(), st.integers(1, 4), st.integers(1, 4), st.sampled_from([0, 4]), st.data())
+def test_one_part_and_many_equal_the_rule(problem, parts, per_part, finish_points, data):
+    code, capacity = problem[0], problem[-1]
+    n, part = len(code), whole(problem)
+    expected = plain(part, capacity, n)
+    alone = LocalEngine(part)
+    where = np.array([data.draw(st.integers(0, parts - 1)) for _ in range(n)])
+    where = np.unique(where, return_inverse=True)[1]
+    several = Parts(problem, where, per_part, finish_points)
+    for engine in (alone, several):
+        limited_greedy(engine, capacity, moves=COVERAGE)
+        assert engine.counts().undecided == 0
+    board = alone.board
+    assert {int(v): int(board.key[v]) for v in np.flatnonzero(board.status == Status.SELECTED)} == expected
+    node = {int(c): v for v, c in enumerate(code)}
+    assert {node[c]: key for c, (key, _) in several.result().items()} == expected
+    free = Capacity(size=capacity.size, budget=capacity.budget, per_cost=capacity.per_cost)
+    bounds = [cover_bound(one, free, part.fixed_point.tie_bits, 1) for one in (alone, several)]
+    assert bounds[0] == bounds[1]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Points with copies, and a target with copies, points among it, and rows of no importance."""
+    rng = np.random.default_rng(0)
+    n, m = 300, 30
+    X, T = (rng.standard_normal((count, 6)).astype(np.float32) for count in (n, m))
+    X[200:220], T[:6] = X[:20], X[:6]
+    T[6:9] = T[:3]
+
+    def column(rows):
+        return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+
+    folder = tmp_path_factory.mktemp("target")
+    more = {"q": rng.standard_normal(n), "tokens": rng.integers(1, 50, n), "source": rng.choice(list("abc"), n)}
+    pq.write_table(
+        pa.table({"id": [f"p{i}" for i in range(n)], "embedding": column(X), **more}), folder / "points.parquet"
+    )
+    weights = rng.choice([0.0, 1.0, 3.0], m)
+    pq.write_table(pa.table({"embedding": column(T), "w": weights}), folder / "target.parquet")
+    return folder, X, T, weights
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("weighed", [False, True])
+def test_a_target_is_covered_by_its_nearest_points(files, metric, weighed):
+    _, X, T, _ = files
+    X = X[:200]  # of copies, which ties at the end of a list would tell apart, there are none
+    weights = np.random.default_rng(1).uniform(0.5, 2.0, len(T)) if weighed else None
+    found = subsel.select(
+        X, size=8, target=T, importance=weights, metric=metric, neighbors=12, copies="keep", certify=20, **QUIET
+    )
+    expected, f = plain_cover(X, T, 8, metric, 12, weights)
+    assert found.objective == pytest.approx(f) and f <= found.upper_bound
+    assert found.ids.tolist() == expected
+    assert found.table["gain"].to_numpy().sum() == pytest.approx(f)
+    graph, cover = found.report.graph, found.report.coverage
+    assert (graph.edges, graph.target_points, graph.target_neighbors) == (0, len(T), 12)
+    if weights is None:
+        assert cover.graph == pytest.approx(f / len(T)) and found.report.objective.random == pytest.approx(
+            cover.random_graph * len(T)
+        )
+    scored = subsel.score(found.ids, data=X, target=T, importance=weights, metric=metric, neighbors=12, **QUIET)
+    assert scored.total == pytest.approx(f) and scored.coverage == pytest.approx(cover.graph)
+
+
+def test_sizes_ids_and_audits_are_of_points(files):
+    folder = files[0]
+    found = subsel.select(
+        folder / "points.parquet", size="10%", target=folder / "target.parquet", audit=folder / "why", **QUIET
+    )
+    assert found.report.k == 30 and found.report.input.points == 300 and found.report.input.copies == 20
+    why = found.audit.to_table()
+    assert why.num_rows == 300 and sum(found.report.audit.values()) == 300
+    assert found.report.audit["selected"] == 30 and found.report.audit["copy"] == 20
+
+
+def test_more_than_cover_anything_are_filled_up(files):
+    _, X, T, _ = files
+    found = subsel.select(X, size=100, target=T[:2], neighbors=3, copies="keep", **QUIET)
+    gain = found.table["gain"].to_numpy()
+    assert len(found.ids) == 100 and (gain[:2] > 0).all() and (gain[7:] == 0).all()
+
+
+def test_a_target_that_nobody_is_near():
+    X, T = np.array([[1, 0], [2, 1], [1, 1]], np.float32), np.array([[-1, -1]], np.float32)
+    found = subsel.select(X, size=2, target=T, **QUIET)
+    assert found.report.k == 2 and found.objective == 0 and found.report.graph.target_edges == 0
+
+
+def test_runs_are_resumed_with_the_same_target_only(files, tmp_path):
+    folder, _, _, _ = files
+    options = {"size": 10, "target": folder / "target.parquet", "run_dir": tmp_path / "run", **QUIET}
+    first = subsel.select(folder / "points.parquet", importance="w", **options)
+    again = subsel.select(folder / "points.parquet", importance="w", resume=True, **options)
+    assert first.table.equals(again.table) and first.report.objective == again.report.objective
+    with pytest.raises(InputError, match="its graph"):
+        subsel.select(folder / "points.parquet", resume=True, **options)
+    with pytest.raises(InputError, match=r"is of target .*, not none"):
+        subsel.select(folder / "points.parquet", resume=True, **options | {"target": None, "importance": "w"})
+    with pytest.raises(InputError, match="max_similarity"):
+        subsel.select(folder / "points.parquet", importance="w", resume=True, max_similarity=0.9, **options)
+
+
+def test_explain_tells_which_rows_a_member_covers(files, tmp_path):
+    folder, X, T, weights = files
+    options = {"size": 6, "target": folder / "target.parquet", "importance": "w", "neighbors": 9, "copies": "keep"}
+    found = subsel.select(folder / "points.parquet", run_dir=tmp_path / "run", **options, **QUIET)
+    S = similarities(X, T, "cosine").astype(np.float64)
+    for row in S:
+        row[row < np.sort(row)[-9]] = 0
+    members = [int(one[1:]) for one in found.ids]
+    for point in [*members, 299]:
+        told = explain(tmp_path / "run", f"p{point}")
+        others = [one for one in members if one != point]
+        gain = (weights * np.maximum(0, S[:, point] - S[:, others].max(axis=1))).sum()
+        assert told.gain == pytest.approx(gain, abs=1e-6) and told.of_target
+        rows = {one.id for one in told.covers}
+        ahead = {int(t) for t in np.flatnonzero((S[:, point] > S[:, others].max(axis=1)) & (weights > 0))}
+        assert ahead <= rows if point in members else not rows
+    shown = CliRunner().invoke(main, ["explain", found.ids[0], str(tmp_path / "run")])
+    assert shown.exit_code == 0 and "target row" in shown.output
+
+
+def test_the_command_line_covers_a_target(files, tmp_path):
+    folder, _, _, _ = files
+    points, target = str(folder / "points.parquet"), str(folder / "target.parquet")
+    args = ["select", points, str(tmp_path / "out"), "--size", "5", "--objective", "coverage", "--target", target]
+    done = CliRunner().invoke(main, [*args, "--importance", "w"])
+    assert done.exit_code == 0, done.output
+    assert pq.read_table(tmp_path / "out").num_rows == 5
+    assert CliRunner().invoke(main, ["validate", points, "--objective", "coverage", "--target", target]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"objective": "pairwise"}, "objective='pairwise' does not have target"),
+        (
+            {"target": pa.table({"embedding": pa.array([], pa.list_(pa.float32()))})},
+            "is empty: there is nothing to cover",
+        ),
+        ({"target": np.ones((3, 5), np.float32)}, "has vectors of 5 values, .* of 6"),
+        ({"target": np.full((3, 6), np.nan, np.float32)}, "NaN or infinite embedding value"),
+        ({"target": np.ones(6, np.float32)}, "must be"),
+        ({"importance": np.zeros(30)}, "is 0 in all good rows"),
+        ({"importance": np.ones(7)}, "has 7 values, but .* has 30 rows"),
+    ],
+)
+def test_what_is_refused(files, options, said):
+    _, X, T, _ = files
+    with pytest.raises((ConfigError, InputError), match=said):
+        subsel.select(X, size=5, **{"target": T, **QUIET, **options})
+
+
+def test_a_graph_of_ones_own_has_no_vectors_to_compare(files):
+    _, X, T, _ = files
+    graph = subsel.neighbors(X, neighbors=3, progress=False).graph
+    with pytest.raises(ConfigError, match="target is covered by similarities of vectors, graph has no vectors"):
+        subsel.select(X, size=5, graph=graph.to_scipy(), target=T, **QUIET)
+
+
+def test_spark_selects_the_same(files, spark, tmp_path):
+    folder = files[0]
+    options = {"size": 8, "target": folder / "target.parquet", "importance": "w", "neighbors": 8, **QUIET}
+    here = subsel.select(folder / "points.parquet", **options)
+    there = subsel.select(folder / "points.parquet", engine=spark, output=tmp_path / "out", part_points=200, **options)
+    assert there.report.graph.parts == 2
+    assert here.table.equals(there.table) and here.report.fixed_point == there.report.fixed_point
+    assert here.report.coverage.graph == pytest.approx(there.report.coverage.graph, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_spark_selects_the_same_under_limits(files, spark, tmp_path):
+    folder, _, _, _ = files
+    limits = {"budget": "10%", "cost": "tokens", "groups": "source", "quotas": "balanced"}
+    wishes = {"include": ["p3", "p4"], "exclude": ["p1", "p210"]}
+    options = {"target": folder / "target.parquet", "importance": "w", "neighbors": 8, "certify": 2, **QUIET}
+    options |= limits | wishes | {"utility": "q", "utility_weight": 0.1}
+    here = subsel.select(folder / "points.parquet", audit=tmp_path / "why", **options)
+    there = subsel.select(
+        folder / "points.parquet",
+        engine=spark,
+        output=tmp_path / "out",
+        audit=tmp_path / "why-there",
+        part_points=150,
+        **options,
+    )
+    assert here.table.equals(there.table) and here.audit.to_table().equals(there.audit.to_table())
+    assert here.report.fixed_point == there.report.fixed_point
+    assert here.upper_bound == pytest.approx(there.upper_bound, rel=1e-12)
+    assert here.report.objective.total == pytest.approx(there.report.objective.total, rel=1e-12)
+    assert here.report.coverage.graph == pytest.approx(there.report.coverage.graph, rel=1e-12)
+    assert here.report.graph.target_edges == there.report.graph.target_edges
