@@ -48,6 +48,7 @@ class AimOptions(BaseModel):
         otherwise="1 for each row",
         example="weight",
         metavar="COLUMN",
+        takes="str | npt.ArrayLike",
     )
 
     @property

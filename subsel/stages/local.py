@@ -48,6 +48,7 @@ from subsel.request import Request
 from subsel.run import Tell
 from subsel.rundir import RunDirectory
 from subsel.schema import Status
+from subsel.selection import Chosen
 from subsel.stages.alike import part_alike
 from subsel.stages.audited import Everyone, audit_table
 from subsel.stages.base import T, settle_copies
@@ -97,7 +98,7 @@ class LocalStages:
         self.part: PartGraph
         self.local: LocalEngine
         self.table: pa.Table
-        self.written: Callable[[pa.Table], None] = lambda table: None
+        self.written: Callable[[Chosen], None] = lambda chosen: None
 
     def read(self, tell: Tell) -> InputReport:
         """Read points; with a graph, only ids and utilities; what a run directory has is not read again."""
@@ -371,7 +372,8 @@ class LocalStages:
                 self.table = self.table.append_column(kept.schema.field(name), kept[name])
         if path is not None:
             output.write_subset(self.table, report, path, overwrite=overwrite)
-        self.written(self.table)
+        rows, of = self._input_rows(self.ranked), self.points.source_rows
+        self.written(Chosen(self.table, rows, of, self.utilities, self.ranked))
 
     def score_ids(self, subset: Any) -> objective.Score:
         """Return f of a subset, see `subsel.input.wishes.wished_ids`.
