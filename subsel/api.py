@@ -172,8 +172,9 @@ def select_sizes(
         OutputError: see `select`.
     """
     check_known(options, [*keywords_of(select_sizes), *keywords_of(select)])
-    if "size" in options:
-        sizes_, size = option("sizes"), option("size", options["size"])
+    given: dict[str, Any] = {**options}
+    if "size" in given:
+        sizes_, size = option("sizes"), option("size", given["size"])
         raise ConfigError(f"{size} where {sizes_} are given: name all of them in {sizes_}.")
     names = [str(size).strip().replace("%", "pct") for size in sizes]
     if not names or len(set(names)) < len(names):

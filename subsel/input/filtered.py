@@ -51,7 +51,7 @@ def _length(data: Any) -> int:
     if hasattr(data, "count_rows"):
         return int(data.count_rows())
     taken = hasattr(data, "__getitem__") and not isinstance(data, str | bytes | dict | set)
-    if taken and getattr(data, "shape", ()):
+    if taken and getattr(data, "shape", None):
         return int(data.shape[0])
     if taken and hasattr(data, "__len__"):
         return len(data)

@@ -22,7 +22,7 @@ from subsel.input.near import NearRows, open_near, refuse_bad_vectors, require_v
 from subsel.input.points import Points
 from subsel.input.source import Source
 from subsel.input.taking import iterate_rows
-from subsel.planning import available_memory
+from subsel.memory import available_memory
 from subsel.report import GraphReport, near_line
 from subsel.run import Tell
 from subsel.schema import Status

@@ -15,7 +15,8 @@ from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint, cover_range
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.points import Points
-from subsel.planning import available_memory, local_bytes
+from subsel.memory import available_memory
+from subsel.planning import local_bytes
 from subsel.report import WeightsReport
 
 log = logging.getLogger(__name__)
