@@ -61,9 +61,7 @@ def neighbors(
     if not isinstance(engine, str) or engine != "local":
         return _neighbors_on_spark(data, settings, engine, master, run_dir, progress)
     if run_dir is not None:
-        raise ConfigError(
-            f"{option('run_dir')} keeps the graph of {option('engine', 'spark')}: give that, or leave it."
-        )
+        raise ConfigError(f"{option('run_dir')} is for {option('engine', 'spark')}: give that, too, or leave it out.")
     run = Run(progress)
     with run.stage("read") as tell:
         source = open_source(data, may_be_read(settings), settings, storage_options)

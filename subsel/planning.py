@@ -78,6 +78,10 @@ class Plan:
         """Whether one machine's memory is enough."""
         return self.local_bytes <= self.available_bytes
 
+    def seconds_on_spark(self, cores: int) -> float:
+        """Return how long it takes on so many cores of executors, of which no more work than there are parts."""
+        return cost.FIXED + self.work.total / min(cores, self.parts)
+
 
 def part_points(dimension: int, neighbors: int, config: SelectConfig) -> int:
     """Return how many points a part has on Spark: as configured, or see `PART_BYTES`; 10,000 to 200,000."""

@@ -138,6 +138,7 @@ def plan_command(
     options = opt.checked(options)
     if (data is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
+    from subsel import cost
     from subsel.closing import duration
 
     found = subsel.plan(data, points=points, dimension=dimension, **options)
@@ -150,8 +151,8 @@ def plan_command(
         "on one machine": f"{amount(found.local_bytes)} of memory, {amount(found.available_bytes)} are available: "
         f"{where}",
         "on Spark": f"{count(found.parts, 'part')} of about {found.part_points:,} points",
-        "time on Spark": f"about {duration(found.work.total / min(cores, found.parts))} on {count(cores, 'core')}, "
-        "besides Spark's start and a certificate",
+        "time on Spark": f"about {duration(found.seconds_on_spark(cores))} on {count(cores, 'core')}, "
+        f"{duration(cost.FIXED)} of it however few points there are; a certificate takes more",
         "work of one core": ", ".join(
             f"{name} {duration(value)}" for name, value in asdict(found.work).items() if name != "near" or value
         ),
@@ -162,7 +163,7 @@ def plan_command(
         "spark.executor.memoryOverhead": f"{overhead / 2**30:.1f}g: {count(executor_cores, 'Python worker')}",
         "spark.driver.memory": "2g: no data, graph or subset ever reaches the driver",
     }
-    show(rows, asdict(found) | {"fits": found.fits})
+    show(rows, asdict(found) | {"fits": found.fits, "seconds_on_spark": found.seconds_on_spark(cores)})
 
 
 @main.command()
