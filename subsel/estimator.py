@@ -123,7 +123,7 @@ class SubsetSelector(BaseEstimator):  # type: ignore[misc, unused-ignore]
         """
         if not hasattr(self, "selection_"):
             raise MatrixError("SubsetSelector is not fitted: call fit first.")
-        columns = getattr(X, "shape", (0,))[1:]
+        columns: tuple[int, ...] = tuple(getattr(X, "shape", ()))[1:]
         if len(columns) == 1 and columns[0] != self.n_features_in_:
             raise MatrixError(
                 f"X has {columns[0]} features, but SubsetSelector is expecting {self.n_features_in_} features as input."

@@ -8,29 +8,30 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from subsel.closing import Rows
+from subsel.pages.facts import Facts
+from subsel.text import printable
 
 FloatArray = npt.NDArray[np.float64]
 
 _WIDTH, _HEIGHT, _MARGIN = 300, 130, 22
 #: Points of a curve and bars of a histogram at most: a page stays small whatever n and k are.
 _MOST_POINTS, _BARS = 200, 30
-_STYLES = {"red": "color:#b00", "dim": "opacity:.6"}
 _ALL, _SELECTED = "#bbb", "#1668b5"
 
 
-def page_of(rows: Rows, pictures: Sequence[str]) -> str:
+def page_of(facts: Facts, pictures: Sequence[str]) -> str:
     """Return a table, and pictures under it."""
     lines = "".join(
-        f'<tr><th style="text-align:left;vertical-align:top">{escape(line.name)}</th><td style="text-align:left">'
-        f"{''.join(_piece(*piece) for piece in line.pieces)}</td></tr>"
-        for line in rows.lines
+        f'<tr><th style="text-align:left;vertical-align:top">{_text(one.name)}</th><td style="text-align:left">'
+        f'<span style="color:#b00">{_text(one.warn)}</span>{_text(one.value)}'
+        f'<span style="opacity:.6">{_text(one.dim)}</span>{_text(one.after)}</td></tr>'
+        for one in facts.rows
     )
     return f"<div><table>{lines}</table><div>{''.join(pictures)}</div></div>"
 
 
-def _piece(text: str, style: str) -> str:
-    return f'<span style="{_STYLES[style]}">{escape(text)}</span>' if style else escape(text)
+def _text(text: str) -> str:
+    return escape(printable(text))
 
 
 def gain_by_rank(gains: FloatArray) -> str:

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from subsel import schema
-from subsel.closing import report_rows
 from subsel.errors import ConfigError, option
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
 from subsel.input.filtered import take_rows
 from subsel.input.source import result_dataset
 from subsel.notebook import gain_by_rank, page_of, utility_of_both
+from subsel.pages.facts import report_facts
 from subsel.report import Report
 from subsel.storage import Place, path_of
 
@@ -83,7 +83,7 @@ class Selection:
             gains = self._chosen.table[schema.GAIN].to_numpy()
             everyone = self._chosen.utilities
             pictures = [gain_by_rank(gains), utility_of_both(everyone, everyone[self._chosen.nodes])]
-        return page_of(report_rows(self.report, lambda name: None), pictures)
+        return page_of(report_facts(self.report, lambda name: None), pictures)
 
     @property
     def rows(self) -> Int64Array:

@@ -59,5 +59,6 @@ def warm(tell: Callable[[str], None] = lambda what: None) -> Cache:
         run, near = Path(folder, "run"), table.slice(0, 3)
         found = api.select(table, size=60, run_dir=run, audit=Path(folder, "audit"), exclude_near=near, **quiet)
         explain(run, found.ids[0])
-        api.score(found.ids, points=table, graph=found.graph, alpha=0.9, progress=False)
+        graph = api.neighbors(table, progress=False).graph
+        api.score(found.ids, points=table, graph=graph, alpha=0.9, progress=False)
     return kernel_cache()

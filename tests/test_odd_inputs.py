@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import subsel
 from subsel import ConfigError, InputError, planning
 from subsel.cli import main
-from subsel.closing import duration
+from subsel.cli.tables import duration
 from subsel.demo import demo_points
 
 

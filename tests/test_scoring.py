@@ -32,7 +32,7 @@ def problem(tmp_path_factory):
 
 
 def paths(problem):
-    return {"data": str(problem / "points.parquet"), "graph": str(problem / "graph.parquet")}
+    return {"points": str(problem / "points.parquet"), "graph": str(problem / "graph.parquet")}
 
 
 @pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 4])

@@ -101,7 +101,7 @@ def neighbors(data: str, graph: str | None, overwrite: bool, **options: Any) -> 
     if (graph is None) != on_spark:
         wanted = "--run-dir, and no GRAPH" if on_spark else "GRAPH, one Parquet file for its edges"
         raise ConfigError(f"say where the graph goes: give {wanted}.")
-    from subsel.closing import Rows
+    from subsel.pages.facts import Facts
     from subsel.storage import check_new, place_of
 
     if graph is not None:
@@ -111,7 +111,7 @@ def neighbors(data: str, graph: str | None, overwrite: bool, **options: Any) -> 
     if graph is not None:
         found.graph.to_parquet(graph, overwrite=overwrite)
         points = f"{found.graph.n:,} x "
-    rows = Rows({"points": f"{points}{found.report.dimension} from {data}"})
+    rows = Facts({"points": f"{points}{found.report.dimension} from {data}"})
     rows.add_graph(found.report, _spelling())
     written = graph or options["run_dir"]
     rows.add("written", written)
@@ -139,7 +139,7 @@ def plan_command(
     if (data is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
     from subsel import cost
-    from subsel.closing import duration
+    from subsel.cli.tables import duration
 
     found = subsel.plan(data, points=points, dimension=dimension, **options)
     where = "fits" if found.fits else "does not fit"
@@ -314,10 +314,10 @@ def _number(value: str) -> float | None:
 
 def close_report(report: Report, output: str | Path, audit: str | Path | None = None) -> None:
     """Print the closing table and where the subset and its audit are."""
-    from subsel.closing import report_rows
+    from subsel.pages.facts import report_facts
     from subsel.storage import MANIFEST, place_of
 
-    close(report_rows(report, _spelling()), report.model_dump(mode="json") | {"output": output})
+    close(report_facts(report, _spelling()), report.model_dump(mode="json") | {"output": output})
     for what, points, where in (("subset", report.k, output), ("audit", report.input.points, audit)):
         if where is not None:
             place = place_of(where)
@@ -327,13 +327,12 @@ def close_report(report: Report, output: str | Path, audit: str | Path | None = 
 
 def close_sizes(sizes: Sequence[str], found: Sequence[Selection]) -> None:
     """Print one table of subsets of several sizes, and where they are."""
-    from subsel.closing import sizes_rows
+    from subsel.cli.tables import shared_facts, sizes_table
 
-    heads, rows = sizes_rows(sizes, [one.report for one in found], [str(one.path) for one in found])
-    close((heads, rows), [one.report.model_dump(mode="json") | {"output": one.path} for one in found])
-    for warning in dict.fromkeys(one.report.weights.warning for one in found):
-        if warning is not None:
-            close(warning)
+    reports = [one.report for one in found]
+    close(shared_facts(reports[0], _spelling()))
+    table = sizes_table(sizes, reports, [str(one.path) for one in found])
+    close(table, [one.report.model_dump(mode="json") | {"output": one.path} for one in found])
 
 
 def _spelling() -> Callable[[str], str | None]:

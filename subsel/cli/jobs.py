@@ -10,9 +10,9 @@ import subsel
 from subsel.cli import options as opt
 from subsel.cli.commands import close_report, show_score
 from subsel.cli.shell import Command, close, progress
-from subsel.closing import graph_line
 from subsel.config import SelectConfig
 from subsel.declare import GROUPS
+from subsel.pages.facts import graph_line
 from subsel.request import Request
 from subsel.run import Run
 from subsel.text import count

@@ -19,7 +19,9 @@ from subsel.errors import SubselError
 from subsel.text import printable
 
 if TYPE_CHECKING:
-    from subsel.closing import Rows
+    from rich.table import Table
+
+    from subsel.pages.facts import Facts
 
 _VERBOSE, _QUIET, _JSON = "subsel.verbose", "subsel.quiet", "subsel.json"
 _REST = "Other"
@@ -224,22 +226,22 @@ def progress() -> bool:
     return not click.get_current_context().meta.get(_QUIET)
 
 
-def show(what: Rows | dict[str, str] | tuple[list[str], list[list[str]]], data: Any) -> None:
-    """Print what a command was asked for, names and values or a table's heads and rows; or as JSON its data."""
+def show(what: Facts | Table | dict[str, str], data: Any) -> None:
+    """Print what a command was asked for, names and values or a table; or as JSON its data."""
     if click.get_current_context().meta.get(_JSON):
         click.echo(to_json(data, indent=2, inf_nan_mode="null", fallback=_plain))
         return
     from rich.console import Console
 
     from subsel.cli import tables
+    from subsel.pages.facts import Facts
 
-    if isinstance(what, tuple):
-        Console().print(tables.columns_table(*what))
-    else:
-        Console().print(tables.pairs_table(what) if isinstance(what, dict) else tables.table_of(what))
+    if isinstance(what, Facts):
+        what = tables.table_of(what)
+    Console().print(tables.pairs_table(what) if isinstance(what, dict) else what)
 
 
-def close(what: Rows | dict[str, str] | tuple[list[str], list[list[str]]] | str, data: Any = None) -> None:
+def close(what: Facts | Table | dict[str, str] | str, data: Any = None) -> None:
     """Print what was done, unless --quiet; with --json its data, and nothing where it has none.
 
     A text is one line, however wide the terminal is.

@@ -2,42 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
+
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from subsel.closing import Flag, Rows, report_rows
+from subsel.pages.facts import Facts, Flag, report_facts
 from subsel.report import Report
 from subsel.text import printable
 
 
-def table_of(rows: Rows) -> Table:
-    """Return names and values as a table."""
+def table_of(facts: Facts) -> Table:
+    """Return facts as a table."""
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for line in rows.lines:
-        table.add_row(Text(line.name), Text.assemble(*line.pieces))
+    for one in facts.rows:
+        parts = [(one.warn, "red"), (one.value, ""), (one.dim, "dim"), (one.after, "")]
+        table.add_row(Text(printable(one.name)), Text.assemble(*((printable(text), style) for text, style in parts)))
     return table
 
 
 def pairs_table(rows: dict[str, str]) -> Table:
     """Return names and values as a table."""
-    return table_of(Rows(rows))
+    return table_of(Facts(rows))
 
 
 def report_table(report: Report, flag: Flag) -> Table:
     """Return the closing table of a selection; ``flag`` spells options, see `subsel.errors.in_shell`."""
-    return table_of(report_rows(report, flag))
+    return table_of(report_facts(report, flag))
 
 
-def columns_table(heads: list[str], rows: list[list[str]]) -> Table:
-    """Return a table of several columns, the first of which names its row."""
+def shared_facts(report: Report, flag: Flag) -> Facts:
+    """Return what is told of all sizes alike: what was read, the graph, the weights and wishes."""
+    facts = Facts()
+    before = takewhile(lambda one: one.name != "bounding", report_facts(report, flag).rows)
+    facts.rows = [one for one in before if one.name != "selected"]
+    return facts
+
+
+def sizes_table(sizes: Sequence[str], reports: Sequence[Report], places: Sequence[str]) -> Table:
+    """Return how good subsets of several sizes are, one in a row."""
+    heads = ("size", "points", "objective", "upper bound", "certified", "random", "coverage", "seconds", "subset")
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for place, head in enumerate(heads):
-        table.add_column(
-            Text(printable(head)), style="bold" if place == 0 else "", justify="right" if place else "left"
-        )
-    for row in rows:
-        table.add_row(*(Text(printable(one)) for one in row))
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("size", "subset") else "right", overflow="fold")
+    for size, report, place in zip(sizes, reports, places, strict=True):
+        score, proof, covered = report.objective, report.certificate, report.coverage
+        cells: tuple[str, ...] = (size, f"{report.k:,}", f"{score.total:,.4f}", f"{proof.upper_bound:,.4f}")
+        cells += ("" if proof.share is None else f"{proof.share:.1%}", f"{score.random:,.4f}")
+        cells += ("" if covered is None else f"{covered.graph:.3f}", f"{sum(report.seconds.values()):.1f}", place)
+        table.add_row(*(Text(printable(one)) for one in cells))
     return table
+
+
+def duration(seconds: float) -> str:
+    """Say how long a plan takes: in s, min or h, with two digits."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{float(f'{seconds / length:.2g}'):,g} {unit}"
+    return f"{max(1, round(seconds))} s"

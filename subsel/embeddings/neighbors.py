@@ -48,6 +48,36 @@ class NeighborResult:
         """The estimated share of exact neighbours found; None if the estimate is off."""
         return self.report.recall
 
+    @property
+    def neighbors(self) -> int | None:
+        """Neighbours per point before symmetrisation: n-1 where that is less than asked for."""
+        return self.report.neighbors
+
+    @property
+    def cells(self) -> int | None:
+        """Cells of the search."""
+        return self.report.cells
+
+    @property
+    def probes(self) -> int | None:
+        """Cells that each point was compared with, at most."""
+        return self.report.probes
+
+    @property
+    def passes(self) -> int | None:
+        """Passes over neighbours of neighbours."""
+        return self.report.passes
+
+    @property
+    def dimension(self) -> int | None:
+        """Dimension of the embeddings."""
+        return self.report.dimension
+
+    @property
+    def target(self) -> float | None:
+        """The recall that it was to have; None if the search was told what to take."""
+        return self.report.target
+
 
 def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda what, share: None) -> NeighborResult:
     """Return the symmetrised k-nearest-neighbour graph of points; takes the points' embeddings away.

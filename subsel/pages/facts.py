@@ -1,39 +1,39 @@
-"""What is said at the end of a run, as lines of names and values: for a terminal, a notebook, a page."""
+"""What a selection did and how good it is, in words: the rows of the closing table and of the report's page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from subsel.config import SelectConfig
 from subsel.errors import in_shell
 from subsel.report import CoverageReport, Estimate, GraphReport, LimitsReport, Report, near_line, short_recall
-from subsel.text import count, printable
+from subsel.text import count
 
-#: How a command spells an option, see `subsel.errors.in_shell`.
+#: How a command spells an option, see `subsel.errors.in_shell`; the library's spelling where it says None.
 Flag = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A name, and beside it pieces of text, each with how it looks: "" as it is, "red" a warning, "dim" an aside."""
+class Fact:
+    """A name, and beside it a warning, the value, something less important, and the rest."""
 
     name: str
-    pieces: tuple[tuple[str, str], ...]
+    value: str
+    warn: str = ""
+    dim: str = ""
+    after: str = ""
 
 
-class Rows:
-    """Names and values, in their order, as printable text."""
+class Facts:
+    """Facts in their order."""
 
     def __init__(self, rows: dict[str, str] | None = None) -> None:
-        self.lines: list[Line] = []
-        for name, value in (rows or {}).items():
-            self.add(name, value)
+        self.rows = [Fact(name, value) for name, value in (rows or {}).items()]
 
     def add(self, name: str, value: str, *, warn: str = "", dim: str = "", after: str = "") -> None:
-        """Add a row: a name, and beside it a warning, the value, something less important, and the rest."""
-        parts = [(warn, "red"), (value, ""), (dim, "dim"), (after, "")]
-        self.lines.append(Line(printable(name), tuple((printable(text), style) for text, style in parts if text)))
+        """Add one, see `Fact`."""
+        self.rows.append(Fact(name, value, warn, dim, after))
 
     def add_graph(self, graph: GraphReport, flag: Flag) -> None:
         """Add what a graph is like, and whether it has the recall that was asked for."""
@@ -46,9 +46,9 @@ class Rows:
             self.add(f"recall@{graph.neighbors}", f"{found}, {count(graph.passes or 0, 'pass')}", warn=short)
 
 
-def report_rows(report: Report, flag: Flag) -> Rows:
-    """Return what is said of a selection; ``flag`` spells options, see `subsel.errors.in_shell`."""
-    rows = Rows()
+def report_facts(report: Report, flag: Flag) -> Facts:
+    """Return what is told of a selection; ``flag`` spells options."""
+    rows = Facts()
     points, graph, score = report.input, report.graph, report.objective
     rows.add("points", f"{points.points:,} from {points.name}, utility: {points.utility}")
     for reason, dropped in points.dropped_rows.items():
@@ -92,31 +92,7 @@ def report_rows(report: Report, flag: Flag) -> Rows:
     return rows
 
 
-def sizes_rows(
-    sizes: Sequence[str], reports: Sequence[Report], places: Sequence[str]
-) -> tuple[list[str], list[list[str]]]:
-    """Return the heads and rows of a table that says of subsets of several sizes how good they are."""
-    heads = ["size", "points", "objective", "upper bound", "certified", "random", "coverage", "seconds", "subset"]
-    rows = []
-    for size, report, place in zip(sizes, reports, places, strict=True):
-        score, proof = report.objective, report.certificate
-        rows.append(
-            [
-                size,
-                f"{report.k:,}",
-                f"{score.total:,.4f}",
-                f"{proof.upper_bound:,.4f}",
-                "" if proof.share is None else f"{proof.share:.1%}",
-                f"{score.random:,.4f}",
-                "" if report.coverage is None else f"{report.coverage.graph:.3f}",
-                f"{sum(report.seconds.values()):.1f}",
-                place,
-            ]
-        )
-    return heads, rows
-
-
-def _add_wishes(rows: Rows, report: Report) -> None:
+def _add_wishes(rows: Facts, report: Report) -> None:
     """Add who was in or out before anything was selected."""
     wishes = report.constraints
     if wishes.included or wishes.excluded:
@@ -137,7 +113,7 @@ def _bounded(report: Report) -> str:
     return f"within the limits{meets}{origin}"
 
 
-def _add_weights(rows: Rows, report: Report) -> None:
+def _add_weights(rows: Facts, report: Report) -> None:
     """Add what the objective weighs, and by which diversity."""
     weights = report.weights
     if report.config.covers:
@@ -155,7 +131,7 @@ def _add_weights(rows: Rows, report: Report) -> None:
         rows.add("outliers", f"{count(weights.outliers, 'point')} left out, the least dense")
 
 
-def _add_limits(rows: Rows, limits: LimitsReport) -> None:
+def _add_limits(rows: Facts, limits: LimitsReport) -> None:
     """Add what limits asked for, and how far they went: each total, and the groups of each column."""
     for one in limits.totals:
         beside = f" ({one.spent / one.asked:.2%}), {one.left:,} left" if one.asked else ""
@@ -191,28 +167,29 @@ def _binding(name: str, limits: LimitsReport) -> str:
     return " binds" if name in limits.binding else ""
 
 
-def _add_coverage(rows: Rows, coverage: CoverageReport) -> None:
+def _add_coverage(rows: Facts, coverage: CoverageReport) -> None:
     """Add how well the subset covers the points, and how redundant it is, each beside a random subset."""
     on_graph = f"{coverage.graph:.3f} on the graph"
     beside = f"(random {coverage.random_graph:.3f})"
     if coverage.subset is not None and coverage.random is not None:
-        exact = f"{_estimate(coverage.subset)} of similarity to the nearest member "
+        exact = f"{estimate_text(coverage.subset)} of similarity to the nearest member "
         after = f", {on_graph} {beside}"
-        rows.add("coverage", exact, dim=f"(random {_estimate(coverage.random)})", after=after)
+        rows.add("coverage", exact, dim=f"(random {estimate_text(coverage.random)})", after=after)
     else:
         rows.add("coverage", f"{on_graph} ", dim=beside)
     if coverage.redundancy is not None and coverage.random_redundancy is not None:
-        exact = f"{_estimate(coverage.redundancy)} of similarity of a member to its nearest member "
-        rows.add("redundancy", exact, dim=f"(random {_estimate(coverage.random_redundancy)})")
+        exact = f"{estimate_text(coverage.redundancy)} of similarity of a member to its nearest member "
+        rows.add("redundancy", exact, dim=f"(random {estimate_text(coverage.random_redundancy)})")
     if coverage.sparsest is not None:
         rows.add("sparsest", f"{coverage.sparsest:.1%} of members are among the sparsest tenth of points")
 
 
-def _estimate(found: Estimate) -> str:
+def estimate_text(found: Estimate) -> str:
+    """Return a mean with its standard error."""
     return f"{found.mean:.3f}" if found.error is None else f"{found.mean:.3f} ± {found.error:.3f}"
 
 
-def _add_steps(rows: Rows, report: Report) -> None:
+def _add_steps(rows: Facts, report: Report) -> None:
     """Add what bounding, greedy and refinement did."""
     bounding, greedy, refined = report.bounding, report.greedy, report.refine
     rounds = count(bounding.rounds, "round")
@@ -260,11 +237,3 @@ def greedy_method(report: Report) -> str:
 def graph_line(edges: int, mean_degree: float, max_degree: int, source: str) -> str:
     """Describe a graph in one line."""
     return f"{count(edges, 'edge')} from {source}, {mean_degree:.1f} neighbours per point, at most {max_degree:,}"
-
-
-def duration(seconds: float) -> str:
-    """Say how long a plan takes: in s, min or h, with two digits."""
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * length:
-            return f"{float(f'{seconds / length:.2g}'):,g} {unit}"
-    return f"{max(1, round(seconds))} s"
