@@ -41,8 +41,10 @@ def _kernels() -> Iterator[Any]:
         if found.name == "subsel.testing":
             continue
         for value in vars(import_module(found.name)).values():
-            if isinstance(value, Dispatcher) and id(value) not in seen and value.stats.cache_path:
-                seen.add(id(value))
+            if not isinstance(value, Dispatcher) or id(value) in seen or not value.stats.cache_path:
+                continue
+            seen.add(id(value))
+            if value.targetoptions.get("inline") != "always":  # that is compiled where it is called only
                 yield value
 
 

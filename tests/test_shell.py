@@ -186,7 +186,7 @@ def test_warm_compiles_what_selecting_needs(tmp_path):
     command = [sys.executable, "-m", "subsel", "warm"]
     first = subprocess.run([*command, "--json"], env=env, capture_output=True, text=True, check=True)
     found = json.loads(first.stdout)
-    assert found["compiled"] / found["kernels"] > 0.9, found
+    assert found["compiled"] / found["kernels"] > 0.8, found  # others are of many parts, or many points
     code = "import numpy as np, subsel; subsel.select(np.random.default_rng(0).random((900, 5)), size=9, progress=True)"
     again = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert kernels.COMPILING not in again.stderr
