@@ -1,4 +1,4 @@
-"""Compiling all kernels ahead of their first use: for images, and for workers that start often."""
+"""Compiling kernels ahead of their first use: for images, and for workers that start often."""
 
 from __future__ import annotations
 

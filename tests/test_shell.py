@@ -179,17 +179,30 @@ def test_doctor_finds_kernels_and_says_what_is_missing(run, monkeypatch, tmp_pat
     assert "too old, Spark needs 17" in java()
 
 
+@pytest.fixture(scope="module")
+def warmed(tmp_path_factory):
+    """What `subsel warm` says where nothing is compiled, and the environment with its kernels."""
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "subsel", "warm", "--json"], env=env, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout), env
+
+
 @pytest.mark.slow
-def test_warm_compiles_what_selecting_needs(tmp_path):
-    """In a cache of its own: afterwards nothing that selects compiles."""
-    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "subsel", "warm"]
-    first = subprocess.run([*command, "--json"], env=env, capture_output=True, text=True, check=True)
-    found = json.loads(first.stdout)
-    assert found["compiled"] / found["kernels"] > 0.8, found  # others are of many parts, or many points
+def test_nothing_that_selects_compiles_after_warm(warmed):
+    _, env = warmed
     code = "import numpy as np, subsel; subsel.select(np.random.default_rng(0).random((900, 5)), size=9, progress=True)"
     again = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert "subsel: neighbors: " in again.stderr
     assert kernels.COMPILING not in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="warm selects on one machine: kernels of many parts are not called yet", strict=True)
+def test_warm_compiles_every_kernel(warmed):
+    found, _ = warmed
+    assert found["compiled"] == found["kernels"]
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def doctor() -> None:
     found["pyspark"] = spark or "not installed, for engine spark: pip install 'subsel[spark]'"
     found["java"] = java() or f"none, for engine spark: install Java {_JAVA} or newer, or set JAVA_HOME"
     missing = cache.kernels - cache.compiled
-    warm_up = f", {missing:,} to compile at first use: subsel warm" if missing else ""
+    warm_up = f", {missing:,} compiled when they are called; subsel warm does most of it ahead" if missing else ""
     found["kernels"] = f"{cache.compiled:,} of {cache.kernels:,} compiled{warm_up}"
     for folder in _roots(cache.folders):
         found[f"kernels in {folder}"] = f"kept there{_writable(folder)}"
@@ -57,7 +57,9 @@ def doctor() -> None:
 
 @click.command(cls=Command)
 def warm() -> None:
-    """Compile all kernels now, once per machine: for images, and so that no first run waits for it.
+    """Compile kernels now, once per machine: for images, and so that no first run waits for it.
+
+    Those that selecting on one machine calls; some that only many parts need are compiled when they are called.
 
     They are kept beside the package; NUMBA_CACHE_DIR says where else.
     """
