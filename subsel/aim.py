@@ -49,6 +49,7 @@ class AimOptions(BaseModel):
         otherwise="1 for each row",
         example="weight",
         metavar="COLUMN",
+        takes="str | npt.ArrayLike",
     )
 
     target: str | None = declare(

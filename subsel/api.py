@@ -5,29 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy.typing as npt
 
-from subsel.config import SelectConfig
-from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
-from subsel.embeddings.recipe import Search
+from subsel.beforehand import neighbors, plan, validate
+from subsel.config import SelectConfig, check_known
 from subsel.engines.choose import choose_engine
 from subsel.errors import ConfigError, option
-from subsel.fixedpoint import exact_sum
-from subsel.input.points import Points, read_points
-from subsel.input.rows import may_be_read
-from subsel.input.source import is_location, open_source
+from subsel.input.source import is_location
 from subsel.objective import Score
-from subsel.request import Location, Request, given_data, load_config, place_option
+from subsel.options import Options
+from subsel.request import Location, Request, keywords_of
 from subsel.run import Run
 from subsel.selection import Selection
-from subsel.stages.base import known_count, note_recall
 from subsel.stages.here import score_here, select_here
-from subsel.stages.near import read_reference
-from subsel.stages.target import read_target
 
-__all__ = ["Selection", "neighbors", "score", "score_subsets", "select", "select_sizes", "validate"]
+__all__ = ["Selection", "neighbors", "plan", "score", "score_subsets", "select", "select_sizes", "validate"]
+
+
+class _RunOptions(Options, total=False):
+    """What `select_sizes` and `score` hand on, beside options of the config; see `select`."""
+
+    graph: Any
+    utility: str | npt.ArrayLike | None
+    engine: Any
+    master: str | None
+    config: SelectConfig | str | Path | None
+    exclude_near: Any
+    target: Any
+    progress: bool | None
+
+
+class _SizesOptions(_RunOptions, total=False):
+    """Likewise, of `select_sizes`."""
+
+    overwrite: bool
+
+
+class _ScoreOptions(_RunOptions, total=False):
+    """Likewise, of `score`."""
+
+    points: Any
+    size: int | float | str | None
+    run_dir: Location | None
+    storage_options: dict[str, Any] | None
 
 
 def select(  # noqa: PLR0913  (everything that is not a field of the config)
@@ -50,7 +72,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
     resume: bool = False,
     progress: bool | None = None,
     storage_options: dict[str, Any] | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Selection:
     """Select k points that maximise f(S) = α Σ u(v) - β Σ s(a,b): by bounding, greedy and swaps.
 
@@ -98,6 +120,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         InputError: the data, the graph or an option is wrong; nothing was written.
         OutputError: the subset could not be written; nothing was left behind.
     """
+    check_known(options, keywords_of(select))
     request = Request.of(
         data,
         [(size, None)],
@@ -134,7 +157,7 @@ def select_sizes(
     run_dir: Location | None = None,
     resume: bool = False,
     storage_options: dict[str, Any] | None = None,
-    **options: Any,
+    **options: Unpack[_SizesOptions],
 ) -> list[Selection]:
     """Select a subset of each of several sizes, on one graph.
 
@@ -154,8 +177,10 @@ def select_sizes(
         InputError: see `select`; sizes repeat.
         OutputError: see `select`.
     """
-    if "size" in options:
-        sizes_, size = option("sizes"), option("size", options["size"])
+    check_known(options, [*keywords_of(select_sizes), *keywords_of(select)])
+    given: dict[str, Any] = {**options}
+    if "size" in given:
+        sizes_, size = option("sizes"), option("size", given["size"])
         raise ConfigError(f"{size} where {sizes_} are given: name all of them in {sizes_}.")
     names = [str(size).strip().replace("%", "pct") for size in sizes]
     if not names or len(set(names)) < len(names):
@@ -197,49 +222,12 @@ def _on_engine(request: Request) -> Request:
     return replace(request, engine=engine)
 
 
-def neighbors(
-    data: Any,
-    *,
-    config: SelectConfig | str | Path | None = None,
-    progress: bool | None = None,
-    storage_options: dict[str, Any] | None = None,
-    **options: Any,
-) -> NeighborResult:
-    """Compute the symmetrised nearest-neighbour graph of all points, as `select` does of those that differ.
-
-    Copies are points of it, as of every graph that is given: only `select` itself merges them.
-
-    Args:
-        data: points, see `select`.
-        config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
-        progress: show progress on stderr; None: if that is a terminal.
-        storage_options: see `select`.
-        **options: fields of `SelectConfig`: neighbors, metric, probes, descent_passes, seed, …
-
-    Raises:
-        InputError: the data or an option is wrong.
-    """
-    settings = load_config(config, **options)
-    if settings.thin is not None:
-        raise ConfigError(f"{option('thin')} draws so many times the points to select, and nothing is selected here.")
-    run = Run(progress)
-    with run.stage("read") as tell:
-        source = open_source(data, may_be_read(settings), settings, storage_options)
-        points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
-    k = known_count(settings, points.n, points.name, None if points.cost is None else exact_sum(points.cost))
-    how = Search.of(settings, points.n, k)
-    with run.stage("neighbors") as tell:
-        found = neighbor_graph(points, how, tell)
-    note_recall(found.report)
-    return found
-
-
-def score(subset: Any, **options: Any) -> Score:
+def score(subset: Any, **options: Unpack[_ScoreOptions]) -> Score:
     """Compute f of any subset of a graph's points.
 
     Args:
         subset: the subset's ids: an array or list, or anything with an id column that `select` reads.
-        **options: graph, data, utility, engine, master, run_dir, config, progress, storage_options and fields of
+        **options: graph, points, utility, engine, master, run_dir, config, progress, storage_options and fields of
             `SelectConfig`, see `score_subsets`.
 
     Raises:
@@ -251,28 +239,34 @@ def score(subset: Any, **options: Any) -> Score:
 def score_subsets(
     subsets: Sequence[Any],
     *,
+    points: Any = None,
     graph: Any = None,
-    data: Any = None,
+    size: int | float | str | None = None,
     utility: str | npt.ArrayLike | None = None,
     engine: Any = "auto",
     master: str | None = None,
     run_dir: Location | None = None,
     config: SelectConfig | str | Path | None = None,
+    exclude_near: Any = None,
+    target: Any = None,
     progress: bool | None = None,
     storage_options: dict[str, Any] | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> list[Score]:
     """Compute f of several subsets on one graph, which is made or read once; on Spark its parts are loaded for each.
 
     Args:
         subsets: the ids of each, see `score`.
-        graph: see `subsel.input.edges.as_neighbor_graph`; None: the neighbours of ``data``, or what ``run_dir`` has.
-        data: the points' ids and utilities; None: ids are the graph's, and utility an array or density.
+        points: the points' ids and utilities; None: ids are the graph's, and utility an array or density.
+        graph: see `subsel.input.edges.as_neighbor_graph`; None: the neighbours of ``points``, or what ``run_dir`` has.
+        size: of the selection whose neighbours, density and diversity are meant.
         utility: see `select`.
         engine: see `select`.
         master: see `select`.
-        run_dir: a run directory that has a graph of ``data``.
+        run_dir: a run directory that has a graph of ``points``.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
+        exclude_near: see `select`.
+        target: see `select`.
         progress: show progress on stderr; None: if that is a terminal.
         storage_options: see `select`.
         **options: fields of `SelectConfig`: diversity, alpha, beta, …
@@ -280,10 +274,12 @@ def score_subsets(
     Raises:
         InputError: a subset names unknown or repeated ids, or something else of the input is wrong.
     """
+    check_known(options, keywords_of(score_subsets))
     if is_location(subsets):
         raise ConfigError(f"subsets is one place, {str(subsets)!r}: give a list of subsets, or use score.")
     request = Request.of(
-        data,
+        points,
+        [(size, None)],
         purpose="score on",
         graph=graph,
         utility=utility,
@@ -291,6 +287,8 @@ def score_subsets(
         master=master,
         config=config,
         run_dir=run_dir,
+        exclude_near=exclude_near,
+        target=target,
         progress=progress,
         storage_options=storage_options,
         **options,
@@ -301,35 +299,3 @@ def score_subsets(
     from subsel.stages.on_spark import score_on_spark  # noqa: PLC0415  (needs pyspark)
 
     return score_on_spark(request, subsets, Run(request.progress))
-
-
-def validate(
-    data: Any,
-    *,
-    exclude_near: Any = None,
-    target: Any = None,
-    config: SelectConfig | str | Path | None = None,
-    storage_options: dict[str, Any] | None = None,
-    **options: Any,
-) -> Points:
-    """Read and check every row of an input as `select` would, and return the points.
-
-    Args:
-        data: points, see `select`; a Spark DataFrame is checked by `select` itself, which never collects it.
-        exclude_near: see `select`; its rows are checked, too.
-        target: likewise.
-        config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
-        storage_options: see `select`.
-        **options: fields of `SelectConfig`.
-
-    Raises:
-        InputError: something is wrong with it; the message counts each kind of bad row.
-    """
-    data_as_such = {"exclude_near": place_option(exclude_near), "target": place_option(target)}
-    settings = load_config(config, **options, **data_as_such)
-    source = open_source(data, may_be_read(settings), settings, storage_options)
-    points = read_points(source, settings, with_embeddings=True)
-    about = source, points, settings, storage_options, None
-    read_reference(given_data("exclude_near", exclude_near, settings), *about)
-    read_target(given_data("target", target, settings), None, *about)
-    return points

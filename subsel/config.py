@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -50,6 +51,7 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
         "Columns of the input that the subset carries along.",
         stage="output",
         group="Subset",
+        takes="str | Sequence[str]",
     )
 
     diversity: float = declare(
@@ -105,6 +107,7 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
         group="Objective",
         ge=0,
         lt=1,
+        takes="float | str",
     )
 
     id_column: str | None = declare(
@@ -352,17 +355,33 @@ def given_options(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None or key == "id_column"}
 
 
+def unknown_option(key: str, more: Iterable[str] = ()) -> str:
+    """Say that an option is unknown, and which are known, the closest first: those of the config, and ``more``."""
+    known = sorted({*SelectConfig.model_fields, *more})
+    for close in difflib.get_close_matches(key, known, n=1):
+        known.remove(close)
+        known.insert(0, f"{close} (did you mean that?)")
+    return f"unknown option {key!r}: known are {', '.join(known)}"
+
+
+def check_known(options: Iterable[str], more: Iterable[str]) -> None:
+    """Refuse options that neither the config has nor ``more`` names.
+
+    Raises:
+        ConfigError: see above.
+    """
+    wrong = [unknown_option(one, more) for one in options if one not in {*SelectConfig.model_fields, *more}]
+    if wrong:
+        raise ConfigError(f"{'; '.join(wrong)}.")
+
+
 def _one_line(error: ValidationError) -> str:
     """Say what pydantic found in one line, with the known keys, the closest first, where a key is unknown."""
     parts = []
     for item in error.errors():
         key = str(item["loc"][0]) if item["loc"] else ""
         if item["type"] == "extra_forbidden":
-            known = sorted(SelectConfig.model_fields)
-            for close in difflib.get_close_matches(key, known, n=1):
-                known.remove(close)
-                known.insert(0, f"{close} (did you mean that?)")
-            parts.append(f"unknown option {key!r}: known are {', '.join(known)}")
+            parts.append(unknown_option(key))
         else:
             message = item["msg"].removeprefix("Value error, ")
             told = message != item["msg"] or not key  # our own messages name the option

@@ -21,6 +21,8 @@ NEIGHBORS = (105.0, 18.0)
 SELECTION = 45.0
 #: Core-seconds per million points and pass of swaps (benchmarks/spark_greedy.py).
 REFINE = 11.0
+#: Seconds that Spark takes however few points there are, its start included: 88 s for 100 of 3,000 points, `local[2]`.
+FIXED = 90.0
 #: Floating point operations per second that one core does while it looks for a point's coarse cells, or near rows.
 ROUTE_FLOPS = 30e9
 
@@ -55,7 +57,8 @@ def work(n: int, searched: int, dimension: int, k: int | None, parts: int, confi
     So many of the points are searched: all, or those that are drawn first. All are compared with ``near`` rows.
 
     What follows from the number of neighbours is taken to be in proportion to it; probes are taken to be 8 and the size
-    10 %: a rule of thumb. Not in it: Spark's start, and the iterations of a certificate.
+    10 %: a rule of thumb. Not in it: what takes its time however few points there are (`FIXED`), and the iterations of
+    a certificate.
     """
     millions, hundreds, degree = searched / 1e6, dimension / 100, config.degree(n, k) / 10
     read = n / 1e6 * (READ[0] + READ[1] * hundreds)

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 Stage = Literal["graph", "utility", "bounding", "greedy", "refine", "certify", "output"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 #: Headings of the command line's help and of the config file, in their order: what a newcomer needs comes first.
-Group = Literal["Subset", "Limits", "Objective", "Input", "Neighbour graph", "Method", "Running", "Spark"]
+Group = Literal["Subset", "Objective", "Running", "Limits", "Input", "Neighbour graph", "Method", "Spark", "Paper"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 
@@ -28,6 +28,7 @@ class Declaration:
         required: what must be given though it has no default: this option, or what does as well.
         flag: how the command line spells it, where ``--its-name`` will not do.
         metavar: what the command line's help shows for its value.
+        takes: the type of the library's keyword, where that takes more than the field holds.
     """
 
     stage: Stage
@@ -37,6 +38,7 @@ class Declaration:
     required: str | None = None
     flag: str | None = None
     metavar: str | None = None
+    takes: str | None = None
 
 
 def declare(
@@ -50,6 +52,7 @@ def declare(
     required: str | None = None,
     flag: str | None = None,
     metavar: str | None = None,
+    takes: str | None = None,
     **bounds: Any,
 ) -> Any:
     """Return the pydantic field of an option.
@@ -64,9 +67,10 @@ def declare(
         required: see there.
         flag: see there.
         metavar: see there.
+        takes: see there.
         **bounds: ge, gt, le, lt.
     """
-    more = Declaration(stage, group, otherwise, example, required, flag, metavar)
+    more = Declaration(stage, group, otherwise, example, required, flag, metavar, takes)
     return Field(default, description=text, json_schema_extra=asdict(more), **bounds)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 _UNSAID = object()
 #: Around an option in a message: library spelling, name, and the value as a shell takes it.
@@ -58,6 +59,16 @@ def in_shell(message: str, flag: Callable[[str], str | None]) -> str:
     return _MARKED.sub(spell, message)
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question for behind an unknown name, after the known one that is closest; empty if none is close.
+
+    >>> did_you_mean("embeding", ["id", "embedding"])
+    " (did you mean 'embedding'?)"
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
 class SubselError(Exception):
     """Something failed while running; the command line ends with exit status 1."""
 
@@ -88,3 +99,7 @@ class OutputError(SubselError):
 
 class MissingPackageError(SubselError):
     """An optional package is needed for what was asked; the message names the install command."""
+
+
+#: What is said of a run that is to be resumed from nowhere.
+NOTHING_TO_RESUME = f"{option('resume')} goes on from a run directory: give {option('run_dir')}."

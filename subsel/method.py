@@ -22,19 +22,19 @@ class MethodOptions(BaseModel):
         "tight",
         "Which U_max a point's U_min must exceed to be accepted: the (k+1)-th largest, or the paper's k-th, weaker.",
         stage="bounding",
-        group="Method",
+        group="Paper",
     )
     sampling: Literal["uniform", "weighted"] = declare(
         "uniform",
         "How approximate bounding draws the neighbours that count: all alike, or by similarity.",
         stage="bounding",
-        group="Method",
+        group="Paper",
     )
     sample_share: float = declare(
         0.3,
         "Share of undecided neighbours that count in approximate bounding.",
         stage="bounding",
-        group="Method",
+        group="Paper",
         gt=0,
         le=1,
     )
@@ -42,7 +42,7 @@ class MethodOptions(BaseModel):
         "exact",
         "Centralised greedy's subset, or that of the paper's Algorithm 6.",
         stage="greedy",
-        group="Method",
+        group="Paper",
     )
     greedy_direction: Literal["auto", "forward", "reverse", "best"] = declare(
         "auto",
@@ -55,24 +55,24 @@ class MethodOptions(BaseModel):
         None,
         "Partitions of partitioned greedy's first round.",
         stage="greedy",
-        group="Method",
+        group="Paper",
         example=16,
         ge=1,
         le=1_000_000,
     )
-    rounds: int = declare(8, "Rounds of partitioned greedy.", stage="greedy", group="Method", ge=1, le=1_000)
+    rounds: int = declare(8, "Rounds of partitioned greedy.", stage="greedy", group="Paper", ge=1, le=1_000)
     adaptive: bool = declare(
         True,
         "Whether partitions of partitioned greedy keep their size over the rounds, or their number.",
         stage="greedy",
-        group="Method",
+        group="Paper",
         flag="--adaptive/--fixed-partitions",
     )
     gamma: float = declare(
         0.75,
         "How much of the way from n to k partitioned greedy leaves for later rounds.",
         stage="greedy",
-        group="Method",
+        group="Paper",
         gt=0,
         le=1,
     )
@@ -136,4 +136,10 @@ class MethodOptions(BaseModel):
         group="Spark",
         ge=1,
         le=1_000_000,
+    )
+    log_level: Literal["off", "error", "warn", "info", "debug"] = declare(
+        "error",
+        "What a Spark session of our own logs, and that of a job; a session that is given keeps its own.",
+        stage="output",
+        group="Spark",
     )

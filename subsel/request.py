@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from subsel.config import SelectConfig, given_options
-from subsel.errors import ConfigError, InputError, SubselError, option
+from subsel.errors import NOTHING_TO_RESUME, ConfigError, InputError, SubselError, option
 from subsel.input.given import COST, GROUPS, IMPORTANCE, NEAR, OF_DATA, of_columns
 from subsel.input.source import is_location
 from subsel.input.wishes import Wishes
@@ -151,7 +152,7 @@ class Request:
         if data is None and graph is None:
             first, other = option("data"), f"a {option('graph')}"
             if purpose == "score on":
-                first, other = other, first
+                first, other = other, option("points")
             raise ConfigError(f"there is nothing to {purpose}: give {first}, or {other}.")
         if purpose == "select from":
             request.config.check_complete()
@@ -171,7 +172,7 @@ class Request:
                 f"{option('budget')}."
             )
         if resume and run_dir is None:
-            raise ConfigError(f"{option('resume')} goes on from a run directory: give {option('run_dir')}.")
+            raise ConfigError(NOTHING_TO_RESUME)
         return request
 
     @property
@@ -284,6 +285,12 @@ def given_data(what: Literal["exclude_near", "target"], data: Any, config: Selec
     if data is None and named == NEAR:
         raise ConfigError(f"{option('config')} is of a call that was given data as {option(what)}: give it.")
     return named if data is None else data
+
+
+def keywords_of(function: Callable[..., Any]) -> list[str]:
+    """Return the keywords that a function names, for messages about others."""
+    named = inspect.signature(function).parameters.values()
+    return [one.name for one in named if one.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
 def _columns_or_values(groups: Any) -> tuple[Any, Mapping[str, Any] | None]:

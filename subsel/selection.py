@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +15,38 @@ import pyarrow.dataset as pads
 
 from subsel import schema
 from subsel.errors import ConfigError, option
+from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
+from subsel.input.filtered import take_rows
 from subsel.input.source import result_dataset
+from subsel.notebook import gain_by_rank, page_of, utility_of_both
+from subsel.pages.facts import report_facts
 from subsel.report import Report
 from subsel.storage import Place, path_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """A subset that was selected in this process, with what its pictures are made of.
+
+    Attributes:
+        table: its rows in rank order.
+        rows: their positions in the input: int64, (k,).
+        of: rows of the input.
+        utilities: of all points that were selected from: float64, (n,).
+        nodes: which of these the chosen are: int64, (k,).
+    """
+
+    table: pa.Table
+    rows: Int64Array
+    of: int
+    utilities: npt.NDArray[np.float64]
+    nodes: Int64Array
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Selection:
-    """A selected subset.
+    """A selected subset: its length is the number of its points, and iterating over it gives their ids, best first.
 
     Attributes:
         report: what was done, and how good it is.
@@ -35,7 +59,69 @@ class Selection:
     place: Place | None
     audit_place: Place | None = None
     graph: NeighborGraph | None = None
-    _table: pa.Table | None = None
+    _chosen: Chosen | None = None
+
+    def __len__(self) -> int:
+        return self.report.k
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the ids in rank order."""
+        return iter(self.ids.tolist())
+
+    def __repr__(self) -> str:
+        report = self.report
+        where = "" if self.place is None else f", in {self.place}"
+        return (
+            f"Selection({report.k:,} of {report.input.points:,} points of {report.input.name}, "
+            f"objective {report.objective.total:.6g}{where})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the closing table and two pictures: nothing is read or computed for it that is not in memory."""
+        pictures = []
+        if self._chosen is not None:
+            gains = self._chosen.table[schema.GAIN].to_numpy()
+            everyone = self._chosen.utilities
+            pictures = [gain_by_rank(gains), utility_of_both(everyone, everyone[self._chosen.nodes])]
+        return page_of(report_facts(self.report, lambda name: None), pictures)
+
+    @property
+    def rows(self) -> Int64Array:
+        """Positions of the selected rows in the input, in rank order: int64, (k,).
+
+        Raises:
+            ConfigError: it was selected on Spark, where rows have no positions.
+        """
+        return self._in_memory("rows").rows
+
+    def filter(self, data: Any) -> Any:
+        """Return the selected rows of data, in the input's order, in the type that comes in.
+
+        Args:
+            data: what was selected from, or what has as many rows in the same order: an Arrow table, a pandas or polars
+                frame or series, a Hugging Face dataset, a numpy array, a list, … (`subsel.input.filtered.take_rows`).
+                Or a Spark DataFrame with the ids: it is joined to them, in no order, and nothing is collected.
+
+        Raises:
+            InputError: data has more or fewer rows, or is not understood.
+            ConfigError: it was selected on Spark, and data is none of Spark's.
+        """
+        if hasattr(data, "sparkSession"):
+            from subsel.engines.spark.filtered import rows_of_ids  # noqa: PLC0415  (needs pyspark)
+
+            found = self.place if self._chosen is None else self._chosen.table.select([schema.ID])
+            assert found is not None
+            return rows_of_ids(data, found, self.report.config.id_column)
+        chosen = self._in_memory("filter")
+        return take_rows(data, np.sort(chosen.rows), chosen.of)
+
+    def _in_memory(self, what: str) -> Chosen:
+        if self._chosen is None:
+            raise ConfigError(
+                f"{what}: on Spark rows have no positions, the subset has ids: give filter a Spark DataFrame, or join "
+                f"{self.path} by its column {schema.ID}."
+            )
+        return self._chosen
 
     @property
     def path(self) -> Path | str | None:
@@ -54,8 +140,8 @@ class Selection:
         Raises:
             InputError: what was written is no longer there, or cannot be reached from here.
         """
-        if self._table is not None:
-            return pads.dataset(self._table)
+        if self._chosen is not None:
+            return pads.dataset(self._chosen.table)
         assert self.place is not None
         return result_dataset(self.place)
 
@@ -77,7 +163,7 @@ class Selection:
 
         After Spark this reads all of it into memory; `dataset` does not.
         """
-        return self.dataset.to_table() if self._table is None else self._table
+        return self.dataset.to_table() if self._chosen is None else self._chosen.table
 
     @property
     def ids(self) -> npt.NDArray[Any]:

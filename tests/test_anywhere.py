@@ -84,7 +84,9 @@ def test_one_machine_and_an_s3_server(elsewhere, s3, tables, expected):  # noqa:
     put(tables, s3)
     select_and_resume(s3, s3, expected, engine="local")
     alias = s3.replace("s3://", "s3a://")
-    assert subsel.score(f"{alias}/out", data=f"{s3}/points", graph=f"{alias}/graph.parquet", alpha=0.7, progress=False)
+    assert subsel.score(
+        f"{alias}/out", points=f"{s3}/points", graph=f"{alias}/graph.parquet", alpha=0.7, progress=False
+    )
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("viewfs", "path", "file")])

@@ -17,7 +17,7 @@ from subsel.board import hear_wishes
 from subsel.bounding.driver import bound
 from subsel.cli.commands import main
 from subsel.engines.local import LocalEngine
-from subsel.explain import explain
+from subsel.explaining import explain
 from subsel.greedy.exact import exact_greedy, order_subset
 from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, spent_by_groups
 from subsel.greedy.refine import refine

@@ -218,7 +218,7 @@ def test_errors_leave_nothing_behind(tmp_path):
 @pytest.mark.parametrize("name", ["subset", "subset.parquet"])
 def test_full_disk(tmp_path, monkeypatch, name):
     subsel.select(points(), size=1, output=tmp_path / name)
-    before = subsel.score(tmp_path / name, data=points(embedding=None), graph=edges([1], [2], [0.5]))
+    before = subsel.score(tmp_path / name, points=points(embedding=None), graph=edges([1], [2], [0.5]))
 
     def full(table, path, **options):
         Path(path).write_bytes(b"half")
@@ -229,7 +229,7 @@ def test_full_disk(tmp_path, monkeypatch, name):
         subsel.select(points(), size=2, output=tmp_path / name, overwrite=True)
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == [name]
-    assert subsel.score(tmp_path / name, data=points(embedding=None), graph=edges([1], [2], [0.5])) == before
+    assert subsel.score(tmp_path / name, points=points(embedding=None), graph=edges([1], [2], [0.5])) == before
 
 
 def test_score_refuses_unknown_and_repeated_ids():

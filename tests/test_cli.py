@@ -17,11 +17,11 @@ from subsel import InputError
 from subsel.cli import main, shell
 from subsel.cli.shell import Command
 from subsel.cli.tables import pairs_table, report_table
-from subsel.cli.text import amount, count
 from subsel.config_file import default_toml
 from subsel.declare import GROUPS
 from subsel.errors import option
 from subsel.report import Report
+from subsel.text import amount, count
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import subsel
 from subsel import ConfigError, InputError
 from subsel.cli.commands import main
 from subsel.codes import codes_of
-from subsel.explain import explain
+from subsel.explaining import explain
 from subsel.input.copies import find_copies, fingerprints
 from subsel.input.points import read_points
 from subsel.input.source import open_source
@@ -395,7 +395,7 @@ def test_a_graph_that_wishes_made_serves_these_only(small, tmp_path):
         where = {"run_dir": tmp_path / "run", "resume": True}
         return subsel.select(tmp_path / "points.parquet", **where, **wishes, **plain)
 
-    subsel.score([best], data=tmp_path / "points.parquet", run_dir=tmp_path / "without", **plain)
+    subsel.score([best], points=tmp_path / "points.parquet", run_dir=tmp_path / "without", **plain)
     best_in = select("without", include=[best])
     assert best_in.table.equals(subsel.select(points, include=[best], **plain).table)
     with pytest.raises(
@@ -413,12 +413,12 @@ def test_a_graph_that_wishes_made_serves_these_only(small, tmp_path):
 def test_scores_of_copies_are_refused(small, tmp_path):
     points, which = small
     found = subsel.select(points, size=60, **QUIET)
-    assert subsel.score(found.ids, data=points, size=60, **QUIET).total == pytest.approx(found.objective)
+    assert subsel.score(found.ids, points=points, size=60, **QUIET).total == pytest.approx(found.objective)
     kept, lost = (found.graph.ids.to_pylist(), set(range(400)))
     one = min(set(ids_of(which, 3)) - set(kept))
     with pytest.raises(InputError, match=rf"1 of 2 ids of the subset .* such as {one}, a copy of \d+: .*'keep'"):
-        subsel.score([one, kept[0]], data=points, **QUIET)
-    assert subsel.score(sorted(lost)[:2], data=points, copies="keep", **QUIET).total is not None
+        subsel.score([one, kept[0]], points=points, **QUIET)
+    assert subsel.score(sorted(lost)[:2], points=points, copies="keep", **QUIET).total is not None
 
 
 def test_explaining_a_copy_names_the_point_that_stays(small, tmp_path):
@@ -470,7 +470,7 @@ def test_both_engines_merge_alike(spark, small, tmp_path, kind, caplog):
     with pytest.raises(InputError, match=f"a copy of {lost['of']!r}"):
         explain(tmp_path / "run", lost["id"])
     with pytest.raises(InputError, match=r"1 of 1 ids of the subset .* copies='keep'"):
-        subsel.score([lost["id"]], data=tmp_path / "points.parquet", **where, **QUIET)
+        subsel.score([lost["id"]], points=tmp_path / "points.parquet", **where, **QUIET)
 
 
 @pytest.mark.slow

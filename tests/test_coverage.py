@@ -206,7 +206,7 @@ def test_the_user_s_graph_has_coverage_of_its_edges_only(points):
     member = np.isin(points["id"].to_numpy(), selection.ids)
     expected = np.where(member, s.max(), np.where(member[None, :], s, 0).max(axis=1))
     assert coverage.graph == pytest.approx(expected.mean())
-    found = subsel.score(selection.ids, data=points, graph=graph, utility="x")
+    found = subsel.score(selection.ids, points=points, graph=graph, utility="x")
     assert found.coverage == pytest.approx(coverage.graph)
 
 
@@ -313,5 +313,5 @@ def test_spark_goes_on_and_reports_the_same(spark, awkward, tmp_path, caplog, di
     else:
         check(estimates_of(one), estimates_of(two))
     assert (one.graph, one.random_graph, one.sparsest) == pytest.approx((two.graph, two.random_graph, two.sparsest))
-    score = subsel.score(str(tmp_path / "one"), data=path, **options)
+    score = subsel.score(str(tmp_path / "one"), points=path, **options)
     assert score.coverage == pytest.approx(one.graph)

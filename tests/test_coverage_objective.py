@@ -79,6 +79,7 @@ def test_gains_sum_to_what_is_reported_below_what_is_proved(texts, kind):
     assert better.iterations == 20
     if kind in ("size", "many", "importance"):
         about = {name: value for name, value in asked(texts, kind).items() if name != "size"}
+        about["points"] = about.pop("data")
         assert subsel.score(found.table.select(["id"]), **about).total == pytest.approx(score.total)
         assert score.total > score.random
 

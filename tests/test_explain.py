@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import subsel
 from subsel import InputError
 from subsel.cli.commands import main
-from subsel.explain import explain
+from subsel.explaining import explain
 from subsel.rundir import FORMAT
 
 

@@ -16,7 +16,7 @@ from subsel.board import hear_wishes
 from subsel.cli.commands import main
 from subsel.covering.greedy import COVERAGE
 from subsel.engines.local import LocalEngine
-from subsel.explain import explain
+from subsel.explaining import explain
 from subsel.greedy.limited import limited_greedy, order_limited, ranks_as_keys, spent_by_groups
 from subsel.schema import Status
 from tests.test_audit import judged, plain_reasons, wish

@@ -63,7 +63,7 @@ def test_every_type_comes_back_and_is_found_again(kind, tmp_path):
     wished = found[0].as_py()
     assert wished not in subsel.select(table, size=4, exclude=[wished]).table["id"].to_pylist()
     assert wished in subsel.select(table, size=1, include=found.slice(0, 1)).table["id"].to_pylist()
-    scores = [subsel.score(one, data=table).total for one in (found, found.to_pylist(), tmp_path / "subset.parquet")]
+    scores = [subsel.score(one, points=table).total for one in (found, found.to_pylist(), tmp_path / "subset.parquet")]
     assert scores == pytest.approx([selection.objective] * 3)
     with pytest.raises(InputError, match=r"1 of 9 rows: repeated id \(ids "):
         subsel.select(pa.concat_tables([table, table.slice(2, 1)]), size=3)

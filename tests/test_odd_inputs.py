@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from click.testing import CliRunner
 
 import subsel
-from subsel import ConfigError, InputError, plan
+from subsel import ConfigError, InputError, planning
 from subsel.cli import main
 from subsel.cli.tables import duration
 from subsel.demo import demo_points
@@ -215,7 +215,8 @@ def test_plan_prints_numbers_and_a_next_step(tmp_path, demo_table):
 def test_work_grows_with_points_and_dimensions():
     config = subsel.SelectConfig(size=0.1)
     one, two, wide, graph = (
-        plan.estimate(n, d, n // 10, config).work for n, d in ((10**8, 128), (2 * 10**8, 128), (10**8, 256), (10**8, 0))
+        planning.estimate(n, d, n // 10, config).work
+        for n, d in ((10**8, 128), (2 * 10**8, 128), (10**8, 256), (10**8, 0))
     )
     assert two.read == 2 * one.read
     assert two.selection == 2 * one.selection
@@ -225,7 +226,7 @@ def test_work_grows_with_points_and_dimensions():
     assert graph.neighbors == 0
     assert graph.selection == one.selection == wide.selection
     assert one.total == one.read + one.neighbors + one.selection + one.refine
-    assert plan.estimate(10**8, 128, 10**7, subsel.SelectConfig(size=0.1, refine=0)).work.refine == 0
+    assert planning.estimate(10**8, 128, 10**7, subsel.SelectConfig(size=0.1, refine=0)).work.refine == 0
     assert [duration(seconds) for seconds in (0.2, 80, 100, 5000, 1e6)] == ["1 s", "80 s", "1.7 min", "83 min", "280 h"]
 
 
@@ -242,7 +243,7 @@ def test_auto_says_why_it_leaves_the_machine(tmp_path, demo_table, monkeypatch, 
     pq.write_table(demo_table, tmp_path / "points.parquet")
     config = subsel.SelectConfig(size=10)
     assert choose.choose_engine("auto", str(tmp_path / "points.parquet"), None, config, [10]) == "local"
-    monkeypatch.setattr("subsel.plan.available_memory", lambda: 1000)
+    monkeypatch.setattr("subsel.planning.available_memory", lambda: 1000)
     assert choose.choose_engine("auto", str(tmp_path / "points.parquet"), None, config, [10]) == "spark"
     assert "selecting on Spark" in caplog.text
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -252,11 +253,11 @@ def test_auto_says_why_it_leaves_the_machine(tmp_path, demo_table, monkeypatch, 
 
 def test_parts_take_24_to_48_mib_of_vectors():
     config = subsel.SelectConfig()
-    found = {d: plan.part_points(d, 10, config) for d in (0, 2, 64, 128, 192, 256, 384, 768, 1024, 4096)}
+    found = {d: planning.part_points(d, 10, config) for d in (0, 2, 64, 128, 192, 256, 384, 768, 1024, 4096)}
     expected = [200_000, 200_000, 98_304, 49_152, 32_768, 32_768, 32_768, 16_384, 12_288, 10_000]
     assert list(found.values()) == expected
-    assert plan.part_points(384, 10, subsel.SelectConfig(part_points=123)) == 123
-    assert plan.part_points(128, 100, config) < plan.part_points(128, 10, config)  # lists take room, too
+    assert planning.part_points(384, 10, subsel.SelectConfig(part_points=123)) == 123
+    assert planning.part_points(128, 100, config) < planning.part_points(128, 10, config)  # lists take room, too
 
 
 @pytest.mark.parametrize(("budget", "told"), [("10%", "100,000 to select"), ("1B", "a number that is not known")])

@@ -307,7 +307,7 @@ def test_ids_of_every_kind_come_back_from_a_run(tmp_path):
 
 
 def test_explaining_from_a_local_run(points, expected, finished):
-    from subsel.explain import explain
+    from subsel.explaining import explain
 
     chosen = set(expected["id"].to_pylist())
     for one in pq.read_table(points)["id"].to_pylist()[:10]:

@@ -32,7 +32,7 @@ def problem(tmp_path_factory):
 
 
 def paths(problem):
-    return {"data": str(problem / "points.parquet"), "graph": str(problem / "graph.parquet")}
+    return {"points": str(problem / "points.parquet"), "graph": str(problem / "graph.parquet")}
 
 
 @pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 4])
@@ -99,7 +99,7 @@ def test_the_graph_of_a_run_directory(request, tmp_path, demo_table, engine):
     where = request.getfixturevalue("spark") if engine == "spark" else "local"
     options = {"run_dir": tmp_path / "run", "engine": where, "part_points": 1000}
     selection = subsel.select(points, size="10%", output=tmp_path / "subset", **options)
-    found = subsel.score(tmp_path / "subset", data=points, **options)
+    found = subsel.score(tmp_path / "subset", points=points, **options)
     assert found.total == pytest.approx(selection.objective)
     again = subsel.select(points, size="10%", output=tmp_path / "again", resume=True, **options)
     assert again.table.equals(selection.table)  # the finished stages are still there
@@ -107,7 +107,7 @@ def test_the_graph_of_a_run_directory(request, tmp_path, demo_table, engine):
 
 def test_without_a_graph_neighbours_are_computed(demo_table):
     selection = subsel.select(demo_table, size="10%")
-    assert subsel.score(selection.ids, data=demo_table, size="10%").total == pytest.approx(selection.objective)
+    assert subsel.score(selection.ids, points=demo_table, size="10%").total == pytest.approx(selection.objective)
 
 
 def test_normalised_scores():
@@ -122,7 +122,7 @@ def test_the_command_line_normalises(problem, tmp_path):
     points, graph = paths(problem).values()
     best = subsel.select(points, graph=graph, size=137, output=tmp_path / "best")
     subset = str(problem / "subset.parquet")
-    worst = subsel.score(subset, data=points, graph=graph).total - 1
+    worst = subsel.score(subset, points=points, graph=graph).total - 1
     common = ["--points", points, "--graph", graph]
     result = CliRunner().invoke(
         main, ["score", subset, *common, "--reference", str(tmp_path / "best"), "--worst", str(worst)]

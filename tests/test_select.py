@@ -144,7 +144,7 @@ def test_graph_round_trip_through_parquet(demo_table, tmp_path):
     expected = subsel.select(demo_table, size=300, neighbors=10, copies="keep")
     same(subsel.select(points, graph=tmp_path / "graph.parquet", size=300), expected)
     same(subsel.select(points, graph=found.graph, size=300), expected)
-    scored = subsel.score(expected.table, graph=str(tmp_path / "graph.parquet"), data=points)
+    scored = subsel.score(expected.table, graph=str(tmp_path / "graph.parquet"), points=points)
     assert scored.total == pytest.approx(expected.objective, rel=1e-12)
 
 

@@ -18,7 +18,7 @@ from subsel.embeddings.near import METRICS, similarity_of_pair
 from subsel.embeddings.target import TargetLists, merge_lists
 from subsel.engines.local import LocalEngine
 from subsel.errors import ConfigError, InputError
-from subsel.explain import explain
+from subsel.explaining import explain
 from subsel.fixedpoint import FixedPoint, cover_range
 from subsel.graph import SLOT_BITS, DraftGraph
 from subsel.greedy.limited import limited_greedy

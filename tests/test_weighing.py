@@ -270,7 +270,7 @@ def test_thin_needs_a_size_and_no_graph(points, graph):
     with pytest.raises(ConfigError, match="nothing is selected here"):
         subsel.neighbors(points, thin=5)
     with pytest.raises(ConfigError, match="give size"):
-        subsel.score([1], data=points, thin=5)
+        subsel.score([1], points=points, thin=5)
 
 
 def test_a_drawn_graph_goes_on_with_wishes(points, tmp_path):
@@ -342,7 +342,7 @@ def test_a_run_directory_keeps_utilities(points, tmp_path):
     assert again.report.weights == first.report.weights
     assert again.report.graph == first.report.graph
     best = first.ids.tolist()[0]
-    from subsel.explain import explain
+    from subsel.explaining import explain
 
     told = explain(tmp_path / "run", best)
     assert 0 <= told.utility <= 1

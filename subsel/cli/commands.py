@@ -1,35 +1,57 @@
-"""`subsel select | neighbors | …`. Exit 0: done; 1: failed; 2: request or input is wrong; 130 and 143: told to stop."""
+"""`subsel select | neighbors | …`. Exit 0: done; 1: failed; 2: request or input is wrong; 130 and 143: told to stop.
+
+Commands import what they run, so that --help, --version and errors of arguments take no time.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from subsel import api, demo, plan
+import subsel
 from subsel.cli import options as opt
+from subsel.cli.machine import doctor, warm
 from subsel.cli.shell import Group, Option, close, flag_of, progress, show
-from subsel.cli.tables import Rows, duration, pairs_table, report_table
-from subsel.cli.text import amount, count
 from subsel.config import resolve_size
 from subsel.config_file import default_toml
 from subsel.errors import ConfigError
-from subsel.explain import explain
-from subsel.report import Report
-from subsel.request import load_config
-from subsel.storage import MANIFEST, LocalPlace, check_new, place_of
+from subsel.text import amount, count
 from subsel.version import __version__
 
+if TYPE_CHECKING:
+    from subsel.report import Report
+    from subsel.selection import Selection
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+_EPILOG = """\
+Each option may come from the environment: SUBSEL_SELECT_SIZE=10% is --size 10% of subsel select. Options given win over
+those, and those over a --config file.
+
+Completion: eval "$(_SUBSEL_COMPLETE=bash_source subsel)" in ~/.bashrc; zsh_source and fish_source for these shells.
+"""
+
+
+@click.group(
+    cls=Group,
+    epilog=_EPILOG,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "SUBSEL",
+        "max_content_width": 120,
+    },
+)
 @click.version_option(__version__, prog_name="subsel")
 def main() -> None:
     """Select the best k of n data points: useful ones that are unlike each other."""
+
+
+main.add_command(doctor)
+main.add_command(warm)
 
 
 @main.command()
@@ -51,34 +73,49 @@ def select(data: str, output: str, sizes: str | None, **options: Any) -> None:
     OUTPUT becomes a folder of Parquet (a single file if it ends in .parquet) with the columns id, rank, gain
     and decided_by.
     """
-    options = opt.given(options) | {"progress": progress()}
+    options = opt.checked(options, sized=sizes is not None) | {"progress": progress()}
     if sizes is None:
-        selection = api.select(data, output=output, **options)
+        selection = subsel.select(data, output=output, **options)
         close_report(selection.report, output, selection.audit_path)
         return
     if "size" in options:
         raise ConfigError("give --size or --sizes, not both.")
-    for selection in api.select_sizes(data, sizes=sizes.split(","), output=output, **options):
-        assert selection.path is not None
-        close_report(selection.report, selection.path, selection.audit_path)
+    close_sizes(sizes.split(","), subsel.select_sizes(data, sizes=sizes.split(","), output=output, **options))
 
 
 @main.command()
 @click.argument("data", metavar="INPUT")
-@click.argument("graph")
-@opt.config_fields("Input", "Neighbour graph", "seed")
+@click.argument("graph", required=False)
+@opt.config_fields("size", "Input", "Neighbour graph", "seed", "part_points", "log_level")
 @opt.overwrite_graph
 @opt.storage
 @opt.config_file
-def neighbors(data: str, graph: str, overwrite: bool, **options: Any) -> None:
-    """Compute the neighbour graph of INPUT and write its edges to GRAPH, one Parquet file."""
-    check_new(place_of(graph), overwrite=overwrite, inputs=[place_of(data)])
-    found = api.neighbors(data, progress=progress(), **opt.given(options))
-    found.graph.to_parquet(graph, overwrite=overwrite)
-    rows = Rows({"points": f"{found.graph.n:,} x {found.dimension} from {data}"})
+@opt.neighbors_engine
+def neighbors(data: str, graph: str | None, overwrite: bool, **options: Any) -> None:
+    """Compute the neighbour graph of INPUT and write its edges to GRAPH, one Parquet file.
+
+    On Spark it stays by parts in --run-dir, from which select goes on with --resume.
+    """
+    options = opt.checked(options)
+    on_spark = options.get("engine") == "spark"
+    if (graph is None) != on_spark:
+        wanted = "--run-dir, and no GRAPH" if on_spark else "GRAPH, one Parquet file for its edges"
+        raise ConfigError(f"say where the graph goes: give {wanted}.")
+    from subsel.pages.facts import Facts
+    from subsel.storage import check_new, place_of
+
+    if graph is not None:
+        check_new(place_of(graph), overwrite=overwrite, inputs=[place_of(data)])
+    found = subsel.neighbors(data, progress=progress(), **options)
+    points = ""
+    if graph is not None:
+        found.graph.to_parquet(graph, overwrite=overwrite)
+        points = f"{found.graph.n:,} x "
+    rows = Facts({"points": f"{points}{found.report.dimension} from {data}"})
     rows.add_graph(found.report, _spelling())
-    rows.add("written", graph)
-    close(rows.table)
+    written = graph or options["run_dir"]
+    rows.add("written", written)
+    close(rows, {"graph": found.report, "written": written})
 
 
 @main.command("plan")
@@ -98,14 +135,13 @@ def plan_command(
     **options: Any,
 ) -> None:
     """Say what selecting from INPUT takes, from its metadata only: memory, disk, time, parts, Spark settings."""
+    options = opt.checked(options)
     if (data is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
-    config = load_config(options.pop("config"), **options)
-    if points is not None and dimension is not None:
-        k = plan.planned_count(config, points, "the plan")
-        found = plan.estimate(points, dimension, k, config, plan.reference_rows(config))
-    else:
-        found = plan.plan_input(data, config)
+    from subsel import cost
+    from subsel.cli.tables import duration
+
+    found = subsel.plan(data, points=points, dimension=dimension, **options)
     where = "fits" if found.fits else "does not fit"
     selected = "a number that is not known" if found.k is None else f"{found.k:,}"
     overhead = found.worker_bytes * executor_cores
@@ -115,8 +151,8 @@ def plan_command(
         "on one machine": f"{amount(found.local_bytes)} of memory, {amount(found.available_bytes)} are available: "
         f"{where}",
         "on Spark": f"{count(found.parts, 'part')} of about {found.part_points:,} points",
-        "time on Spark": f"about {duration(found.work.total / min(cores, found.parts))} on {count(cores, 'core')}, "
-        "besides Spark's start and a certificate",
+        "time on Spark": f"about {duration(found.seconds_on_spark(cores))} on {count(cores, 'core')}, "
+        f"{duration(cost.FIXED)} of it however few points there are; a certificate takes more",
         "work of one core": ", ".join(
             f"{name} {duration(value)}" for name, value in asdict(found.work).items() if name != "near" or value
         ),
@@ -127,7 +163,7 @@ def plan_command(
         "spark.executor.memoryOverhead": f"{overhead / 2**30:.1f}g: {count(executor_cores, 'Python worker')}",
         "spark.driver.memory": "2g: no data, graph or subset ever reaches the driver",
     }
-    show(pairs_table(rows))
+    show(rows, asdict(found) | {"fits": found.fits, "seconds_on_spark": found.seconds_on_spark(cores)})
 
 
 @main.command()
@@ -135,7 +171,6 @@ def plan_command(
 @opt.config_fields("size", "Objective", "Input", "Neighbour graph", "seed", "part_points", "copies", "cost", "groups")
 @click.option(
     "--points",
-    "data",
     metavar="INPUT",
     cls=Option,
     section="Input",
@@ -158,7 +193,7 @@ def score(subset: str, **options: Any) -> None:
 @click.option("--neighbors", "shown", default=10, show_default=True, help="Neighbours to show.")
 def explain_command(point: str, run_dir: str, shown: int) -> None:
     """Say why the point ID is in the subset of a run, or why not. RUN_DIR is the --run-dir of its run."""
-    found = explain(run_dir, point)
+    found = subsel.explain(run_dir, point)
     rows = {"point": f"{found.id}, {'selected' if found.selected else 'not selected'}"}
     if found.reason is not None:
         rows["reason"] = found.reason if found.limit is None else f"{found.reason}: {found.limit}"
@@ -182,7 +217,7 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
     rows["neighbours"] = f"{len(found.neighbors):,}, {sum(one.selected for one in found.neighbors):,} of them selected"
     for one in found.neighbors[:shown]:
         rows[f"  {one.id}"] = f"similarity {one.similarity:.4f}{', selected' if one.selected else ''}"
-    show(pairs_table(rows))
+    show(rows, asdict(found))
 
 
 @main.command()
@@ -192,7 +227,7 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
 @opt.config_file
 def validate(data: str, **options: Any) -> None:
     """Read INPUT and check every row, as select would."""
-    points = api.validate(data, **opt.given(options))
+    points = subsel.validate(data, **opt.checked(options))
     assert points.embeddings is not None
     low, mean, high = points.utility.min(), points.utility.mean(), points.utility.max()
     first = f": {low:.4g} to {high:.4g}, mean {mean:.4g}" if points.made_of.stored else ""
@@ -202,7 +237,8 @@ def validate(data: str, **options: Any) -> None:
         "utility": f"{points.made_of}{first}",
     }
     rows |= {f"dropped, {reason}": count(dropped, "row") for reason, dropped in points.dropped.items()}
-    show(pairs_table(rows))
+    numbers = {"points": points.n, "dimension": points.embeddings.shape[1], "id_type": str(points.id_type)}
+    show(rows, numbers | {"name": points.name, "utility": str(points.made_of), "dropped_rows": points.dropped})
 
 
 @main.command("config")
@@ -227,6 +263,9 @@ def config_command() -> None:
 def demo_command(folder: str, n: int, dimension: int, size: str, overwrite: bool) -> None:
     """Generate points, select a subset of them, Parquet to Parquet, and show how good it is."""
     resolve_size(size, n, "the demo")
+    from subsel import demo
+    from subsel.storage import LocalPlace, place_of
+
     place = place_of(folder)
     points, subset = place.join("points").uri, place.join("subset").uri
     if isinstance(place, LocalPlace) and not place.parent().exists():
@@ -234,10 +273,13 @@ def demo_command(folder: str, n: int, dimension: int, size: str, overwrite: bool
     place.make_folder()
     demo.write_demo(points, n, dimension, overwrite=overwrite)
     close(f"{n:,} points x {dimension} written to {points}")
-    selection = api.select(
+    selection = subsel.select(
         points, size=size, output=subset, overwrite=overwrite, keep_columns=("source",), progress=progress()
     )
     close_report(selection.report, subset)
+    for row in selection.table.slice(0, 3).to_pylist():
+        close(f"  rank {row['rank']}: id {row['id']} from {row['source']}, gain {row['gain']:.4f}")
+    close(f"next: subsel select {points} picked/ --size 1% --run-dir run/, and subsel explain {selection.ids[0]} run/")
 
 
 def show_score(subset: str, *, reference: str | None, worst: str | None, **options: Any) -> None:
@@ -245,12 +287,13 @@ def show_score(subset: str, *, reference: str | None, worst: str | None, **optio
     if (reference is None) != (worst is None):
         raise ConfigError("a normalised score needs both --reference and --worst.")
     others = [value for value in (reference, worst) if value is not None and _number(value) is None]
-    found, *scores = api.score_subsets([subset, *others], progress=progress(), **opt.given(options))
+    found, *scores = subsel.score_subsets([subset, *others], progress=progress(), **opt.checked(options))
     rows = {
         "objective": f"{found.total:,.6f}",
         "utility": f"{found.utility:,.6f}",
         "similarity": f"{found.similarity:,.6f}",
     }
+    numbers = {"objective": found.total} | {name: value for name, value in asdict(found).items() if name != "total"}
     if found.coverage is not None:
         rows["coverage"] = f"{found.coverage:.4f} on the graph"
     if reference is not None and worst is not None:
@@ -258,7 +301,8 @@ def show_score(subset: str, *, reference: str | None, worst: str | None, **optio
         best, least = (totals[value] if value in totals else float(value) for value in (reference, worst))
         rows["reference"], rows["worst"] = f"{best:,.6f}", f"{least:,.6f}"
         rows["normalised"] = f"{found.normalised(best, least):.2f} (reference 100, worst 0)"
-    show(pairs_table(rows))
+        numbers |= {"reference": best, "worst": least, "normalised": found.normalised(best, least)}
+    show(rows, numbers)
 
 
 def _number(value: str) -> float | None:
@@ -271,12 +315,25 @@ def _number(value: str) -> float | None:
 
 def close_report(report: Report, output: str | Path, audit: str | Path | None = None) -> None:
     """Print the closing table and where the subset and its audit are."""
-    close(report_table(report, _spelling()))
+    from subsel.pages.facts import report_facts
+    from subsel.storage import MANIFEST, place_of
+
+    close(report_facts(report, _spelling()), report.model_dump(mode="json") | {"output": output})
     for what, points, where in (("subset", report.k, output), ("audit", report.input.points, audit)):
         if where is not None:
             place = place_of(where)
             manifest = f", manifest {place.join(MANIFEST)}" if place.kind() == "folder" else ""
             close(f"{what} of {count(points, 'point')}: {place}{manifest}")
+
+
+def close_sizes(sizes: Sequence[str], found: Sequence[Selection]) -> None:
+    """Print one table of subsets of several sizes, and where they are."""
+    from subsel.cli.tables import shared_facts, sizes_table
+
+    reports = [one.report for one in found]
+    close(shared_facts(reports[0], _spelling()))
+    table = sizes_table(sizes, reports, [str(one.path) for one in found])
+    close(table, [one.report.model_dump(mode="json") | {"output": one.path} for one in found])
 
 
 def _spelling() -> Callable[[str], str | None]:

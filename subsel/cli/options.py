@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from subsel.cli.shell import Option
 from subsel.config import SelectConfig
 from subsel.declare import GROUPS, declaration
+from subsel.errors import NOTHING_TO_RESUME, ConfigError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Decorator = Callable[[Any], Any]
@@ -84,6 +85,26 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def checked(options: dict[str, Any], *, sized: bool = False) -> dict[str, Any]:
+    """Return the options that were given, once those of the config fit together: nothing has been imported until then.
+
+    Args:
+        options: of a command.
+        sized: whether sizes are given otherwise.
+
+    Raises:
+        ConfigError: they do not fit together, or a file of options is wrong.
+    """
+    found = given(options)
+    own = {name: value for name, value in found.items() if name in SelectConfig.model_fields}
+    config = SelectConfig.load(found.get("config"), **own)
+    if "resume" in options and not sized:  # a command that selects
+        config.check_complete()
+    if found.get("resume") and "run_dir" not in found:
+        raise ConfigError(NOTHING_TO_RESUME)
+    return found
+
+
 def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
     """Return what was given as KEY=VALUE."""
     pairs = {}
@@ -140,6 +161,16 @@ engine = _together(
         help="Where it runs: auto is local if memory is enough, else spark.  [default: auto]",
     ),
     _option("Spark", "--master", help="Spark master of a session of its own, such as local[4].  [default: local[*]]"),
+)
+neighbors_engine = _together(
+    _option(
+        "Running",
+        "--engine",
+        type=click.Choice(["local", "spark"]),
+        help="Where it runs.  [default: local]",
+    ),
+    _option("Spark", "--master", help="Spark master of a session of its own, such as local[4].  [default: local[*]]"),
+    _option("Running", "--run-dir", metavar="DIR", help="On Spark: the folder in which the graph is kept."),
 )
 run_dir = _together(
     _option("Running", "--run-dir", metavar="DIR", help="Keep finished stages in this folder, to --resume from."),

@@ -9,18 +9,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.table import Table
+from pydantic_core import to_json
 
-from subsel.cli.text import printable
 from subsel.declare import GROUPS
 from subsel.errors import SubselError
+from subsel.text import printable
 
-_VERBOSE, _QUIET = "subsel.verbose", "subsel.quiet"
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from subsel.pages.facts import Facts
+
+_VERBOSE, _QUIET, _JSON = "subsel.verbose", "subsel.quiet", "subsel.json"
 _REST = "Other"
 #: Exit statuses by which shells and schedulers know how a process ended: 128 and the signal's number.
 INTERRUPTED, TERMINATED = 130, 143
@@ -136,14 +139,33 @@ class _Printable(logging.Formatter):
 
 
 def _note(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:  # -v counts before the command and after it
-        context.meta[_VERBOSE if parameter.name == "verbose" else _QUIET] = True
+    if value:  # each counts before the command and after it
+        context.meta[f"subsel.{parameter.name}"] = True
 
 
-def _verbose_option() -> Option:
-    """Return -v."""
-    text = "Log every round and superstep."
-    return Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_note, help=text, section="Running")
+def _everywhere() -> list[Option]:
+    """Return the options that all commands have, before their name or after it."""
+    said = {
+        ("-v", "--verbose"): "Log every round and superstep.",
+        ("-q", "--quiet"): "Print only what was asked for: no progress, no closing table.",
+        ("--json",): "Print the result as JSON.",
+    }
+    shape: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _note, "section": "Running"}
+    return [Option(list(flags), help=text, **shape) for flags, text in said.items()]
+
+
+def _log_handler() -> logging.Handler:
+    """Return what prints log lines: beside a progress bar, where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        handler: logging.Handler = logging.StreamHandler()
+        handler.setFormatter(_Printable("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        return handler
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    handler.setFormatter(_Printable("%(message)s"))
+    return handler
 
 
 class Command(click.Command):
@@ -151,9 +173,7 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        text = "Print only what was asked for: no progress, no closing table."
-        quiet = Option(["--quiet"], is_flag=True, expose_value=False, callback=_note, help=text, section="Running")
-        self.params += [_verbose_option(), quiet]
+        self.params += _everywhere()
 
     def main(self, *args: Any, **more: Any) -> Any:
         """Run as a program."""
@@ -162,10 +182,9 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, with log lines and errors as they are shown here."""
-        handler = RichHandler(console=Console(stderr=True), show_path=False)
+        handler = _log_handler()
         level = logging.INFO if ctx.meta.get(_VERBOSE) else logging.WARNING
         logging.basicConfig(level=level, handlers=[handler], force=True)
-        handler.setFormatter(_Printable("%(message)s"))
         with show_errors(ctx):
             return super().invoke(ctx)
 
@@ -189,7 +208,7 @@ class Group(click.Group):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.params.append(_verbose_option())
+        self.params += _everywhere()
 
     def main(self, *args: Any, **more: Any) -> Any:
         """Run as a program."""
@@ -202,21 +221,43 @@ class Group(click.Group):
             return super().invoke(ctx)
 
 
-def progress() -> bool | None:
+def progress() -> bool:
     """Return whether the command shows progress, as the library's functions take it."""
-    return False if click.get_current_context().meta.get(_QUIET) else None
+    return not click.get_current_context().meta.get(_QUIET)
 
 
-def show(what: Table) -> None:
-    """Print what a command was asked for."""
-    Console().print(what)
-
-
-def close(what: Table | str) -> None:
-    """Print what was done, unless --quiet. A text is one line, however wide the terminal is."""
-    if click.get_current_context().meta.get(_QUIET):
+def show(what: Facts | Table | dict[str, str], data: Any) -> None:
+    """Print what a command was asked for, names and values or a table; or as JSON its data."""
+    if click.get_current_context().meta.get(_JSON):
+        click.echo(to_json(data, indent=2, inf_nan_mode="null", fallback=_plain))
         return
-    if isinstance(what, str):
+    from rich.console import Console
+
+    from subsel.cli import tables
+    from subsel.pages.facts import Facts
+
+    if isinstance(what, Facts):
+        what = tables.table_of(what)
+    Console().print(tables.pairs_table(what) if isinstance(what, dict) else what)
+
+
+def close(what: Facts | Table | dict[str, str] | str, data: Any = None) -> None:
+    """Print what was done, unless --quiet; with --json its data, and nothing where it has none.
+
+    A text is one line, however wide the terminal is.
+    """
+    meta = click.get_current_context().meta
+    if meta.get(_JSON):
+        if data is not None:
+            show({}, data)
+    elif meta.get(_QUIET):
+        return
+    elif isinstance(what, str):
         click.echo(printable(what))
     else:
-        show(what)
+        show(what, data)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has no word for as something that it has: numbers of numpy, paths."""
+    return value.item() if hasattr(value, "item") else str(value)

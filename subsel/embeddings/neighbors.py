@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from subsel.embeddings import kernel, search
 from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores, with_themselves
 from subsel.embeddings.recipe import Search, StepProgress, find_neighbors, sample_rows
+from subsel.errors import ConfigError, option
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
 from subsel.input.points import Points
@@ -20,35 +22,61 @@ from subsel.report import GraphReport
 class NeighborResult:
     """A graph and how it was made.
 
-    ``recall`` is the estimated share of exact neighbours found (None if the estimate is off); ``neighbors``
-    the number per point before symmetrisation, which is n-1 where that is less than asked for; ``probes`` and
-    ``passes`` what the search took; ``target`` the recall that it was to have, None if it was told what to take.
+    Attributes:
+        report: the graph in numbers, and what the search took.
     """
 
-    graph: NeighborGraph
-    recall: float | None
-    neighbors: int
-    cells: int
-    probes: int
-    passes: int
-    dimension: int
-    target: float | None
+    report: GraphReport
+    _graph: NeighborGraph | None = None
 
     @property
-    def report(self) -> GraphReport:
-        """The graph in numbers."""
-        return self.graph.report().model_copy(
-            update={
-                "source": "embeddings",
-                "neighbors": self.neighbors,
-                "dimension": self.dimension,
-                "cells": self.cells,
-                "probes": self.probes,
-                "passes": self.passes,
-                "recall": self.recall,
-                "target": self.target,
-            }
-        )
+    def graph(self) -> NeighborGraph:
+        """The graph.
+
+        Raises:
+            ConfigError: it was made on Spark, where it is never in one place.
+        """
+        if self._graph is None:
+            raise ConfigError(
+                f"on Spark the graph stays in its parts: select with the same {option('run_dir')} and "
+                f"{option('resume', True)}."
+            )
+        return self._graph
+
+    @property
+    def recall(self) -> float | None:
+        """The estimated share of exact neighbours found; None if the estimate is off."""
+        return self.report.recall
+
+    @property
+    def neighbors(self) -> int | None:
+        """Neighbours per point before symmetrisation: n-1 where that is less than asked for."""
+        return self.report.neighbors
+
+    @property
+    def cells(self) -> int | None:
+        """Cells of the search."""
+        return self.report.cells
+
+    @property
+    def probes(self) -> int | None:
+        """Cells that each point was compared with, at most."""
+        return self.report.probes
+
+    @property
+    def passes(self) -> int | None:
+        """Passes over neighbours of neighbours."""
+        return self.report.passes
+
+    @property
+    def dimension(self) -> int | None:
+        """Dimension of the embeddings."""
+        return self.report.dimension
+
+    @property
+    def target(self) -> float | None:
+        """The recall that it was to have; None if the search was told what to take."""
+        return self.report.target
 
 
 def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda what, share: None) -> NeighborResult:
@@ -89,11 +117,12 @@ def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda 
         # The points with the largest codes: a uniform sample, none of them in the k-means sample for n large.
         asked = np.flatnonzero(found.order >= n - how.sample)
         recall = search.estimate_recall(X, score, asked, metric)
-    about = found.cells, found.probes, found.passes
+    told: dict[str, Any] = {"cells": found.cells, "probes": found.probes, "passes": found.passes}
+    told |= {"source": "embeddings", "neighbors": k, "dimension": dimension, "recall": recall, "target": how.recall}
     del X, found
     progress("symmetrise", 0.0)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
     graph = NeighborGraph(points.ids.take(pa.array(rows)), rows, indptr, indices, similarity)
     if itself is not None:
         graph = replace(graph, itself=itself[rows])
-    return NeighborResult(graph, recall, k, *about, dimension, how.recall)
+    return NeighborResult(graph.report().model_copy(update=told), graph)

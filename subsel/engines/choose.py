@@ -10,7 +10,7 @@ from typing import Any
 from subsel.config import SelectConfig
 from subsel.errors import ConfigError, MissingPackageError, option
 from subsel.input.source import is_location
-from subsel.plan import plan_input
+from subsel.planning import plan_input
 
 log = logging.getLogger(__name__)
 

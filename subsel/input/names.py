@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from subsel.errors import InputError
+from subsel.errors import InputError, did_you_mean
 
 _KEY, _MOST = b"subsel.names", 20
 
@@ -30,6 +30,17 @@ def name_list(columns: pa.Schema) -> str:
     return ", ".join(map(_shown, names[:_MOST])) + more if names else "no columns"
 
 
+def lacking(column: str, columns: pa.Schema, *more: str) -> str:
+    """Return a name for a message that says that no column has it: the closest of those that there are, and all these.
+
+    Args:
+        column: that is missing.
+        columns: those that there are.
+        *more: what else might have been meant.
+    """
+    return f"{column!r}{did_you_mean(column, [*all_names(columns), *more])}; it has {name_list(columns)}"
+
+
 def _shown(name: str) -> str:
     return name if name.isprintable() and name.strip() == name and name else repr(name)
 
@@ -48,6 +59,6 @@ def require_named(name: str, schema: pa.Schema, columns: Iterable[str]) -> None:
     for column in columns:
         found = schema.names.count(column)
         if found == 0:
-            raise InputError(f"{name} has no column {column!r}; it has {name_list(schema)}.")
+            raise InputError(f"{name} has no column {lacking(column, schema)}.")
         if found > 1:
             raise InputError(f"{name} has {found} columns {column!r}: rename all but one.")

@@ -12,7 +12,7 @@ first as text: what they hold decides, never where they stand.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from subsel.input.findings import SHOWN, Findings
 from subsel.input.groups import GroupColumn, as_groups, check_cost_type, costs_of
 from subsel.input.ids import smallest, storage_type, stored_ids
 from subsel.input.importance import FloatArray, check_importance_type, importances_of
-from subsel.input.names import name_list
+from subsel.input.names import lacking
 from subsel.input.types import flat_lists, is_floating, is_numeric, value_type
 from subsel.input.utility import (
     BUILT_IN,
@@ -107,12 +107,13 @@ class Columns:
             InputError: one is missing or of the wrong type.
         """
 
-        def require(column: str, what: str, keyword: str, more: str = "") -> pa.DataType:
+        def require(column: str, what: str, keyword: str, others: Sequence[str] = ()) -> pa.DataType:
             if columns.names.count(column) > 1:
                 raise InputError(f"{name} has {columns.names.count(column)} columns {column!r}: rename all but one.")
             if column not in columns.names:
+                more = f", or {', '.join(others)}" if others else ""
                 raise InputError(
-                    f"{name} has no {what} column {column!r}; it has {name_list(columns)}: "
+                    f"{name} has no {what} column {lacking(column, columns, *others)}: "
                     f"name the right one with {option(keyword)}{more}."
                 )
             return columns.field(column).type
@@ -135,7 +136,7 @@ class Columns:
                     told = f"column {one.column!r} of {name} is {kind}"
                     raise InputError(f"{told}, but must be lists of floats: cast it.")
                 continue
-            kind = require(one.column, "utility", "utility", f", or {', '.join(BUILT_IN)}")
+            kind = require(one.column, "utility", "utility", BUILT_IN)
             if not (is_numeric(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
                 raise InputError(f"column {one.column!r} of {name} is {kind}, but utilities are numbers: cast it.")
         for kept in config.keep_columns:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from subsel.config import SelectConfig
 from subsel.errors import ConfigError, InputError, option
 from subsel.input.ids import listed_ids, subset_ids
-from subsel.input.names import name_list
+from subsel.input.names import lacking
 from subsel.input.source import Source, is_location, iterate_columns, open_source
 
 _COLUMN = "column:"
@@ -62,7 +62,7 @@ def wished_column(wish: Any, columns: pa.Schema, name: str, what: str) -> str | 
     column = wish.removeprefix(_COLUMN)
     if column not in columns.names:
         if wish.startswith(_COLUMN):
-            raise InputError(f"{what} {wish!r}: {name} has no column {column!r}; it has {name_list(columns)}.")
+            raise InputError(f"{what} {wish!r}: {name} has no column {lacking(column, columns)}.")
         return None
     kind = columns.field(column).type
     if not pa.types.is_boolean(kind):
@@ -72,7 +72,7 @@ def wished_column(wish: Any, columns: pa.Schema, name: str, what: str) -> str | 
 
 def no_such_wish(wish: str, what: str, name: str, columns: pa.Schema) -> InputError:
     """Return the error for a wish that is a string and neither a path nor a column."""
-    return InputError(f"{what} {wish!r}: no such path, and {name} has no column {wish!r}; it has {name_list(columns)}.")
+    return InputError(f"{what} {wish!r}: no such path, and {name} has no column {lacking(wish, columns)}.")
 
 
 def boolean_column(source: Source, column: str) -> npt.NDArray[np.bool_]:

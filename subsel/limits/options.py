@@ -45,6 +45,7 @@ class LimitOptions(BaseModel):
         group="Limits",
         example="tokens",
         metavar="COLUMN",
+        takes="str | npt.ArrayLike",
     )
     order: Literal["ratio", "gain", "best"] = declare(
         "ratio",
@@ -63,6 +64,7 @@ class LimitOptions(BaseModel):
         "Columns whose values are groups, such as source or language; for quotas, or minima. Null is a group, too.",
         stage="graph",
         group="Limits",
+        takes="str | Sequence[str] | npt.ArrayLike | Mapping[str, npt.ArrayLike]",
     )
     quotas: Quotas | None = declare(
         None,
@@ -73,6 +75,7 @@ class LimitOptions(BaseModel):
         group="Limits",
         example={"web": "50%", "books": 1000},
         metavar="NAME=AMOUNT,…|RULE|FILE",
+        takes="Mapping[str, Any] | str",
     )
     other: int | float | str | None = declare(
         None,
@@ -96,6 +99,7 @@ class LimitOptions(BaseModel):
         group="Limits",
         example={"books": 100},
         metavar="NAME=AMOUNT,…|RULE|FILE",
+        takes="Mapping[str, Any] | str",
     )
     max_similarity: float | None = declare(
         None,

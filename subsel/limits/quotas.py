@@ -5,7 +5,6 @@ All is computed in whole numbers, so that it depends on no order of summation.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.config import SelectConfig
-from subsel.errors import InputError, option
+from subsel.errors import InputError, did_you_mean, option
 from subsel.fixedpoint import Int64Array
 from subsel.limits.amounts import NULL, RULES, Amounts, Spec, Unit
 from subsel.sizes import UNLIMITED, exact_fraction, parse_amount
@@ -265,10 +264,7 @@ def _apportion(parts: Sequence[int], unit: int) -> list[int]:
 
 def _strange(unknown: Sequence[str], table: GroupTable, what: str) -> str:
     """Say which names are of no group, and which are close."""
-    told = []
-    for name in unknown[:_SHOWN]:
-        close = difflib.get_close_matches(name, table.names, n=1)
-        told.append(f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name))
+    told = [f"{name!r}{did_you_mean(name, table.names)}" for name in unknown[:_SHOWN]]
     groups = _listed(map(repr, table.names[:_SHOWN]), len(table.names))
     return (
         f"{what} name groups that column {table.column!r} does not have: {_listed(told, len(unknown))}; it has "

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from subsel.graph import NeighborGraph
 from subsel.objective import Score
 from subsel.pipeline import run_pipeline
@@ -15,12 +13,13 @@ from subsel.report import Report
 from subsel.request import Request, places_for
 from subsel.run import Run
 from subsel.rundir import open_run, open_to_score
+from subsel.selection import Chosen
 from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
 from subsel.storage import Place, place_of
 
 
-def select_here(request: Request, run: Run) -> list[tuple[Report, Place | None, Place | None, NeighborGraph, pa.Table]]:
+def select_here(request: Request, run: Run) -> list[tuple[Report, Place | None, Place | None, NeighborGraph, Chosen]]:
     """Run the pipeline in this process; return for each size the report, where it and its audit are, graph and subset.
 
     Raises:
@@ -30,11 +29,11 @@ def select_here(request: Request, run: Run) -> list[tuple[Report, Place | None, 
     places = places_for(request, partial(place_of, storage_options=request.storage_options))
     with open_run(places.run_dir, request.kept_config, run.id, resume=request.resume, stages=request.stages) as rundir:
         stages = LocalStages(request, rundir)
-        tables: list[pa.Table] = []
-        stages.written = tables.append
+        chosen: list[Chosen] = []
+        stages.written = chosen.append
         reports = run_pipeline(stages, places.of_sizes(request), run, overwrite=request.overwrite)
-    found = zip(reports, places.outputs, places.audits, tables, strict=True)
-    return [(report, place, audit, stages.graph, table) for report, place, audit, table in found]
+    found = zip(reports, places.outputs, places.audits, chosen, strict=True)
+    return [(report, place, audit, stages.graph, one) for report, place, audit, one in found]
 
 
 def score_here(request: Request, subsets: Sequence[Any]) -> list[Score]:

@@ -48,6 +48,7 @@ from subsel.request import Request
 from subsel.run import Tell
 from subsel.rundir import RunDirectory
 from subsel.schema import Status
+from subsel.selection import Chosen
 from subsel.stages.alike import part_alike
 from subsel.stages.audited import Everyone, audit_table
 from subsel.stages.base import T, settle_copies
@@ -102,7 +103,7 @@ class LocalStages:
         self.part: PartGraph
         self.local: LocalEngine
         self.table: pa.Table
-        self.written: Callable[[pa.Table], None] = lambda table: None
+        self.written: Callable[[Chosen], None] = lambda chosen: None
 
     def read(self, tell: Tell) -> InputReport:
         """Read points, and a target if there is one; what a run directory has is not read again."""
@@ -372,13 +373,14 @@ class LocalStages:
 
     def write(self, report: Report, path: Place | None, *, overwrite: bool) -> None:
         """Join the kept columns back and write."""
+        rows = self.points.rows[self.graph.rows[self.ranked]]
         if self.config.keep_columns:
-            kept = kept_columns(self.source, list(self.config.keep_columns), self._input_rows(self.ranked))
+            kept = kept_columns(self.source, list(self.config.keep_columns), rows)
             for name in self.config.keep_columns:
                 self.table = self.table.append_column(kept.schema.field(name), kept[name])
         if path is not None:
             output.write_subset(self.table, report, path, overwrite=overwrite)
-        self.written(self.table)
+        self.written(Chosen(self.table, rows, self.points.source_rows, self.utilities, self.ranked))
 
     def score_ids(self, subset: Any) -> objective.Score:
         """Return f of a subset, see `subsel.input.wishes.wished_ids`.
@@ -394,6 +396,3 @@ class LocalStages:
         nodes = known_places(ids, self.graph.ids, "the subset", self.points.id_type)
         coverage, _ = graph_coverage(self.part, self.graph, nodes, self.config, self.made)
         return replace(score_here(self.part, nodes), coverage=coverage)
-
-    def _input_rows(self, nodes: Int64Array) -> Int64Array:
-        return self.points.rows[self.graph.rows[nodes]]

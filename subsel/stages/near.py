@@ -23,7 +23,7 @@ from subsel.input.points import Points
 from subsel.input.reference import NEAR, ReferenceRows, open_rows, require_vectors
 from subsel.input.source import Source
 from subsel.input.taking import iterate_rows
-from subsel.plan import available_memory
+from subsel.memory import available_memory
 from subsel.report import GraphReport, near_line
 from subsel.run import Tell
 from subsel.schema import Status

@@ -41,7 +41,7 @@ def spark_stages(request: Request, run: Run, opener: _Opener) -> Iterator[tuple[
         run: of it.
         opener: `open_run` with what it is to be resumed and is about, or `open_to_score`.
     """
-    with session_for(request.engine, request.master) as spark, plain_errors():
+    with session_for(request.engine, request.master, request.config.log_level) as spark, plain_errors():
         places = places_for(request, partial(place_in, spark))
         with opener(places.run_dir, request.kept_config, run.id) as rundir:
             found = SparkStages(spark, request, run.id, rundir)

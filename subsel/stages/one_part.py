@@ -16,9 +16,10 @@ from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint, cover_range
 from subsel.graph import DraftGraph, NeighborGraph, PartGraph
 from subsel.input.points import Points
+from subsel.memory import available_memory
 from subsel.parts.superstep import pack_graph, unpack_graph
 from subsel.parts.target import columns_of, span_of, with_target
-from subsel.plan import available_memory, local_bytes
+from subsel.planning import local_bytes
 from subsel.report import GraphReport, WeightsReport
 
 log = logging.getLogger(__name__)

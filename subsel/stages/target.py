@@ -19,8 +19,8 @@ from subsel.input.given import with_given
 from subsel.input.points import Points
 from subsel.input.reference import TARGET, ReferenceRows, open_rows, require_vectors
 from subsel.input.source import Source
+from subsel.memory import available_memory
 from subsel.parts.target import edges_of_lists, to_edges
-from subsel.plan import available_memory
 from subsel.report import GraphReport
 from subsel.run import Tell
 from subsel.stages.one_part import check_memory

@@ -38,7 +38,7 @@ from subsel.input.utility import CONSTANT, Ingredient, Utility
 from subsel.parts import assemble, route, superstep
 from subsel.parts.pack import Parcel, of_kind, pack, unpack
 from subsel.parts.rows import to_board
-from subsel.plan import part_points
+from subsel.planning import part_points
 from subsel.report import AlikeReport, GraphReport
 from subsel.schema import FIRST_MEMBER, Status
 

@@ -27,7 +27,7 @@ from subsel.input.rows import Columns, may_be_read
 from subsel.input.wishes import Wishes
 from subsel.limits.drawing import draws_by_group
 from subsel.parts import route
-from subsel.plan import part_points
+from subsel.planning import part_points
 from subsel.report import InputReport
 from subsel.schema import Status
 from subsel.sizes import count_of, parse_size

@@ -36,7 +36,7 @@ from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, pack
 from subsel.parts.rows import to_table
 from subsel.parts.superstep import pack_graph
-from subsel.plan import part_points
+from subsel.planning import part_points
 from subsel.report import GraphReport
 
 #: Bytes of rows that a routing task holds before it sends them on.

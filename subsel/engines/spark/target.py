@@ -44,7 +44,7 @@ from subsel.parts.target import (
     parts_of_target,
     target_part,
 )
-from subsel.plan import part_points
+from subsel.planning import part_points
 from subsel.report import GraphReport
 from subsel.rundir import TARGET as FOLDER
 from subsel.rundir import RunDirectory

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +12,11 @@ from subsel import cost
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig, resolve_size
 from subsel.errors import InputError, option
 from subsel.input.given import NEAR
-from subsel.input.names import name_list
+from subsel.input.names import lacking
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source
 from subsel.input.types import flat_lists, value_type
+from subsel.memory import available_memory
 from subsel.sizes import parse_budget
 
 #: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
@@ -78,6 +77,10 @@ class Plan:
     def fits(self) -> bool:
         """Whether one machine's memory is enough."""
         return self.local_bytes <= self.available_bytes
+
+    def seconds_on_spark(self, cores: int) -> float:
+        """Return how long it takes on so many cores of executors, of which no more work than there are parts."""
+        return cost.FIXED + self.work.total / min(cores, self.parts)
 
 
 def part_points(dimension: int, neighbors: int, config: SelectConfig) -> int:
@@ -183,21 +186,11 @@ def planned_count(config: SelectConfig, n: int, name: str) -> int | None:
     return max(1, round(share * n)) if isinstance(share, float) else None
 
 
-def available_memory() -> int:
-    """Return the memory that can be used without swapping, in bytes."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
 def _dimension(source: Source, config: SelectConfig) -> int:
     column = config.embedding_column
     if column not in source.schema.names:
         raise InputError(
-            f"{source.name} has no embedding column {column!r}; it has {name_list(source.schema)}: "
+            f"{source.name} has no embedding column {lacking(column, source.schema)}: "
             f"name the right one with {option('embedding_column')}."
         )
     kind = source.schema.field(column).type
