@@ -236,7 +236,7 @@ def score(subset: Any, **options: Unpack[_ScoreOptions]) -> Score:
     return score_subsets([subset], **options)[0]
 
 
-def score_subsets(
+def score_subsets(  # noqa: PLR0913  (everything that is not a field of the config)
     subsets: Sequence[Any],
     *,
     points: Any = None,
