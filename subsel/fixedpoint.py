@@ -35,6 +35,10 @@ _MANY_POINTS = 2.0**44
 #: Weights are int32, at most 2^30, where that leaves this many fractional bits; else int64.
 _NARROW_WEIGHT_BITS = 30
 _ENOUGH_FRACTION_BITS = 24
+#: A usual gain has so many units at least, or others than the largest could not be told apart.
+_LEAST_UNITS = 2.0**8
+#: That is refused where a value is so many times the usual one: all values of a graph may be tiny.
+_DWARFS = 2.0**20
 
 #: `exact_total` counts in units of 2^-1074, the least float64 above 0.
 UNIT_BITS = 1074
@@ -135,6 +139,63 @@ class FixedPoint:
         weighed = above * self.alpha if self.ratio is None else above
         gain = np.rint(weighed * self.scale).astype(np.int64)
         return (gain << self.tie_bits) | (code & ((1 << self.tie_bits) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """How large values usually are, whatever a few of them are: by the mean of their binary exponents.
+
+    Attributes:
+        bits: sum of the exponents of all values but 0.
+        some: how many these are.
+        n: how many there are in all.
+    """
+
+    bits: int = 0
+    some: int = 0
+    n: int = 0
+
+    @classmethod
+    def of(cls, values: npt.NDArray[Any]) -> Usual:
+        """Return that of values of any shape."""
+        some = values[values != 0]
+        return cls(int(np.frexp(some)[1].sum(dtype=np.int64)), len(some), values.size)
+
+    def __add__(self, other: Usual) -> Usual:
+        return Usual(self.bits + other.bits, self.some + other.some, self.n + other.n)
+
+    @property
+    def size(self) -> float:
+        """Their geometric mean, within a factor of 2; 0.0 where most are 0."""
+        return 0.0 if 2 * self.some < self.n or not self.some else math.ldexp(1.0, round(self.bits / self.some))
+
+
+def check_resolution(scale: FixedPoint, utility: tuple[float, Usual], degree: tuple[float, Usual]) -> None:
+    """Refuse values beside which those of most points would be rounded away.
+
+    Args:
+        scale: that the largest fit.
+        utility: the largest |u|, and how large they are usually.
+        degree: likewise Σ s over the edges of one point.
+
+    Raises:
+        InputError: a usual gain has too few units; the message names the value that dwarfs it.
+    """
+    one, other = (scale.alpha, scale.beta) if scale.ratio is None else (1.0, scale.ratio)
+    terms = [one * utility[1].size, other * degree[1].size]
+    # Weights that follow from the data are for both to count; given ones may leave either out.
+    usual = sum(terms) if scale.ratio is None else min((term for term in terms if term), default=0.0)
+    largest_term = max(one * utility[0], other * degree[0])
+    if usual == 0 or usual * scale.scale >= _LEAST_UNITS or largest_term < _DWARFS * usual:
+        return
+    if one * utility[0] >= other * degree[0]:
+        what, (largest, usually) = "a utility", utility
+    else:
+        what, (largest, usually) = "a point's sum of similarities", degree
+    raise InputError(
+        f"{what} is {largest:.4g}, where {usually.size:.2g} is usual: beside it, what other points gain could not be "
+        f"told apart. Leave out or clip rows with values so large."
+    )
 
 
 def _bits(value: float) -> int:

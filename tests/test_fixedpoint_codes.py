@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import subsel
 from subsel.codes import codes_of, hash_ids, repeated_rows
 from subsel.errors import InputError
-from subsel.fixedpoint import FixedPoint
+from subsel.fixedpoint import FixedPoint, Usual
 
 positive = st.floats(0, 1e12, allow_subnormal=False)
 
@@ -89,3 +92,36 @@ def test_duplicates_and_nulls():
         codes_of(pa.array(["a", "b", "a", "a"]), 0)
     with pytest.raises(InputError, match="1 of 2 ids are null"):
         hash_ids(pa.array([1, None]), 0)
+
+
+@given(st.lists(st.floats(-1e300, 1e300, allow_subnormal=False), min_size=1, max_size=20), st.integers(0, 19))
+def test_how_large_values_usually_are_does_not_depend_on_parts(values, at):
+    values = np.array(values)
+    whole = Usual.of(values)
+    assert Usual.of(values[:at]) + Usual.of(values[at:]) == whole
+    if whole.some * 2 >= whole.n:
+        exact = math.exp(np.log(np.abs(values[values != 0])).mean())
+        assert exact / 2.1 <= whole.size <= exact * 4.2
+
+
+@pytest.mark.parametrize("more", [{"alpha": 0.9}, {}, {"objective": "coverage", "utility_weight": 1.0}])
+def test_a_utility_beside_which_others_would_not_count_is_refused(more):
+    rng = np.random.default_rng(0)
+    points, utility = rng.standard_normal((300, 8)).astype(np.float32), rng.random(300)
+    about = {"size": 30, "neighbors": 5, "progress": False, **more}
+    utility[5] = 1e12
+    assert 5 in subsel.select(points, utility=utility, **about).ids.tolist()
+    utility[5] = 1e18
+    with pytest.raises(InputError, match="a utility is 1e"):
+        subsel.select(points, utility=utility, **about)
+
+
+@pytest.mark.parametrize("more", [{"alpha": 0.9}, {}])
+def test_a_similarity_beside_which_others_would_not_count_is_refused(more):
+    rng = np.random.default_rng(0)
+    similarity = rng.random(300)
+    similarity[7] = 1e20
+    edges = pa.table({"src": np.arange(300), "dst": (np.arange(300) + 1) % 300, "similarity": similarity})
+    points = pa.table({"id": np.arange(300), "utility": rng.random(300)})
+    with pytest.raises(InputError, match="a point's sum of similarities is 1e"):
+        subsel.select(points, graph=edges, size=30, progress=False, **more)

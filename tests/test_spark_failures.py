@@ -7,11 +7,15 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark import cloudpickle
 from pyspark.errors import AnalysisException, PySparkException, PythonException
 from pyspark.sql import SparkSession
 
+import subsel
 from subsel import ConfigError, InputError, MissingPackageError, OutputError, SubselError
 from subsel.engines.spark import preflight
 from subsel.engines.spark.failures import MARK, first_cause, plain, plain_errors
@@ -159,3 +163,29 @@ def test_environment_is_left_as_it_was(monkeypatch):
     with session_for("spark", None):
         assert "PYSPARK_PYTHON" not in os.environ
     assert asked == [sys.executable]
+
+
+@pytest.mark.parametrize("utility", ["u", "density+u"])
+def test_a_utility_beside_which_others_would_not_count_is_refused_as_on_one_machine(spark, tmp_path, utility):
+    rng = np.random.default_rng(0)
+    u = rng.random(300)
+    u[5] = 1e18
+    table = pa.table(
+        {"id": np.arange(300), "u": u, "embedding": list(rng.standard_normal((300, 8)).astype(np.float32))}
+    )
+    pq.write_table(table, tmp_path / "points.parquet")
+    told = []
+    for engine in ("local", spark):
+        try:
+            about = {
+                "size": 30,
+                "alpha": 0.9,
+                "neighbors": 5,
+                "output": tmp_path / ("local" if engine == "local" else "spark"),
+                "progress": False,
+            }
+            subsel.select(tmp_path / "points.parquet", utility=utility, engine=engine, **about)
+        except InputError as error:
+            told.append(str(error))
+    assert len(told) in (0, 2) and len(set(told)) < 2
+    assert len(told) == 2 * (utility == "u"), "ranks are never far apart"

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from subsel.errors import InputError
-from subsel.fixedpoint import FixedPoint, Int64Array, cover_range, exact_total
+from subsel.fixedpoint import FixedPoint, Int64Array, Usual, check_resolution, cover_range, exact_total
 from subsel.graph import SLOT_BITS, DraftGraph, distinct
 from subsel.input.groups import NULL, GroupNames
 from subsel.parts import kernel
@@ -46,7 +46,8 @@ class Shape:
     """What must be known of all parts before keys can be made, and of a graph to report it.
 
     ``similarity`` is `similarity_sum` exactly, see `subsel.fixedpoint.exact_total`; ``most_importance`` is 0.0 where
-    points have no importance, ``most_itself`` None where they have no similarity to themselves of their own.
+    points have no importance, ``most_itself`` None where they have no similarity to themselves of their own; the last
+    four are for `usual`.
     """
 
     points: int
@@ -62,6 +63,15 @@ class Shape:
     similarity: int = 0
     most_importance: float = 0.0
     most_itself: float | None = None
+    utility_bits: int = 0
+    utilities: int = 0
+    degree_bits: int = 0
+    degrees: int = 0
+
+    @property
+    def usual(self) -> tuple[Usual, Usual]:
+        """How large utilities, and sums of similarities of a point, usually are."""
+        return Usual(self.utility_bits, self.utilities, self.points), Usual(self.degree_bits, self.degrees, self.points)
 
 
 def pack_shape(shape: Shape) -> pa.Buffer:
@@ -192,6 +202,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
     )
     row = draft["slot"][rank]
     degree = np.bincount(row, weights=similarity, minlength=n_own)
+    usual = Usual.of(points["utility"]), Usual.of(degree)
     shape = Shape(
         points=n_own,
         code_sum=int(points["code"].view(np.uint64).sum(dtype=np.uint64)) % CODE_SUM,
@@ -206,13 +217,26 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         similarity=exact_total(similarity),
         most_importance=float(points["importance"].max()) if "importance" in points else 0.0,
         most_itself=float(points["itself"].max()) if "itself" in points else None,
+        utility_bits=usual[0].bits,
+        utilities=usual[0].some,
+        degree_bits=usual[1].bits,
+        degrees=usual[1].some,
     )
     return graph, shape
 
 
-def utility_range(shapes: Sequence[Shape]) -> tuple[float, float]:
-    """Return the least and the most of all parts' utilities."""
-    return min(shape.least_utility for shape in shapes), max(shape.most_utility for shape in shapes)
+class Utilities(NamedTuple):
+    """The least and the most of some utilities, and how large they usually are."""
+
+    least: float
+    most: float
+    usual: Usual
+
+
+def utility_range(shapes: Sequence[Shape]) -> Utilities:
+    """Return the range of all parts' utilities."""
+    usual = sum((shape.usual[0] for shape in shapes), Usual())
+    return Utilities(min(one.least_utility for one in shapes), max(one.most_utility for one in shapes), usual)
 
 
 def check_unchanged(shapes: Sequence[Shape], points: int, code_sum: int | None, name: str) -> None:
@@ -235,15 +259,18 @@ def check_unchanged(shapes: Sequence[Shape], points: int, code_sum: int | None, 
 def scale_of(
     shapes: Sequence[Shape],
     weights: WeightsReport,
-    utilities: tuple[float, float],
+    utilities: Utilities,
     origin: float = 0.0,
     itself: float | None = None,
     target: tuple[float, float, float] | None = None,
 ) -> FixedPoint:
-    """Return the scale that fits the shapes of all parts, α and β, and utilities, of which least and most are given.
+    """Return the scale that fits the shapes of all parts, α and β, and utilities of a range.
 
     ``itself``: the largest similarity of a point to itself, under coverage; ``target``: of a target, see
     `subsel.parts.target.span_of`.
+
+    Raises:
+        InputError: values are too large, or some so large that others do not count: see `subsel.fixedpoint`.
     """
     degree, similarity = (
         max(getattr(one, name) for one in shapes) for name in ("max_weighted_degree", "max_similarity")
@@ -252,15 +279,11 @@ def scale_of(
         degree, similarity = cover_range(*target[:2], 0.0, target[2])
     elif itself is not None:
         degree, similarity = cover_range(degree, similarity, itself, max(one.most_importance for one in shapes))
-    return FixedPoint.choose(
-        weights.alpha,
-        weights.beta,
-        max(abs(one - origin) for one in utilities),
-        degree,
-        similarity,
-        weights.ratio,
-        origin,
-    )
+    largest = max(abs(one - origin) for one in utilities[:2])
+    scale = FixedPoint.choose(weights.alpha, weights.beta, largest, degree, similarity, weights.ratio, origin)
+    if target is None:
+        check_resolution(scale, (largest, utilities.usual), (degree, sum((one.usual[1] for one in shapes), Usual())))
+    return scale
 
 
 def _find(codes: Int64Array, values: npt.NDArray[Any], wanted: Int64Array) -> npt.NDArray[Any]:

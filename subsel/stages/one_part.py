@@ -13,7 +13,7 @@ from subsel import objective
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig
 from subsel.coverage import own_similarity
 from subsel.errors import InputError, option
-from subsel.fixedpoint import FixedPoint, cover_range
+from subsel.fixedpoint import FixedPoint, Usual, check_resolution, cover_range
 from subsel.graph import DraftGraph, NeighborGraph, PartGraph
 from subsel.input.points import Points
 from subsel.memory import available_memory
@@ -70,7 +70,8 @@ def whole_part(
     edges = None if target is None else columns_of(target)
     origin = config.origin(float(utility.min()))
     largest = float(graph.similarity.max(initial=0.0))
-    degree = float(objective.weighted_degrees(graph.indptr, graph.similarity).max())
+    degrees = objective.weighted_degrees(graph.indptr, graph.similarity)
+    degree = float(degrees.max())
     importance = itself = None
     if edges is not None:
         degree, largest, most = span_of(edges)
@@ -88,6 +89,9 @@ def whole_part(
         ratio=weights.ratio,
         origin=origin,
     )
+    if target is None:
+        most = float(np.abs(utility - origin).max())
+        check_resolution(scale, (most, Usual.of(utility)), (degree, Usual.of(degrees)))
     limits = points.limits(graph.rows)
     if edges is not None:
         assert made.target_points is not None
