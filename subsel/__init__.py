@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from subsel.explaining import explain
     from subsel.graph import NeighborGraph
     from subsel.report import Report
+    from subsel.reports import compare, make_page
     from subsel.selection import Selection
 
 #: Where the names are; a test holds it against the imports above, which type checkers and editors read.
@@ -27,6 +28,7 @@ _HOMES = {
     "explaining": ("explain",),
     "graph": ("NeighborGraph",),
     "report": ("Report",),
+    "reports": ("compare", "make_page"),
     "selection": ("Selection",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -43,7 +45,9 @@ __all__ = [
     "SubselError",
     "SubsetSelector",
     "__version__",
+    "compare",
     "explain",
+    "make_page",
     "neighbors",
     "plan",
     "score",

@@ -174,7 +174,9 @@ def judge(graph: PartGraph, board: Board, outlier: BoolArray, room: Room) -> Jud
         room: what limits have left.
     """
     n = graph.n_points
-    edge = _nearest(graph.indptr[: n + 1], graph.indices, graph.similarity, graph.code, board.status >= FIRST_MEMBER)
+    edge = nearest_edges(
+        graph.indptr[: n + 1], graph.indices, graph.similarity, graph.code, board.status >= FIRST_MEMBER
+    )
     has, at = edge >= 0, np.maximum(edge, 0)
     by, status = board.decided_by[:n].astype(np.int64), board.status[:n].astype(np.int64)
     reason, limit = np.full(n, Reason.GAINED_LESS, np.int8), np.full(n, NO_LIMIT, np.int32)
@@ -210,7 +212,7 @@ def judge(graph: PartGraph, board: Board, outlier: BoolArray, room: Room) -> Jud
 
 
 @numba.njit(cache=True)
-def _nearest(indptr: Any, indices: Any, similarity: Any, code: Any, member: Any) -> Any:
+def nearest_edges(indptr: Any, indices: Any, similarity: Any, code: Any, member: Any) -> Any:
     """Return the edge to each own point's most similar member: int64, (n_own,); -1 where there is none."""
     found = np.full(len(indptr) - 1, -1, np.int64)
     for v in range(len(found)):

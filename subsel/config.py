@@ -17,6 +17,7 @@ from pydantic import ConfigDict, ValidationError, field_validator, model_validat
 
 from subsel import schema
 from subsel.aim import AimOptions
+from subsel.beside import BesideOptions
 from subsel.declare import STAGES, declaration, declare
 from subsel.errors import ConfigError, option
 from subsel.limits.options import LimitOptions
@@ -34,7 +35,7 @@ FEWEST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
 THINNED_NEIGHBORS = 20
 
 
-class SelectConfig(AimOptions, LimitOptions, MethodOptions):
+class SelectConfig(BesideOptions, AimOptions, LimitOptions, MethodOptions):
     """Everything that decides which subset comes out, and how it is computed.
 
     ``size`` and the objective say *what* is selected; the rest says how. Paths and engines are not
@@ -45,14 +46,6 @@ class SelectConfig(AimOptions, LimitOptions, MethodOptions):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    keep_columns: tuple[str, ...] = declare(
-        (),
-        "Columns of the input that the subset carries along.",
-        stage="output",
-        group="Subset",
-        takes="str | Sequence[str]",
-    )
 
     diversity: float = declare(
         0.5,

@@ -28,6 +28,7 @@ from subsel.fixedpoint import Int64Array
 from subsel.input.rows import Columns, RowChecker
 from subsel.input.utility import CONSTANT, Ingredient, Utility
 from subsel.report import CoverageReport, Estimate
+from subsel.sketch import PointMap
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -108,9 +109,14 @@ class Sample:
         n: points.
         k: members.
 
+    Attributes:
+        map: of points, where whoever made the sample drew one (`subsel.sketching.map_of`).
+
     Raises:
         InputError: some that are sampled are missing.
     """
+
+    map: PointMap | None = None
 
     def __init__(
         self,
@@ -189,8 +195,8 @@ def estimate(values: FloatArray, of: int) -> Estimate:
 
 def report_of(
     measure: Callable[[], Sample | None], count: int, *, graph: float, random_graph: float, sparsest: float | None
-) -> tuple[CoverageReport, str | None]:
-    """Return what is reported, and why nothing was measured on a sample where something is wrong with that.
+) -> tuple[CoverageReport, PointMap | None, str | None]:
+    """Return what is reported, the map, and why nothing was measured on a sample where something is wrong with that.
 
     Args:
         measure: makes the sample and lets all members pass by; None where there are no embeddings.
@@ -216,7 +222,7 @@ def report_of(
         random_graph=random_graph,
         sparsest=sparsest,
     )
-    return report, wrong
+    return report, None if sample is None else sample.map, wrong
 
 
 def own_similarity(metric: Metric, largest: float, *, searched: bool) -> float:

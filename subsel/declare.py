@@ -78,3 +78,9 @@ def declaration(field: FieldInfo) -> Declaration:
     """Return what `declare` was told of a field."""
     told: Any = field.json_schema_extra
     return Declaration(**told)
+
+
+def flag_of(name: str, field: FieldInfo) -> str:
+    """Return how the command line spells an option; one that is on or off by both its words."""
+    told, kebab = declaration(field), f"--{name.replace('_', '-')}"
+    return told.flag or (f"{kebab}/--no-{kebab[2:]}" if field.annotation is bool else kebab)

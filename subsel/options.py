@@ -121,6 +121,12 @@ class Options(TypedDict, total=False):
     keep_columns: str | Sequence[str] | None
     """Columns of the input that the subset carries along."""
 
+    report: bool | None
+    """Write a page that shows the subset, _report.html, and its numbers, _report.json, into its folder."""
+
+    examples: bool | None
+    """Show ten points that were selected and ten that were not on that page, with texts of the columns kept."""
+
     diversity: float | None
     """What similar points cost, from 0 up to 1: at 0.5 a selected neighbour costs the whole spread of
     utilities."""

@@ -33,6 +33,7 @@ from subsel.greedy.reverse import resolve_direction
 from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity
 from subsel.limits.summary import warnings_of
+from subsel.pages.page import files_of
 from subsel.report import (
     BoundingReport,
     ConstraintsReport,
@@ -71,6 +72,13 @@ def run_pipeline(
         InputError: the input or the request is wrong; nothing was written.
         OutputError: a subset could not be written; nothing of it was left behind.
     """
+    with run.listening():
+        return _run(stages, sizes, run, overwrite=overwrite)
+
+
+def _run(
+    stages: Stages, sizes: Sequence[tuple[SelectConfig, Place | None, Place | None]], run: Run, *, overwrite: bool
+) -> list[Report]:
     with run.stage("read") as tell:
         points = stages.read(tell)
         expected = [known_count(one, points.points, points.name, points.cost) for one, *_ in sizes]
@@ -90,10 +98,17 @@ def run_pipeline(
         weights = stages.weigh(tell, min(counts), max(counts) if sized else 1)
         if weights.warning is not None:
             log.warning("%s", weights.warning)
-    return [
-        _select(stages, config, run, points, graph, weights, k, counts, places, overwrite=overwrite)
-        for (config, *places), k in zip(sizes, counts, strict=True)
-    ]
+    reports, heard = [], len(run.warnings)
+    for (config, *places), k in zip(sizes, counts, strict=True):
+        del run.warnings[heard:]  # those of another size
+        about = points, graph, weights, k, counts, places
+        reports.append(_select(stages, config, run, *about, overwrite=overwrite))
+    return reports
+
+
+def has_page(stages: Stages, config: SelectConfig, output: Place | None) -> bool:
+    """Return whether a selection gets a page: where it is asked for, and has a place."""
+    return config.report and stages.has_pages(output)
 
 
 def check_drawn(drawn: int | None, k: int) -> None:
@@ -161,9 +176,11 @@ def _select(
                 log.warning("%s", in_library(warning))
     with run.stage("score"):
         scores = stages.score(k, random)
+    output, audit = places
+    paged = has_page(stages, config, output)
     with run.stage("coverage") as tell:
         tell("sample", 0)
-        coverage = stages.cover(k) if k else None
+        coverage = stages.cover(k, mapped=paged) if k else None
     report = Report(
         subsel=__version__,
         run_id=run.id,
@@ -199,14 +216,34 @@ def _select(
         limits=limits,
         coverage=coverage,
         seconds=dict(run.seconds),
+        peaks=dict(run.peaks),
+        warnings=list(run.warnings),
     )
-    output, audit = places
+    return _write(stages, report, room, run, output, audit, paged=paged and k > 0, overwrite=overwrite)
+
+
+def _write(
+    stages: Stages,
+    report: Report,
+    room: Room,
+    run: Run,
+    output: Place | None,
+    audit: Place | None,
+    *,
+    paged: bool,
+    overwrite: bool,
+) -> Report:
+    """Write the audit, if one is asked for, then the subset with its page, if it has one; ``room``: left by limits."""
     if audit is not None:
         with run.stage("audit"):
             report = stages.audit(report, room, audit, overwrite=overwrite)
+    pages: dict[str, str] = {}
+    if paged:
+        with run.stage("report"):
+            pages = files_of(report, stages.sketch(report, room))
     with run.stage("write"):
-        stages.write(report, output, overwrite=overwrite)
-    return report.model_copy(update={"seconds": dict(run.seconds)})
+        stages.write(report, output, pages, overwrite=overwrite)
+    return report.model_copy(update={"seconds": dict(run.seconds), "peaks": dict(run.peaks)})
 
 
 def _decide(

@@ -14,11 +14,13 @@ from subsel.fixedpoint import FixedPoint
 from subsel.storage import FORMAT
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """What is told of one thing."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class InputReport(_Section):
+class InputReport(Section):
     """What was read: good rows are points, of which copies were merged into others of equal vectors.
 
     ``cost`` is what all points cost, None where nothing does.
@@ -38,7 +40,7 @@ class InputReport(_Section):
         return self.points - self.copies
 
 
-class GraphReport(_Section):
+class GraphReport(Section):
     """The neighbour graph; all from ``neighbors`` on is None for a graph of the user's.
 
     ``probes`` and ``passes`` are the most that the search took in any part, ``recall`` is None if it was not estimated.
@@ -80,7 +82,7 @@ def short_recall(graph: GraphReport) -> str:
     )
 
 
-class WeightsReport(_Section):
+class WeightsReport(Section):
     """What the objective weighs, see `subsel.weighing`.
 
     ``diversity`` and the ``spread`` of utilities are None where α and β were given; ``ratio`` is β/α where both follow
@@ -100,7 +102,7 @@ class WeightsReport(_Section):
     warning: str | None = None
 
 
-class FixedPointReport(_Section):
+class FixedPointReport(Section):
     """The scale of the exact arithmetic: gains are multiples of unit·2^-fraction_bits.
 
     ``origin`` was subtracted from all utilities.
@@ -121,7 +123,7 @@ class FixedPointReport(_Section):
         return self.unit * math.ldexp(units, -self.fraction_bits)
 
 
-class ConstraintsReport(_Section):
+class ConstraintsReport(Section):
     """How many points are in the subset, and out of it, by the user's wish; and out of it as outliers.
 
     ``near`` more are out of it as they are near to what was given as ``exclude_near``.
@@ -139,7 +141,7 @@ def near_line(count: int, config: SelectConfig) -> str:
     return f"{count:,} {points} left out: nearer than {config.near_limit:g} to {config.exclude_near}"
 
 
-class BoundingReport(_Section):
+class BoundingReport(Section):
     """What bounding decided."""
 
     method: str
@@ -150,7 +152,7 @@ class BoundingReport(_Section):
     shrink_rounds: int = 0
 
 
-class GreedyReport(_Section):
+class GreedyReport(Section):
     """What greedy selected; supersteps are rounds where it is partitioned.
 
     ``rounded_after`` and ``ranks_rounded_after`` are the supersteps after which gains were rounded, in selecting and in
@@ -165,7 +167,7 @@ class GreedyReport(_Section):
     direction: str = "forward"
 
 
-class RefineReport(_Section):
+class RefineReport(Section):
     """What swap refinement did: passes, pairs exchanged, and how much the objective rose by them."""
 
     passes: int
@@ -173,7 +175,7 @@ class RefineReport(_Section):
     gained: float
 
 
-class ObjectiveReport(_Section):
+class ObjectiveReport(Section):
     """f of the subset and its terms; the expectation over random k-subsets; f of the k of largest utility.
 
     ``top_utility`` is None where how many points a subset has was known only in the end, and where utility counts
@@ -188,14 +190,14 @@ class ObjectiveReport(_Section):
     covered: float | None = None
 
 
-class Estimate(_Section):
+class Estimate(Section):
     """A mean over a sample and its standard error, which is 0 where all were sampled, None where it is not known."""
 
     mean: float
     error: float | None
 
 
-class CoverageReport(_Section):
+class CoverageReport(Section):
     """How well the subset covers all points, and how redundant it is, see `subsel.coverage`.
 
     ``subset`` and ``random``: mean over ``sample`` sampled points of the largest similarity to a member of the subset,
@@ -218,7 +220,7 @@ class CoverageReport(_Section):
     sparsest: float | None = None
 
 
-class TotalReport(_Section):
+class TotalReport(Section):
     """A limit of the whole subset: what was asked for, and what the subset takes of it; ``unit``: points or cost."""
 
     name: str
@@ -232,7 +234,7 @@ class TotalReport(_Section):
         return self.asked - self.spent
 
 
-class GroupReport(_Section):
+class GroupReport(Section):
     """A group: its points, how many it may and must have, and what the subset has of it.
 
     ``most`` is None where it has no quota, in cost where ``by_cost``; ``gain`` is the mean of what its members gained.
@@ -247,7 +249,7 @@ class GroupReport(_Section):
     gain: float
 
 
-class ColumnReport(_Section):
+class ColumnReport(Section):
     """The groups of a column: those of most members, and all others summed up."""
 
     column: str
@@ -258,7 +260,7 @@ class ColumnReport(_Section):
     others: GroupReport | None
 
 
-class AlikeReport(_Section):
+class AlikeReport(Section):
     """What comparing the vectors of members found: so many were ``compared``, all pairs where that is ``exact``.
 
     ``left`` were too alike to another though no edge joined them, and made room for others. ``together`` included
@@ -289,7 +291,7 @@ def may_swap(*, budgeted: bool, by_cost: Sequence[bool], groups: Sequence[int]) 
     return not budgeted and not any(by_cost) and math.prod(groups) <= MOST_CELLS
 
 
-class LimitsReport(_Section):
+class LimitsReport(Section):
     """What limits asked for, and how far they went.
 
     ``order`` is what points were taken by; ``origin`` what was subtracted from all utilities, so that a budget does not
@@ -321,7 +323,7 @@ class LimitsReport(_Section):
         return any(one.name == "budget" for one in self.totals)
 
 
-class CertificateReport(_Section):
+class CertificateReport(Section):
     """What is proved about the best possible f of subsets that keep wishes and limits: it is at most ``upper_bound``.
 
     ``gap`` is upper_bound - f; ``share`` (f - random) / (upper_bound - random), at most the true share of what could be
@@ -336,8 +338,11 @@ class CertificateReport(_Section):
     iterations: int
 
 
-class Report(_Section):
+class Report(Section):
     """One selection. Serialised it is the manifest; ``files`` are the folder's data files and their sizes.
+
+    ``peaks``: the most memory that this process, on Spark the driver, had held at the end of each stage, in bytes.
+    ``warnings`` is what was logged as such.
 
     ``audit`` says how many points have each reason (`subsel.audit`); None where it was not asked for.
     """
@@ -363,6 +368,8 @@ class Report(_Section):
     coverage: CoverageReport | None = None
     audit: dict[str, int] | None = None
     seconds: dict[str, float]
+    peaks: dict[str, int] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
     files: dict[str, int] = Field(default_factory=dict)
 
     @property

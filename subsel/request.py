@@ -187,6 +187,16 @@ class Request:
         return alone.model_copy(update={**dict.fromkeys(OF_DATA), "near": None})
 
     @property
+    def call(self) -> dict[str, str | None]:
+        """What was asked for beside the config: places as they were spelled, of what is in memory its type."""
+        wishes = self.wishes
+        given = {"data": self.data, "graph": self.graph, "include": wishes.include, "exclude": wishes.exclude}
+        given |= {"utility": self.utility, "cost": self.cost, "groups": self.groups, "importance": self.importance}
+        given |= {"exclude_near": wishes.near, "target": self.target}
+        given |= {"run_dir": self.run_dir, "engine": self.engine, "master": self.master}
+        return {name: _spelled(one) for name, one in given.items() if one is not None}
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """Stages that a run directory keeps: a graph serves all sizes, later stages one."""
         return tuple(STAGES) if len(self.sizes) == 1 else ("graph",)
@@ -267,6 +277,17 @@ def _input_places(given: Any, opener: Callable[[Location], Place]) -> list[Place
                 place = opener(re.split(r"/?[^/]*[*?\[{]", one, maxsplit=1)[0] or ("/" if one.startswith("/") else "."))
             places.append(place)
     return places
+
+
+def _spelled(value: Any) -> str:
+    """Return how a caller spelled a place, without what is secret in it, or the type of what is none in brackets."""
+    if isinstance(value, list | tuple) and value and all(is_location(one) for one in value):
+        return " ".join(map(_spelled, value))
+    if not is_location(value):
+        return f"<{type(value).__name__}>"
+    text = value.uri if isinstance(value, Place) else os.fspath(value)
+    text = re.sub(r"(?<=://)[^/@]*:[^/@]*@", "", text)
+    return re.sub(r"([?&][^=&]*(?:key|secret|token|password|signature|sig)[^=&]*=)[^&]*", r"\1…", text, flags=re.I)
 
 
 def place_option(data: Any) -> str | None:

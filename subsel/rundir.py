@@ -7,6 +7,7 @@
     neighbors/                             lists of neighbours by groups of parts, until the graph is there
     bounding/ greedy/ refine/ certify/     the last boards of each stage, and boards.json, which names the whole ones;
                                            under limits greedy/room.json says what these have left
+    _report.html _report.json              of the selection, once it is done
     manifest.json                          one entry per finished stage, written last
 
 A stage is done when its entry is there. Entries hold the options that the stage depends on, as `SelectConfig`
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -186,6 +187,17 @@ class RunDirectory:
         """Note what limits have left of a run of all stages (`subsel.audit.Room`)."""
         if "greedy" in self.stages:
             self.note("greedy", ROOM, room=room)
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether a selection's report is kept here: where one is, not several."""
+        return "greedy" in self.stages
+
+    def keep_pages(self, pages: Mapping[str, str]) -> None:
+        """Write a report here: texts by name."""
+        if self.has_pages:
+            for name, text in pages.items():
+                self.place.join(name).write_text(text)
 
     def boards(self, stage: str) -> list[int]:
         """Return the numbers of the boards that were written whole in a stage and are kept, oldest first."""

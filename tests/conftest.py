@@ -21,6 +21,15 @@ for name, examples in (("quick", 25), ("full", 100)):
 settings.load_profile(os.environ.get("SUBSEL_EXAMPLES", "quick"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def pages(request):
+    """A page takes half a second, on Spark more: only modules with ``PAGES = True`` make any."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "PAGES", False):
+            patch.setattr("subsel.pipeline.has_page", lambda *given: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def demo_table():
     """3,000 demo points; do not change it."""

@@ -324,7 +324,7 @@ def test_data_in_subfolders(anywhere, monkeypatch):
                 place = new.file(f"{group}/part-0.parquet")
                 place.parent().make_folder()
                 place.write_text(word)
-            new.file("_report.html").write_text(word)
+            new.pages = {"_report.html": word}
             new.manifest = {"subsel": "test"}
         assert read_result(target) == [word, word]
         assert target.join("_report.html").read_text() == word

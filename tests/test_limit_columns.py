@@ -482,10 +482,10 @@ def by_id(stages):
     """What Spark's parts know: of each id its cost and group's names and numbers; ghosts' costs checked."""
     from subsel.engines.spark.weighing import weighted_graph
 
-    points = {parcel.part: unpack(parcel.payload) for parcel in stages._collect(assemble.POINTS)}
+    points = {parcel.part: unpack(parcel.payload) for parcel in stages.graph.collect(assemble.POINTS)}
     cost = {int(c): int(x) for one in points.values() for c, x in zip(one["code"], one["cost"], strict=True)}
     ghosts = 0
-    graphs = stages.assembled.where("kind = 'graph'")
+    graphs = stages.graph.frame.where("kind = 'graph'")
     if stages.utilities is not None:
         graphs = weighted_graph(graphs, stages.utilities, stages.parts)
     from subsel.parts.pack import from_rows
@@ -499,7 +499,8 @@ def by_id(stages):
         np.testing.assert_array_equal(graph["group"].reshape(-1, n), mine["group"].reshape(n, -1).T)
         for i, id_ in enumerate(mine["id"].tolist()):
             numbers = graph["group"].reshape(-1, n)[:, i].tolist()
-            out[id_] = (int(graph["cost"][i]), numbers, [stages.groups[j].names[g] for j, g in enumerate(numbers)])
+            names = [stages.graph.groups[j].names[g] for j, g in enumerate(numbers)]
+            out[id_] = (int(graph["cost"][i]), numbers, names)
     return out, ghosts
 
 
@@ -523,15 +524,15 @@ def test_spark_reads_what_one_machine_does(spark, tmp_path, bad):
     stages = spark_stages(spark, tmp_path / "points", graph, tmp_path / "run", **options)
     if not bad:
         assert stages.inputs.check(with_content=True).content == local.checksum()
-    assert stages.groups == stages.points.groups == local.groups
+    assert stages.graph.groups == stages.points.groups == local.groups
     assert stages.input.dropped_rows == local.dropped
     found, _ = by_id(stages)
     assert found == expected_by_id(local)
     again = spark_stages(spark, tmp_path / "points", graph, tmp_path / "run", True, **options)
-    assert again.groups == local.groups
+    assert again.graph.groups == local.groups
     assert by_id(again)[0] == found
     with plain_errors():
-        sums = sum_on_spark(again.points_parcels(), again.groups, again.parts)
+        sums = sum_on_spark(again.graph.points, again.graph.groups, again.parts)
         expected = sum_groups(local.groups, local.cost, local.group, np.ones(local.n, np.bool_))
         assert repr(sums) == repr(expected)
     if bad:
@@ -559,14 +560,14 @@ def test_sparks_parts_know_what_ghosts_cost(spark, points, tmp_path, monkeypatch
     local = stages_of(points, **(OPTIONS | {"utility": "density"}))
     found, ghosts = by_id(stages)
     everyone = expected_by_id(local.points)
-    assert stages.groups == local.points.groups
+    assert stages.graph.groups == local.points.groups
     assert len(found) == 150
     assert found == {one: everyone[one] for one in found}
     out = spark.createDataFrame([(one,) for one in list(found)[:40]], "id bigint")
     with plain_errors():
-        places, _ = places_of(stages.points_parcels(), out, 40, "it")
+        places, _ = places_of(stages.graph.points, out, 40, "it")
         marks = decided(places, Status.EXCLUDED).unionByName(decided(places, Status.INCLUDED))
-        sums = on_spark.sum_groups(stages.points_parcels(), stages.groups, stages.parts, marks)
+        sums = on_spark.sum_groups(stages.graph.points, stages.graph.groups, stages.parts, marks)
     left = np.isin(local.points.ids.to_numpy(), list(found)[40:])
     expected = sum_groups(local.points.groups, local.points.cost, local.points.group, left)
     assert repr(sums) == repr(expected)

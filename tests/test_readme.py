@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from subsel.cli.commands import main
 
+PAGES = True
 ROOT = Path(__file__).parent.parent
 
 

@@ -17,7 +17,16 @@ ROOT = Path(subsel.__file__).parent
 FLOORS: list[list[tuple[str, ...]]] = [
     [("cli",), ("__main__",)],
     [("__init__",), ("estimator",)],
-    [("api",), ("beforehand",), ("demo",), ("testing",), ("warming",), ("explaining",), ("explain_cover",)],
+    [
+        ("api",),
+        ("beforehand",),
+        ("demo",),
+        ("testing",),
+        ("warming",),
+        ("explaining",),
+        ("explain_cover",),
+        ("reports",),
+    ],
     [("stages.here", "stages.on_spark")],
     [("stages.local", "stages.spark")],
     [("pipeline",), ("drivers",)],
@@ -26,7 +35,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
     [("covering",)],
     [("greedy", "bounding")],
     [("engines",)],
-    [("planning",), ("cost",)],
+    [("planning",), ("cost",), ("sketching",)],
     [("weighing",), ("coverage",), ("covering.value",)],
     [("parts",), ("embeddings",)],
     [("input",)],
@@ -34,10 +43,11 @@ FLOORS: list[list[tuple[str, ...]]] = [
     [("pages",)],
     [("audit",), ("limits",), ("objective",), ("board",), ("graph",), ("results",), ("ranks",)],
     [("rundir",), ("output",)],
+    [("sketch",)],
     [("report",), ("run",)],
     [("config_file",), ("keywords",)],
     [("config",)],
-    [("method",), ("aim",), ("limits.options",)],
+    [("method",), ("aim",), ("beside",), ("limits.options",)],
     [("limits.amounts",)],
     [("declare",), ("sizes",)],
     [("storage",)],
@@ -127,6 +137,18 @@ def test_only_sparks_rooms_import_pyspark():
         if target == "pyspark"
     ]
     assert not strangers
+
+
+def test_pages_know_numbers_only():
+    """They are made of reports and what is drawn beside them: no engine, no points, no graph."""
+    known = {"pages", "report", "sketch", "limits", "config", "declare", "errors", "storage", "text"}
+    strange = {
+        f"{path.relative_to(ROOT)}:{line} imports {target}"
+        for path in (ROOT / "pages").glob("*.py")
+        for line, target in imports(path)
+        if target.startswith("subsel.") and target.split(".")[1] not in known
+    }
+    assert not strange
 
 
 def test_one_door_to_functions_on_arrow_data():

@@ -220,6 +220,37 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
     show(rows, asdict(found))
 
 
+@main.command("report")
+@click.argument("place")
+@opt.config_fields("examples")
+@opt.storage
+def report_command(place: str, **options: Any) -> None:
+    """Write the page that shows a subset anew: _report.html, in PLACE, a subset's folder or a --run-dir."""
+    page = str(subsel.make_page(place, **opt.given(options)))
+    close(f"report: {page}", {"report": page})
+
+
+@main.command("compare")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--page", metavar="FILE", help="Write a page of both there, one HTML file.")
+@opt.overwrite_page
+@opt.storage
+def compare_command(first: str, second: str, page: str | None, overwrite: bool, **options: Any) -> None:
+    """Compare the subsets A and B: how good they are, how many points they share, which groups these are of."""
+    from subsel.cli.tables import compare_table
+    from subsel.reports import new_page
+
+    where = None if page is None else new_page(page, overwrite=overwrite)
+    found = subsel.compare(first, second, **opt.given(options))
+    a, b = found.first, found.second
+    data = asdict(found.both) | {"a": a.report.model_dump(mode="json"), "b": b.report.model_dump(mode="json")}
+    show(compare_table((str(a.place), str(b.place)), a.report, b.report, found.both), data)
+    if where is not None:
+        where.write_text(found.page())
+        close(f"page: {where}")
+
+
 @main.command()
 @click.argument("data", metavar="INPUT")
 @opt.config_fields("Objective", "Input", "metric", "cost", "groups", "exclude_near", "near")
@@ -316,7 +347,7 @@ def _number(value: str) -> float | None:
 def close_report(report: Report, output: str | Path, audit: str | Path | None = None) -> None:
     """Print the closing table and where the subset and its audit are."""
     from subsel.pages.facts import report_facts
-    from subsel.storage import MANIFEST, place_of
+    from subsel.storage import MANIFEST, PAGE, place_of
 
     close(report_facts(report, _spelling()), report.model_dump(mode="json") | {"output": output})
     for what, points, where in (("subset", report.k, output), ("audit", report.input.points, audit)):
@@ -324,6 +355,8 @@ def close_report(report: Report, output: str | Path, audit: str | Path | None = 
             place = place_of(where)
             manifest = f", manifest {place.join(MANIFEST)}" if place.kind() == "folder" else ""
             close(f"{what} of {count(points, 'point')}: {place}{manifest}")
+            if what == "subset" and manifest and report.config.report and report.k:
+                close(f"report: {place.join(PAGE)}")
 
 
 def close_sizes(sizes: Sequence[str], found: Sequence[Selection]) -> None:

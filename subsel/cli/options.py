@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from subsel.cli.shell import Option
 from subsel.config import SelectConfig
-from subsel.declare import GROUPS, declaration
+from subsel.declare import GROUPS, declaration, flag_of
 from subsel.errors import NOTHING_TO_RESUME, ConfigError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -37,8 +37,7 @@ def config_fields(*wanted: str, **defaults: Any) -> _Decorator:
 def _from_field(name: str, field: FieldInfo, own: Any) -> _Decorator:
     """Return the command line's option of a field; if it is not given it gives the command's own default, or None."""
     told, kind = declaration(field), field.annotation
-    kebab = f"--{name.replace('_', '-')}"
-    flag = told.flag or (f"{kebab}/--no-{kebab[2:]}" if kind is bool else kebab)
+    flag = flag_of(name, field)
     default = told.otherwise or ("" if field.default in (None, ()) else str(field.default))
     if kind is bool:
         default = flag.split("/")[0 if field.default else 1].removeprefix("--")
@@ -137,6 +136,7 @@ audit = _option(
     help="Write there, for every point of INPUT, why it was selected or not: a folder of Parquet, as OUTPUT.",
 )
 overwrite = _option("Subset", "--overwrite", is_flag=True, help="Replace what is there already, if subsel wrote it.")
+overwrite_page = _option("Running", "--overwrite", is_flag=True, help="Replace FILE if it is a page of subsel's.")
 overwrite_graph = _option("Running", "--overwrite", is_flag=True, help="Replace GRAPH if subsel wrote it.")
 graph = _option(
     "Input",

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from subsel.pages.comparison import Overlap, group_rows, number_rows, option_rows
 from subsel.pages.facts import Facts, Flag, report_facts
 from subsel.report import Report
 from subsel.text import printable
@@ -55,6 +56,21 @@ def sizes_table(sizes: Sequence[str], reports: Sequence[Report], places: Sequenc
         cells += ("" if proof.share is None else f"{proof.share:.1%}", f"{score.random:,.4f}")
         cells += ("" if covered is None else f"{covered.graph:.3f}", f"{sum(report.seconds.values()):.1f}", place)
         table.add_row(*(Text(printable(one)) for one in cells))
+    return table
+
+
+def compare_table(names: tuple[str, ...], first: Report, second: Report, both: Overlap) -> Table:
+    """Return two selections side by side: numbers, options that differ, groups, and what they share."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("", style="bold", no_wrap=True)
+    for name in names:
+        table.add_column(Text(printable(name)), justify="right")
+    rows = [*number_rows(first, second), *option_rows(first, second)]
+    for column, groups in group_rows(first, second).items():
+        rows += [(column, "", ""), *((f"  {name}", a, b) for name, a, b in groups)]
+    rows.append(("in both", f"{both.shared:,}", f"{both.share:.1%} of either"))
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 

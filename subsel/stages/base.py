@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from subsel.audit import Room
@@ -27,6 +27,7 @@ from subsel.report import (
 )
 from subsel.run import Tell
 from subsel.sizes import resolve_budget
+from subsel.sketch import Sketch
 from subsel.storage import Place
 
 log = logging.getLogger(__name__)
@@ -141,8 +142,24 @@ class Stages(Protocol):
         ``random`` is `expected_random` of as many points.
         """
 
-    def cover(self, k: int) -> CoverageReport:
-        """Measure how well the subset that was scored last covers the points, and how redundant it is."""
+    def cover(self, k: int, *, mapped: bool) -> CoverageReport:
+        """Measure how well the subset that was scored last covers the points, and how redundant it is.
+
+        Args:
+            k: its members.
+            mapped: whether points are mapped, too, for `sketch`.
+        """
+
+    def has_pages(self, output: Place | None) -> bool:
+        """Return whether a report of the selection that goes to ``output`` has a place."""
+
+    def sketch(self, report: Report, room: Room) -> Sketch:
+        """Count and collect what the report's page draws of the subset that was scored last.
+
+        Args:
+            report: of that.
+            room: what limits have left.
+        """
 
     def keep_room(self, room: Room) -> None:
         """Note in the run directory, if there is one, what limits have left: `subsel.explain` asks for it."""
@@ -160,8 +177,8 @@ class Stages(Protocol):
             The report, with how many points have each reason.
         """
 
-    def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
-        """Write the ranked subset, if an output is given."""
+    def write(self, report: Report, output: Place | None, pages: Mapping[str, str], *, overwrite: bool) -> None:
+        """Write the ranked subset, if an output is given, and its report's pages, texts by name."""
 
 
 def note_recall(graph: GraphReport) -> None:

@@ -33,6 +33,8 @@ from subsel.input.source import Source
 from subsel.input.taking import iterate_rows
 from subsel.ranks import at_or_below, lowest_place
 from subsel.report import CoverageReport, GraphReport, WeightsReport
+from subsel.sketch import MAP_MEMBERS, MAP_POINTS, PointMap
+from subsel.sketching import map_of
 from subsel.stages.ranked import members_of
 from subsel.weighing import densities
 
@@ -48,8 +50,10 @@ def cover_here(
     config: SelectConfig,
     made: GraphReport,
     weights: WeightsReport,
-) -> CoverageReport:
-    """Measure a subset.
+    *,
+    mapped: bool = False,
+) -> tuple[CoverageReport, PointMap | None]:
+    """Measure a subset, and map points if that is asked for and vectors are read.
 
     Args:
         source: of the points.
@@ -60,24 +64,29 @@ def cover_here(
         config: coverage_sample, metric, embedding_column.
         made: how the graph was.
         weights: whether densities were needed.
+        mapped: whether points are mapped.
     """
     n, k = graph.n, int(member.sum())
     subset, random = graph_coverage(part, graph, np.flatnonzero(member), config, made)
     if part.target is not None:
-        return CoverageReport(sample=0, graph=subset, random_graph=random)
+        return CoverageReport(sample=0, graph=subset, random_graph=random), None
 
     def measure() -> Sample | None:
-        return _measure(source, points, graph.rows[member], config, made.dimension) if made.dimension else None
+        if not made.dimension:
+            return None
+        return _measure(source, points, graph.rows[member], config, made.dimension, mapped=mapped)
 
     sparsest = None
     if config.coverage_sample and weights.density_neighbors is not None and tenth(n):
         density, code = densities(graph.indptr, graph.similarity, weights.density_neighbors), points.code[graph.rows]
         sparse = at_or_below(density, code, lowest_place(density, code, tenth(n)))
         sparsest = int((sparse & member).sum()) / k
-    report, wrong = report_of(measure, config.coverage_sample, graph=subset, random_graph=random, sparsest=sparsest)
+    report, found, wrong = report_of(
+        measure, config.coverage_sample, graph=subset, random_graph=random, sparsest=sparsest
+    )
     if wrong is not None:
         log.warning("coverage was measured on the graph only: %s", wrong)
-    return report
+    return report, found
 
 
 def graph_coverage(
@@ -92,7 +101,9 @@ def graph_coverage(
     return subset / of, random / of
 
 
-def _measure(source: Source, points: Points, members: Int64Array, config: SelectConfig, dimension: int) -> Sample:
+def _measure(
+    source: Source, points: Points, members: Int64Array, config: SelectConfig, dimension: int, *, mapped: bool
+) -> Sample:
     """Sample, and let all members pass by; ``members`` are numbers of points."""
     code, n, k = points.code, points.n, len(members)
     member = np.zeros(n, np.bool_)
@@ -101,9 +112,14 @@ def _measure(source: Source, points: Points, members: Int64Array, config: Select
     asked = np.zeros(n, np.bool_)
     for some in (np.ones(n, np.bool_), member, random):
         asked[sampled(code, some, config.coverage_sample)] = True
+    if mapped:
+        asked[sampled(code, np.ones(n, np.bool_), MAP_POINTS)] = True
+        asked[sampled(code, member, MAP_MEMBERS)] = True
     found = list(read_vectors(source, points, asked, config, dimension))
     which, X = (np.concatenate([one[i] for one in found]) for i in range(2))
     sample = Sample(code[which], X, member[which], random[which], config.metric, count=config.coverage_sample, n=n, k=k)
+    if mapped:
+        sample.map = map_of(code[which], X, member[which], config.metric)
     for which, X in read_vectors(source, points, member | random, config, dimension):
         sample.update(code[which], X, member[which], random[which])
     return sample

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,12 +15,18 @@ import pyarrow.parquet as pq
 
 from subsel import schema
 from subsel.board import Board
+from subsel.config import SelectConfig
 from subsel.engines.local import LocalEngine
 from subsel.errors import InputError, option
 from subsel.graph import DraftGraph, NeighborGraph
 from subsel.input.copies import OF, Copies
-from subsel.input.points import Points
+from subsel.input.edges import identity_of
+from subsel.input.given import given_checksum
+from subsel.input.points import Points, array_checksum
+from subsel.input.quotas import read_quota_table
+from subsel.input.source import Source
 from subsel.input.utility import Utility
+from subsel.limits.build import tables_checksum
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
 from subsel.parts.rows import to_board, to_table
@@ -37,6 +44,30 @@ class KeptRun:
 
     def __init__(self, rundir: RunDirectory) -> None:
         self.rundir = rundir
+
+    def identify(
+        self,
+        data: Any,
+        graph: Any,
+        utility: npt.NDArray[np.float64] | None,
+        source: Source,
+        config: SelectConfig,
+        storage_options: dict[str, Any] | None,
+    ) -> None:
+        """Say what the run directory's run is of, before anything long.
+
+        Args:
+            data: what tells the input from others.
+            graph: as it was given; None: it was not.
+            utility: as it was given, by input row; None: it was not.
+            source: the input, with what was given beside it.
+            config: names of columns, and quotas.
+            storage_options: see `subsel.storage.place_of`.
+        """
+        of_utility = None if utility is None else array_checksum(utility)
+        self.rundir.identify(engine="local", input=data, graph=identity_of(graph, config), utility=of_utility)
+        quotas = tables_checksum(config, partial(read_quota_table, config=config, storage_options=storage_options))
+        self.rundir.identify(columns=given_checksum(source), quotas=quotas)
 
     @property
     def has_graph(self) -> bool:

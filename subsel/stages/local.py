@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,22 +15,17 @@ from subsel.audit import Room
 from subsel.board import hear_wishes
 from subsel.embeddings.recipe import Search
 from subsel.engines.local import LocalEngine
-from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph, PartGraph
-from subsel.input.copies import SCORE_POINTS
-from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, identity_of, is_edges
-from subsel.input.given import given_checksum, with_given
-from subsel.input.ids import known_places
+from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, is_edges
+from subsel.input.given import with_given
 from subsel.input.near import mark_of
-from subsel.input.points import Points, array_checksum, given_utility, kept_columns, read_points
-from subsel.input.quotas import read_quota_table
+from subsel.input.points import Points, given_utility, kept_columns, read_points
 from subsel.input.reference import ReferenceRows, target_mark
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
 from subsel.input.utility import Utility
-from subsel.input.wishes import Constraints, wished_ids
-from subsel.limits.build import tables_checksum
+from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity
 from subsel.limits.quotas import GroupTable
 from subsel.report import (
@@ -49,6 +43,7 @@ from subsel.run import Tell
 from subsel.rundir import RunDirectory
 from subsel.schema import Status
 from subsel.selection import Chosen
+from subsel.sketch import PointMap, Sketch
 from subsel.stages.alike import part_alike
 from subsel.stages.audited import Everyone, audit_table
 from subsel.stages.base import T, settle_copies
@@ -57,11 +52,12 @@ from subsel.stages.kept import KeptRun
 from subsel.stages.limited import capacity_here, drawn_here
 from subsel.stages.merged import merge_here
 from subsel.stages.near import find_near, leave_out, read_reference
-from subsel.stages.one_part import whole_part
+from subsel.stages.one_part import points_of_graph, whole_part
 from subsel.stages.ranked import expected_here, objective_here, ranked_table, score_here
+from subsel.stages.sketched import sketch_here
 from subsel.stages.target import read_target, search_here
 from subsel.stages.weighed import weigh_here
-from subsel.stages.wished import find_wishes
+from subsel.stages.wished import find_wishes, nodes_of_subset
 from subsel.storage import Place
 from subsel.weighing import needs_graph
 
@@ -84,7 +80,7 @@ class LocalStages:
         self.tables: Sequence[GroupTable] = ()
         self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
         self.kept = None if rundir is None else KeptRun(rundir)
-        self.asked_audit = request.audit is not None
+        self.asked_audit, self.call = request.audit is not None, request.call
         self.everyone: Everyone | None = None
         self.source: Source
         self.points: Points
@@ -103,6 +99,7 @@ class LocalStages:
         self.part: PartGraph
         self.local: LocalEngine
         self.table: pa.Table
+        self.map: PointMap | None = None
         self.written: Callable[[Chosen], None] = lambda chosen: None
 
     def read(self, tell: Tell) -> InputReport:
@@ -129,23 +126,19 @@ class LocalStages:
             self.user_graph = given = open_source(self.user_graph, wanted, self.config, self.storage_options, "graph")
             require_columns(given, COLUMNS)
         if self.data is None:
-            found = as_neighbor_graph(self.user_graph, None, self.config)
-            # Utilities follow the rows that the graph was made from, not the order of its nodes.
-            ids = found.graph.ids.take(pa.array(np.argsort(found.graph.rows)))
-            self.data = pa.table({self.config.id_column or schema.ID: ids})
-            self.user_graph, self.dropped_edges = found.graph, found.dropped
+            self.data, self.user_graph, self.dropped_edges = points_of_graph(self.user_graph, self.config)
         source = open_source(self.data, wanted, self.config, self.storage_options)
         self.source, self.config = with_given(source, self.config, *self.given_columns, self.data)
-        utility = self._given_utility()
+        utility, about = self._given_utility(), (self.source, self.config, self.storage_options)
         if self.kept is not None and self.source.identity() is not None:
-            self._identify(self.source.identity(), given, utility)
+            self.kept.identify(self.source.identity(), given, utility, *about)
             if self.kept.has_graph:
                 return self._take_kept()
         self.points = self._read_points(lambda share: tell("rows", share))
         if self.asked_audit:
             self.everyone = Everyone.of(self.points)
         if self.kept is not None and self.source.identity() is None:
-            self._identify(self.points.checksum(), given, utility)
+            self.kept.identify(self.points.checksum(), given, utility, *about)
             if self.kept.has_graph:
                 return self._take_kept()
         self.input = self.points.report()
@@ -171,16 +164,6 @@ class LocalStages:
         made_of = Utility.of(self.config, self.source.schema.names, given=self.utility is not None)
         self.points, self.graph, self.input = self.kept.graph(id_type, made_of)
         return self.input
-
-    def _identify(self, data: Any, graph: Any, utility: npt.NDArray[np.float64] | None) -> None:
-        """Say what the run directory's run is of, before anything long."""
-        assert self.kept is not None
-        of_utility = None if utility is None else array_checksum(utility)
-        of_graph = identity_of(graph, self.config)
-        self.kept.rundir.identify(engine=self.name, input=data, graph=of_graph, utility=of_utility)
-        read = partial(read_quota_table, config=self.config, storage_options=self.storage_options)
-        quotas = tables_checksum(self.config, read)
-        self.kept.rundir.identify(columns=given_checksum(self.source), quotas=quotas)
 
     def neighbors(self, tell: Tell, k: int | None) -> GraphReport:
         """Search neighbours, or take the user's graph, or the run directory's."""
@@ -345,11 +328,12 @@ class LocalStages:
         self.ranked, self.table = ranked_table(part, board, self.graph.ids, self.points.id_type)
         return objective_here(part, self.ranked, random, with_top=k == self.top_points)
 
-    def cover(self, k: int) -> CoverageReport:
-        """Measure coverage and redundancy of the subset on the board."""
+    def cover(self, k: int, *, mapped: bool) -> CoverageReport:
+        """Measure coverage and redundancy of the subset on the board, and map points."""
         member = self.local.board.status[: self.graph.n] == Status.SELECTED
         given = self.source, self.points, self.part, self.graph, member, self.config, self.made, self.weights
-        return cover_here(*given)
+        found, self.map = cover_here(*given, mapped=mapped)
+        return found
 
     def keep_room(self, room: Room) -> None:
         """Note in the run directory what limits have left."""
@@ -371,15 +355,33 @@ class LocalStages:
         output.write_subset(table, report, place, overwrite=overwrite)
         return report
 
-    def write(self, report: Report, path: Place | None, *, overwrite: bool) -> None:
+    def has_pages(self, path: Place | None) -> bool:
+        """Return whether a report has a place: beside the subset, if that is a folder, or in the run directory."""
+        return (path is not None and output.is_folder(path)) or (self.kept is not None and self.kept.rundir.has_pages)
+
+    def sketch(self, report: Report, room: Room) -> Sketch:
+        """Count what is drawn."""
+        near = np.isin(self.graph.rows, self.near)
+        about = self.graph, self.points.id_type, self.outlier, near, room, self.ranked, self.table
+        take = self._kept_columns if self.config.examples else None
+        found = sketch_here(report, self.part, self.local.board, *about, take)
+        return found.model_copy(update={"call": self.call, "map": self.map})
+
+    def _kept_columns(self, nodes: Int64Array) -> pa.Table:
+        """Return the kept columns of some nodes."""
+        names = list(self.config.keep_columns)
+        return kept_columns(self.source, names, self.points.rows[self.graph.rows[nodes]]) if names else pa.table({})
+
+    def write(self, report: Report, path: Place | None, pages: Mapping[str, str], *, overwrite: bool) -> None:
         """Join the kept columns back and write."""
-        rows = self.points.rows[self.graph.rows[self.ranked]]
-        if self.config.keep_columns:
-            kept = kept_columns(self.source, list(self.config.keep_columns), rows)
-            for name in self.config.keep_columns:
-                self.table = self.table.append_column(kept.schema.field(name), kept[name])
+        kept = self._kept_columns(self.ranked)
+        for name in kept.column_names:
+            self.table = self.table.append_column(kept.schema.field(name), kept[name])
         if path is not None:
-            output.write_subset(self.table, report, path, overwrite=overwrite)
+            output.write_subset(self.table, report, path, overwrite=overwrite, pages=pages)
+        if self.kept is not None:
+            self.kept.rundir.keep_pages(pages)
+        rows = self.points.rows[self.graph.rows[self.ranked]]
         self.written(Chosen(self.table, rows, self.points.source_rows, self.utilities, self.ranked))
 
     def score_ids(self, subset: Any) -> objective.Score:
@@ -388,11 +390,7 @@ class LocalStages:
         Raises:
             InputError: it is empty, or ids are null, repeated or unknown.
         """
-        ids = wished_ids(subset, self.config, self.points.id_type, "the subset", self.storage_options)
-        if len(ids) == 0:
-            raise InputError("the subset is empty: there is nothing to score.")
-        if (copies := self.points.copies) is not None:
-            copies.refuse(copies.place(ids), len(ids), "the subset", self.points.id_type, SCORE_POINTS)
-        nodes = known_places(ids, self.graph.ids, "the subset", self.points.id_type)
+        about = self.points, self.graph.ids, self.config, self.storage_options
+        nodes = nodes_of_subset(subset, *about)
         coverage, _ = graph_coverage(self.part, self.graph, nodes, self.config, self.made)
         return replace(score_here(self.part, nodes), coverage=coverage)

@@ -124,7 +124,7 @@ def score_ids(stages: SparkStages, subset: Any) -> Score:
     """
     with plain_errors():
         found, k = subset_to_score(stages.inputs, subset, stages.input.points, stages.lost)
-        members, _ = places_of(stages.points_parcels(), found.ids, k, found.what)
+        members, _ = places_of(stages.graph.points, found.ids, k, found.what)
         engine, _ = stages.engine(k)
         engine.adopt(decided(members, Status.SELECTED))
         totals = stages.sum_up(engine, k)

@@ -1,20 +1,22 @@
-"""A graph in this process' memory: whether it fits, and as the one part of the local engine."""
+"""A graph in this process' memory: whether it fits, whose it is, and as the one part of the local engine."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from subsel import objective
+from subsel import objective, schema
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig
 from subsel.coverage import own_similarity
 from subsel.errors import InputError, option
 from subsel.fixedpoint import FixedPoint, Usual, check_resolution, cover_range
 from subsel.graph import DraftGraph, NeighborGraph, PartGraph
+from subsel.input.edges import as_neighbor_graph
 from subsel.input.points import Points
 from subsel.memory import available_memory
 from subsel.parts.superstep import pack_graph, unpack_graph
@@ -107,3 +109,15 @@ def itself_of(graph: NeighborGraph, config: SelectConfig, largest: float, made: 
     if graph.itself is not None:
         return graph.itself
     return np.full(graph.n, own_similarity(config.metric, largest, searched=made.source == "embeddings"))
+
+
+def points_of_graph(graph: Any, config: SelectConfig) -> tuple[pa.Table, NeighborGraph, dict[str, int]]:
+    """Return the ids of a user's graph as the input that it is of, the graph, and its dropped edges by reason.
+
+    Raises:
+        InputError: the graph is wrong.
+    """
+    found = as_neighbor_graph(graph, None, config)
+    # Utilities follow the rows that the graph was made from, not the order of its nodes.
+    ids = found.graph.ids.take(pa.array(np.argsort(found.graph.rows)))
+    return pa.table({config.id_column or schema.ID: ids}), found.graph, found.dropped

@@ -9,39 +9,38 @@ from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import functions as F
 
 from subsel.audit import Room
 from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.alike import SparkAlike
-from subsel.engines.spark.assembled import collected, shapes_of, utility_sums
+from subsel.engines.spark.assembled import Assembled, utility_sums
 from subsel.engines.spark.audit import Inside, audited
 from subsel.engines.spark.copies import keep_lost, kept_lost, merge_on_spark, wished_again
 from subsel.engines.spark.coverage import SparkCover
 from subsel.engines.spark.covering import expected_cover, graph_to_select, most_itself
 from subsel.engines.spark.engine import SparkEngine
-from subsel.engines.spark.groups import group_classes, write_graph
+from subsel.engines.spark.groups import group_classes
 from subsel.engines.spark.held import Held
 from subsel.engines.spark.ids import kept_kind
 from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.limits import capacity_on_spark, quotas_on_spark
 from subsel.engines.spark.near import SparkNear
 from subsel.engines.spark.neighbors import Rules
-from subsel.engines.spark.output import read_rows, write_frame
-from subsel.engines.spark.parcels import PARCEL_SCHEMA, plain_errors
+from subsel.engines.spark.output import write_frame
+from subsel.engines.spark.parcels import plain_errors
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.ranking import objective_of, rank_subset, sum_up
 from subsel.engines.spark.resume import go_on_last, keep_utilities, kept_utilities, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
+from subsel.engines.spark.sketch import sketch_on_spark
 from subsel.engines.spark.target import SparkTarget
 from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks
 from subsel.engines.spark.wishes import Wished
 from subsel.errors import ConfigError
 from subsel.greedy.room import make_room
-from subsel.input.groups import GroupNames
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
 from subsel.limits.build import tables_checksum
@@ -63,6 +62,8 @@ from subsel.request import Request
 from subsel.run import Tell
 from subsel.rundir import NEIGHBORS, RunDirectory
 from subsel.schema import Status
+from subsel.sketch import PointMap, Sketch
+from subsel.sketching import Bins
 from subsel.stages.base import T, settle_copies
 from subsel.storage import Place
 from subsel.weighing import mean_of
@@ -77,21 +78,21 @@ class SparkStages:
         if request.data is None:
             raise ConfigError("on Spark data is needed, with a graph too: its ids say which points there are.")
         self.spark, self.run_id, self.rundir = spark, run_id, rundir
-        self.data, self.user_graph = request.data, request.graph
+        self.data, self.user_graph, self.call = request.data, request.graph, request.call
         self.config, self.wishes = request.config, request.wishes
         self.inputs: SparkInputs
         self.points: SparkPoints
+        self.graph: Assembled
         self.input: InputReport
         self.made: GraphReport
         self.weights: WeightsReport
         self.utilities: DataFrame | None = None
         self.totals: Row
+        self.map: PointMap | None = None
         self.wished: Mapping[Status, Wished] = {}
         self.near, self.target = SparkNear(spark, request.wishes.near), SparkTarget(spark, request.target)
         self.members: dict[Status, tuple[DataFrame, int]] = {}
-        self.groups: tuple[GroupNames, ...] = ()
         self.tables: Sequence[GroupTable] = ()
-        self.parts = 1
         self.spark_engine: SparkEngine | None = None
         self.lost: DataFrame | None = None
         self.held, self.held_for_size = Held(), Held()
@@ -180,7 +181,8 @@ class SparkStages:
         """Route, search, merge and assemble, or spread the user's edges; persist what comes out."""
         done = self.rundir.finished("graph") if self.rundir else None
         if done is not None:
-            self._load()
+            assert self.rundir is not None
+            self.graph = Assembled.kept(self.spark, self.rundir, grouped=bool(self.config.groups))
             self.made = GraphReport.model_validate(done["graph"])
             self.parts = self.made.parts
             self.target.load(self.rundir, self.made, self.config)
@@ -200,9 +202,9 @@ class SparkStages:
             found = neighbors.assembling(*about, lambda what: tell(what, 0), alone=self.target.alone)
             self.parts = found.parts
             self._assemble(found.frame)
-            drawn, collect = None if count is None else self.points.n, partial(collected, self.assembled)
-            made = neighbors.describe(self.shapes, self.points, how, collect, found, drawn=drawn)
-            keep, parcels = self.held.write_down, self.points_parcels()
+            drawn, collect = None if count is None else self.points.n, self.graph.collect
+            made = neighbors.describe(self.graph.shapes, self.points, how, collect, found, drawn=drawn)
+            keep, parcels = self.held.write_down, self.graph.points
             self.made = self.target.find(self.points, parcels, made, how.neighbors, config, keep, self.rundir)
         if self.rundir is not None:
             self.rundir.finish("graph", {"input": self.input.model_dump(), "graph": self.made.model_dump()})
@@ -215,15 +217,8 @@ class SparkStages:
         Raises:
             InputError: its points are not those that were checked.
         """
-        if self.rundir is None:
-            self.assembled, self.groups = self.held.keep(assembled), self.points.groups
-            self.shapes = shapes_of(self.assembled)
-        else:
-            held = self.held.keep(assembled)
-            write_graph(self.spark, held, self.points.groups, *self.rundir.begin("graph", "points"))
-            held.unpersist()
-            self._load()
-        assemble.check_unchanged(self.shapes, self.points.n, self.points.code_sum, self.points.name)
+        self.graph = Assembled.of(assembled, self.points.groups, self.spark, self.rundir, self.held)
+        assemble.check_unchanged(self.graph.shapes, self.points.n, self.points.code_sum, self.points.name)
 
     def weigh(self, tell: Tell, k: int | None, most: int | None) -> WeightsReport:
         """Make utilities in the parts, find outliers, and say what utility and similarity weigh."""
@@ -235,7 +230,7 @@ class SparkStages:
                 self.utilities = kept_utilities(self.spark, self.rundir)
             else:
                 self._weigh(k, most)
-            self.utility_sum, self.range = utility_sums(self.shapes, self.utilities)
+            self.utility_sum, self.range = utility_sums(self.graph.shapes, self.utilities)
         return self.weights
 
     def _weigh(self, k: int | None, most: int | None) -> None:
@@ -245,8 +240,8 @@ class SparkStages:
             self._find_members()
         told = utility.warning(k, self.input.points)
         about = self.members, self.held.keep, self.near.count
-        weighing = Weighing(self.assembled, self.parts, utility, config, *about)
-        total, count = (sum(getattr(shape, name) for shape in self.shapes) for name in ("similarity", "half_edges"))
+        weighing = Weighing(self.graph.frame, self.parts, utility, config, *about)
+        total, count = self.graph.total("similarity"), self.graph.total("half_edges")
         with closing(weighing):
             found = weighing.run(self.n, mean_of(total, count), self.made.neighbors, k=k, most=most, warning=told)
         self.weights, self.utilities = found.report, found.utilities
@@ -256,7 +251,7 @@ class SparkStages:
     def _find_members(self) -> None:
         """Look up where the points are that the user wants in or out."""
         if not self.members:
-            points = self.points_parcels()
+            points = self.graph.points
             for status, one in self.wished.items():
                 all_there = self.made.drawn is None or status == Status.INCLUDED  # whoever is included was drawn
                 self.members[status] = places_of(points, one.ids, one.count if all_there else None, one.what)
@@ -265,12 +260,12 @@ class SparkStages:
     def engine(self, k: int) -> tuple[SparkEngine, FixedPointReport]:
         """Persist the graph by part, start the boards, and note where the top k by utility end."""
         self._forget_size()
-        own = most_itself(self.shapes, self._own_similarity()) if self.config.covers else None
+        own = most_itself(self.graph.shapes, self._own_similarity()) if self.config.covers else None
         origin = self.config.origin(self.range[0])
-        scale = assemble.scale_of(self.shapes, self.weights, self.range, origin, own, self.target.span())
-        graph = graph_to_select(self.assembled, self.utilities, own, self.parts)
-        about = self.parts, scale, self.config, self.run_id
-        self.spark_engine = self.target.engine(graph, *about, self.held_for_size.keep)
+        scale = assemble.scale_of(self.graph.shapes, self.weights, self.range, origin, own, self.target.span())
+        graph = graph_to_select(self.graph.frame, self.utilities, own, self.parts)
+        about = self.parts, scale, self.config, self.run_id, self.held_for_size.keep
+        self.spark_engine = self.target.engine(graph, *about)
         self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k if self.weights.alpha else 0
         self._resumed = self.rundir is not None and go_on_last(self.spark, self.rundir, self.spark_engine)
         return self.spark_engine, FixedPointReport.of(scale)
@@ -296,7 +291,7 @@ class SparkStages:
             out = self.members.get(Status.EXCLUDED)
             marks = [] if out is None else [decided(out[0], Status.EXCLUDED)]
             marks += [outlier_marks(one) for one in [self.utilities] if one is not None and self.weights.outliers]
-            about = self.points_parcels(), self.groups, self.parts, marks, self.input, self.made
+            about = self.graph.points, self.graph.groups, self.parts, marks, self.input, self.made
             found, self.tables = capacity_on_spark(self.spark, self.config, size, *about)
         return found
 
@@ -305,7 +300,7 @@ class SparkStages:
         if not self.made.dimension:
             return None
         assert self.spark_engine is not None
-        about = self.spark_engine, self.points_parcels(), kept_kind(self.inputs.id_type), self.config, self.made
+        about = self.spark_engine, self.graph.points, kept_kind(self.inputs.id_type), self.config, self.made
         with plain_errors(), closing(SparkAlike(*about, self.inputs.all_vectors(self.input.dropped_rows))) as alike:
             return alike.part(make_room)
 
@@ -320,28 +315,30 @@ class SparkStages:
         """Return the expectation of f over all subsets of k points."""
         if self.config.covers:
             return expected_cover(self.spark_engine, self.n, k)
-        edges, weights = sum(shape.similarity_sum for shape in self.shapes) / 2, self.weights
+        edges, weights = self.graph.total("similarity_sum") / 2, self.weights
         return expected_random(self.n, k, self.utility_sum, edges, weights.alpha, weights.beta)
 
     def score(self, k: int, random: float) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
         assert self.spark_engine is not None
         with plain_errors():
-            about = self.spark_engine, self.points_parcels(), k, kept_kind(self.inputs.id_type)
+            about = self.spark_engine, self.graph.points, k, kept_kind(self.inputs.id_type)
             self.ranked = rank_subset(*about, self.held_for_size.keep)
             self.totals = self.sum_up(self.spark_engine, k)
         return objective_of(self.totals, random, with_top=k == self.top_points)
 
-    def cover(self, k: int) -> CoverageReport:
-        """Measure coverage and redundancy of the subset on the boards."""
+    def cover(self, k: int, *, mapped: bool) -> CoverageReport:
+        """Measure coverage and redundancy of the subset on the boards, and map points."""
         assert self.spark_engine is not None
         graph = self.totals["coverage"], self.totals["random_coverage"]
         if self.target.edges is not None:
             return CoverageReport(sample=0, graph=graph[0], random_graph=graph[1])
         with plain_errors():
             ids, rows = kept_kind(self.inputs.id_type), self.inputs.vectors(self.input.dropped_rows)
-            cover = SparkCover(self.spark_engine, self.points_parcels(), ids, rows, self.config, n=self.n, k=k)
-            return cover.report(*graph, self.weights, self.made.dimension)
+            about = self.spark_engine, self.graph.points, ids, rows, self.config
+            cover = SparkCover(*about, n=self.n, k=k, mapped=mapped)
+            found, self.map = cover.report(*graph, self.weights, self.made.dimension), cover.map
+            return found
 
     def keep_room(self, room: Room) -> None:
         """Note in the run directory what limits have left."""
@@ -352,21 +349,37 @@ class SparkStages:
         """Judge all points in their parts, and write what comes of it."""
         assert self.spark_engine is not None
         with plain_errors():
-            outliers = self.utilities if self.weights.outliers else None
-            inside = Inside(self.points_parcels(), outliers, self.groups, self.ranked)
-            about = self.spark_engine, inside, self.inputs, self.lost, self.near.ids, room, self.held_for_size.keep
-            rows, counts = audited(*about, inside_points=self.n, points=self.input.points)
+            about = self.spark_engine, self._inside(), self.inputs, self.lost, self.near.ids, room
+            rows, counts = audited(*about, self.held_for_size.keep, inside_points=self.n, points=self.input.points)
             report = report.model_copy(update={"audit": counts})
             write_frame(rows, report, place, overwrite=overwrite)
         return report
 
-    def write(self, report: Report, output: Place | None, *, overwrite: bool) -> None:
+    def _inside(self) -> Inside:
+        outliers = self.utilities if self.weights.outliers else None
+        return Inside(self.graph.points, outliers, self.graph.groups, self.ranked)
+
+    def has_pages(self, output: Place | None) -> bool:
+        """Return whether a report has a place: a subset is always a folder here."""
+        return output is not None
+
+    def sketch(self, report: Report, room: Room) -> Sketch:
+        """Count what is drawn in the parts; what is collected does not grow with points or members."""
+        assert self.spark_engine is not None
+        with plain_errors():
+            about = self.spark_engine, self._inside(), self.inputs, self.near.ids, room, self.held_for_size.keep
+            found = sketch_on_spark(*about, report, Bins.over(*self.range[:2], self.graph.largest))
+        return found.model_copy(update={"call": self.call, "map": self.map})
+
+    def write(self, report: Report, output: Place | None, pages: Mapping[str, str], *, overwrite: bool) -> None:
         """Join the kept columns back and write, in rank order."""
         if output is None:
             raise ConfigError("on Spark the subset is written, never collected: give an output.")
         with plain_errors():
             rows = self.inputs.subset(self.ranked, report.k, self.input.dropped_rows)
-            write_frame(rows, report, output, overwrite=overwrite)
+            write_frame(rows, report, output, overwrite=overwrite, pages=pages)
+        if self.rundir is not None:
+            self.rundir.keep_pages(pages)
 
     def sum_up(self, engine: SparkEngine, k: int) -> Row:
         """Return totals of the k points that an engine's boards have selected."""
@@ -384,17 +397,4 @@ class SparkStages:
         self.held_for_size.close()
 
     def _own_similarity(self) -> float:
-        largest = max(shape.max_similarity for shape in self.shapes)
-        return own_similarity(self.config.metric, largest, searched=self.inputs.edges is None)
-
-    def points_parcels(self) -> DataFrame:
-        """Return parcels of kind points."""
-        return self.assembled.where(F.col("kind") == assemble.POINTS)
-
-    def _load(self) -> None:
-        """Take the graph and its points from the run directory."""
-        assert self.rundir is not None
-        folders = (self.rundir.place.join(name) for name in ("graph", "points"))
-        self.assembled = read_rows(self.spark, PARCEL_SCHEMA, *folders)
-        self.groups = assemble.unpack_names(collected(self.assembled, assemble.GROUPS) if self.config.groups else [])
-        self.shapes = shapes_of(self.assembled)
+        return own_similarity(self.config.metric, self.graph.largest, searched=self.inputs.edges is None)

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig
+from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
-from subsel.input.copies import MAKE_ANEW
+from subsel.input.copies import MAKE_ANEW, SCORE_POINTS
 from subsel.input.files import open_place
 from subsel.input.ids import known_places, shown
 from subsel.input.points import Points, array_checksum
@@ -113,3 +114,19 @@ def _find(
     if what == "include":
         copies.refuse(merged, count, what, points.id_type, MAKE_ANEW)
     return places, copies.stand_ins(merged, points.ids), told
+
+
+def nodes_of_subset(
+    subset: Any, points: Points, ids: pa.Array, config: SelectConfig, storage_options: dict[str, Any] | None
+) -> Int64Array:
+    """Return where the points of a subset are among ``ids``, those of nodes; see `subsel.input.wishes.wished_ids`.
+
+    Raises:
+        InputError: it is empty, or ids are null, repeated or unknown.
+    """
+    found = wished_ids(subset, config, points.id_type, "the subset", storage_options)
+    if len(found) == 0:
+        raise InputError("the subset is empty: there is nothing to score.")
+    if (copies := points.copies) is not None:
+        copies.refuse(copies.place(found), len(found), "the subset", points.id_type, SCORE_POINTS)
+    return known_places(found, ids, "the subset", points.id_type)

@@ -8,7 +8,7 @@ pyspark: what a Spark session reaches is behind the same class under ``engines/s
 from subsel.storage.arrow import ArrowPlace, arrow_place
 from subsel.storage.check import check_new, result_files
 from subsel.storage.commit import NewFolder, new_file, new_folder
-from subsel.storage.leftovers import FORMAT, MANIFEST
+from subsel.storage.leftovers import FORMAT, MANIFEST, NO_PAGES, PAGE, PAGE_DATA, manifest_of
 from subsel.storage.local import LocalPlace
 from subsel.storage.owner import LOCK, lock
 from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place
@@ -18,6 +18,9 @@ __all__ = [
     "FORMAT",
     "LOCK",
     "MANIFEST",
+    "NO_PAGES",
+    "PAGE",
+    "PAGE_DATA",
     "TEMPORARY",
     "ArrowPlace",
     "FileInfo",
@@ -28,6 +31,7 @@ __all__ = [
     "arrow_place",
     "check_new",
     "lock",
+    "manifest_of",
     "new_file",
     "new_folder",
     "path_of",

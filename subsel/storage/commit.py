@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from subsel.storage.leftovers import (
     FORMAT,
     MANIFEST,
     MARK,
+    PAGES,
     Record,
     begin,
     end,
@@ -49,22 +50,36 @@ class NewFolder:
     Attributes:
         data: where data files are to be written: through `file`, or under names that no other run uses.
         manifest: what the manifest will say beside ``format`` and ``files``; the block must set it.
+        pages: texts that go beside the manifest, by name (`PAGES`); those of an old result go with it.
     """
 
     data: Place
     manifest: dict[str, Any] | None
     _record: Record
     _direct: bool = False
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     def file(self, name: str) -> Place:
         """Return where a file of that name is to be written; the name gets a suffix where old files are beside it."""
         return self.data.join(self._record.fresh(name) if self._direct else name)
+
+    def write_pages(self, folder: Place) -> None:
+        """Write the pages into a folder, and remove those of an old result that may be there."""
+        for name, text in self.pages.items():
+            folder.join(name).write_text(text)
+        if self._direct:
+            _without_pages(folder, PAGES - self.pages.keys())
 
     def text(self, files: dict[str, int]) -> str:
         """Return the manifest's text."""
         assert self.manifest is not None, "a result folder needs a manifest"
         head = {"format": FORMAT}
         return json.dumps(head | self.manifest | head | {"files": files}, indent=2) + "\n"
+
+
+def _without_pages(folder: Place, names: Iterable[str]) -> None:
+    for name in names:
+        folder.join(name).remove()
 
 
 def _appeared(target: Place) -> InputError:
@@ -191,6 +206,7 @@ def _beside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
         new = NewFolder(data, None, record)
         yield new
         files = {name: size for name, size in sizes(data).items() if is_data(name)}
+        new.write_pages(data)
         data.join(MANIFEST).write_text(new.text(files))
         if isinstance(data, LocalPlace):
             data.flush()
@@ -232,6 +248,7 @@ def _merge(new: NewFolder, target: Place, beside: Place) -> None:
                 new.data.join(name).rename_new(place)
                 if is_data(name):
                     files[record.fresh(name)] = size
+        _without_pages(target, PAGES - new.pages.keys())
         _put_manifest(new.data.join(MANIFEST), target.join(MANIFEST), new.text(files))
     finally:
         tidy(target, partial(sweep, target, record))
@@ -273,6 +290,7 @@ def _inside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
             if manifest.exists():
                 check_ours(target, target)
             manifest.write_text(text)
+        new.write_pages(target)
     finally:
         tidy(target, partial(_end_inside, target, record, mark))
 

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 
 #: A subset folder's manifest. The underscore hides it from Parquet readers (docs/decisions/0003-manifest-name.md).
 MANIFEST = "_manifest.json"
+#: A subset's report, as a page and in numbers, beside its manifest.
+PAGE, PAGE_DATA = "_report.html", "_report.json"
+PAGES = frozenset({PAGE, PAGE_DATA})
+#: Of a result that has none.
+NO_PAGES: Mapping[str, str] = {}
 FORMAT = 1
 MARK = "owner.json"
 

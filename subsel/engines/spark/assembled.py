@@ -1,29 +1,85 @@
-"""What of an assembled graph comes to the driver: little for each part."""
+"""An assembled graph on Spark: its parcels, persisted or in the run directory, and the little of them on the driver."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from subsel.engines.spark.parcels import map_in_arrow, task
+from subsel.engines.spark.groups import write_graph
+from subsel.engines.spark.held import Held
+from subsel.engines.spark.output import read_rows
+from subsel.engines.spark.parcels import PARCEL_SCHEMA, map_in_arrow, task
 from subsel.fixedpoint import Usual
+from subsel.input.groups import GroupNames
 from subsel.parts import assemble
 from subsel.parts.pack import Parcel, from_rows, unpack
 from subsel.parts.rows import parcels_in
+from subsel.rundir import RunDirectory
 
 
-def collected(assembled: DataFrame, kind: str) -> list[Parcel]:
-    """Bring the parcels of a kind that has little per part to the driver."""
-    return from_rows(assembled.where(F.col("kind") == kind).toArrow())
+class Assembled:
+    """A graph by part.
+
+    Attributes:
+        frame: parcels of graph, points, shapes and names of groups.
+        groups: of each column.
+        shapes: of each part.
+    """
+
+    def __init__(self, frame: DataFrame, groups: tuple[GroupNames, ...]) -> None:
+        self.frame, self.groups = frame, groups
+        self.shapes = [assemble.unpack_shape(parcel.payload) for parcel in _collected(frame, assemble.SHAPE)]
+
+    @classmethod
+    def of(
+        cls,
+        frame: DataFrame,
+        groups: tuple[GroupNames, ...],
+        spark: SparkSession,
+        rundir: RunDirectory | None,
+        held: Held,
+    ) -> Assembled:
+        """Compute a graph and keep it: in the run directory if there is one."""
+        if rundir is None:
+            return cls(held.keep(frame), groups)
+        kept = held.keep(frame)
+        write_graph(spark, kept, groups, *rundir.begin("graph", "points"))
+        kept.unpersist()
+        return cls.kept(spark, rundir, grouped=bool(groups))
+
+    @classmethod
+    def kept(cls, spark: SparkSession, rundir: RunDirectory, *, grouped: bool) -> Assembled:
+        """Take the graph and its points from the run directory."""
+        folders = (rundir.place.join(name) for name in ("graph", "points"))
+        frame = read_rows(spark, PARCEL_SCHEMA, *folders)
+        return cls(frame, assemble.unpack_names(_collected(frame, assemble.GROUPS) if grouped else []))
+
+    @property
+    def points(self) -> DataFrame:
+        """Parcels of kind points."""
+        return self.frame.where(F.col("kind") == assemble.POINTS)
+
+    @property
+    def largest(self) -> float:
+        """The largest similarity of an edge."""
+        return max(shape.max_similarity for shape in self.shapes)
+
+    def total(self, name: str) -> Any:
+        """Return the sum over all parts of what their shapes say by a name."""
+        return sum(getattr(shape, name) for shape in self.shapes)
+
+    def collect(self, kind: str) -> list[Parcel]:
+        """Bring the parcels of a kind that has little per part to the driver."""
+        return _collected(self.frame, kind)
 
 
-def shapes_of(assembled: DataFrame) -> list[assemble.Shape]:
-    """Return the shapes of all parts."""
-    return [assemble.unpack_shape(parcel.payload) for parcel in collected(assembled, assemble.SHAPE)]
+def _collected(frame: DataFrame, kind: str) -> list[Parcel]:
+    return from_rows(frame.where(F.col("kind") == kind).toArrow())
 
 
 def utility_sums(shapes: Sequence[assemble.Shape], utilities: DataFrame | None) -> tuple[float, assemble.Utilities]:

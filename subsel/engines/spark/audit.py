@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from subsel import audit, schema
-from subsel.audit import STAGES, Reason, Room, audit_schema, group_column, in_order, judge, words_of
+from subsel.audit import STAGES, BoolArray, Reason, Room, audit_schema, group_column, in_order, judge, words_of
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.ids import given, kept_kind
 from subsel.engines.spark.inputs import SparkInputs
@@ -78,7 +78,7 @@ def audited(
     shape += f"{audit.SELECTED} boolean, {audit.REASON} string, `{audit.LIMIT}` string, {audit.STAGE} string"
     parcels = inside.points if inside.utilities is None else inside.points.unionByName(inside.utilities)
     judged = partial(_judged, room, tuple(inside.groups), cost)
-    rows = keep(_with_near(engine.on_parts(parcels, judged, ", ".join([shape, *beside])), near))
+    rows = keep(with_near(engine.on_parts(parcels, judged, ", ".join([shape, *beside])), near))
     members = rows.where(audit.SELECTED).select(F.col(_VID).alias(_NEAREST), F.col(schema.ID).alias(audit.NEAREST))
     alike = F.col(_ALIKE)
     found = (
@@ -102,7 +102,7 @@ def audited(
     return told, in_order(counts)
 
 
-def _with_near(rows: DataFrame, near: DataFrame | None) -> DataFrame:
+def with_near(rows: DataFrame, near: DataFrame | None) -> DataFrame:
     """Return the rows with those who were excluded for being near something named so."""
     if near is None:
         return rows
@@ -117,14 +117,19 @@ def _group(number: int) -> str:
     return f"_group_{number}"
 
 
+def outliers_of(graph: PartGraph, parcels: list[Parcel]) -> BoolArray:
+    """Return which own points of a part were left out as outliers, where it was sent its utilities: bool, (n_own,)."""
+    outlier = np.zeros(graph.n_own, np.bool_)
+    for parcel in of_kind(parcels, assemble.UTILITY):
+        outlier = unpack(parcel.payload)["outlier"]
+    return outlier
+
+
 def _judged(room: Room, groups: Sequence[GroupNames], cost: bool, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
     """Return a part's own points with what is said of them."""
     board, _ = superstep.deliver(graph, parcels)
     ids = unpack(of_kind(parcels, assemble.POINTS)[0].payload)["id"]
-    outlier = np.zeros(graph.n_own, np.bool_)
-    for parcel in of_kind(parcels, assemble.UTILITY):
-        outlier = unpack(parcel.payload)["outlier"]
-    judged = judge(graph, board, outlier, room)
+    judged = judge(graph, board, outliers_of(graph, parcels), room)
     words = words_of(judged.reason, judged.limit, room)
     alone, vid = judged.nearest < 0, graph.vid
     columns = {

@@ -35,6 +35,8 @@ from subsel.parts.rows import to_table
 from subsel.ranks import Place, at_or_below
 from subsel.report import CoverageReport, WeightsReport
 from subsel.schema import Status
+from subsel.sketch import MAP_MEMBERS, MAP_POINTS, PointMap
+from subsel.sketching import map_of
 from subsel.weighing import densities
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,10 @@ class SparkCover:
         config: coverage_sample, metric.
         n: points.
         k: members.
+        mapped: whether points are mapped, if vectors are read.
+
+    Attributes:
+        map: of points, once there is a `report`.
     """
 
     def __init__(
@@ -71,9 +77,11 @@ class SparkCover:
         *,
         n: int,
         k: int,
+        mapped: bool = False,
     ) -> None:
         self.engine, self.points, self.id_type, self.rows = engine, points, id_type, rows
-        self.config, self.n, self.k = config, n, k
+        self.config, self.n, self.k, self.mapped = config, n, k, mapped
+        self.map: PointMap | None = None
 
     def report(
         self, graph: float, random_graph: float, weights: WeightsReport, dimension: int | None
@@ -102,7 +110,7 @@ class SparkCover:
             with plain_errors():
                 return self._measure(self.rows, dimension)
 
-        report, wrong = report_of(measure, count, graph=graph, random_graph=random_graph, sparsest=sparsest)
+        report, self.map, wrong = report_of(measure, count, graph=graph, random_graph=random_graph, sparsest=sparsest)
         if wrong is not None:
             log.warning("coverage was measured on the graph only: %s", wrong)
         return report
@@ -132,9 +140,10 @@ class SparkCover:
 
         How many codes are above a limit is random, so a few more are taken than will be sampled.
         """
-        more = 1.0
+        more, count = 1.0, self.config.coverage_sample
+        asked_for = [max(count, also) for also in (MAP_POINTS, MAP_MEMBERS)] if self.mapped else [count, count]
         while True:
-            rates = [more * (1.1 * self.config.coverage_sample + 64) / of for of in (self.n, self.k)]
+            rates = [more * (1.1 * want + 64) / of for want, of in zip(asked_for, (self.n, self.k), strict=True)]
             kinds = ", ".join(f"{kind} boolean" for kind in _KINDS)
             choose = partial(_choose, last, rates)
             frame = self.engine.on_parts(self.points, choose, f"{schema.ID} {self.id_type}, code bigint, {kinds}")
@@ -146,7 +155,8 @@ class SparkCover:
             except BaseException:
                 frame.unpersist()
                 raise
-            wanted = [min(self.config.coverage_sample, of) for of in (self.n, self.k, self.k)]
+            first, second = asked_for
+            wanted = [min(first, self.n), min(second, self.k), min(count, self.k)]
             if all((number or 0) >= want for number, want in zip(row, wanted, strict=True)):
                 return frame
             frame.unpersist()
@@ -156,7 +166,7 @@ class SparkCover:
 
     def _sample(self, rows: DataFrame, chosen: DataFrame, dimension: int) -> Sample:
         asked = chosen.where("asked").drop("asked")
-        if 3 * self.config.coverage_sample <= _FEW_ROWS:
+        if 3 * self.config.coverage_sample + MAP_POINTS + MAP_MEMBERS <= _FEW_ROWS:
             asked = F.broadcast(asked)
         send = partial(_send_vectors, self.config, dimension)
         table = map_in_arrow(rows.join(asked, schema.ID), send, _VECTORS).toArrow()
@@ -164,9 +174,11 @@ class SparkCover:
         code, member, random = (table.column(name).to_numpy() for name in ("code", "member", "random"))
         if len(np.unique(code)) < len(code):
             raise InputError(CHANGED)
-        return Sample(
-            code, X, member, random, self.config.metric, count=self.config.coverage_sample, n=self.n, k=self.k
-        )
+        about = code, X, member, random, self.config.metric
+        sample = Sample(*about, count=self.config.coverage_sample, n=self.n, k=self.k)
+        if self.mapped:
+            sample.map = map_of(code, X, member, self.config.metric)
+        return sample
 
     def _sparsest(self, m: int) -> float:
         """Return the share of members among the sparsest tenth of points; ``m``: neighbours that densities go by."""

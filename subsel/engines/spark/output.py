@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -14,13 +15,15 @@ from subsel.engines.spark.storage import uri_for_spark
 from subsel.engines.spark.storage_errors import storage_error
 from subsel.errors import OutputError
 from subsel.report import Report
-from subsel.storage import Place, new_folder
+from subsel.storage import NO_PAGES, Place, new_folder
 
 log = logging.getLogger(__name__)
 
 
-def write_frame(frame: DataFrame, report: Report, output: Place, *, overwrite: bool) -> None:
-    """Write a subset and its manifest as a folder, see `subsel.storage.new_folder`.
+def write_frame(
+    frame: DataFrame, report: Report, output: Place, *, overwrite: bool, pages: Mapping[str, str] = NO_PAGES
+) -> None:
+    """Write a subset, its manifest and ``pages``, texts by name, as a folder, see `subsel.storage.new_folder`.
 
     Raises:
         InputError: see `subsel.storage.check_new`.
@@ -37,6 +40,7 @@ def write_frame(frame: DataFrame, report: Report, output: Place, *, overwrite: b
             raise OutputError(
                 f"{output} was written, but the driver does not see it: give a path that driver and executors share."
             )
+        folder.pages = pages
         folder.manifest = report.model_dump(mode="json")
 
 
