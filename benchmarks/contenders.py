@@ -150,6 +150,8 @@ CONTENDERS: dict[str, Contender] = {
     "facility location": Contender(prefixes(facility_location), most_points=5_000),
     "default": Contender(ours()),
     "coverage": Contender(ours(objective="coverage")),
+    "coverage 200": Contender(ours(objective="coverage", neighbors=200)),
+    "coverage 400": Contender(ours(objective="coverage", neighbors=400)),
     "coverage+utility": Contender(ours(objective="coverage", utility_weight=1.0)),
     "thin=20": Contender(ours(thin=20)),
     "exclude_outliers": Contender(ours(exclude_outliers=0.05)),
