@@ -1,7 +1,8 @@
 """Greedy of coverage beside peers on one graph, and how near it comes to its bound on a large one.
 
 python -m benchmarks.coverage peers [--points 100000] [--neighbors 30] [--size 1000] …
-python -m benchmarks.coverage large [--points 1000000] [--neighbors 50] [--shares 0.01 0.1] [--iterations 0 30]
+python -m benchmarks.coverage large [--data clusters] [--points 1000000] [--neighbors 50]
+    [--shares 0.01 0.1] [--iterations 0 30]
 
 `peers` wants `pip install -e '.[bench]'` (apricot-select, submodlib-py). Points are clusters of 64 dimensions
 (`subsel.demo`), the graph is subsel's, divided by its largest similarity so that a point's similarity to itself is 1
@@ -30,7 +31,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import subsel
-from benchmarks.common import clusters, machine, seconds
+from benchmarks.common import clusters, machine, seconds, sentences
 from subsel import NeighborGraph, SelectConfig
 from subsel.coverage import covered
 from subsel.covering.bound import cover_bound
@@ -43,6 +44,7 @@ from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
 
 DIMENSION = 64
+DATA = {"clusters": clusters, "sentences": sentences}
 
 
 def stages_of(data: np.ndarray | None, graph: NeighborGraph | None, neighbors: int) -> LocalStages:
@@ -164,9 +166,11 @@ def run_large(arguments: argparse.Namespace) -> None:
     limited_greedy(engine, Capacity(size=20), moves=COVERAGE)
     cover_bound(engine, Capacity(size=20), small.part.fixed_point.tie_bits, 2)
     begin = time.perf_counter()
-    stages = stages_of(clusters(arguments.points, DIMENSION), None, arguments.neighbors)
+    stages = stages_of(DATA[arguments.data](arguments.points, DIMENSION), None, arguments.neighbors)
     edges = stages.graph.n_edges
-    print(f"{arguments.points:,} points, {edges:,} edges, graph in {time.perf_counter() - begin:.0f} s\n")
+    print(
+        f"{arguments.data}: {arguments.points:,} points, {edges:,} edges, graph in {time.perf_counter() - begin:.0f} s\n"
+    )
     print("        k    greedy  f/random  iterations  f/bound  above random   seconds")
     for share in arguments.shares:
         k = round(share * arguments.points)
@@ -200,6 +204,7 @@ def main() -> None:
     peers.add_argument("--repeats", type=int, default=3)
     large = kinds.add_parser("large", help="against its bound")
     large.set_defaults(run=run_large)
+    large.add_argument("--data", default="clusters", choices=DATA)
     large.add_argument("--points", type=int, default=1_000_000)
     large.add_argument("--neighbors", type=int, default=50)
     large.add_argument("--shares", type=float, nargs="+", default=[0.01, 0.1])
