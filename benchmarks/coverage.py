@@ -168,9 +168,8 @@ def run_large(arguments: argparse.Namespace) -> None:
     begin = time.perf_counter()
     stages = stages_of(DATA[arguments.data](arguments.points, DIMENSION), None, arguments.neighbors)
     edges = stages.graph.n_edges
-    print(
-        f"{arguments.data}: {arguments.points:,} points, {edges:,} edges, graph in {time.perf_counter() - begin:.0f} s\n"
-    )
+    took = time.perf_counter() - begin
+    print(f"{arguments.data}: {arguments.points:,} points, {edges:,} edges, graph in {took:.0f} s\n")
     print("        k    greedy  f/random  iterations  f/bound  above random   seconds")
     for share in arguments.shares:
         k = round(share * arguments.points)
