@@ -1,7 +1,7 @@
 """The whole pipeline on Spark, Parquet to Parquet: seconds per stage, supersteps, shuffled bytes, peak memory.
 
 python -m benchmarks.spark_pipeline [--points 1000000] [--dimension 128] [--master local[2]] [--refine 0]
-    [--local]
+    [--coverage NEIGHBORS] [--local]
 
 Beside the seconds of the stages stands what `subsel plan` says of them (subsel/cost.py). With --local the local engine
 selects from the same files afterwards, in this process. Last come Spark's own stages, the longest: where they begin,
@@ -24,6 +24,7 @@ import time
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -145,6 +146,13 @@ def show_seconds(report: Report, planned: cost.Work, cores: int) -> float:
     return everything
 
 
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of what is asked for."""
+    if arguments.coverage:
+        return {"objective": "coverage", "neighbors": arguments.coverage, "coverage_sample": 0}
+    return {**BEFORE, "refine": arguments.refine}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=1_000_000)
@@ -153,9 +161,11 @@ def main() -> None:
     parser.add_argument("--master", default="local[2]")
     parser.add_argument("--part-points", type=int)
     parser.add_argument("--refine", type=int, default=0, help="passes of swap refinement")
+    parser.add_argument("--coverage", type=int, help="coverage as the objective, on so many neighbours")
     parser.add_argument("--local", action="store_true", help="and the local engine, for comparison")
     arguments = parser.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    options = options_of(arguments)
     boards = Boards()
     logging.getLogger("subsel").addHandler(boards)
     logging.getLogger("subsel").setLevel(logging.INFO)
@@ -178,8 +188,7 @@ def main() -> None:
             engine=spark,
             output=Path(folder) / "subset",
             part_points=arguments.part_points,
-            refine=arguments.refine,
-            **BEFORE,
+            **options,
         )
         report = selection.report
         rows = pq.read_table(Path(folder) / "subset", columns=["id", "rank", "gain"])
@@ -191,14 +200,14 @@ def main() -> None:
         print(f"{arguments.points:,} points x {arguments.dimension}, {arguments.size}, {arguments.master}, 2 GiB heap")
         print(f"parts               {report.graph.parts}")
         print(f"recall@10           {report.graph.recall:.3f}")
-        print(f"objective           {report.objective.total:,.3f} (top utility {report.objective.top_utility:,.3f})")
+        print(f"objective           {report.objective.total:,.3f} (random {report.objective.random:,.3f})")
         planned = cost.work(
             arguments.points,
             arguments.points,
             arguments.dimension,
             report.k,
             report.graph.parts,
-            subsel.SelectConfig(refine=arguments.refine, **BEFORE),
+            subsel.SelectConfig(**options),
         )
         everything = show_seconds(report, planned, spark.sparkContext.defaultParallelism)
         print(f"bounding            {report.bounding.rounds} rounds")
@@ -212,8 +221,8 @@ def main() -> None:
         spark.stop()
         if arguments.local:
             output = Path(folder) / "local"
-            options = {"size": arguments.size, "refine": arguments.refine, "output": output, "progress": False} | BEFORE
-            taken = seconds(lambda: subsel.select(points, engine="local", **options))
+            local = options | {"size": arguments.size, "output": output, "progress": False}
+            taken = seconds(lambda: subsel.select(points, engine="local", **local))
             print(f"local engine        {taken:8.1f} s, Spark {everything / taken:.2f} x")
 
 
