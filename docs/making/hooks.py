@@ -1,4 +1,4 @@
-"""What mkdocs does beside: the section of decisions, the commands' help, and a page for each source file that is linked.
+"""What mkdocs does beside: the section of decisions, the commands' help, pages for source files that are linked.
 
 Pages link to files outside of docs/ by relative paths, which the repository's view follows. The site has these files as
 pages under source/, so that it needs neither the repository nor an address of it.
