@@ -12,8 +12,8 @@ ELSEWHERE = re.compile(r"^\s*(?:https?:)?//", re.IGNORECASE)
 #: Links of a page's head that load nothing.
 _NAMES = {"canonical", "next", "prev", "author", "license", "edit"}
 _STYLE = re.compile(r"""(?:url\(|@import)\s*["']?\s*((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
-#: Material loads these from a network where a page has such a diagram: no page may.
-_LAZY = {"mermaid"}
+#: Material's script asks other hosts where a page has a class or component of this name: for diagrams, a repository's facts.
+_LAZY = {"mermaid", "source"}
 
 
 class _Fetched(HTMLParser):
@@ -28,12 +28,14 @@ class _Fetched(HTMLParser):
         values = {name: value or "" for name, value in attrs}
         if tag == "link" and not set(values.get("rel", "").split()) <= _NAMES:
             self._see(values.get("href", ""))
+        if tag in ("image", "use"):  # of SVG
+            self._see(values.get("href", "") or values.get("xlink:href", ""))
         for name in ("src", "poster", "data"):
             self._see(values.get(name, ""))
         for one in values.get("srcset", "").split(","):
             self._see(one)
         self.found += _STYLE.findall(values.get("style", ""))
-        self.found += sorted(_LAZY & set(values.get("class", "").split()))
+        self.found += sorted(_LAZY & {values.get("data-md-component", ""), *values.get("class", "").split()})
 
     def _see(self, address: str) -> None:
         if ELSEWHERE.match(address):

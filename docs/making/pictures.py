@@ -55,7 +55,7 @@ def _clusters() -> tuple[FloatArray, FloatArray]:
     """Return 120 points of the plane in three clusters, and utilities that are highest in the first."""
     rng = np.random.default_rng(3)
     centres = np.repeat([[60.0, 70.0], [150.0, 60.0], [105.0, 150.0]], 40, axis=0)
-    points = centres + rng.uniform(-1, 1, (120, 2)) * rng.uniform(4, 32, (120, 1))
+    points = centres + rng.uniform(-1, 1, (120, 2)) * rng.uniform(4, 42, (120, 1))
     utility = 1.0 - np.linalg.norm(points - [60.0, 70.0], axis=1) / 160
     return points, utility
 
@@ -66,7 +66,7 @@ def _select(points: FloatArray, utility: FloatArray | None = None, **options: ob
 
 def objective() -> Drawing:
     """What a subset earns and pays."""
-    drawing = Drawing(520, 200, "Members earn their utility and pay for the similarity of neighbours that are both in")
+    drawing = Drawing(560, 200, "Members earn their utility and pay for the similarity of neighbours that are both in")
     places = [(60, 60, 0.9), (150, 40, 0.8), (130, 130, 0.4), (240, 90, 0.7), (300, 150, 0.3), (340, 50, 0.6)]
     edges = [(0, 1, 0.8), (0, 2, 0.3), (1, 3, 0.5), (2, 3, 0.4), (3, 4, 0.6), (3, 5, 0.4), (4, 5, 0.2)]
     chosen = {0, 1, 5}
@@ -103,7 +103,7 @@ def coverage() -> Drawing:
     rows = selection.rows
     assert selection.graph is not None
     similar = selection.graph.to_scipy().toarray()[:, rows]
-    drawing = Drawing(640, 220, "12 of 120 points so that each is near to one: lines lead to the nearest member")
+    drawing = Drawing(480, 220, "12 of 120 points so that each is near to one: lines lead to the nearest member")
     for point, best in enumerate(similar.argmax(axis=1)):
         if similar[point, best] > 0 and point not in rows:
             drawing.line(*points[point], *points[rows[best]], width=1)
@@ -136,7 +136,7 @@ def bounding() -> Drawing:
         drawing.text(360, 214 - 20 * level, name, anchor="start")
     for i, (name, color) in enumerate((("accepted", IN), ("undecided", MAYBE), ("discarded", BAD))):
         drawing.text(460, 30 + 18 * i, name, color=color, anchor="start")
-    drawing.text(180, 230, f"points, each from the least to the most that it can add; k = {k}")
+    drawing.text(25, 230, f"points, each from the least to the most that it can add; k = {k}", anchor="start")
     return drawing
 
 
@@ -160,14 +160,14 @@ def parts() -> Drawing:
 
 def certificate() -> Drawing:
     """What the certified share is a share of."""
-    drawing = Drawing(560, 110, "The certified share: how far f is from random towards what no subset exceeds")
-    drawing.bar(60, 50, 440, 10, color=OUT)
+    drawing = Drawing(640, 110, "The certified share: how far f is from random towards what no subset exceeds")
+    drawing.bar(60, 50, 520, 10, color=OUT)
     drawing.bar(60, 50, 350, 10, color=IN)
-    marks = ((60, "random"), (410, "f, your subset"), (450, ""), (500, "upper bound"))
+    marks = ((60, "random"), (410, "f, your subset"), (580, "upper bound"))
     for x, name in marks:
         drawing.line(x, 42, x, 68, color=TEXT, width=1.5)
         drawing.text(x, 34, name)
-    drawing.text(450, 85, "the best: somewhere up to the bound", color=TEXT)
+    drawing.text(500, 85, "the best subset: somewhere here")
     drawing.text(160, 85, "certified share: green of the whole bar", color=IN)
     return drawing
 
