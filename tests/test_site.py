@@ -1,4 +1,4 @@
-"""The documentation: what its pages run, name and show. Blocks ```python and ```sh are run, ```py and ```bash are not."""
+"""The documentation: what its pages run, name, show. Blocks ```python and ```sh are run, ```py and ```bash are not."""
 
 from __future__ import annotations
 
