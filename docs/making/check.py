@@ -12,7 +12,7 @@ ELSEWHERE = re.compile(r"^\s*(?:https?:)?//", re.IGNORECASE)
 #: Links of a page's head that load nothing.
 _NAMES = {"canonical", "next", "prev", "author", "license", "edit"}
 _STYLE = re.compile(r"""(?:url\(|@import)\s*["']?\s*((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
-#: Material's script asks other hosts where a page has a class or component of this name: diagrams, a repository's facts.
+#: Material's script asks other hosts where a page has such a class or component: diagrams, a repository's facts.
 _LAZY = {"mermaid", "source"}
 
 

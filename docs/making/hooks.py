@@ -96,8 +96,8 @@ def _commands() -> str:
 
 
 def _help(command: click.Command, name: str, parent: click.Context | None) -> list[str]:
-    """Return a section per command, as `--help` prints it at 100 columns."""
-    settings: dict[str, Any] = dict(command.context_settings) | {"max_content_width": 100, "terminal_width": 100}
+    """Return a section per command, as `--help` prints it at 80 columns."""
+    settings: dict[str, Any] = dict(command.context_settings) | {"max_content_width": 80, "terminal_width": 80}
     settings.pop("auto_envvar_prefix", None)
     context = click.Context(command, info_name=name, parent=parent, **settings)
     lines = [f"## {context.command_path}\n", "```text", command.get_help(context), "```\n"]
