@@ -2,9 +2,10 @@
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
+SITE   ?= site
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-long lint bench clean help
+.PHONY: demo test test-slow test-long lint docs bench clean help
 
 help:
 	@echo "make demo   set up, then select 10 % of 50,000 generated points, Parquet to Parquet"
@@ -12,6 +13,7 @@ help:
 	@echo "make test-slow  set up, then pass those that need servers or executors of their own, and all properties at length"
 	@echo "make test-long  set up, then pass those that repeat on many parts what slow tests show on few"
 	@echo "make lint   set up, then ruff and mypy --strict"
+	@echo "make docs   set up, then build the documentation into site/, strictly"
 	@echo "make bench  set up, then the benchmarks that docs/benchmarks.md quotes"
 
 $(READY): pyproject.toml
@@ -35,9 +37,18 @@ test-long: $(READY)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m long
 
 lint: $(READY)
-	$(BIN)/ruff check subsel jobs tests benchmarks
-	$(BIN)/ruff format --check subsel jobs tests benchmarks
+	$(BIN)/ruff check subsel jobs tests benchmarks docs/making
+	$(BIN)/ruff format --check subsel jobs tests benchmarks docs/making
 	$(BIN)/mypy
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
+# Strict: a page that is in no section, a link or an anchor that leads nowhere is an error. Then: nothing is loaded from elsewhere.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir $(SITE)
+	$(BIN)/python docs/making/check.py $(SITE)
 
 $(VENV)/.bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -64,4 +75,4 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.spark_identity
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache
