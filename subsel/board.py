@@ -12,6 +12,7 @@ import numpy.typing as npt
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, KernelGraph, PartGraph
 from subsel.schema import FIRST_MEMBER, Status
+from subsel.threads import over_rows
 
 _UNDECIDED = int(Status.UNDECIDED)
 _FIRST_MEMBER = int(FIRST_MEMBER)
@@ -87,7 +88,9 @@ class Board:
 
     def reset_lower(self, graph: KernelGraph) -> None:
         """Compute every own point's ``lower`` afresh from keys and statuses."""
-        _lower_bounds(
+        over_rows(
+            _lower_bounds,
+            len(graph.indptr) - 1,
             graph.indptr,
             graph.indices,
             graph.weight,
@@ -130,7 +133,8 @@ class Board:
         """Compute keys and lower bounds of own points afresh: what each adds to the members, whoever decided these."""
         self.news = np.empty(0, np.int32)
         self.key[: graph.n_own] = graph.fixed_point.keys(graph.utility[: graph.n_own], graph.code[: graph.n_own])
-        _subtract_members(graph.indptr, graph.indices, graph.weight, graph.fixed_point.tie_bits, self.key, self.status)
+        arrays = graph.indptr, graph.indices, graph.weight, graph.fixed_point.tie_bits, self.key, self.status
+        over_rows(_subtract_members, graph.n_own, *arrays)
         self.reset_lower(graph)
 
     def count_step(self, before: npt.NDArray[np.int8]) -> None:
@@ -191,13 +195,15 @@ def hear_wishes(graph: PartGraph, board: Board, /) -> None:
     board.recount(graph)
 
 
-@numba.njit(cache=True, parallel=True)
-def _lower_bounds(indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any, lower: Any) -> None:
-    """Set ``lower`` of every own point: its key less the weights of all its undecided neighbours.
+@numba.njit(cache=True, nogil=True)
+def _lower_bounds(
+    begin: int, end: int, indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any, lower: Any
+) -> None:
+    """Set ``lower`` of own points: its key less the weights of all its undecided neighbours.
 
     No later key of the point is below it (U_min of the paper, Def. 4.1, on the present A and U).
     """
-    for v in numba.prange(len(indptr) - 1):
+    for v in range(begin, end):
         penalty = np.int64(0)
         for e in range(indptr[v], indptr[v + 1]):
             if status[indices[e]] == _UNDECIDED:
@@ -205,10 +211,12 @@ def _lower_bounds(indptr: Any, indices: Any, weight: Any, tie_bits: int, key: An
         lower[v] = key[v] - (penalty << tie_bits)
 
 
-@numba.njit(cache=True, parallel=True)
-def _subtract_members(indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any) -> None:
-    """Subtract from every own point's key the weights of its neighbours that are members."""
-    for v in numba.prange(len(indptr) - 1):
+@numba.njit(cache=True, nogil=True)
+def _subtract_members(
+    begin: int, end: int, indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any
+) -> None:
+    """Subtract from own points' keys the weights of its neighbours that are members."""
+    for v in range(begin, end):
         penalty = np.int64(0)
         for e in range(indptr[v], indptr[v + 1]):
             if status[indices[e]] >= _FIRST_MEMBER:

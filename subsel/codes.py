@@ -195,9 +195,16 @@ def finalize(z: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@numba.njit(cache=True)
 def _mix(raw: npt.NDArray[np.uint64], seed: np.uint64) -> npt.NDArray[np.uint64]:
     """SplitMix64's finaliser, twice, of id and seed: a bijection for each seed."""
+    raw = raw.view()
+    raw.flags.writeable = False  # as ids in Arrow's memory are: one kernel for both
+    mixed: npt.NDArray[np.uint64] = _mixed(raw, seed)
+    return mixed
+
+
+@numba.njit(cache=True)
+def _mixed(raw: Any, seed: np.uint64) -> Any:
     out = np.empty(len(raw), np.uint64)
     step = (seed + np.uint64(1)) * GOLDEN
     for i in range(len(raw)):

@@ -29,6 +29,7 @@ from subsel.input.rows import Columns, RowChecker
 from subsel.input.utility import CONSTANT, Ingredient, Utility
 from subsel.report import CoverageReport, Estimate
 from subsel.sketch import PointMap
+from subsel.threads import over_rows, sort
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -238,35 +239,54 @@ def own_similarity(metric: Metric, largest: float, *, searched: bool) -> float:
     return 1.0 if searched and metric != "inner_product" else largest
 
 
-@numba.njit(cache=True, parallel=True)
-def covered(indptr: Any, indices: Any, similarity: Any, itself: Any, member: Any) -> Any:
+def covered(
+    indptr: Int64Array, indices: Any, similarity: Any, itself: npt.NDArray[np.float64], member: BoolArray
+) -> npt.NDArray[np.float64]:
     """Return the largest similarity of each own point to a member, itself counting as one: float64, (n_own,)."""
     out = np.zeros(len(indptr) - 1, np.float64)
-    for v in numba.prange(len(out)):
-        if member[v]:
-            out[v] = itself[v]
-        for e in range(indptr[v], indptr[v + 1]):
-            if member[indices[e]]:
-                out[v] = max(out[v], similarity[e])
+    over_rows(_covered, len(out), indptr, indices, similarity, itself, member, out)
     return out
 
 
-@numba.njit(cache=True, parallel=True)
-def expected_cover(indptr: Any, similarity: Any, itself: Any, n: int, k: int) -> Any:
+@numba.njit(cache=True, nogil=True)
+def _covered(
+    begin: int, end: int, indptr: Any, indices: Any, similarity: Any, itself: Any, member: Any, out: Any
+) -> None:
+    for v in range(begin, end):
+        most = itself[v] if member[v] else 0.0
+        for e in range(indptr[v], indptr[v + 1]):
+            if member[indices[e]]:
+                most = max(most, np.float64(similarity[e]))
+        out[v] = most
+
+
+def expected_cover(
+    indptr: Int64Array, similarity: Any, itself: npt.NDArray[np.float64], n: int, k: int
+) -> npt.NDArray[np.float64]:
     """Return what `covered` is in expectation over all k-subsets of n points: float64, (n_own,); exact, not sampled.
 
     Of a point and its neighbours, by falling similarity, the first that is a member counts: the i-th is one, those
     before being none, with probability Π_{j<i} (1 - k/(n-j)) · k/(n-i).
     """
     out = np.zeros(len(indptr) - 1, np.float64)
-    for v in numba.prange(len(out)):
-        row = np.sort(np.append(similarity[indptr[v] : indptr[v + 1]].astype(np.float64), itself[v]))
+    over_rows(_expected_cover, len(out), indptr, similarity, itself, n, k, out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _expected_cover(begin: int, end: int, indptr: Any, similarity: Any, itself: Any, n: int, k: int, out: Any) -> None:
+    for v in range(begin, end):
+        first, degree = indptr[v], indptr[v + 1] - indptr[v]
+        row = np.empty(degree + 1, np.float64)
+        for i in range(degree):
+            row[i] = similarity[first + i]
+        row[degree] = itself[v]
+        sort(row)
         total, none = 0.0, 1.0
-        for i in range(min(len(row), n - k + 1)):
-            total += none * (k / (n - i)) * row[len(row) - 1 - i]
+        for i in range(min(degree + 1, n - k + 1)):
+            total += none * (k / (n - i)) * row[degree - i]
             none *= (n - i - k) / (n - i)
         out[v] = total
-    return out
 
 
 def graph_cover(

@@ -22,6 +22,7 @@ from subsel import schema
 from subsel.fixedpoint import FixedPoint, Int64Array, WeightArray
 from subsel.report import GraphReport
 from subsel.storage import Place, arrow_place, new_file, place_of
+from subsel.threads import over_rows
 from subsel.version import __version__
 
 Int32Array = npt.NDArray[np.int32]
@@ -373,14 +374,18 @@ def _local(vid: Any, part: int, n_own: int, ghost_vid: Any) -> Any:
     return numbers
 
 
-@numba.njit(cache=True, parallel=True)
-def mean_weights(indptr: Any, weight: Any) -> Any:
+def mean_weights(indptr: Int64Array, weight: WeightArray) -> npt.NDArray[np.float64]:
     """Return the mean weight of each row, 0 for an empty one: float64, (n,); a sum of integers, so exact."""
     out = np.zeros(len(indptr) - 1, np.float64)
-    for v in numba.prange(len(out)):
+    over_rows(_mean_weights, len(out), indptr, weight, out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _mean_weights(begin: int, end: int, indptr: Any, weight: Any, out: Any) -> None:
+    for v in range(begin, end):
         total = np.int64(0)
         for e in range(indptr[v], indptr[v + 1]):
             total += weight[e]
         if indptr[v + 1] > indptr[v]:
             out[v] = total / (indptr[v + 1] - indptr[v])
-    return out

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from subsel.board import Board
 from subsel.errors import ConfigError
-from subsel.fixedpoint import beats
+from subsel.fixedpoint import Int64Array, beats
 from subsel.graph import PartGraph, SimilarityArray
 from subsel.schema import Status
+from subsel.threads import over_rows, sort
 
 _SELECTED = int(Status.SELECTED)
 
@@ -89,10 +90,7 @@ def gains_of(graph: PartGraph, board: Board) -> npt.NDArray[np.float64]:
         found = (board.lower >> scale.tie_bits) * (scale.unit / scale.scale) + scale.alpha * scale.origin
         return np.where(member, found, 0.0)
     arrays = graph.indptr, graph.indices, graph.similarity, graph.utility
-    gain: npt.NDArray[np.float64] = realised_gains(
-        *arrays, scale.alpha, scale.beta, graph.code, board.key, board.status
-    )
-    return gain
+    return realised_gains(*arrays, scale.alpha, scale.beta, graph.code, board.key, board.status)
 
 
 @numba.njit(cache=True)
@@ -118,8 +116,32 @@ def weighted_degrees(indptr: Any, similarity: Any) -> Any:
     return out
 
 
-@numba.njit(cache=True, parallel=True)
 def realised_gains(
+    indptr: Int64Array,
+    indices: Any,
+    similarity: SimilarityArray,
+    utility: npt.NDArray[np.float64],
+    alpha: float,
+    beta: float,
+    code: Int64Array,
+    key: Int64Array,
+    status: npt.NDArray[np.int8],
+) -> npt.NDArray[np.float64]:
+    """Return each selected own point's gain when it was picked, in float64; 0 for the others.
+
+    gain(v) = α u(v) - β Σ s(v, j) over the selected neighbours j that were picked before v, that is,
+    that beat it by (key, code). Summed in ascending order of s, so the result does not depend on the order
+    in which a part keeps its edges. The gains of a subset sum to its objective.
+    """
+    gain = np.zeros(len(indptr) - 1, np.float64)
+    over_rows(_realised_gains, len(gain), indptr, indices, similarity, utility, alpha, beta, code, key, status, gain)
+    return gain
+
+
+@numba.njit(cache=True, nogil=True)
+def _realised_gains(
+    begin: int,
+    end: int,
     indptr: Any,
     indices: Any,
     similarity: Any,
@@ -129,16 +151,9 @@ def realised_gains(
     code: Any,
     key: Any,
     status: Any,
-) -> Any:
-    """Return each selected own point's gain when it was picked, in float64; 0 for the others.
-
-    gain(v) = α u(v) - β Σ s(v, j) over the selected neighbours j that were picked before v, that is,
-    that beat it by (key, code). Summed in ascending order of s, so the result does not depend on the order
-    in which a part keeps its edges. The gains of a subset sum to its objective.
-    """
-    n_own = len(indptr) - 1
-    gain = np.zeros(n_own, np.float64)
-    for v in numba.prange(n_own):
+    gain: Any,
+) -> None:
+    for v in range(begin, end):
         if status[v] != _SELECTED:
             continue
         earlier = np.empty(indptr[v + 1] - indptr[v], np.float64)
@@ -148,9 +163,8 @@ def realised_gains(
             if status[j] == _SELECTED and beats(key[j], code[j], key[v], code[v]):
                 earlier[count] = similarity[e]
                 count += 1
-        earlier[:count].sort()
+        sort(earlier[:count])
         total = 0.0
         for i in range(count):
             total += earlier[i]
         gain[v] = alpha * utility[v] - beta * total
-    return gain

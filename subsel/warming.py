@@ -59,6 +59,10 @@ def warm(tell: Callable[[str], None] = lambda what: None) -> Cache:
         run, near = Path(folder, "run"), table.slice(0, 3)
         found = api.select(table, size=60, run_dir=run, audit=Path(folder, "audit"), exclude_near=near, **quiet)
         explain(run, found.ids[0])
+        tell("targets and names as ids")
+        api.select(table.slice(9), size=60, objective="coverage", target=near, **quiet)
+        names = table.set_column(table.column_names.index("id"), "id", table["id"].cast("string"))
+        api.select(names, size=60, **quiet)
         graph = api.neighbors(table, progress=False).graph
         api.score(found.ids, points=table, graph=graph, alpha=0.9, progress=False)
     return kernel_cache()

@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.config import SelectConfig
-from subsel.fixedpoint import UNIT_BITS
+from subsel.fixedpoint import UNIT_BITS, Int64Array
 from subsel.input.utility import DENSITY, Utility
 from subsel.ranks import mean_ranks, quantile, quantile_number
 from subsel.report import WeightsReport
+from subsel.threads import over_rows, sort
 
 #: The spread of utilities is that between these of their quantiles.
 LOW, HIGH = 0.05, 0.95
@@ -95,20 +96,28 @@ def density_neighbors(n: int, k: int | None, most: int) -> int:
     return max(1, min(wanted, most))
 
 
-@numba.njit(cache=True, parallel=True)
-def densities(indptr: Any, similarity: Any, m: int) -> Any:
+def densities(indptr: Int64Array, similarity: npt.NDArray[Any], m: int) -> npt.NDArray[np.float64]:
     """Return the sum of the m largest similarities of each point's edges, missing ones being 0, by m: float64, (n,).
 
     Summed in falling order, so the result does not depend on the order in which a part keeps its edges.
     """
     out = np.zeros(len(indptr) - 1, np.float64)
-    for v in numba.prange(len(out)):
-        row = np.sort(similarity[indptr[v] : indptr[v + 1]])
-        total = 0.0
-        for i in range(min(m, len(row))):
-            total += row[len(row) - 1 - i]
-        out[v] = total / m
+    over_rows(_densities, len(out), indptr, similarity, m, out)
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _densities(begin: int, end: int, indptr: Any, similarity: Any, m: int, out: Any) -> None:
+    for v in range(begin, end):
+        first, degree = indptr[v], indptr[v + 1] - indptr[v]
+        row = np.empty(degree, np.float64)
+        for i in range(degree):
+            row[i] = similarity[first + i]
+        sort(row)
+        total = 0.0
+        for i in range(min(m, degree)):
+            total += row[degree - 1 - i]
+        out[v] = total / m
 
 
 def mean_of(total: int, count: int) -> float:

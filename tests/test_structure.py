@@ -56,6 +56,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("text",),
         ("memory",),
         ("kernels",),
+        ("threads",),
         ("options",),
         ("codes",),
         ("schema",),

@@ -11,8 +11,11 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
+from subsel.fixedpoint import Int64Array, WeightArray
 from subsel.schema import Status
+from subsel.threads import over_rows
 
 _SELECTED = int(Status.SELECTED)
 _DISCARDED = int(Status.DISCARDED)
@@ -91,15 +94,21 @@ def base_values(indptr: Any, indices: Any, weight: Any, first: Any, status: Any)
     return base
 
 
-@numba.njit(cache=True, parallel=True)
-def weight_to(indptr: Any, indices: Any, weight: Any, chosen: Any) -> Any:
+def weight_to(
+    indptr: Int64Array, indices: npt.NDArray[np.int32], weight: WeightArray, chosen: npt.NDArray[np.bool_]
+) -> Int64Array:
     """Return the sum of each own point's weights to chosen points: int64, (n_own,)."""
     out = np.zeros(len(indptr) - 1, np.int64)
-    for v in numba.prange(len(out)):
+    over_rows(_weight_to, len(out), indptr, indices, weight, chosen, out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _weight_to(begin: int, end: int, indptr: Any, indices: Any, weight: Any, chosen: Any, out: Any) -> None:
+    for v in range(begin, end):
         for e in range(indptr[v], indptr[v + 1]):
             if chosen[indices[e]]:
                 out[v] += weight[e]
-    return out
 
 
 @numba.njit(cache=True, parallel=True)

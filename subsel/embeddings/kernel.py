@@ -12,6 +12,9 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.embeddings import lists_kernel as lists
+from subsel.threads import over_rows
+
 #: Reverse neighbours looked at per point while refining; hubs have many more, and none of their own needs.
 MAX_REVERSE = 20
 #: Slots of the table that remembers which candidates of a point were scored: at least so many, a power of two.
@@ -134,19 +137,22 @@ def _insert_in_order(best: Any, score: Any, row: int, candidate: int, value: flo
 @numba.njit(cache=True)
 def askers_by_cell(probes: Any, n_cells: int) -> Any:
     """Return which points probe each cell beside their own: int64, (n_cells+1,), and int32, ascending in each run."""
-    starts = np.zeros(n_cells + 1, np.int64)
-    for v in range(len(probes)):
-        for cell in probes[v, 1:]:
+    n, p = probes.shape
+    starts = np.zeros(n_cells + 2, np.int64)  # moved by one place, since filling moves them back
+    for v in range(n):
+        for a in range(1, p):
+            if probes[v, a] >= 0:
+                starts[probes[v, a] + 2] += 1
+    for cell in range(n_cells):
+        starts[cell + 2] += starts[cell + 1]
+    rows = np.empty(starts[n_cells + 1], np.int32)
+    for v in range(n):
+        for a in range(1, p):
+            cell = probes[v, a]
             if cell >= 0:
+                rows[starts[cell + 1]] = v
                 starts[cell + 1] += 1
-    starts = np.cumsum(starts)
-    rows, fill = np.empty(starts[n_cells], np.int32), starts[:-1].copy()
-    for v in range(len(probes)):
-        for cell in probes[v, 1:]:
-            if cell >= 0:
-                rows[fill[cell]] = v
-                fill[cell] += 1
-    return starts, rows
+    return starts[:-1], rows
 
 
 @numba.njit(cache=True, inline="always")
@@ -175,15 +181,18 @@ def _score(X: Any, a: int, b: int, l2: bool) -> Any:
     return total
 
 
-@numba.njit(cache=True, parallel=True)
 def rescore(X: Any, best: Any, score: Any, l2: bool) -> None:
     """Replace scores by those of `_score`, and sort each row by falling score, equal scores by number.
 
     A matrix product's rounding depends on the product's shape; this does not.
     """
-    n, k = best.shape
-    for v in numba.prange(n):
-        for a in range(k):
+    over_rows(_rescore, len(best), X, best, score, l2)
+
+
+@numba.njit(cache=True, nogil=True)
+def _rescore(begin: int, end: int, X: Any, best: Any, score: Any, l2: bool) -> None:
+    for v in range(begin, end):
+        for a in range(best.shape[1]):
             j, value = best[v, a], np.float32(-np.inf)
             if j >= 0:
                 value = _score(X, v, j, l2)
@@ -320,7 +329,6 @@ def _remember(seen: Any, stamp: Any, shift: int, v: int, j: int) -> bool:
     return True
 
 
-@numba.njit(cache=True, parallel=True)
 def symmetrize(best: Any, similarity: Any) -> Any:
     """Return the union of directed neighbour lists as a symmetric CSR matrix; the larger similarity counts.
 
@@ -332,49 +340,15 @@ def symmetrize(best: Any, similarity: Any) -> Any:
         indptr (int64, (n+1,)), indices (int32, (m,), ascending in each row), similarity ((m,)).
     """
     n, k = best.shape
-    back = np.full((n, k), -1, np.int32)  # where a neighbour lists the point
-    listed = np.zeros(n, np.int64)
-    for v in numba.prange(n):
-        for a in range(k):
-            if best[v, a] >= 0:
-                back[v, a] = _place(best, best[v, a], v)
-                listed[v] += 1
-    end = np.zeros(n, np.int64)
-    for v in range(n):
-        for a in range(k):
-            if best[v, a] >= 0 and back[v, a] < 0:
-                end[best[v, a]] += 1
+    back = np.empty((n, k), np.int32)
     indptr = np.zeros(n + 1, np.int64)
-    indptr[1:] = np.cumsum(listed + end)
+    over_rows(lists.look_back, n, best, back, indptr)
+    end = np.zeros(n, np.int64)
+    lists.count_askers(best, back, end)
+    indptr[1:] += end
+    np.cumsum(indptr, out=indptr)
     end[:] = indptr[:-1]
-    indices = np.empty(indptr[n], np.int32)
-    values = np.empty(indptr[n], similarity.dtype)
-    for v in range(n):  # first who lists the point without being listed, so in ascending order
-        for a in range(k):
-            j = best[v, a]
-            if j >= 0 and back[v, a] < 0:
-                indices[end[j]], values[end[j]] = v, similarity[v, a]
-                end[j] += 1
-    for v in numba.prange(n):  # then its own neighbours, each in its place
-        last = end[v]
-        for a in range(k):
-            j, value = best[v, a], similarity[v, a]
-            if j < 0:
-                continue
-            if back[v, a] >= 0:
-                value = max(value, similarity[j, back[v, a]])
-            at = last
-            while at > indptr[v] and indices[at - 1] > j:
-                indices[at], values[at] = indices[at - 1], values[at - 1]
-                at -= 1
-            indices[at], values[at] = j, value
-            last += 1
+    indices, values = np.empty(indptr[n], np.int32), np.empty(indptr[n], similarity.dtype)
+    lists.put_askers(best, back, similarity, end, indices, values)
+    over_rows(lists.put_own, n, best, back, similarity, indptr, end, indices, values)
     return indptr, indices, values
-
-
-@numba.njit(cache=True, inline="always")
-def _place(best: Any, row: int, point: int) -> int:
-    for a in range(best.shape[1]):
-        if best[row, a] == point:
-            return a
-    return -1

@@ -12,6 +12,7 @@ import numpy as np
 
 from subsel.fixedpoint import beats
 from subsel.schema import Status
+from subsel.threads import sort
 
 _UNDECIDED = int(Status.UNDECIDED)
 _DISCARDED = int(Status.DISCARDED)
@@ -144,8 +145,8 @@ def pick_dominant(
             if j < n_own and status[j] == _UNDECIDED:
                 key[j] -= np.int64(weight[e]) << tie_bits
     if n_decided == limit:
-        pool[left : left + size] = heap_slot[:size]
-        for v in pool[: left + size]:
+        for i in range(left + size):
+            v = pool[i] if i < left else heap_slot[i - left]
             status[v] = _DISCARDED
             decided[n_decided] = v
             n_decided += 1
@@ -160,7 +161,7 @@ def floor_of_batch(pool: Any, key: Any, shift: int, batch: int) -> Any:
     sample = np.empty(_SAMPLE, np.int64)
     for i in range(_SAMPLE):
         sample[i] = key[pool[i * len(pool) // _SAMPLE]] >> shift
-    sample.sort()
+    sort(sample)
     return sample[_SAMPLE - 1 - _SAMPLE * batch // len(pool)]
 
 

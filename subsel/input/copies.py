@@ -29,6 +29,7 @@ from subsel.fixedpoint import Int64Array
 from subsel.input.checked import CheckedBatch
 from subsel.input.ids import shown
 from subsel.report import InputReport
+from subsel.threads import over_rows
 
 #: Bits of the mantissa by which directions are compared; float32 has 23.
 MANTISSA_BITS = 20
@@ -41,7 +42,6 @@ Classes = Callable[[CheckedBatch], Int64Array]
 _HALF, _ROUNDED = np.uint64(1 << (22 - MANTISSA_BITS)), np.uint64(2**32 - (1 << (23 - MANTISSA_BITS)))
 _NO_SIGN = np.uint64(2**31 - 1)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x9FB21C651E98DF25)
-_BLOCK_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,9 @@ def find_copies(
     if not suspects.size:
         return None
     member = suspects[np.lexsort((marks[1][suspects], marks[0][suspects]))]
-    number = np.cumsum(~_like_the_one_before(X, member, metric == "cosine", some)) - 1  # of each one's set
+    equal = np.zeros(len(member), np.bool_)
+    over_rows(_like_the_one_before, len(member), X, member, metric == "cosine", some, equal)
+    number = np.cumsum(~equal) - 1  # of each one's set
     keys, wished = (code[member], utility[member]), included[member]
     best = member[_last_of_each(number, *keys, wished)][number]
     alone = member[_last_of_each(number, *keys)][number]
@@ -240,8 +242,7 @@ def _word(bits: Any, cosine: bool) -> Any:
     return word if word & _NO_SIGN else np.uint64(0)
 
 
-@numba.njit(cache=True, parallel=True)
-def fingerprints(X: Any, cosine: bool, classes: Any) -> Any:
+def fingerprints(X: npt.NDArray[np.float32], cosine: bool, classes: Int64Array) -> npt.NDArray[np.uint64]:
     """Return a hash of 128 bits of each vector as it is compared, and of its class: uint64, (2, n).
 
     Args:
@@ -249,44 +250,43 @@ def fingerprints(X: Any, cosine: bool, classes: Any) -> Any:
         cosine: whether directions are compared.
         classes: int64, (n,), or empty where all are of one.
     """
-    n, d = X.shape
-    out = np.empty((2, n), np.uint64)
-    for block in numba.prange((n + _BLOCK_ROWS - 1) // _BLOCK_ROWS):
-        row = np.empty(d, np.float32)
-        bits = row.view(np.uint32)
-        for i in range(block * _BLOCK_ROWS, min(n, (block + 1) * _BLOCK_ROWS)):
-            _prepare(X[i], cosine, row)
-            kind = np.uint64(classes[i]) if len(classes) else np.uint64(0)
-            one = finalize(kind + GOLDEN)
-            two = finalize(one + GOLDEN)
-            for j in range(d):
-                word = _word(bits[j], cosine)
-                one = (one ^ word) * _MIX_1
-                one ^= one >> np.uint64(32)
-                two = (two ^ word) * _MIX_2
-                two ^= two >> np.uint64(29)
-            out[0, i], out[1, i] = finalize(one), finalize(two)
+    out = np.empty((2, len(X)), np.uint64)
+    over_rows(_fingerprints, len(X), X, cosine, classes, out)
     return out
 
 
-@numba.njit(cache=True, parallel=True)
-def _like_the_one_before(X: Any, order: Any, cosine: bool, classes: Any) -> Any:
-    """Return of rows in an order whether each is compared equal to the one before: bool, (m,)."""
-    d, m = X.shape[1], len(order)
-    out = np.zeros(m, np.bool_)
-    for block in numba.prange((m + _BLOCK_ROWS - 1) // _BLOCK_ROWS):
-        rows = np.empty((2, d), np.float32)
-        bits = rows.view(np.uint32)
-        for i in range(max(1, block * _BLOCK_ROWS), min(m, (block + 1) * _BLOCK_ROWS)):
-            a, b = order[i - 1], order[i]
-            if len(classes) and classes[a] != classes[b]:
-                continue
-            _prepare(X[a], cosine, rows[0])
-            _prepare(X[b], cosine, rows[1])
-            equal = True
-            for j in range(d):
-                if _word(bits[0, j], cosine) != _word(bits[1, j], cosine):
-                    equal = False
-                    break
-            out[i] = equal
-    return out
+@numba.njit(cache=True, nogil=True)
+def _fingerprints(begin: int, end: int, X: Any, cosine: bool, classes: Any, out: Any) -> None:
+    row = np.empty(X.shape[1], np.float32)
+    bits = row.view(np.uint32)
+    for i in range(begin, end):
+        _prepare(X[i], cosine, row)
+        kind = np.uint64(classes[i]) if len(classes) else np.uint64(0)
+        one = finalize(kind + GOLDEN)
+        two = finalize(one + GOLDEN)
+        for word_of in bits:
+            word = _word(word_of, cosine)
+            one = (one ^ word) * _MIX_1
+            one ^= one >> np.uint64(32)
+            two = (two ^ word) * _MIX_2
+            two ^= two >> np.uint64(29)
+        out[0, i], out[1, i] = finalize(one), finalize(two)
+
+
+@numba.njit(cache=True, nogil=True)
+def _like_the_one_before(begin: int, end: int, X: Any, order: Any, cosine: bool, classes: Any, out: Any) -> None:
+    """Write of rows in an order whether each is compared equal to the one before: bool, (m,)."""
+    rows = np.empty((2, X.shape[1]), np.float32)
+    bits = rows.view(np.uint32)
+    for i in range(max(1, begin), end):
+        a, b = order[i - 1], order[i]
+        if len(classes) and classes[a] != classes[b]:
+            continue
+        _prepare(X[a], cosine, rows[0])
+        _prepare(X[b], cosine, rows[1])
+        equal = True
+        for j in range(X.shape[1]):
+            if _word(bits[0, j], cosine) != _word(bits[1, j], cosine):
+                equal = False
+                break
+        out[i] = equal

@@ -1,0 +1,67 @@
+"""What kernels over rows share: threads that rows are dealt to, and a sort of the few numbers of a row.
+
+A kernel that runs on threads has rows ``begin`` to ``end`` as its first arguments, releases the GIL (``nogil=True``)
+and writes to nothing but its rows. That compiles several times faster than numba's ``parallel=True``
+(docs/decisions/0024-first-use.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numba
+import numpy as np
+
+#: Rows that are worth a thread's waking, at least.
+_ROWS = 16_384
+#: Runs of rows per thread, at most: some rows are longer than others.
+_RUNS = 4
+#: Ciura's gaps, and on by a factor of 2.25: a Shell sort of any length is far from quadratic.
+_GAPS = np.array([1, 4, 10, 23, 57, 132, 301, 701, *(round(701 * 2.25**i) for i in range(1, 17))], np.int64)
+
+
+def over_rows(kernel: Callable[..., None], rows: int, /, *arguments: Any) -> None:
+    """Run a kernel on all rows, on as many threads as numba has here.
+
+    Args:
+        kernel: called as ``kernel(begin, end, *arguments)`` for runs of rows, by several threads at once.
+        rows: how many there are; few are done by the caller's thread.
+        arguments: arrays and numbers.
+    """
+    threads = numba.get_num_threads()
+    runs = min(threads * _RUNS, rows // _ROWS)
+    if min(threads, runs) < 2:
+        kernel(0, rows, *arguments)
+        return
+    bounds = [rows * run // runs for run in range(runs + 1)]
+    list(_pool(threads).map(lambda run: kernel(*run, *arguments), pairwise(bounds)))
+
+
+@lru_cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "subsel-rows")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads stay behind in the parent
+
+
+@numba.njit(cache=True, nogil=True)
+def sort(values: Any) -> None:
+    """Sort a few numbers in place, ascending (Shell 1959); numba's own sort takes a second to compile."""
+    n = len(values)
+    gaps = 1
+    while gaps < len(_GAPS) and _GAPS[gaps] < n:
+        gaps += 1
+    for g in range(gaps - 1, -1, -1):
+        gap = _GAPS[g]
+        for i in range(gap, n):
+            value, at = values[i], i
+            while at >= gap and values[at - gap] > value:
+                values[at] = values[at - gap]
+                at -= gap
+            values[at] = value
