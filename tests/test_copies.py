@@ -444,7 +444,8 @@ def test_the_closing_table_has_them_where_there_are_any(small, tmp_path):
 
 
 # ------------------------------------------------------------------ Spark
-@pytest.mark.parametrize("kind", ["int", pytest.param("text", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["int", "text"])
 def test_both_engines_merge_alike(spark, small, tmp_path, kind, caplog):
     points, which = small
     flags = np.zeros(400, np.bool_)

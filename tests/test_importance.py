@@ -374,6 +374,7 @@ def spark_by_id(stages):
     return {int(i): of[int(c)] for one in points.values() for i, c in zip(one["id"], one["code"], strict=True)}, ghosts
 
 
+@pytest.mark.slow
 def test_sparks_parts_know_what_one_machine_does(spark, points, tmp_path):
     """With copies, a column or none, decimals that float64 rounds, included points, and a run directory."""
     rows, which = points
@@ -391,6 +392,7 @@ def test_sparks_parts_know_what_one_machine_does(spark, points, tmp_path):
     assert spark_by_id(spark_stages(spark, where))[0] == counted_by_id(merged(rows, importance=None))
 
 
+@pytest.mark.slow
 def test_sparks_parts_know_it_of_those_that_were_drawn(spark, points, tmp_path, monkeypatch):
     monkeypatch.setattr("subsel.engines.spark.copies._FEW_ROWS", 10)  # joined as many would be
     rows, _ = points
@@ -423,6 +425,7 @@ def test_spark_refuses_what_one_machine_does(spark, tmp_path):
         assert "importance" in messages[0]
 
 
+@pytest.mark.slow
 def test_spark_sums_up_the_same_content(spark, points, tmp_path):
     rows, _ = points
     pq.write_table(rows, tmp_path / "points.parquet")

@@ -452,14 +452,8 @@ def test_both_engines_decide_alike(spark, dirty, tmp_path, caplog):
         )
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"exclude_outliers": 0.05},
-        pytest.param({}, marks=pytest.mark.slow),
-        pytest.param({"budget": "30%", "cost": "tokens"}, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{"exclude_outliers": 0.05}, {}, {"budget": "30%", "cost": "tokens"}])
 def test_both_engines_select_alike_on_a_graph(spark, files, cloud, tmp_path, more):
     X, _ = cloud
     pq.write_table(table(X, tokens=np.arange(400) % 9 + 1), files / "points.parquet")

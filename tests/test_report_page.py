@@ -425,9 +425,10 @@ def test_what_cannot_be_compared(plain, tmp_path):
 
 
 # ------------------------------------------------------------------ Spark
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
-    [{"size": 50, "bounding": "off", "refine": 0}, pytest.param(LIMITS, marks=pytest.mark.slow)],
+    [{"size": 50, "bounding": "off", "refine": 0}, LIMITS],
     ids=["size", "limits"],
 )
 def test_both_engines_draw_the_same_on_one_graph(how, points, tmp_path, spark):

@@ -31,7 +31,7 @@ PAGES = {
     "guides/huggingface.md": ("datasets",),
     "guides/s3.md": ("moto.server",),
 }
-SLOW = {"guides/texts.md", "guides/images.md", "guides/s3.md"}
+SLOW = {"index.md", "guides/texts.md", "guides/images.md", "guides/s3.md"}
 
 
 def blocks(page):

@@ -165,7 +165,7 @@ def test_environment_is_left_as_it_was(monkeypatch):
     assert asked == [sys.executable]
 
 
-@pytest.mark.parametrize("utility", ["u", "density+u"])
+@pytest.mark.parametrize("utility", ["u", pytest.param("density+u", marks=pytest.mark.slow)])
 def test_a_utility_beside_which_others_would_not_count_is_refused_as_on_one_machine(spark, tmp_path, utility):
     rng = np.random.default_rng(0)
     u = rng.random(300)

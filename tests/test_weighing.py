@@ -392,14 +392,15 @@ def test_too_little_recall_is_said(caplog, monkeypatch):
     assert not fixed.graph.falls_short
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         {"utility": "density+quality+margin", "probabilities": "p", "exclude": "out", "exclude_outliers": 0.1},
-        pytest.param({}, marks=pytest.mark.slow),
-        pytest.param({"utility": "flag"}, marks=pytest.mark.slow),
-        pytest.param({"utility": "density", "exclude_outliers": 0.05, "include": "out"}, marks=pytest.mark.slow),
-        pytest.param({"utility": "low", "exclude": "out"}, marks=pytest.mark.slow),
+        {},
+        {"utility": "flag"},
+        {"utility": "density", "exclude_outliers": 0.05, "include": "out"},
+        {"utility": "low", "exclude": "out"},
     ],
     ids=str,
 )
