@@ -142,10 +142,11 @@ def _covering(
 def _covering_target(folder: Place, last: Place, graph: PartGraph, slot: int) -> tuple[float, list[Neighbor]]:
     """Return what an own point covers of a target beyond all other members, and whom it would have before these.
 
-    Of members that are equally similar the one of the largest code comes first. Who is a member is read at home.
+    Of members that are equally similar the one of the largest code comes first, of rows that are the first one. Who is
+    a member is read at home.
     """
     edges = dataset_of(folder.join(TARGET))
-    mine = edges.to_table(filter=(pads.field("part") == graph.part) & (pads.field("slot") == slot))
+    mine = edges.to_table(filter=(pads.field("part") == graph.part) & (pads.field("slot") == slot)).sort_by("target")
     all_of = edges.to_table(filter=pads.field("target").isin(mine["target"].to_pylist())) if len(mine) else mine
     part, at, code = (all_of[name].to_numpy() for name in ("part", "slot", "code"))
     other = np.zeros(len(all_of), np.bool_)

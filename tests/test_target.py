@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,12 +25,15 @@ from subsel.explaining import explain
 from subsel.fixedpoint import FixedPoint, cover_range
 from subsel.graph import SLOT_BITS, DraftGraph
 from subsel.greedy.limited import limited_greedy
+from subsel.input.reference import TARGET
+from subsel.input.wishes import Wishes
 from subsel.limits.capacity import Capacity
 from subsel.parts import superstep
 from subsel.parts.pack import concatenate
 from subsel.parts.target import beside_target, borders, edges_of_lists, span_of, target_part, with_target
 from subsel.schema import Status
 from tests.limited_reference import Coverage, plain_limited
+from tests.spark_fixtures import needs_spark
 from tests.split_engine import SplitEngine
 
 QUIET = {"progress": False, "recall_sample": 0, "objective": "coverage"}
@@ -186,6 +192,7 @@ def files(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("target")
     more = {"q": rng.standard_normal(n), "tokens": rng.integers(1, 50, n), "source": rng.choice(list("abc"), n)}
+    more["below"] = rng.uniform(-10, -8, n)
     pq.write_table(
         pa.table({"id": [f"p{i}" for i in range(n)], "embedding": column(X), **more}), folder / "points.parquet"
     )
@@ -313,35 +320,152 @@ def test_a_graph_of_ones_own_has_no_vectors_to_compare(files):
         subsel.select(X, size=5, graph=graph.to_scipy(), target=T, **QUIET)
 
 
-def test_spark_selects_the_same(files, spark, tmp_path):
+def both(spark, folder, points, there=None, part_points=120, **options):
+    """Select on both engines, with audits, and say that all that is told is the same; ``there``: for Spark alone."""
+    here = subsel.select(points, audit=folder / "why", **QUIET | options)
+    asked = QUIET | options | (there or {})
+    asked |= {"engine": spark, "output": folder / "out", "audit": folder / "why-there", "part_points": part_points}
+    there = subsel.select(points, **asked)
+    assert here.table.equals(there.table) and here.audit.to_table().equals(there.audit.to_table())
+    one, other = here.report, there.report
+    assert one.fixed_point == other.fixed_point and one.limits == other.limits
+    assert here.upper_bound == pytest.approx(there.upper_bound, rel=1e-12)
+    assert one.objective.model_dump() == pytest.approx(other.objective.model_dump(), rel=1e-12)
+    assert one.coverage.model_dump() == pytest.approx(other.coverage.model_dump(), rel=1e-12)
+    for name in ("drawn", "target_points", "target_edges", "target_neighbors"):
+        assert getattr(one.graph, name) == getattr(other.graph, name)
+    return here, there
+
+
+def test_spark_scores_the_same(files, spark, tmp_path):
+    """Who is near whom, and who covers what, on more parts than one."""
     folder = files[0]
-    options = {"size": 8, "target": folder / "target.parquet", "importance": "w", "neighbors": 8, **QUIET}
-    here = subsel.select(folder / "points.parquet", **options)
-    there = subsel.select(folder / "points.parquet", engine=spark, output=tmp_path / "out", part_points=200, **options)
-    assert there.report.graph.parts == 2
-    assert here.table.equals(there.table) and here.report.fixed_point == there.report.fixed_point
-    assert here.report.coverage.graph == pytest.approx(there.report.coverage.graph, rel=1e-12)
+    pq.write_table(pa.table({"id": [f"p{i}" for i in range(30, 40)]}), tmp_path / "subset.parquet")
+    options = {"target": folder / "target.parquet", "importance": "w", "neighbors": 8, **QUIET}
+    asked = {"data": folder / "points.parquet", "copies": "keep", **options}
+    here = subsel.score(tmp_path / "subset.parquet", **asked)
+    there = subsel.score(tmp_path / "subset.parquet", engine=spark, part_points=200, **asked)
+    assert here.total > 0 and asdict(there) == pytest.approx(asdict(here), rel=1e-12)
+
+
+def test_spark_numbers_rows_over_all_files_in_order(files, spark, tmp_path):
+    needs_spark()
+    from subsel.engines.spark.inputs import SparkInputs
+    from subsel.engines.spark.near import read_on_spark
+
+    _, _, T, weights = files
+    T = T.copy()
+    T[3] = np.nan
+    table = pa.table({"embedding": pa.FixedSizeListArray.from_arrays(pa.array(T.ravel()), 6), "w": weights})
+    for name, begin, end in (("a", 0, 2), ("b", 2, 25), ("c", 25, 30)):  # Spark reads the largest first
+        pq.write_table(table.slice(begin, end - begin), tmp_path / f"{name}.parquet")
+    config = subsel.SelectConfig(on_bad_rows="drop", importance="w", objective="coverage", size=1, target="a place")
+    inputs = SparkInputs(spark, str(files[0] / "points.parquet"), None, config, Wishes())
+    for data in (tmp_path, spark.read.parquet(str(tmp_path / "b.parquet"))):
+        first, end = (0, 30) if data == tmp_path else (2, 25)
+        found = read_on_spark(TARGET, spark, data, inputs, 6)
+        assert found.number.tolist() == [row - first for row in range(first, end) if row != 3]
+        assert (found.rows == T[first + found.number]).all()
+        assert (found.importance == weights[first + found.number]).all()
 
 
 @pytest.mark.slow
-def test_spark_selects_the_same_under_limits(files, spark, tmp_path):
-    folder, _, _, _ = files
-    limits = {"budget": "10%", "cost": "tokens", "groups": "source", "quotas": "balanced"}
-    wishes = {"include": ["p3", "p4"], "exclude": ["p1", "p210"]}
-    options = {"target": folder / "target.parquet", "importance": "w", "neighbors": 8, "certify": 2, **QUIET}
-    options |= limits | wishes | {"utility": "q", "utility_weight": 0.1}
-    here = subsel.select(folder / "points.parquet", audit=tmp_path / "why", **options)
-    there = subsel.select(
-        folder / "points.parquet",
-        engine=spark,
-        output=tmp_path / "out",
-        audit=tmp_path / "why-there",
-        part_points=150,
-        **options,
-    )
-    assert here.table.equals(there.table) and here.audit.to_table().equals(there.audit.to_table())
-    assert here.report.fixed_point == there.report.fixed_point
-    assert here.upper_bound == pytest.approx(there.upper_bound, rel=1e-12)
-    assert here.report.objective.total == pytest.approx(there.report.objective.total, rel=1e-12)
-    assert here.report.coverage.graph == pytest.approx(there.report.coverage.graph, rel=1e-12)
-    assert here.report.graph.target_edges == there.report.graph.target_edges
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"budget": "10%", "cost": "tokens", "groups": "source", "quotas": "balanced", "certify": 2, "wished": True},
+        {"size": 8, "copies": "keep"},
+        {"size": 8, "metric": "l2", "certify": 3},
+        {"size": 8, "metric": "inner_product", "framed": True},
+        {"size": 8, "thin": 5, "wished": True},
+        {"size": 9, "thin": 5, "groups": "source", "quotas": "balanced"},
+        {"size": 8, "utility": "below", "utility_weight": 0.5},
+        {"size": 8, "bad": True, "near": 0.9},
+    ],
+    ids=lambda asked: "-".join(map(str, asked)),
+)
+def test_spark_selects_the_same_whatever_is_asked(files, spark, tmp_path, asked):
+    folder = files[0]
+    options = {"target": folder / "target.parquet", "importance": "w", "neighbors": 8, **asked}
+    there = None
+    if options.pop("wished", False):
+        options |= {"include": ["p3", "p204", "p150"], "exclude": ["p1", "p10"]}
+        options |= {"utility": "q", "utility_weight": 0.1}
+    if options.pop("framed", False):
+        there = {"target": spark.read.parquet(str(folder / "target.parquet"))}
+    if options.pop("bad", False):
+        table = pq.read_table(folder / "target.parquet").to_pydict()
+        table["embedding"][4][2], table["w"][7] = float("nan"), -1.0
+        ids = pa.array([None, "p1"] * 15)  # says nothing
+        pq.write_table(pa.table(table | {"id": ids}), tmp_path / "target.parquet")
+        options |= {"target": tmp_path / "target.parquet", "on_bad_rows": "drop"}
+        options |= {"exclude_near": folder / "target.parquet"}
+    both(spark, tmp_path, folder / "points.parquet", there, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["limits", "densities"])
+def test_engines_agree_where_both_find_all_neighbours(spark, tmp_path, kind):
+    """Points' neighbours, which max_similarity and densities go by, are of each engine's own search."""
+    rng = np.random.default_rng(5)
+    X, T = (rng.integers(-3, 4, (n, 8)).astype(np.float32) for n in (90, 15))  # of products that no rounding changes
+    columns = {"q": rng.standard_normal(90), "tokens": rng.integers(1, 50, 90), "source": rng.choice(list("abc"), 90)}
+    vectors = [pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), 8) for rows in (X, T)]
+    pq.write_table(pa.table({"id": np.arange(90), "embedding": vectors[0], **columns}), tmp_path / "points.parquet")
+    pq.write_table(pa.table({"embedding": vectors[1]}), tmp_path / "target.parquet")
+    asked = {"budget": "10%", "cost": "tokens", "groups": "source", "quotas": "balanced", "max_similarity": 14.0}
+    asked |= {"include": [3, 4], "exclude": [1, 21], "utility": "q", "utility_weight": 0.1}
+    if kind == "densities":
+        asked = {"size": 8, "utility": "density", "utility_weight": 0.3, "exclude_outliers": 0.1}
+    asked |= {"target": tmp_path / "target.parquet", "neighbors": 89, "probes": 64, "metric": "inner_product"}
+    here, there = both(spark, tmp_path, tmp_path / "points.parquet", part_points=30, **asked)
+    assert there.report.graph.parts == 3
+    reasons = here.report.audit
+    assert reasons["too-alike"] > 0 if kind == "limits" else reasons["outlier"] == 9
+
+
+@pytest.mark.slow
+def test_spark_selects_several_sizes_and_scores(files, spark, tmp_path):
+    folder = files[0]
+    options = {"target": folder / "target.parquet", "importance": "w", "neighbors": 8, **QUIET}
+    options |= {"utility": "q", "utility_weight": 0.3}
+    points, more = folder / "points.parquet", {"engine": spark, "part_points": 120}
+    here = subsel.select_sizes(points, sizes=[4, "10%"], **options)
+    there = subsel.select_sizes(points, sizes=[4, "10%"], output=tmp_path / "out", **options, **more)
+    for one, other in zip(here, there, strict=True):
+        assert one.table.equals(other.table)
+        scores = [subsel.score(one.table, data=points, **options), subsel.score(other.table, data=points, **options)]
+        scores.append(subsel.score(other.path, data=points, **options, **more))
+        for found in scores:
+            assert asdict(found) == pytest.approx(asdict(scores[0]), rel=1e-12)
+            assert found.total == pytest.approx(one.report.objective.total, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_spark_goes_on_and_explains(files, spark, tmp_path):
+    folder = files[0]
+    (tmp_path / "target").mkdir()
+    table = pq.read_table(folder / "target.parquet")
+    for name, begin, end in (("a", 0, 2), ("b", 2, 25), ("c", 25, 30)):
+        pq.write_table(table.slice(begin, end - begin), tmp_path / "target" / f"{name}.parquet")
+    options = {"size": 6, "target": tmp_path / "target", "importance": "w", "neighbors": 8, "certify": 2, **QUIET}
+    here = subsel.select(folder / "points.parquet", run_dir=tmp_path / "here", **options)
+    more = {"engine": spark, "part_points": 120, "run_dir": tmp_path / "there"}
+    there = subsel.select(folder / "points.parquet", output=tmp_path / "out", **options, **more)
+    assert here.table.equals(there.table)
+    for point in [*here.ids.tolist(), "p1", "p299"]:
+        one, other = (asdict(explain(tmp_path / run, point)) for run in ("here", "there"))
+        assert one["covers"] == other["covers"] and one["gain"] == pytest.approx(other["gain"])
+    manifest = tmp_path / "there" / "manifest.json"
+    whole = json.loads(manifest.read_text())
+    for done in ([], ["graph"], ["graph", "utility", "bounding"], list(whole["stages"])):
+        some = {name: one for name, one in whole["stages"].items() if name in done}
+        manifest.write_text(json.dumps(whole | {"stages": some}))
+        again = subsel.select(
+            folder / "points.parquet", output=tmp_path / f"again{len(done)}", resume=True, **options, **more
+        )
+        assert again.table.equals(there.table) and again.upper_bound == there.upper_bound
+        assert again.report.coverage == there.report.coverage
+    with pytest.raises(InputError, match="its graph is of target"):
+        other = options | more | {"target": folder / "points.parquet", "importance": None, "resume": True}
+        subsel.select(folder / "points.parquet", output=tmp_path / "other", **other)

@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 MOST_BYTES, MOST_IN_PLAN = 512 << 20, 64 << 20
 #: Bytes of points that a task compares at once.
 _BATCH_BYTES = 32 << 20
+#: Column of the numbers of a target's rows over all of its files, by which `explain` names them.
+_NUMBER = "_number of row"
 
 
 class Sent(Protocol):
@@ -200,11 +202,16 @@ def read_on_spark(
     config, points = inputs.config, inputs.source.name
     require_vectors(inputs.source.schema, config, points, what)
     importance = config.importance if what == TARGET else None
-    source = open_on_spark(spark, given, {config.embedding_column, importance}.__contains__, option(what))
+    numbered = _NUMBER if what == TARGET and not hasattr(given, "mapInArrow") else None
+    wanted = {config.embedding_column, importance}.__contains__
+    source = open_on_spark(spark, given, wanted, option(what), row_numbers=numbered)
     name = reference_name(source.name, what)
-    frame = source.select(vector_columns(source.schema, config, name, importance).names)
+    names = vector_columns(source.schema, config, name, importance).names
+    frame = source.select([*names, _NUMBER] if _NUMBER in source.schema.names else names)
     _check_size(name, frame, config, dimension, entries)
     table = frame.toArrow()
+    if _NUMBER in table.column_names:  # Spark reads the largest files first
+        table = table.sort_by(_NUMBER).drop_columns([_NUMBER])
 
     def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
         return plain_batches(iter(table.select(columns).to_batches()))
