@@ -468,5 +468,5 @@ def test_spark_goes_on_and_explains(files, spark, tmp_path):
         assert again.table.equals(there.table) and again.upper_bound == there.upper_bound
         assert again.report.coverage == there.report.coverage
     with pytest.raises(InputError, match="its graph is of target"):
-        other = options | more | {"target": folder / "points.parquet", "importance": None, "resume": True}
+        other = options | more | {"target": tmp_path / "target" / "b.parquet", "resume": True}
         subsel.select(folder / "points.parquet", output=tmp_path / "other", **other)
