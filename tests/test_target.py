@@ -343,7 +343,7 @@ def test_spark_scores_the_same(files, spark, tmp_path):
     folder = files[0]
     pq.write_table(pa.table({"id": [f"p{i}" for i in range(30, 40)]}), tmp_path / "subset.parquet")
     options = {"target": folder / "target.parquet", "importance": "w", "neighbors": 8, **QUIET}
-    asked = {"data": folder / "points.parquet", "copies": "keep", **options}
+    asked = {"points": folder / "points.parquet", "copies": "keep", **options}
     here = subsel.score(tmp_path / "subset.parquet", **asked)
     there = subsel.score(tmp_path / "subset.parquet", engine=spark, part_points=200, **asked)
     assert here.total > 0 and asdict(there) == pytest.approx(asdict(here), rel=1e-12)
@@ -435,7 +435,10 @@ def test_spark_selects_several_sizes_and_scores(files, spark, tmp_path):
     there = subsel.select_sizes(points, sizes=[4, "10%"], output=tmp_path / "out", **options, **more)
     for one, other in zip(here, there, strict=True):
         assert one.table.equals(other.table)
-        scores = [subsel.score(one.table, points=points, **options), subsel.score(other.table, points=points, **options)]
+        scores = [
+            subsel.score(one.table, points=points, **options),
+            subsel.score(other.table, points=points, **options),
+        ]
         scores.append(subsel.score(other.path, points=points, **options, **more))
         for found in scores:
             assert asdict(found) == pytest.approx(asdict(scores[0]), rel=1e-12)
