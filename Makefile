@@ -11,7 +11,7 @@ help:
 	@echo "make demo   set up, then select 10 % of 50,000 generated points, Parquet to Parquet"
 	@echo "make test   set up, then pass the tests: minutes"
 	@echo "make test-slow  set up, then pass those that need servers or executors of their own, and all properties at length"
-	@echo "make test-long  set up, then pass those that repeat on many parts what slow tests show on few"
+	@echo "make test-long  set up, then pass those that repeat on many parts what slow tests show on few, and properties with many examples"
 	@echo "make lint   set up, then ruff and mypy --strict"
 	@echo "make docs   set up, then build the documentation into site/, strictly"
 	@echo "make bench  set up, then the benchmarks that docs/benchmarks.md quotes"
@@ -34,7 +34,7 @@ test-slow: $(READY)
 	SUBSEL_EXAMPLES=full $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or hypothesis"
 
 test-long: $(READY)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m long
+	SUBSEL_EXAMPLES=many $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "long or hypothesis"
 
 lint: $(READY)
 	$(BIN)/ruff check subsel jobs tests benchmarks docs/making

@@ -10,8 +10,8 @@ from subsel import demo
 from tests.spark_fixtures import spark  # noqa: F401  (a fixture)
 from tests.storage_fixtures import anywhere, memory, s3, s3_server  # noqa: F401  (fixtures)
 
-#: Examples of each property: `make test` tries few, `make test-slow` many.
-for name, examples in (("quick", 25), ("full", 100)):
+#: Examples of each property: `make test` tries few, `make test-slow` more, `make test-long` many.
+for name, examples in (("quick", 15), ("full", 60), ("many", 400)):
     settings.register_profile(
         name,
         max_examples=examples,

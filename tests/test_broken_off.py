@@ -155,7 +155,7 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("way", ["exchange", "fallback"])
+@pytest.mark.parametrize("way", ["exchange", pytest.param("fallback", marks=pytest.mark.slow)])
 def test_killed_at_random_moments(tmp_path, way):
     words = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), "7", way, "20"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)

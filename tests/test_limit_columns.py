@@ -512,7 +512,7 @@ def expected_by_id(found):
     }
 
 
-@pytest.mark.parametrize("bad", [True, False], ids=["dirty", "clean"])
+@pytest.mark.parametrize("bad", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["dirty", "clean"])
 def test_spark_reads_what_one_machine_does(spark, tmp_path, bad):
     from subsel.engines.spark.groups import sum_groups as sum_on_spark
     from subsel.engines.spark.parcels import plain_errors
@@ -547,6 +547,7 @@ def test_spark_reads_what_one_machine_does(spark, tmp_path, bad):
         assert messages[0] == messages[1]
 
 
+@pytest.mark.slow
 def test_sparks_parts_know_what_ghosts_cost(spark, points, tmp_path, monkeypatch):
     """Points in several parts, drawn from all, with utilities made anew; sums without those who are excluded."""
     from subsel.engines.spark import groups as on_spark

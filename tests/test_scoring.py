@@ -35,7 +35,8 @@ def paths(problem):
     return {"points": str(problem / "points.parquet"), "graph": str(problem / "graph.parquet")}
 
 
-@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 4])
 def test_spark_scores_like_local(spark, problem, parts):
     subset = str(problem / "subset.parquet")
     local = subsel.score(subset, engine="local", alpha=0.3, **paths(problem))
