@@ -260,6 +260,21 @@ def test_runs_are_resumed_with_the_same_target_only(files, tmp_path):
         subsel.select(folder / "points.parquet", resume=True, **options | {"target": None, "importance": "w"})
     with pytest.raises(InputError, match="max_similarity"):
         subsel.select(folder / "points.parquet", importance="w", resume=True, max_similarity=0.9, **options)
+    manifest = tmp_path / "run" / "manifest.json"  # as of a run that was killed after its graph, without neighbours
+    whole = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(whole | {"stages": {"graph": whole["stages"]["graph"]}}))
+    with pytest.raises(InputError, match=r"its graph is of target .*, not .*, and neighbours of points"):
+        subsel.select(folder / "points.parquet", importance="w", resume=True, exclude_outliers=0.1, **options)
+
+
+def test_points_have_neighbours_where_something_needs_them(files):
+    folder, _, _, weights = files
+    asked = {"size": 5, "target": folder / "target.parquet", "importance": "w", "neighbors": 9, **QUIET}
+    weighed = {"utility": "density", "utility_weight": 0.5}
+    for more in ({}, {"max_similarity": 0.9}, {"exclude_outliers": 0.1}, weighed):
+        graph = subsel.select(folder / "points.parquet", **asked, **more).report.graph
+        assert (graph.edges > 0) == bool(more)
+        assert graph.target_points == (weights > 0).sum() < len(weights)  # the others need not be covered
 
 
 def test_explain_tells_which_rows_a_member_covers(files, tmp_path):
