@@ -87,7 +87,11 @@ def test_gains_sum_to_what_is_reported_below_what_is_proved(texts, kind):
 @pytest.mark.parametrize(
     ("kind", "parts"),
     [
-        pytest.param(kind, parts, marks=[] if (kind, parts) == ("size", 7) else pytest.mark.slow)
+        pytest.param(
+            kind,
+            parts,
+            marks=[] if (kind, parts) == ("size", 7) else pytest.mark.slow if parts == 7 else pytest.mark.long,
+        )
         for kind in ("size", "importance", "budget", "wishes", "all")
         for parts in (1, 7, 32)
         if parts == 7 or kind == "all"

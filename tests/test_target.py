@@ -385,20 +385,25 @@ def test_spark_numbers_rows_over_all_files_in_order(files, spark, tmp_path):
         assert (found.importance == weights[first + found.number]).all()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "asked",
-    [
+SELECTED = {
+    pytest.mark.slow: [
         {"budget": "10%", "cost": "tokens", "groups": "source", "quotas": "balanced", "certify": 2, "wished": True},
+        {"size": 8, "metric": "inner_product", "framed": True},
+        {"size": 8, "bad": True, "near": 0.9},
+    ],
+    pytest.mark.long: [
         {"size": 8, "copies": "keep"},
         {"size": 8, "metric": "l2", "certify": 3},
-        {"size": 8, "metric": "inner_product", "framed": True},
         {"size": 8, "thin": 5, "wished": True},
         {"size": 9, "thin": 5, "groups": "source", "quotas": "balanced"},
         {"size": 8, "utility": "below", "utility_weight": 0.5},
-        {"size": 8, "bad": True, "near": 0.9},
     ],
-    ids=lambda asked: "-".join(map(str, asked)),
+}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [pytest.param(one, marks=mark, id="-".join(one)) for mark, several in SELECTED.items() for one in several],
 )
 def test_spark_selects_the_same_whatever_is_asked(files, spark, tmp_path, asked):
     folder = files[0]
@@ -419,7 +424,7 @@ def test_spark_selects_the_same_whatever_is_asked(files, spark, tmp_path, asked)
     both(spark, tmp_path, folder / "points.parquet", there, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["limits", "densities"])
 def test_engines_agree_where_both_find_all_neighbours(spark, tmp_path, kind):
     """Points' neighbours, which max_similarity and densities go by, are of each engine's own search."""
