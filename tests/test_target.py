@@ -386,12 +386,12 @@ def test_spark_numbers_rows_over_all_files_in_order(files, spark, tmp_path):
 
 
 SELECTED = {
-    pytest.mark.slow: [
+    "slow": [
         {"budget": "10%", "cost": "tokens", "groups": "source", "quotas": "balanced", "certify": 2, "wished": True},
         {"size": 8, "metric": "inner_product", "framed": True},
         {"size": 8, "bad": True, "near": 0.9},
     ],
-    pytest.mark.long: [
+    "long": [
         {"size": 8, "copies": "keep"},
         {"size": 8, "metric": "l2", "certify": 3},
         {"size": 8, "thin": 5, "wished": True},
@@ -403,7 +403,11 @@ SELECTED = {
 
 @pytest.mark.parametrize(
     "asked",
-    [pytest.param(one, marks=mark, id="-".join(one)) for mark, several in SELECTED.items() for one in several],
+    [
+        pytest.param(one, marks=getattr(pytest.mark, mark), id="-".join(one))
+        for mark, several in SELECTED.items()
+        for one in several
+    ],
 )
 def test_spark_selects_the_same_whatever_is_asked(files, spark, tmp_path, asked):
     folder = files[0]
