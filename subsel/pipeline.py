@@ -33,7 +33,7 @@ from subsel.greedy.reverse import resolve_direction
 from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity
 from subsel.limits.summary import warnings_of
-from subsel.pages.page import files_of
+from subsel.pages.page import check_templates, files_of
 from subsel.report import (
     BoundingReport,
     ConstraintsReport,
@@ -79,6 +79,8 @@ def run_pipeline(
 def _run(
     stages: Stages, sizes: Sequence[tuple[SelectConfig, Place | None, Place | None]], run: Run, *, overwrite: bool
 ) -> list[Report]:
+    if any(has_page(stages, config, output) for config, output, _ in sizes):
+        check_templates()
     with run.stage("read") as tell:
         points = stages.read(tell)
         expected = [known_count(one, points.points, points.name, points.cost) for one, *_ in sizes]

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 import subsel
-from subsel import InputError, SelectConfig, demo
+from subsel import InputError, MissingPackageError, SelectConfig, demo
 from subsel.cli.commands import main
-from subsel.pages import charts
+from subsel.pages import charts, page
 from subsel.pages.notes import warnings_in
 from subsel.pages.page import files_of
 from subsel.report import Report
@@ -464,3 +464,15 @@ def test_options_are_fields(points):
     assert SelectConfig().report
     assert SelectConfig().examples
     assert Report.model_fields["warnings"].default_factory is list
+
+
+def test_a_package_without_templates_is_told_before_anything_is_read(points, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "files", lambda package: tmp_path)
+    page._environment.cache_clear()
+    try:
+        with pytest.raises(MissingPackageError, match=r"ship the whole wheel, or turn report off\.") as told:
+            subsel.select(points, size=5, output=tmp_path / "subset", engine="local")
+        assert told.value.__cause__ is not None
+        assert not (tmp_path / "subset").exists()
+    finally:
+        page._environment.cache_clear()

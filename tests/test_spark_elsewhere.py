@@ -130,8 +130,9 @@ def package(tmp_path_factory):
     """The wheel's content as the zip that --py-files takes; jobs and configs without the repository around them."""
     folder = tmp_path_factory.mktemp("package")
     with zipfile.ZipFile(folder / "subsel.zip", "w") as archive:
-        for source in sorted((ROOT / "subsel").rglob("*.py")):
-            archive.write(source, source.relative_to(ROOT))
+        for source in sorted((ROOT / "subsel").rglob("*.*")):
+            if source.is_file() and source.parent.name != "__pycache__":
+                archive.write(source, source.relative_to(ROOT))
     for name in ("jobs", "configs"):
         shutil.copytree(ROOT / name, folder / name)
     return folder

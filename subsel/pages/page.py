@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from subsel.errors import MissingPackageError, option
 from subsel.pages import charts
 from subsel.pages.comparison import Overlap, group_rows, number_rows, option_rows
 from subsel.pages.facts import estimate_text, report_facts
@@ -25,6 +26,20 @@ from subsel.text import amount, count
 OURS = b'<meta name="generator" content="subsel">'
 
 _Chart = tuple[str, Callable[[], Markup | None]]
+
+
+def check_templates() -> None:
+    """Find out early whether pages can be made.
+
+    Raises:
+        MissingPackageError: the package came without its templates, as in a zip of its Python files alone.
+    """
+    try:
+        _environment().get_template("report.html.j2")
+    except FileNotFoundError as error:
+        raise MissingPackageError(
+            f"subsel came without the template of its pages: ship the whole wheel, or turn {option('report')} off."
+        ) from error
 
 
 def files_of(report: Report, sketch: Sketch | None) -> dict[str, str]:
