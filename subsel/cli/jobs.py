@@ -124,7 +124,7 @@ def greedy_subset(data: str, run_dir: str, output: str, **options: Any) -> None:
 
 @click.command(cls=Command)
 @click.argument("subset")
-@click.argument("data", metavar="INPUT")
+@click.argument("points", metavar="INPUT")
 @opt.config_fields("Objective", "Input", "Neighbour graph", "seed", "part_points", "copies", "cost", "groups")
 @opt.graph
 @opt.config_file
