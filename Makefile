@@ -68,6 +68,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.coverage large
 	$(BIN)/python -m benchmarks.limits
 	$(BIN)/python -m benchmarks.documents
+	$(BIN)/python -m benchmarks.first_use
 	$(BIN)/python -m benchmarks.paper_tables
 	$(BIN)/python -m benchmarks.spark_greedy
 	$(BIN)/python -m benchmarks.spark_superstep

@@ -11,6 +11,7 @@ from subsel.embeddings.recipe import Search
 from subsel.errors import ConfigError, option
 from subsel.fixedpoint import exact_sum
 from subsel.input.points import Points, read_points
+from subsel.input.reference import NEAR
 from subsel.input.rows import may_be_read
 from subsel.input.source import open_source
 from subsel.options import Options
@@ -86,8 +87,6 @@ def _neighbors_on_spark(
     request = Request.of(
         data, purpose="score on", engine=engine, master=master, run_dir=run_dir, config=config, progress=progress
     )
-    if engine != "spark" and not hasattr(engine, "createDataFrame"):
-        raise ConfigError(f"{option('engine')} {engine!r} is unknown here: give 'local', 'spark' or a SparkSession.")
     from subsel.stages.on_spark import build_graph  # noqa: PLC0415  (needs pyspark)
 
     return NeighborResult(build_graph(request, Run(progress)))
@@ -165,6 +164,6 @@ def validate(
     source = open_source(data, may_be_read(settings), settings, storage_options)
     points = read_points(source, settings, with_embeddings=True)
     about = source, points, settings, storage_options, None
-    read_reference(given_data("exclude_near", exclude_near, settings), *about)
+    read_reference(NEAR, given_data("exclude_near", exclude_near, settings), *about)
     read_target(given_data("target", target, settings), None, *about)
     return points

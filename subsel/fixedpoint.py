@@ -167,7 +167,9 @@ class Usual:
     @property
     def size(self) -> float:
         """Their geometric mean, within a factor of 2; 0.0 where most are 0."""
-        return 0.0 if 2 * self.some < self.n or not self.some else math.ldexp(1.0, round(self.bits / self.some))
+        if 2 * self.some < self.n or not self.some:
+            return 0.0
+        return math.ldexp(1.0, min(round(self.bits / self.some), _MAX_EXPONENT))
 
 
 def check_resolution(scale: FixedPoint, utility: tuple[float, Usual], degree: tuple[float, Usual]) -> None:

@@ -125,3 +125,9 @@ def test_a_similarity_beside_which_others_would_not_count_is_refused(more):
     points = pa.table({"id": np.arange(300), "utility": rng.random(300)})
     with pytest.raises(InputError, match="a point's sum of similarities is 1e"):
         subsel.select(points, graph=edges, size=30, progress=False, **more)
+
+
+def test_the_largest_floats_are_usual_too():
+    assert Usual.of(np.full(5, 1.7e308)).size > 1e300
+    points = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    assert len(subsel.select(points, utility=np.full(50, 1e306), size=5, alpha=1.0, beta=0.0, progress=False)) == 5

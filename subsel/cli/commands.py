@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +111,10 @@ def neighbors(data: str, graph: str | None, overwrite: bool, **options: Any) -> 
         found.graph.to_parquet(graph, overwrite=overwrite)
         points = f"{found.graph.n:,} x "
     rows = Facts({"points": f"{points}{found.report.dimension} from {data}"})
-    rows.add_graph(found.report, _spelling())
+    rows.add_graph(found.report)
     written = graph or options["run_dir"]
     rows.add("written", written)
-    close(rows, {"graph": found.report, "written": written})
+    close(rows.spelled(_spelling()), {"graph": found.report, "written": written})
 
 
 @main.command("plan")
@@ -370,5 +369,6 @@ def close_sizes(sizes: Sequence[str], found: Sequence[Selection]) -> None:
 
 
 def _spelling() -> Callable[[str], str | None]:
-    """Return how the present command spells options."""
-    return partial(flag_of, click.get_current_context().command)
+    """Return how the present command spells options, or select where it has none of the name."""
+    command = click.get_current_context().command
+    return lambda name: flag_of(command, name) or flag_of(select, name)

@@ -49,7 +49,7 @@ class Gathered:
 
     def rivals(self, rank: Int64Array) -> kernel.Rivals:
         """Return that there are none elsewhere; ``rank``: of candidates and others, (n,)."""
-        return kernel.Rivals(np.full(len(rank), kernel.NOBODY), np.zeros(len(rank), np.int64))
+        return _no_rivals(len(rank))
 
 
 class Amounts(NamedTuple):
@@ -144,7 +144,7 @@ class CoverView(View):
         super().__init__(graph, board, capacity)
         self.covers = covers
 
-    def hear(self, *, fresh: bool = False) -> None:
+    def hear(self) -> None:
         """Account for the news: who is out, and what all others would add."""
         self.keep_killed()
         self.leave_out_alike()
@@ -158,8 +158,7 @@ class CoverView(View):
         """Run the kernel."""
         graph, board, covers = self.graph, self.board, self.covers
         rank = self.ranks
-        nobody = np.full(len(board.key), kernel.NOBODY), np.zeros(len(board.key), np.int64)
-        rivals = kernel.Rivals(*nobody) if mode.whole else covers.rivals(rank)
+        rivals = _no_rivals(len(rank)) if mode.whole else covers.rivals(rank)
         killed = kernel.pick_fitting(
             kernel.Covering(
                 *covers.edges, covers.gives, covers.itself, covers.base, graph.fixed_point.tie_bits, self.conflict
@@ -190,6 +189,10 @@ class CoverView(View):
         self.covers.tell(self.ranks)
         self.board.sums = (int(np.diff(self.graph.indptr)[self.undecided].sum()), 0, 0, 0)
         return super().tell(known, points, budget)
+
+
+def _no_rivals(n: int) -> kernel.Rivals:
+    return kernel.Rivals(np.full(n, kernel.NOBODY), np.zeros(n, np.int64))
 
 
 def amounts(graph: PartGraph) -> tuple[WeightArray, WeightArray]:

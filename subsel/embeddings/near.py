@@ -51,8 +51,7 @@ class Reference:
     @classmethod
     def of(cls, rows: FloatMatrix, metric: Metric, limit: float) -> Reference:
         """Return a reference of checked rows, float32, (m, d), m ≥ 1."""
-        prepare = Preparation.of_sample(rows, metric)
-        prepared = rows if metric == "inner_product" else prepare.rows(rows)
+        prepare, prepared = prepared_rows(rows, metric)
         return cls(metric, limit, rows, prepare, prepared, float(lengths_of(prepared).max()))
 
     @property
@@ -98,6 +97,12 @@ class Reference:
         size = size_of_scores(length, self.longest, self.metric)
         margin: npt.NDArray[np.float64] = error_of_scores(size, self.dimension) + beside
         return margin
+
+
+def prepared_rows(rows: FloatMatrix, metric: Metric) -> tuple[Preparation, FloatMatrix]:
+    """Return what is done to checked rows, float32, (m, d), before products, and these rows, not copied in vain."""
+    prepare = Preparation.of_sample(rows, metric)
+    return prepare, rows if metric == "inner_product" else prepare.rows(rows)
 
 
 def size_of_scores(one: Any, other: Any, metric: Metric) -> Any:

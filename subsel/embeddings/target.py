@@ -17,7 +17,14 @@ from threadpoolctl import threadpool_limits
 
 from subsel.config import Metric
 from subsel.embeddings.metrics import FloatMatrix, Preparation
-from subsel.embeddings.near import METRICS, error_of_scores, lengths_of, similarity_of_pair, size_of_scores
+from subsel.embeddings.near import (
+    METRICS,
+    error_of_scores,
+    lengths_of,
+    prepared_rows,
+    similarity_of_pair,
+    size_of_scores,
+)
 from subsel.embeddings.search import scores
 from subsel.fixedpoint import Int64Array
 
@@ -53,8 +60,7 @@ class TargetLists:
     @classmethod
     def of(cls, rows: FloatMatrix, metric: Metric, k: int) -> TargetLists:
         """Return empty lists of k points each for checked rows, float32, (m, d), m ≥ 1."""
-        prepare = Preparation.of_sample(rows, metric)
-        prepared = rows if metric == "inner_product" else prepare.rows(rows)
+        prepare, prepared = prepared_rows(rows, metric)
         lists = np.zeros((len(rows), k), np.int64), np.zeros((len(rows), k), np.float32)
         return cls(metric, rows, prepare, prepared, lengths_of(prepared), *lists)
 

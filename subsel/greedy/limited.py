@@ -191,7 +191,7 @@ def _phase(
     """Run until nothing is undecided; return the supersteps until then."""
     limit = np.concatenate([capacity.most, [points, min(budget, NO_END - 1) + 1]])
     about: dict[str, Any] = {"capacity": capacity, "points": points, "budget": budget}
-    known, fresh = None, True
+    known = None
     counts = engine.counts()
     while counts.undecided:
         if supersteps == max_supersteps:
@@ -205,8 +205,8 @@ def _phase(
             how: dict[str, Any] = {"points": points, "budget": budget, "known": known}
             finished = moves.finish(engine, counts, capacity, **how)
         if finished is None:
-            finished = engine.step(pick, view=moves.view, **about, known=known, fresh=fresh)
-            known, fresh = _heard(engine, capacity, limit), False
+            finished = engine.step(pick, view=moves.view, **about, known=known)
+            known = _heard(engine, capacity, limit)
         counts = finished
         supersteps += 1
         log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)

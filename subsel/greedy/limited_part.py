@@ -80,7 +80,6 @@ def pick(
     points: int,
     budget: int,
     known: Known | None = None,
-    fresh: bool = False,
     alone: bool = False,
     whole: bool = False,
 ) -> None:
@@ -94,13 +93,12 @@ def pick(
         points: that may be selected in this phase.
         budget: that these may cost.
         known: what all parts told last; None: nothing yet.
-        fresh: whether a phase begins.
         alone: whether all undecided points are here.
         whole: whether all points are here.
     """
     board.sums, board.tally = NO_SUMS, {}
     seen = view(graph, board, capacity)
-    seen.hear(fresh=fresh)
+    seen.hear()
     if known is not None or alone or not capacity.groups:
         seen.pick(points, budget, known, alone=alone, whole=whole)
     if not alone:

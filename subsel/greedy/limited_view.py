@@ -81,13 +81,11 @@ class View:
         """Return who stands below a place, or one place for each."""
         return np.asarray((rank < place[0]) | ((rank == place[0]) & (self._code < place[1])))
 
-    def hear(self, *, fresh: bool = False) -> None:
-        """Account for the news; ``fresh``: of boards whose bounds are not known yet."""
+    def hear(self) -> None:
+        """Account for the news."""
         graph, board = self.graph, self.board
         self.keep_killed()
         board.absorb_news(graph)
-        if fresh:
-            board.reset_lower(graph)
         self.leave_out_alike()
 
     def leave_out_alike(self) -> None:

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 #: Options that give such data, and what there is nothing of where it has no rows.
 NEAR, TARGET = "exclude_near", "target"
 _TO = {NEAR: "to be near to", TARGET: "to cover"}
+#: Adds columns to data that were given beside it, and says how the config names them.
+Beside = Callable[[Source, SelectConfig], tuple[Source, SelectConfig]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,11 @@ def read_rows(
     )
 
 
+def nothing_beside(source: Source, config: SelectConfig) -> tuple[Source, SelectConfig]:
+    """Return data and the names of its columns as they are."""
+    return source, config
+
+
 def open_rows(
     what: str,
     data: Any,
@@ -161,7 +168,7 @@ def open_rows(
     storage_options: Mapping[str, Any] | None,
     points: str,
     dimension: int | None,
-    beside: Callable[[Source, SelectConfig], tuple[Source, SelectConfig]] = lambda source, config: (source, config),
+    beside: Beside = nothing_beside,
 ) -> ReferenceRows:
     """Open, read and check a reference in this process.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from subsel.config import SelectConfig
-from subsel.errors import in_shell
+from subsel.errors import in_shell, option
 from subsel.report import CoverageReport, Estimate, GraphReport, LimitsReport, Report, near_line, short_recall
 from subsel.text import count
 
@@ -35,10 +35,16 @@ class Facts:
         """Add one, see `Fact`."""
         self.rows.append(Fact(name, value, warn, dim, after))
 
-    def add_graph(self, graph: GraphReport, flag: Flag) -> None:
+    def spelled(self, flag: Flag) -> Facts:
+        """Return them with options as ``flag`` spells them."""
+        found = Facts()
+        found.rows = [Fact(*(in_shell(text, flag) for text in astuple(one))) for one in self.rows]
+        return found
+
+    def add_graph(self, graph: GraphReport) -> None:
         """Add what a graph is like, and whether it has the recall that was asked for."""
         if graph.drawn is not None:
-            self.add("drawn", f"{graph.drawn:,} points at random, to search among (--thin)")
+            self.add("drawn", f"{graph.drawn:,} points at random, to search among ({option('thin')})")
         if graph.target_points is not None:
             edges = f"{graph.target_edges:,} edges to the nearest {graph.target_neighbors} points of each"
             self.add("target", f"{count(graph.target_points, 'point')} to cover, {edges}")
@@ -46,7 +52,7 @@ class Facts:
             self.add("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
         if graph.recall is not None:
             found = f"{graph.recall:.3f} of exact neighbours (sampled), {count(graph.probes or 0, 'probe')}"
-            short = in_shell(f"{short_recall(graph)}: ", flag) if graph.falls_short else ""
+            short = f"{short_recall(graph)}: " if graph.falls_short else ""
             self.add(f"recall@{graph.neighbors}", f"{found}, {count(graph.passes or 0, 'pass')}", warn=short)
 
 
@@ -58,13 +64,13 @@ def report_facts(report: Report, flag: Flag) -> Facts:
     for reason, dropped in points.dropped_rows.items():
         rows.add("dropped", f"{count(dropped, 'row')}: {reason}")
     if points.copies:
-        rows.add("copies", f"{count(points.copies, 'point')} merged into equal ones (--copies keep counts them all)")
+        rows.add("copies", copies_line(points.copies))
     for reason, dropped in graph.dropped_edges.items():
         rows.add("dropped", f"{count(dropped, 'edge')}: {reason}")
     rows.add("selected", f"{report.k:,} ({report.k / points.points:.1%})")
     if report.engine != "local":
         rows.add("engine", f"{report.engine}, {count(graph.parts, 'part')}")
-    rows.add_graph(graph, flag)
+    rows.add_graph(graph)
     _add_weights(rows, report)
     _add_wishes(rows, report)
     _add_steps(rows, report)
@@ -75,9 +81,10 @@ def report_facts(report: Report, flag: Flag) -> Facts:
         terms = f"covered {score.covered:,.4f} + utility {score.utility:,.4f}"
     rows.add("objective", f"{score.total:,.4f} = {terms}")
     proof = report.certificate
-    how = count(proof.iterations, "iteration") if proof.iterations else "by bounding alone; --certify 100 lowers it"
-    if report.config.covers and not proof.iterations:
-        how = "by what the subset covers; --certify 30 lowers it"
+    cheap = ("by what the subset covers", 30) if report.config.covers else ("by bounding alone", 100)
+    how = count(proof.iterations, "iteration")
+    if not proof.iterations:
+        how = f"{cheap[0]}; {option('certify', cheap[1])} lowers it"
     rows.add("upper bound", f"{proof.upper_bound:,.4f} ({how}): no subset {_bounded(report)} scores more")
     if proof.share is not None:
         share = f"{proof.share:.1%} of what the best could gain over random on this graph, gap {proof.gap:,.4f}"
@@ -93,7 +100,12 @@ def report_facts(report: Report, flag: Flag) -> Facts:
         rows.add("audit", ", ".join(f"{reason} {points:,}" for reason, points in report.audit.items()))
     times = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     rows.add("seconds", f"{sum(report.seconds.values()):.1f}: {times}")
-    return rows
+    return rows.spelled(flag)
+
+
+def copies_line(copies: int) -> str:
+    """Say how many points were merged into equal ones."""
+    return f"{count(copies, 'point')} merged into equal ones ({option('copies', 'keep')} counts them all)"
 
 
 def _add_wishes(rows: Facts, report: Report) -> None:
@@ -151,7 +163,7 @@ def _add_limits(rows: Facts, limits: LimitsReport) -> None:
             if limits.alike.sample:
                 alike += f"; {limits.alike.pairs:,} pairs of {limits.alike.sample:,} of them with all are above it"
             if limits.alike.together:
-                alike += f"; {limits.alike.together:,} of --include are, and stay"
+                alike += f"; {limits.alike.together:,} of {option('include')} are, and stay"
         rows.add("max similarity", alike, dim=_binding("max_similarity", limits))
     for column in limits.columns:
         full = f", {column.full:,} full" if column.full else ""
@@ -208,7 +220,7 @@ def _add_steps(rows: Facts, report: Report) -> None:
     rounded = {"not exact": greedy.rounded_after, "ranks not exact": greedy.ranks_rounded_after}
     for what, after in rounded.items():
         if after is not None:
-            rows.add("", f": gains rounded after {count(after, 'superstep')} (--max-supersteps)", warn=what)
+            rows.add("", f": gains rounded after {count(after, 'superstep')} ({option('max_supersteps')})", warn=what)
     if report.config.covers:
         rows.add("refined", "not at all: under coverage members are not exchanged")
     elif report.config.refine and report.limits is not None and not report.limits.swaps:

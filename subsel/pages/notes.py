@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from subsel.errors import in_library, option
 from subsel.limits.summary import warnings_of
+from subsel.pages.facts import copies_line
 from subsel.report import Report, short_recall
 from subsel.text import count
 
@@ -32,9 +33,7 @@ def fallbacks_in(report: Report) -> list[str]:
     dropped = (("row", report.input.dropped_rows), ("edge", graph.dropped_edges))
     found += [f"{count(number, what)} left out: {why}" for what, some in dropped for why, number in some.items()]
     if report.input.copies:
-        found.append(
-            f"{count(report.input.copies, 'point')} merged into equal ones ({option('copies', 'keep')} counts them all)"
-        )
+        found.append(copies_line(report.input.copies))
     if graph.drawn is not None:
         found.append(f"only {graph.drawn:,} points, drawn at random, were searched ({option('thin', config.thin)})")
     if report.weights.outliers:

@@ -21,7 +21,7 @@ from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, is_edges
 from subsel.input.given import with_given
 from subsel.input.near import mark_of
 from subsel.input.points import Points, given_utility, kept_columns, read_points
-from subsel.input.reference import ReferenceRows, target_mark
+from subsel.input.reference import NEAR, ReferenceRows, target_mark
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
 from subsel.input.utility import Utility
@@ -242,7 +242,7 @@ class LocalStages:
         self.wished = found.places
         for k in self._least(sizes):
             self._constraints().check(self.points.n, k, found.both, found.example)
-        self.reference = read_reference(self.wishes.near, *about[1:], made)
+        self.reference = read_reference(NEAR, self.wishes.near, *about[1:], made)
         if self.kept is not None:
             near = self.reference and mark_of(self.reference, self.config)
             self.kept.rundir.identify(**found.marks, exclude_near=near)

@@ -20,7 +20,7 @@ from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.input.near import refuse_bad_vectors, warn_of_included
 from subsel.input.points import Points
-from subsel.input.reference import NEAR, ReferenceRows, open_rows, require_vectors
+from subsel.input.reference import Beside, ReferenceRows, nothing_beside, open_rows, require_vectors
 from subsel.input.source import Source
 from subsel.input.taking import iterate_rows
 from subsel.memory import available_memory
@@ -35,31 +35,35 @@ _BLOCK_ROWS = 8_192
 
 
 def read_reference(
+    what: str,
     data: Any,
     source: Source,
     points: Points,
     config: SelectConfig,
     storage_options: Mapping[str, Any] | None,
     made: GraphReport | None,
+    beside: Beside = nothing_beside,
 ) -> ReferenceRows | None:
-    """Read and check a reference, before anything that takes long.
+    """Read and check data beside the points, before anything that takes long.
 
     Args:
+        what: the option that it was given as.
         data: as it was given; None if it was not.
         source: of the points.
         points: as read; without embeddings where a graph is there already.
-        config: near, metric, embedding_column, on_bad_rows.
+        config: see `subsel.input.reference.read_rows`.
         storage_options: how paths are opened.
         made: how a graph that a run directory has was made; None: there is none.
+        beside: see `subsel.input.reference.open_rows`.
 
     Raises:
         InputError: points have no embeddings, or see `subsel.input.reference.read_rows`.
     """
     if data is None:
         return None
-    require_vectors(source.schema, config, source.name, NEAR)
+    require_vectors(source.schema, config, source.name, what)
     dimension = points.dimension or (None if made is None else made.dimension)
-    return open_rows(NEAR, data, config, storage_options, source.name, dimension)
+    return open_rows(what, data, config, storage_options, source.name, dimension, beside)
 
 
 def find_near(

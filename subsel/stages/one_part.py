@@ -82,18 +82,18 @@ def whole_part(
         assert points.counted is not None
         importance, itself = points.counted[graph.rows], itself_of(graph, config, largest, made)
         degree, largest = cover_range(degree, largest, float(itself.max()), float(importance.max()))
+    most_utility = float(np.abs(utility - origin).max())
     scale = FixedPoint.choose(
         weights.alpha,
         weights.beta,
-        max_utility=float(np.abs(utility - origin).max()),
+        max_utility=most_utility,
         max_degree=degree,
         max_similarity=largest,
         ratio=weights.ratio,
         origin=origin,
     )
     if target is None:
-        most = float(np.abs(utility - origin).max())
-        check_resolution(scale, (most, Usual.of(utility)), (degree, Usual.of(degrees)))
+        check_resolution(scale, (most_utility, Usual.of(utility)), (degree, Usual.of(degrees)))
     limits = points.limits(graph.rows)
     if edges is not None:
         assert made.target_points is not None

@@ -17,12 +17,13 @@ from subsel.errors import InputError
 from subsel.graph import NeighborGraph
 from subsel.input.given import with_given
 from subsel.input.points import Points
-from subsel.input.reference import TARGET, ReferenceRows, open_rows, require_vectors
+from subsel.input.reference import TARGET, ReferenceRows
 from subsel.input.source import Source
 from subsel.memory import available_memory
 from subsel.parts.target import edges_of_lists, to_edges
 from subsel.report import GraphReport
 from subsel.run import Tell
+from subsel.stages.near import read_reference
 from subsel.stages.one_part import check_memory
 from subsel.weighing import needs_graph
 
@@ -55,16 +56,12 @@ def read_target(
     Raises:
         InputError: points have no embeddings, or see `subsel.input.reference.read_rows`.
     """
-    if data is None:
-        return None
-    require_vectors(source.schema, config, source.name, TARGET)
-
-    dimension = points.dimension or (None if made is None else made.dimension)
 
     def beside(rows: Source, config: SelectConfig) -> tuple[Source, SelectConfig]:
         return with_given(rows, config, None, None, importance, data)
 
-    return open_rows(TARGET, data, config, storage_options, source.name, dimension, beside).important()
+    found = read_reference(TARGET, data, source, points, config, storage_options, made, beside)
+    return None if found is None else found.important()
 
 
 def search_here(

@@ -18,7 +18,7 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from subsel.config import SelectConfig
+from subsel.config import MOST_NEIGHBORS, SelectConfig
 from subsel.embeddings.target import TargetLists, merge_lists
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.inputs import SparkInputs
@@ -98,7 +98,7 @@ class SparkTarget:
         if self.given is None:
             return None
         config = inputs.config
-        entries = 100 if config.neighbors == "auto" else config.neighbors
+        entries = MOST_NEIGHBORS if config.neighbors == "auto" else config.neighbors
         self.rows = read_on_spark(TARGET, self.spark, self.given, inputs, dimension, entries).important()
         with_graph = needs_graph(Utility.of(config, inputs.source.schema.names), config)
         self.alone = not with_graph
