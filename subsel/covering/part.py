@@ -215,7 +215,8 @@ def worth_alone(graph: PartGraph) -> tuple[Int64Array, Int64Array]:
 def begin(graph: PartGraph, board: Board, /, *, capacity: Capacity, points: int, budget: int) -> None:
     """Begin a phase, see `subsel.greedy.limited_part.begin`: nobody is covered but by members."""
     covers = Covers(graph, board, afresh=True)
-    covers.count(board.status[: graph.n_own] < FIRST_MEMBER)
+    if len(graph.ghost_vid):  # where points are ghosts, these are bounds of their gains from now on
+        covers.count(board.status[: graph.n_own] < FIRST_MEMBER)
     open_who_fits(graph, board, capacity=capacity, points=points, budget=budget)
     covers.tell(None)
 
