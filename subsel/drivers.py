@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from subsel.audit import Room
 from subsel.board import Counts
@@ -127,12 +129,11 @@ def run_refine(
 
     Those leave, and greedy goes on without, until none is found.
     """
-    engine.reopen()
-    by_groups = capacity is not None and len(capacity.groups) > 0
-    if config.covers:
-        refined = RefineResult(0, 0, 0)
+    refined = RefineResult(0, 0, 0)
+    if not config.covers:
+        refined = engine.drive(partial(swap, passes=passes, capacity=capacity))
     else:
-        refined = exchange(engine, capacity, passes) if capacity and by_groups else refine(engine, passes)
+        engine.reopen()
     while capacity is not None and capacity.max_similarity is not None:
         found = stages.part_alike()
         if found is None:
@@ -145,6 +146,14 @@ def run_refine(
         log.info("%d members are too alike to others that no edge joins them with: greedy goes on without", found.left)
         limited_greedy(engine, capacity, config.max_supersteps, moves_of(config))
     return refined
+
+
+def swap(engine: Engine, passes: int, capacity: Capacity | None) -> RefineResult:
+    """Exchange members for others, inside their groups where these are limited."""
+    engine.reopen()
+    if capacity is not None and capacity.groups:
+        return exchange(engine, capacity, passes)
+    return refine(engine, passes)
 
 
 def run_certify(
@@ -175,12 +184,20 @@ def ranked_under_limits(
     restart: bool,
 ) -> tuple[LimitsReport, Room]:
     """Bring the subset into the order in which greedy takes them; return what limits made of it, and what is left."""
-    order_limited(engine, capacity, config.max_supersteps, moves_of(config), restart=restart)
-    spent, totals = spent_by_groups(engine, capacity)
-    ranks_as_keys(engine, capacity)
+    spent, totals = engine.drive(partial(order_and_measure, config=config, capacity=capacity, restart=restart))
     room = Room.of(capacity, spent, totals)
     stages.keep_room(room)
     return limits_report(capacity, spent, totals, stages.tables, fixed_point, refined), room
+
+
+def order_and_measure(
+    engine: Engine, config: SelectConfig, capacity: Capacity, *, restart: bool
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Bring the subset into the order in which greedy takes them; return what it spends by groups, and in all."""
+    order_limited(engine, capacity, config.max_supersteps, moves_of(config), restart=restart)
+    spent = spent_by_groups(engine, capacity)
+    ranks_as_keys(engine, capacity)
+    return spent
 
 
 def members_of(counts: Counts) -> int:

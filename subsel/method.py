@@ -8,6 +8,9 @@ from pydantic import BaseModel
 
 from subsel.declare import declare
 
+#: Points that are finished in one task where a graph is in parts.
+FINISH_POINTS = 400_000
+
 
 class MethodOptions(BaseModel):
     """Bounding, greedy, refinement and certificate; the seed; and how Spark divides the work."""
@@ -121,11 +124,13 @@ class MethodOptions(BaseModel):
         le=100_000_000,
     )
     # The next two change how greedy is computed, not what it picks, until gains are rounded; then they do.
-    finish_points: int = declare(
-        400_000,
-        "At most so many undecided points are finished in one task on Spark; 0: never.",
+    finish_points: int | None = declare(
+        None,
+        "So many points are decided in one task on Spark: all, if there are no more, else the last ones; 0: none.",
         stage="greedy",
         group="Spark",
+        otherwise=f"all that fit into a task's memory, else the last {FINISH_POINTS:,}",
+        example=FINISH_POINTS,
         ge=0,
         le=100_000_000,
     )

@@ -161,17 +161,21 @@ def _select(
         certified = CertificateResult(None, 0)
         if config.certify or config.covers:
             free = Capacity(size=k - wishes.included) if left is None and config.covers else left
-            drive_certify = partial(run_certify, engine, config, fixed_point, random - lift, free)
+            certify = partial(run_certify, config=config, fixed_point=fixed_point, random=random - lift, left=free)
+            drive_certify = partial(engine.drive, certify)
             certified = stages.once("certify", CertificateResult, drive_certify, resumable=False)
     with run.stage("rank"):
         as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
         restart = not as_picked or passes > 0 or refined.left > 0 or config.greedy != "exact"
         restart |= certified.bound is not None and not config.covers
         limits, room, ranks_rounded_after = None, Room(), None
+        most = config.max_supersteps
         if capacity is None and config.covers:
-            order_limited(engine, Capacity(), config.max_supersteps, COVERAGE, restart=restart)
+            engine.drive(
+                partial(order_limited, capacity=Capacity(), restart=restart, moves=COVERAGE, max_supersteps=most)
+            )
         elif capacity is None:
-            ranks_rounded_after = order_subset(engine, k, restart=restart, max_supersteps=config.max_supersteps)
+            ranks_rounded_after = engine.drive(partial(order_subset, k=k, restart=restart, max_supersteps=most))
         else:
             limits, room = ranked_under_limits(stages, engine, config, capacity, fixed_point, refined, restart=restart)
             for warning in warnings_of(limits):
@@ -263,7 +267,8 @@ def _decide(
     """Select k of n points by bounding and greedy, or as many as limits allow; included points leave ``left``."""
     with run.stage("bounding") as tell:
         tell("rounds", 0)
-        drive_bounding = partial(run_bounding, engine, k - wishes.included, config, tie_bits, left)
+        bounding = partial(run_bounding, k=k - wishes.included, config=config, tie_bits=tie_bits, left=left)
+        drive_bounding = partial(engine.drive, bounding)
         resumable = config.bounding == "exact" and capacity is None and not config.covers
         bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
     with run.stage("greedy") as tell:
@@ -272,7 +277,8 @@ def _decide(
         needed = k - wishes.included - bounds.accepted
         direction = "forward" if config.covers else resolve_direction(config.greedy_direction, needed, open_points)
         limits = Capacity(size=k) if capacity is None and config.covers else capacity
-        drive_greedy = partial(run_greedy, engine, needed, config, direction, limits)
+        greedy = partial(run_greedy, k=needed, config=config, direction=direction, capacity=limits)
+        drive_greedy = partial(engine.drive, greedy)
         resumable = config.greedy == "exact" and direction == "forward" and limits is None
         picked = stages.once("greedy", GreedyResult, drive_greedy, resumable=resumable)
     return bounds, picked

@@ -103,6 +103,9 @@ class SplitEngine:
             self.graphs = {p: superstep.compact(g, self.boards[p]) for p, g in self.graphs.items()}
         return self._counts
 
+    def drive(self, work):
+        return work(self)
+
     def counts(self):
         return self._counts
 

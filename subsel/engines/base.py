@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 import numpy.typing as npt
 
@@ -20,6 +20,7 @@ BELOW_ALL = -(2**63)
 Rows = dict[str, npt.NDArray[Any]]
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Work that also runs on a group, points of many parts dealt together: see `Engine.finish` and `Engine.deal`.
 GroupKernel = Callable[Concatenate[KernelGraph, Board, P], None]
@@ -56,6 +57,9 @@ class Engine(Protocol):
 
     parts: int
     finish_points: int
+
+    def drive(self, work: Callable[[Engine], T]) -> T:
+        """Run a driver: on this engine, or, where one task holds the whole graph, on an engine that has it there."""
 
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run one superstep: deliver news and letters, run the kernel on every part, post what changed at borders."""

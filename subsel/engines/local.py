@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.board import NO_SUMS, Board, Counts
-from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, P, Rows
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Engine, GroupKernel, P, Rows
 from subsel.graph import KernelGraph, PartGraph
 from subsel.parts import regroup
 from subsel.schema import Status
 
 G = TypeVar("G", bound=KernelGraph)
+T = TypeVar("T")
 
 
 class OnePart(Generic[G]):
@@ -77,6 +78,10 @@ class LocalEngine(OnePart[PartGraph]):
     def __init__(self, graph: PartGraph, board: Board | None = None, *, steps: bool = False) -> None:
         super().__init__(graph, Board.start(graph) if board is None else board)
         self.steps = steps
+
+    def drive(self, work: Callable[[Engine], T]) -> T:
+        """Run a driver: the whole graph is here."""
+        return work(self)
 
     def step(
         self, kernel: Callable[Concatenate[PartGraph, Board, P], None], /, *args: P.args, **params: P.kwargs

@@ -101,7 +101,8 @@ def bound_points(request: Request, run: Run) -> BoundingResult:
             needed = k - stages.constrain([k]).included
         with run.stage("bounding"):
             resumable = request.config.bounding == "exact"
-            drive = partial(run_bounding, engine, needed, request.config, scale.tie_bits, None)
+            bounds = partial(run_bounding, k=needed, config=request.config, tie_bits=scale.tie_bits, left=None)
+            drive = partial(engine.drive, bounds)
             return stages.once("bounding", BoundingResult, drive, resumable=resumable)
 
 

@@ -264,7 +264,7 @@ class SparkStages:
         origin = self.config.origin(self.range[0])
         scale = assemble.scale_of(self.graph.shapes, self.weights, self.range, origin, own, self.target.span())
         graph = graph_to_select(self.graph.frame, self.utilities, own, self.parts)
-        about = self.parts, scale, self.config, self.run_id, self.held_for_size.keep
+        about = self.parts, scale, self.config, self.n, self.made, self.run_id, self.held_for_size.keep
         self.spark_engine = self.target.engine(graph, *about)
         self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k if self.weights.alpha else 0
         self._resumed = self.rundir is not None and go_on_last(self.spark, self.rundir, self.spark_engine)

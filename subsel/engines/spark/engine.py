@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Concatenate, Literal, cast
+from typing import Any, Concatenate, Literal, TypeVar, cast
 
 import pyarrow as pa
 from pyspark import StorageLevel
@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from subsel.board import Counts
-from subsel.engines.base import ABOVE_ALL, BELOW_ALL, GroupKernel, Kernel, P, Rows
+from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Engine, GroupKernel, Kernel, P, Rows
 from subsel.engines.spark import supersteps
 from subsel.engines.spark.checkpoints import Checkpoint, local_checkpoint, release_checkpoint
 from subsel.engines.spark.order import COUNTED, kth_value
@@ -31,6 +31,7 @@ from subsel.engines.spark.parcels import (
     place,
     plain_errors,
 )
+from subsel.engines.spark.together import Scale, Together
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.parts import superstep
 from subsel.parts.pack import concatenate, from_rows, unpack
@@ -39,6 +40,7 @@ from subsel.parts.rows import COUNTS, SUMS
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PARCEL_COLUMNS = ("part", "source", "kind", "number", "chunk", "payload")
 #: Parts whose values one task looks at, one after the other.
@@ -57,6 +59,7 @@ class SparkEngine:
         max_similarity: two selected points are at most so similar; None: as they come.
         target_parts: how many of the parts, the last ones, are of a target set's points (`subsel.parts.target`).
         checkpoint: how boards are written down; may be set anew between supersteps.
+        together: whether a task holds the whole graph, so that drivers run there, see `drive`.
     """
 
     def __init__(
@@ -70,12 +73,14 @@ class SparkEngine:
         max_similarity: float | None = None,
         target_parts: int = 0,
         checkpoint: Checkpoint = local_checkpoint,
+        together: bool = False,
     ) -> None:
         self.target_parts = target_parts
         self.parts, self.scale, self.finish_points, self.run_id = parts, scale, finish_points, run_id
         self.max_similarity = max_similarity
         self.checkpoint = checkpoint
-        self.board: DataFrame
+        self._board: DataFrame
+        self._together: Together | None = None
         self._counts: Counts
         self._steps = 0
         self._persisted: list[DataFrame] = []
@@ -85,9 +90,33 @@ class SparkEngine:
         with plain_errors():
             self._whole = self._keep(graph)
             self._graph = self._whole
+            if together:
+                self._together = Together(self._whole, Scale(scale, max_similarity), run_id)
             start = map_in_arrow(self._whole, partial(supersteps.start_parts, scale), BOARD_SCHEMA)
             self._take(start)
             self._points = self._graph_points = self._counts.undecided
+
+    @property
+    def board(self) -> DataFrame:
+        """The last board, with what was posted; parts hear first what was decided in one task."""
+        if self._together is not None and self._together.ahead:
+            with plain_errors():
+                self._board = self._board.unionByName(self._together.decisions())
+                self._whole_again(heard=True)
+        return self._board
+
+    def drive(self, work: Callable[[Engine], T]) -> T:
+        """Run a driver: on this engine, or in one task that has the whole graph."""
+        if self._together is None:
+            return work(self)
+        with plain_errors():
+            boards = None
+            if not self._together.begun:
+                if self._steps > 1:  # or there is no news
+                    self._take(self.superstep_frame(superstep.nothing))
+                boards = self.board.where(F.col("kind") == superstep.BOARD)
+            result, self._counts = self._together.drive(boards, work)
+        return result
 
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run one superstep. The plan's only exchange is the board's."""
@@ -157,12 +186,12 @@ class SparkEngine:
     def adopt(self, decisions: DataFrame) -> None:
         """Take decisions that were made elsewhere, parcels of kind `superstep.FINISHED`, and post them to who cares."""
         with plain_errors():
-            self.board = self.board.unionByName(decisions)
+            self._board = self.board.unionByName(decisions)
             self._take(self.superstep_frame(superstep.nothing))
 
     def send(self, letters: DataFrame) -> None:
         """Have the next step deliver letters, parcels of kind `superstep.LETTER`, that no kernel wrote."""
-        self.board = self.board.unionByName(letters)
+        self._board = self.board.unionByName(letters)
 
     def resume(self, board: DataFrame, number: int) -> None:
         """Go on from a board that was written down as the ``number``-th."""
@@ -173,7 +202,10 @@ class SparkEngine:
     def restate(self) -> None:
         """Write the present board down once more."""
         with plain_errors():
-            self._take(self.board)
+            before = self._steps
+            board = self.board  # which takes a step where there is something to hear
+            if self._steps == before:
+                self._take(board)
 
     def merge(self, work: Callable[Concatenate[Rows, P], Rows], /, *args: P.args, **params: P.kwargs) -> Rows:
         """Run the work where the rows of a share of the slots are; what it returns is collected."""
@@ -192,7 +224,7 @@ class SparkEngine:
 
     def back(self, state: object) -> Counts:
         """Start again from a kept board."""
-        self.board, self._counts = cast(DataFrame, state), replace(self._counts, undecided=0)
+        self._board, self._counts = cast(DataFrame, state), replace(self._counts, undecided=0)
         self._whole_again()
         self._graph_points = self._counts.undecided
         return self._counts
@@ -209,11 +241,11 @@ class SparkEngine:
             self._whole_again()
         self._graph_points = 0  # nothing is dropped from here on
 
-    def _whole_again(self) -> None:
+    def _whole_again(self, *, heard: bool = False) -> None:
         self._release(self._graph)
         self._graph, self._graph_points, self._stale = self._whole, 0, False
         with plain_errors():
-            self._take(self.superstep_frame(superstep.nothing, repost=True))
+            self._take(self.superstep_frame(superstep.nothing, repost=True), heard=heard)
 
     def on_parts(self, parcels: DataFrame | None, work: supersteps.PartWork, schema: str) -> DataFrame:
         """Run work on every part's whole graph, its board with what was posted, and ``parcels`` addressed to it.
@@ -232,6 +264,8 @@ class SparkEngine:
 
     def close(self) -> None:
         """Let go of all that this engine persisted and wrote down."""
+        if self._together is not None:
+            self._together.close()
         for frame in self._persisted:
             frame.unpersist()
         for board in [self._last, *self._kept]:
@@ -248,16 +282,18 @@ class SparkEngine:
         )
         return groups_in_arrow(groups, schema, supersteps.cogrouped, work, self.scale, self.max_similarity)
 
-    def _take(self, board: DataFrame) -> None:
-        """Write the new board down, then let go of the last one, and count."""
+    def _take(self, board: DataFrame, *, heard: bool = False) -> None:
+        """Write the new board down, then let go of the last one, and count; ``heard``: it says what one task's does."""
+        if self._together is not None and not heard:
+            self._together.forget()
         begin = time.perf_counter()
         self._steps += 1
         last, self._last = self._last, self.checkpoint(board, self._steps)
-        self.board = self._last
+        self._board = self._last
         if last is not None:
             release_checkpoint(last)
         first = (F.col("kind") == superstep.BOARD) & (F.col("chunk") == 0)  # the row that has a part's counts
-        rows = self.board.where(first).select(*COUNTS, *SUMS).toArrow()
+        rows = self._board.where(first).select(*COUNTS, *SUMS).toArrow()
         totals = {name: sum(map(int, rows.column(name).to_pylist())) for name in (*COUNTS, *SUMS)}
         zero, one, two, three = (totals.pop(name) for name in SUMS)
         self._counts = Counts(**totals, sums=(zero, one, two, three))

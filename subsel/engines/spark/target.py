@@ -28,10 +28,12 @@ from subsel.engines.spark.output import read_rows, write_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, groups_in_arrow, map_in_arrow, place, task
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.storage import classic
+from subsel.engines.spark.together import fits_one_task
 from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.graph import DraftGraph
 from subsel.input.reference import TARGET, ReferenceRows, target_mark
 from subsel.input.utility import Utility
+from subsel.method import FINISH_POINTS
 from subsel.parts import assemble
 from subsel.parts.pack import Parcel, concatenate, from_rows, of_kind, pack, unpack
 from subsel.parts.rows import to_table
@@ -171,6 +173,8 @@ class SparkTarget:
         parts: int,
         scale: FixedPoint,
         config: SelectConfig,
+        n: int,
+        made: GraphReport,
         run_id: str,
         keep: Callable[[DataFrame], DataFrame],
     ) -> SparkEngine:
@@ -181,6 +185,8 @@ class SparkTarget:
             parts: of it.
             scale: of the engine.
             config: of the request.
+            n: points that are selected from.
+            made: about the graph.
             run_id: for log lines.
             keep: persists a frame.
         """
@@ -190,10 +196,11 @@ class SparkTarget:
             graph,
             parts + self.parts,
             scale,
-            finish_points=config.finish_points,
+            finish_points=FINISH_POINTS if config.finish_points is None else config.finish_points,
             run_id=run_id,
             max_similarity=config.max_similarity,
             target_parts=self.parts,
+            together=fits_one_task(self.spark, config, n + self.count, made),
         )
 
     def _beside(

@@ -1,0 +1,208 @@
+"""A whole graph in one task: drivers run there, on the local engine, in one job instead of one for each superstep.
+
+Parts are joined once (`subsel.parts.join`); each driver is a task that reads the joined graph and the last joined
+board, and writes the next board and the driver's result. The parts hear of it when somebody asks for their boards.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from subsel.board import Counts
+from subsel.config import SelectConfig
+from subsel.engines.base import Engine
+from subsel.engines.local import LocalEngine
+from subsel.engines.spark.checkpoints import local_checkpoint, release_checkpoint
+from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, map_in_arrow, task
+from subsel.fixedpoint import FixedPoint
+from subsel.memory import available_memory
+from subsel.parts.assemble import GRAPH
+from subsel.parts.join import join_boards, join_graphs, take_apart
+from subsel.parts.pack import CHUNK_BYTES, Parcel, of_kind, pack, unpack
+from subsel.parts.rows import COUNTS, parcels_in, to_board, to_table
+from subsel.parts.superstep import BOARD, pack_board, unpack_board, unpack_graph
+from subsel.report import GraphReport
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Kinds of parcels: the joined board; which points of it are whose; what a driver returned.
+_JOINED, _PLACES, _RESULT = "joined", "places", "result"
+#: Rows of a batch on its way to the JVM, which holds it whole.
+_ROWS = max(1, (32 << 20) // CHUNK_BYTES)
+
+#: Bytes that a task needs for each directed edge, and for each point, of a graph that it has whole: the most while the
+#: parts are joined, and while a certificate's dual variables are beside it.
+BYTES_PER_HALF_EDGE, BYTES_PER_POINT = 48, 300
+#: What a Python worker has before it holds any data.
+_WORKER_BYTES = 300 << 20
+#: Where a session does not bound the bytes of Arrow batches (before Spark 4.1), one batch has all of a task's rows,
+#: and 2 GiB at most.
+_ONE_BATCH = 1 << 30
+_UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+
+
+def fits_one_task(spark: SparkSession, config: SelectConfig, points: int, graph: GraphReport) -> bool:
+    """Return whether drivers run on a whole graph in one task.
+
+    Not where similarity is limited: members that are too alike without an edge leave in the parts, by their vectors.
+
+    Args:
+        spark: the session.
+        config: of the request; without `finish_points` as many are decided in one task as its memory holds.
+        points: of the graph.
+        graph: about its edges.
+    """
+    if config.max_similarity is not None:
+        return False
+    if config.finish_points is not None:
+        return points <= config.finish_points
+    half_edges = 2 * (graph.edges + (graph.target_edges or 0))
+    needed = BYTES_PER_HALF_EDGE * half_edges + BYTES_PER_POINT * points
+    if 8 * half_edges > _ONE_BATCH and spark.conf.get("spark.sql.execution.arrow.maxBytesPerBatch", None) is None:
+        return False
+    return needed <= task_memory(spark) - _WORKER_BYTES
+
+
+def task_memory(spark: SparkSession) -> int:
+    """Return the bytes that one task's Python worker may take.
+
+    On this machine that is half of what is free, since one such task runs at a time; on a cluster its share of what
+    executors give Python: ``spark.executor.pyspark.memory``, else their overhead beside the heap.
+    """
+    asked = spark.conf.get
+    if str(asked("spark.master", "")).split("[")[0] == "local":
+        return available_memory() // 2
+    slots = int(asked("spark.executor.cores", None) or 1) // max(1, int(asked("spark.task.cpus", None) or 1))
+    given = asked("spark.executor.pyspark.memory", None) or asked("spark.executor.memoryOverhead", None)
+    if given:
+        found = in_bytes(given)
+    else:
+        share = float(asked("spark.executor.memoryOverheadFactor", None) or 0.1)
+        found = max(384 << 20, int(share * in_bytes(asked("spark.executor.memory", None) or "1g")))
+    return found // max(1, slots)
+
+
+def in_bytes(text: str) -> int:
+    """Return what Spark means by an amount of an executor's memory, such as ``512m`` or ``2g``; MiB without a unit."""
+    text = text.strip().lower().removesuffix("b")
+    unit = text[-1:] if text[-1:] in _UNITS else "m"
+    return int(float(text.rstrip("".join(_UNITS))) * _UNITS[unit])
+
+
+class Scale(NamedTuple):
+    """What makes weights and conflicts of similarities: see `subsel.engines.spark.engine.SparkEngine`."""
+
+    scale: FixedPoint
+    max_similarity: float | None
+
+
+class Together:
+    """The joined graph, and its board after the last driver.
+
+    Args:
+        graph: parcels of all parts' graphs.
+        scale: of its keys and weights.
+        run_id: for log lines.
+
+    Attributes:
+        ahead: whether the parts have not heard yet what was decided.
+    """
+
+    def __init__(self, graph: DataFrame, scale: Scale, run_id: str) -> None:
+        self.scale, self.run_id, self.ahead = scale, run_id, False
+        self._board: DataFrame | None = None
+        joined = map_in_arrow(graph.coalesce(1), _join, PARCEL_SCHEMA)
+        self._graph = joined.persist(StorageLevel.DISK_ONLY)
+
+    def forget(self) -> None:
+        """Let go of the joined board: the parts have gone on without it."""
+        if self._board is not None:
+            release_checkpoint(self._board)
+        self._board, self.ahead = None, False
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a joined board."""
+        return self._board is not None
+
+    def drive(self, boards: DataFrame | None, work: Callable[[Engine], T]) -> tuple[T, Counts]:
+        """Run a driver in a task; return its result, and the counts after it.
+
+        Args:
+            boards: parcels of all parts' boards, with all news accounted for; None: go on from the joined one.
+            work: the driver. It and its result travel as Spark's functions and results do.
+        """
+        begin = time.perf_counter()
+        board = self._board if boards is None else boards
+        assert board is not None
+        rows = self._graph.unionByName(board.select(*self._graph.columns)).coalesce(1)
+        found = local_checkpoint(map_in_arrow(rows, partial(_drive, work, self.scale), BOARD_SCHEMA), 0)
+        self.forget()
+        self._board, self.ahead = found, True
+        first = found.where((F.col("kind") == _JOINED) & (F.col("chunk") == 0)).select(*COUNTS).collect()[0]
+        pieces = found.where(F.col("kind") == _RESULT).select("chunk", "payload").collect()
+        result = pickle.loads(b"".join(bytes(piece.payload) for piece in sorted(pieces)))
+        numbers: dict[str, Any] = {name: int(first[name]) for name in COUNTS}
+        took = time.perf_counter() - begin
+        counts = Counts(**numbers)
+        log.info("[%s] decided in one task: undecided %d, %.1f s", self.run_id, counts.undecided, took)
+        return cast(T, result), counts
+
+    def decisions(self) -> DataFrame:
+        """Return what the joined board decided: parcels of kind FINISHED, to all parts."""
+        assert self._board is not None
+        places = self._graph.where(F.col("kind") == _PLACES)
+        rows = places.unionByName(self._board.select(*places.columns)).coalesce(1)
+        self.ahead = False
+        return map_in_arrow(rows, _take_apart, BOARD_SCHEMA)
+
+    def close(self) -> None:
+        """Let go of all."""
+        self.forget()
+        self._graph.unpersist()
+
+
+def _join(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        parcels = of_kind(parcels_in(batches), GRAPH)
+        arrays, offset = join_graphs(parcels)
+        part = np.array([parcel.part for parcel in parcels])
+        joined = [Parcel(0, 0, GRAPH, pack(**arrays)), Parcel(0, 0, _PLACES, pack(part=part, offset=offset))]
+        yield from to_table(joined).to_batches(max_chunksize=_ROWS)
+
+
+def _drive(
+    work: Callable[[Engine], object], scale: Scale, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    with task():
+        parcels = list(parcels_in(batches))
+        (graph,) = of_kind(parcels, GRAPH)
+        joined = of_kind(parcels, _JOINED)
+        board = unpack_board(joined[0].payload) if joined else join_boards(of_kind(parcels, BOARD))
+        part = unpack_graph(0, graph.payload, *scale)
+        del parcels, graph, joined
+        engine = LocalEngine(part, board, steps=True)
+        result = work(engine)
+        yield from to_board([Parcel(0, 0, _JOINED, pack_board(engine.board))], engine.counts()).to_batches(_ROWS)
+        yield from to_board([Parcel(0, 0, _RESULT, pickle.dumps(result))]).to_batches(_ROWS)
+
+
+def _take_apart(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        parcels = list(parcels_in(batches))
+        places = unpack(of_kind(parcels, _PLACES)[0].payload)
+        board = unpack_board(of_kind(parcels, _JOINED)[0].payload)
+        for parcel in take_apart(board, places["part"], places["offset"]):
+            yield from to_board([parcel]).to_batches(_ROWS)
