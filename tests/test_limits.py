@@ -146,7 +146,7 @@ def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
 def test_spark_certifies_the_same(spark, documents, tmp_path, kind):
     needs_spark()
     expected = subsel.select(**asked(documents, kind, certify=8))
-    more = {"engine": spark, "output": tmp_path / "subset", "part_points": 400, "certify": 8}
+    more = {"engine": spark, "output": tmp_path / "subset", "part_points": 400, "finish_points": 0, "certify": 8}
     found = subsel.select(**asked(documents, kind, **more))
     same_proof(found.report.certificate, expected.report.certificate)
     assert expected.report.certificate.iterations == 8

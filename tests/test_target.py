@@ -340,6 +340,7 @@ def both(spark, folder, points, there=None, part_points=120, **options):
     here = subsel.select(points, audit=folder / "why", **QUIET | options)
     asked = QUIET | options | (there or {})
     asked |= {"engine": spark, "output": folder / "out", "audit": folder / "why-there", "part_points": part_points}
+    asked |= {"finish_points": 100}  # fewer than there are: parts decide
     there = subsel.select(points, **asked)
     assert here.table.equals(there.table) and here.audit.to_table().equals(there.audit.to_table())
     one, other = here.report, there.report

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import subsel
+from subsel import pipeline
 from subsel.bounding.certificate import certify
 from subsel.bounding.driver import bound
 from subsel.config import SelectConfig
@@ -20,6 +24,7 @@ from subsel.parts.pack import Parcel, pack
 from subsel.report import GraphReport
 from subsel.schema import Status
 from tests.reference import make_graph
+from tests.spark_fixtures import needs_spark
 from tests.split_engine import SplitEngine, parts_of
 from tests.strategies import problems
 
@@ -66,7 +71,9 @@ def test_a_joined_graph_is_the_graph(problem, data):
     one, offset = joined(split)
     part = one.graph
     assert all((np.diff(part.indices[a:b]) > 0).all() for a, b in zip(part.indptr[:-1], part.indptr[1:], strict=True))
-    np.testing.assert_array_equal(part.mean_weight, np.concatenate([g.mean_weight for _, g in sorted(split.graphs.items())]))
+    np.testing.assert_array_equal(
+        part.mean_weight, np.concatenate([g.mean_weight for _, g in sorted(split.graphs.items())])
+    )
     alone, apart = decide(one, k), decide(other, k)
     assert alone == apart
     if data.draw(st.booleans()):  # in another task, or on the parts again, or on them and together once more
@@ -141,3 +148,66 @@ def test_parts_that_are_joined_need_not_follow_each_other():
     one.board.status[:] = Status.SELECTED
     hear(split, one, offset)
     assert split.counts().selected == 3
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory):
+    """400 points with a graph, wishes, costs and groups, as Parquet."""
+    folder = tmp_path_factory.mktemp("together")
+    rng = np.random.default_rng(3)
+    n = 400
+    src = np.repeat(np.arange(n), 5)
+    edges = {"src": src, "dst": (src + rng.integers(1, 30, len(src))) % n, "similarity": rng.random(len(src))}
+    table = {"id": np.arange(n), "utility": rng.random(n), "tokens": rng.integers(1, 9, n), "source": np.arange(n) % 4}
+    table |= {"wanted": np.arange(n) % 50 == 3, "banned": np.arange(n) % 10 == 7}
+    pq.write_table(pa.table(table), folder / "points.parquet")
+    pq.write_table(pa.table(edges), folder / "graph.parquet")
+    return folder
+
+
+def asked(problem, **options):
+    about = {"data": problem / "points.parquet", "graph": problem / "graph.parquet", "progress": False}
+    about |= {} if "objective" in options else {"alpha": 0.6}
+    return {**about, "include": "wanted", "exclude": "banned", "certify": 3, "report": False, **options}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"size": 0.3, "refine": 2},
+        pytest.param({"size": 0.9}, marks=pytest.mark.slow),  # from all points down
+        pytest.param(
+            {"size": 0.3, "bounding": "approximate", "greedy": "partitioned", "partitions": 3}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"budget": 0.3, "cost": "tokens", "groups": "source", "quotas": "proportional"}, marks=pytest.mark.slow
+        ),
+        pytest.param({"size": 0.3, "objective": "coverage"}, marks=pytest.mark.slow),
+    ],
+    ids=lambda kind: "+".join(kind),
+)
+def test_spark_selects_in_one_task_what_parts_select(spark, problem, tmp_path, kind, caplog):
+    needs_spark()
+    here = subsel.select(**asked(problem, **kind))
+    there = {"engine": spark, "part_points": 100, "output": tmp_path / "out"}
+    with caplog.at_level("INFO", logger="subsel"):
+        one = subsel.select(**asked(problem, **kind), **there)
+    assert one.report.graph.parts == 4
+    assert "decided in one task" in caplog.text
+    assert one.report.greedy.supersteps == here.report.greedy.supersteps
+    assert one.table.equals(here.table)
+    assert one.upper_bound == pytest.approx(here.upper_bound, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_in_one_task(spark, problem, tmp_path, monkeypatch):
+    needs_spark()
+    expected = subsel.select(**asked(problem, size=0.3, refine=2))
+    more = {"engine": spark, "part_points": 100, "run_dir": tmp_path / "run", "output": tmp_path / "out"}
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "run_certify", lambda *_, **__: 1 / 0)
+        with pytest.raises(subsel.SubselError, match="division by zero"):  # in the task
+            subsel.select(**asked(problem, size=0.3, refine=2), **more)
+    found = subsel.select(**asked(problem, size=0.3, refine=2), **more, resume=True)
+    assert found.table.equals(expected.table)
+    assert found.upper_bound == expected.upper_bound
