@@ -14,7 +14,6 @@ utilities that differ by cluster; `ring`, random near ones, few of which are nei
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections.abc import Iterator
@@ -22,8 +21,9 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.common import local_graph, machine
+from benchmarks.common import local_graph
 from benchmarks.paper_tables import Problem, partitioned, selected
+from benchmarks.record import Row, parser, recording
 from subsel import NeighborGraph, SelectConfig, demo
 from subsel.bounding.certificate import certify
 from subsel.engines.local import LocalEngine
@@ -35,6 +35,20 @@ from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
 
 ALPHAS = (0.9, 0.5, 0.1)
+COLUMNS = {
+    "graph": "<8s",
+    "alpha": "5.1f",
+    "share": "5.0%",
+    "refined": "7.2f",
+    "reverse": "7.2f",
+    "rev+ref": "7.2f",
+    "gained": "9.3f",
+    "passes": "d",
+    "refine s": "8.3f",
+    "certified": "9.4f",
+    "edges": "5.3f",
+    "seconds": "7.2f",
+}
 
 
 def inputs(kind: str, n: int) -> tuple[pa.Table | None, NeighborGraph | None, np.ndarray | None]:
@@ -83,24 +97,28 @@ def certified(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=20_000)
-    parser.add_argument("--iterations", type=int, default=100)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.8])
-    parser.add_argument("--graphs", nargs="+", default=["mixture", "clusters", "ring"])
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=20_000)
+    options.add_argument("--iterations", type=int, default=100)
+    options.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.8])
+    options.add_argument("--graphs", nargs="+", default=["mixture", "clusters", "ring"])
+    arguments = options.parse_args()
     n = arguments.points
-    print(machine())
-    print(f"{n:,} points; greedy 100, partitioned 32 x 1 round 0; up to 8 passes, {arguments.iterations} iterations\n")
-    print("graph     alpha  share  refined  reverse  rev+ref     gained   passes  refine s  certified  edges  seconds")
-    for kind in arguments.graphs:
-        for problem, stages in problems(kind, n):
-            for share in arguments.shares:
+    about = f"{n:,} points; greedy 100, partitioned 32 x 1 round 0; up to 8 passes, {arguments.iterations} iterations"
+    with recording(arguments, about) as record:
+        record(
+            COLUMNS,
+            (
                 row(kind, problem, stages, share, arguments.iterations)
+                for kind in arguments.graphs
+                for problem, stages in problems(kind, n)
+                for share in arguments.shares
+            ),
+        )
 
 
-def row(kind: str, problem: Problem, stages: LocalStages, share: float, iterations: int) -> None:
-    """Print one row of the table."""
+def row(kind: str, problem: Problem, stages: LocalStages, share: float, iterations: int) -> Row:
+    """Return one row of the table."""
     n, alpha = problem.graph.n, problem.part.fixed_point.alpha
     k = round(share * n)
     random = stages.expected_random(k)
@@ -134,13 +152,9 @@ def row(kind: str, problem: Problem, stages: LocalStages, share: float, iteratio
         times.append(seconds)
         engine.back(copy)
     edges_only = certified(problem, engine, iterations, after, random, cliques=False)
-    scores = f"{normal(forward_refined):7.2f}  {normal(reverse):7.2f}  {normal(reverse_refined):7.2f}"
-    print(
-        f"{kind:8s}  {alpha:5.1f}  {share:5.0%}  {scores}"
-        f"  {gained:9.3f}  {result.passes:7d}  {refining:8.3f}  {with_cliques:9.4f}  {edges_only:5.3f}"
-        f"  {np.median(times):7.2f}",
-        flush=True,
-    )
+    scores = [normal(score) for score in (forward_refined, reverse, reverse_refined)]
+    bounds = with_cliques, edges_only, float(np.median(times))
+    return kind, alpha, share, *scores, gained, result.passes, refining, *bounds
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ minutes: there its nearest cells are looked for among those of the groups, which
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Iterator
 from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.common import machine, seconds
+from benchmarks.common import seconds
+from benchmarks.record import Row, parser, recording
 from subsel import demo
 from subsel.embeddings import cells
 from subsel.embeddings.metrics import Preparation
@@ -24,18 +25,25 @@ _CHECKED = 5_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=200_000)
-    parser.add_argument("--dimension", type=int, default=128)
-    parser.add_argument("--cells", type=int, nargs="+", default=[1024, 4096, 16_384])
-    parser.add_argument("--nearest", type=int, default=4)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=200_000)
+    options.add_argument("--dimension", type=int, default=128)
+    options.add_argument("--cells", type=int, nargs="+", default=[1024, 4096, 16_384])
+    options.add_argument("--nearest", type=int, default=4)
+    arguments = options.parse_args()
     points, _ = demo.demo_points(arguments.points, arguments.dimension)
     X = Preparation.of_sample(points, "cosine").rows(points)
-    print(machine())
-    print(f"{arguments.points:,} x {arguments.dimension}, {arguments.nearest} nearest cells\n")
-    print("  cells  levels  train s  assign s   found")
-    for count in arguments.cells:
+    about = f"{arguments.points:,} x {arguments.dimension}, {arguments.nearest} nearest cells"
+    with recording(arguments, about) as record:
+        record(
+            {"cells": "7,", "levels": "d", "train s": "7.2f", "assign s": "8.2f", "found": "6.4f"},
+            rows(X, arguments.cells, arguments.nearest),
+        )
+
+
+def rows(X: np.ndarray, counts: list[int], nearest: int) -> Iterator[Row]:
+    """Yield both rows of each number of cells."""
+    for count in counts:
         sample = X[np.random.default_rng(0).permutation(len(X))[: count * cells.SAMPLE_PER_CELL]]
         made: list[cells.Quantizer] = []
         with patch.multiple(cells, TRAINED_AT_ONCE=0, ONE_LEVEL=0):
@@ -46,14 +54,14 @@ def main() -> None:
         if count <= 4096:
             with patch.object(cells, "TRAINED_AT_ONCE", count):
                 training = seconds(lambda c=count, s=sample: cells.Quantizer.train(s, c, "cosine", 0))
-        rows = X[:_ASSIGNED]
-        exact = flat.nearest(rows[:_CHECKED], arguments.nearest)
+        asked = X[:_ASSIGNED]
+        exact = flat.nearest(asked[:_CHECKED], nearest)
         for levels, quantizer, train in ((1, flat, training), (2, grouped, took)):
-            quantizer.nearest(rows[:100], 1)  # makes the index
-            assign = seconds(lambda q=quantizer, r=rows: q.nearest(r, arguments.nearest))
-            found = quantizer.nearest(rows[:_CHECKED], arguments.nearest)
+            quantizer.nearest(asked[:100], 1)  # makes the index
+            assign = seconds(lambda q=quantizer: q.nearest(asked, nearest))  # noqa: B023
+            found = quantizer.nearest(asked[:_CHECKED], nearest)
             share = np.mean([np.isin(a, b).mean() for a, b in zip(exact, found, strict=True)])
-            print(f"{count:7,}  {levels:6d}  {train:7.2f}  {assign:8.2f}  {share:6.4f}", flush=True)
+            yield count, levels, train, assign, share
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
-"""What benchmarks share: the machine in words, timing, peak memory, points and graphs to select from."""
+"""What benchmarks share: timing, peak memory, points and graphs to select from."""
 
 from __future__ import annotations
 
-import os
-import platform
 import resource
 import threading
 import time
@@ -26,16 +24,6 @@ BEFORE: dict[str, Any] = {
     "coverage_sample": 0,
     "copies": "keep",
 }
-
-
-def machine() -> str:
-    """Describe this machine in one line."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, Python {platform.python_version()}"
 
 
 def seconds(work: Callable[[], object]) -> float:

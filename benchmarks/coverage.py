@@ -25,13 +25,15 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 import scipy.sparse as sp
 
 import subsel
-from benchmarks.common import clusters, machine, seconds, sentences
+from benchmarks.common import clusters, seconds, sentences
+from benchmarks.record import Row, add_record, recording
 from subsel import NeighborGraph, SelectConfig
 from subsel.coverage import covered
 from subsel.covering.bound import cover_bound
@@ -107,8 +109,32 @@ def idle(W: sp.csr_matrix, ranking: list[int]) -> int:
     return found
 
 
-def compare(n: int, neighbors: int, k: int, repeats: int, peers: tuple[str, ...], *, show: bool = True) -> None:
-    """Print the rows of one size."""
+PEERS = {
+    "points": "9,",
+    "edges": "11,",
+    "k": "7,",
+    "method": "<13s",
+    "seconds": "9.3f",
+    "x call": "8.2f",
+    "x kernel": "9.2f",
+    "alike": "7,",
+    "gain": ".8f",
+    "idle": "5d",
+    "f": ".8f",
+}
+LARGE = {
+    "k": "9,",
+    "greedy s": "8.2f",
+    "f/random": "8.3f",
+    "iterations": "d",
+    "f/bound": "7.4f",
+    "above random": "12.4f",
+    "bound s": "7.1f",
+}
+
+
+def compare(n: int, neighbors: int, k: int, repeats: int, peers: tuple[str, ...]) -> Iterator[Row]:
+    """Yield the rows of one size."""
     graph = graph_of(n, neighbors)
     stages = stages_of(None, graph, neighbors)
     stages.engine(k)
@@ -138,29 +164,33 @@ def compare(n: int, neighbors: int, k: int, repeats: int, peers: tuple[str, ...]
         theirs, own = (value(graph, ranking[: alike + 1]) - before for ranking in (found, ours))
         gain = theirs / own if alike < k else 1.0
         rows.append((name, took, alike, gain, idle(W, found), value(graph, found) / best))
-    for name, took, alike, gain, nothing, share in rows if show else []:
-        print(
-            f"{n:9,}  {graph.n_edges:11,}  {k:7,}  {name:13s}  {took:9.3f}  {took / call:8.2f}  "
-            f"{took / rows[0][1]:9.2f}  {alike:7,}  {gain:.8f}  {nothing:5d}  {share:.8f}",
-            flush=True,
-        )
+    for name, took, *rest in rows:
+        yield n, graph.n_edges, k, name, took, took / call, took / rows[0][1], *rest
 
 
 def run_peers(arguments: argparse.Namespace) -> None:
-    """Print the table of peers."""
-    compare(2_000, 10, 100, 1, ("apricot", "submodlib"), show=False)  # compilers and caches
-    print(f"median of {arguments.repeats}; x: of the time of subsel.select, of its greedy alone\n")
-    print(
-        "   points        edges        k                  seconds    x call   x kernel    alike        gain   idle  f"
-    )
+    """Make the table of peers."""
+    list(compare(2_000, 10, 100, 1, ("apricot", "submodlib")))  # compilers and caches
     most = {"apricot": arguments.peer_points, "submodlib": arguments.submodlib_points}
-    for n in sorted({arguments.points, *most.values()}):
-        peers = tuple(name for name, points in most.items() if n <= points)
-        compare(n, arguments.neighbors, min(arguments.size, n), arguments.repeats, peers)
+    about = f"median of {arguments.repeats}; x call, x kernel: of the time of subsel.select, of its greedy alone"
+    with recording(arguments, about) as record:
+        record(
+            PEERS,
+            chain.from_iterable(
+                compare(
+                    n,
+                    arguments.neighbors,
+                    min(arguments.size, n),
+                    arguments.repeats,
+                    tuple(name for name, points in most.items() if n <= points),
+                )
+                for n in sorted({arguments.points, *most.values()})
+            ),
+        )
 
 
 def run_large(arguments: argparse.Namespace) -> None:
-    """Print the table of a large graph."""
+    """Make the table of a large graph."""
     small = stages_of(clusters(2_000, DIMENSION), None, 10)  # compilers
     engine, _ = small.engine(20)
     limited_greedy(engine, Capacity(size=20), moves=COVERAGE)
@@ -169,8 +199,13 @@ def run_large(arguments: argparse.Namespace) -> None:
     stages = stages_of(DATA[arguments.data](arguments.points, DIMENSION), None, arguments.neighbors)
     edges = stages.graph.n_edges
     took = time.perf_counter() - begin
-    print(f"{arguments.data}: {arguments.points:,} points, {edges:,} edges, graph in {took:.0f} s\n")
-    print("        k    greedy  f/random  iterations  f/bound  above random   seconds")
+    about = f"{arguments.data}: {arguments.points:,} points, {edges:,} edges, graph in {took:.0f} s"
+    with recording(arguments, about) as record:
+        record(LARGE, large_rows(stages, arguments))
+
+
+def large_rows(stages: LocalStages, arguments: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row per size and number of iterations."""
     for share in arguments.shares:
         k = round(share * arguments.points)
         engine, _ = stages.engine(k)
@@ -183,16 +218,12 @@ def run_large(arguments: argparse.Namespace) -> None:
             bounding = time.perf_counter() - begin
             assert found is not None
             bound = math.ldexp(found, -scale.fraction_bits) * scale.unit
-            print(
-                f"{k:9,}  {took:8.2f}  {f / random:8.3f}  {iterations:10d}  {f / bound:7.4f}  "
-                f"{(f - random) / (bound - random):12.4f}  {bounding:8.1f}",
-                flush=True,
-            )
+            yield k, took, f / random, iterations, f / bound, (f - random) / (bound - random), bounding
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = parser.add_subparsers(required=True)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = options.add_subparsers(required=True)
     peers = kinds.add_parser("peers", help="beside apricot and submodlib")
     peers.set_defaults(run=run_peers)
     peers.add_argument("--points", type=int, default=100_000)
@@ -208,8 +239,9 @@ def main() -> None:
     large.add_argument("--neighbors", type=int, default=50)
     large.add_argument("--shares", type=float, nargs="+", default=[0.01, 0.1])
     large.add_argument("--iterations", type=int, nargs="+", default=[0, 30])
-    arguments = parser.parse_args()
-    print(machine())
+    for one in (peers, large):
+        add_record(one)
+    arguments = options.parse_args()
     arguments.run(arguments)
 
 

@@ -11,12 +11,14 @@ selection runs in a process of its own, whose peak is counted from before it beg
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 
 import subsel
 from benchmarks import common
-from benchmarks.common import BEFORE, PeakMemory, machine, seconds
+from benchmarks.common import BEFORE, PeakMemory, seconds
+from benchmarks.record import Row, parser, recording
 
 OPTIONS = {
     "before": BEFORE | {"utility": "constant"},
@@ -25,41 +27,54 @@ OPTIONS = {
 }
 
 
-def row(kind: str, n: int, dimension: int, size: str, name: str) -> None:
-    """Print the row of one selection."""
+COLUMNS = {
+    "data": "<10s",
+    "options": "<8s",
+    "neighbors": "d",
+    "probes": "d",
+    "passes": "d",
+    "recall": "6.3f",
+    "search s": "8.1f",
+    "all s": "8.1f",
+    "GiB": "6.2f",
+}
+
+
+def row(kind: str, n: int, dimension: int, size: str, name: str) -> Row:
+    """Return the row of one selection, in this process."""
     points = getattr(common, kind)(n, dimension).astype("float32")
     subsel.select(points[:2000], size=size, **OPTIONS[name])  # compilers
     found: list[subsel.Selection] = []
     with PeakMemory() as memory:
         time = seconds(lambda: found.append(subsel.select(points, size=size, **OPTIONS[name])))
     graph = found[0].report.graph
-    print(
-        f"{kind:10s} {name:8s} {graph.neighbors:6d} {graph.probes:7d} {graph.passes:7d} {graph.recall:7.3f} "
-        f"{found[0].report.seconds['neighbors']:8.1f} {time:8.1f} {memory.peak / 2**30:8.2f}",
-        flush=True,
-    )
+    search = found[0].report.seconds["neighbors"]
+    return kind, name, graph.neighbors, graph.probes, graph.passes, graph.recall, search, time, memory.peak / 2**30
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, default=100_000)
-    parser.add_argument("--dimension", type=int, default=128)
-    parser.add_argument("--size", default="1%")
-    parser.add_argument("--data", nargs="+", default=["clusters", "sentences", "noise"])
-    parser.add_argument("--options", nargs="+", default=list(OPTIONS), choices=list(OPTIONS))
-    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=100_000)
+    options.add_argument("--dimension", type=int, default=128)
+    options.add_argument("--size", default="1%")
+    options.add_argument("--data", nargs="+", default=["clusters", "sentences", "noise"])
+    options.add_argument("--options", nargs="+", default=list(OPTIONS), choices=list(OPTIONS))
+    options.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     about = arguments.points, arguments.dimension, arguments.size
     if arguments.row:
-        row(arguments.row[0], *about, arguments.row[1])
+        print(json.dumps(row(arguments.row[0], *about, arguments.row[1])))
         return
-    print(machine())
-    print(f"{about[0]:,} points x {about[1]}, {about[2]} selected\n")
-    print("data       options  neigh.  probes  passes  recall   search      all      GiB", flush=True)
     given = ["--points", str(about[0]), "--dimension", str(about[1]), "--size", about[2]]
-    for kind in arguments.data:
-        for name in arguments.options:
-            subprocess.run([sys.executable, "-m", "benchmarks.defaults", *given, "--row", kind, name], check=True)
+
+    def alone(kind: str, name: str) -> Row:
+        command = [sys.executable, "-m", "benchmarks.defaults", *given, "--row", kind, name]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found: Row = json.loads(told.splitlines()[-1])
+        return found
+
+    with recording(arguments, f"{about[0]:,} points x {about[1]}, {about[2]} selected") as record:
+        record(COLUMNS, (alone(kind, name) for kind in arguments.data for name in arguments.options))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import subsel
-from benchmarks.common import machine
+from benchmarks.record import Row, parser, recording
 from subsel import demo
 from subsel.sizes import resolve_budget
 
 ROWS = 100_000
+COLUMNS = {
+    "engine": "<6s",
+    "documents": "9,",
+    "tokens": "12,",
+    "of budget": ".4%",
+    "supersteps": "d",
+    "seconds": "7.0f",
+}
 
 
 def write_documents(folder: Path, n: int, sources: int, budget: str) -> int:
@@ -54,57 +63,57 @@ def write_documents(folder: Path, n: int, sources: int, budget: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=1_000_000)
-    parser.add_argument("--sources", type=int, default=50)
-    parser.add_argument("--budget", default="10%")
-    parser.add_argument("--engine", nargs="+", default=["local", "spark"], choices=["local", "spark"])
-    parser.add_argument("--neighbors", type=int, default=10)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=1_000_000)
+    options.add_argument("--sources", type=int, default=50)
+    options.add_argument("--budget", default="10%")
+    options.add_argument("--engine", nargs="+", default=["local", "spark"], choices=["local", "spark"])
+    options.add_argument("--neighbors", type=int, default=10)
+    arguments = options.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    print(machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         budget = write_documents(folder, arguments.points, arguments.sources, arguments.budget)
         print(
-            f"{arguments.points:,} documents of {arguments.sources} sources, {budget:,} tokens to spend:\n"
             f"subsel select points.parquet subset --budget {arguments.budget} --cost tokens --groups source "
             f"--quotas quotas.parquet --quotas-by cost --neighbors {arguments.neighbors}"
         )
-        begin = time.perf_counter()
         graph = subsel.neighbors(folder / "points.parquet", neighbors=arguments.neighbors, copies="keep")
         graph.graph.to_parquet(folder / "graph.parquet")
-        print(f"neighbours, once for both: {time.perf_counter() - begin:.0f} s")
-        subsets = []
-        for engine in arguments.engine:
-            begin = time.perf_counter()
-            selection = subsel.select(
-                folder / "points.parquet",
-                graph=folder / "graph.parquet",
-                budget=arguments.budget,
-                cost="tokens",
-                groups="source",
-                quotas=str(folder / "quotas.parquet"),
-                quotas_by="cost",
-                keep_columns=["tokens"],
-                engine=engine,
-                master="local[2]" if engine == "spark" else None,
-                output=folder / engine,
-            )
-            seconds = time.perf_counter() - begin
-            limits = selection.report.limits
-            assert limits is not None
-            (spent,) = (one.spent for one in limits.totals if one.name == "budget")
-            groups = [group for column in limits.columns for group in column.groups]
-            assert all(one.most is None or (one.cost or 0) <= one.most for one in groups)
-            subset = pq.read_table(folder / engine, columns=["id", "tokens"])
-            assert pc.sum(subset["tokens"]).as_py() == spent
-            subsets.append(set(subset["id"].to_pylist()))
-            print(
-                f"{engine}: {len(subset):,} documents, {spent:,} tokens, {spent / budget:.4%} of the budget, "
-                f"no source above its quota, {selection.report.greedy.supersteps} supersteps, {seconds:.0f} s"
-            )
-        assert all(one == subsets[0] for one in subsets), "the engines differ"
+        about = f"{arguments.points:,} documents of {arguments.sources} sources, {budget:,} tokens to spend"
+        with recording(arguments, about) as record:
+            record(COLUMNS, rows(folder, budget, arguments))
+
+
+def rows(folder: Path, budget: int, arguments: argparse.Namespace) -> Iterator[Row]:
+    """Yield the row of each engine, all from the same Parquet and graph."""
+    subsets = []
+    for engine in arguments.engine:
+        begin = time.perf_counter()
+        selection = subsel.select(
+            folder / "points.parquet",
+            graph=folder / "graph.parquet",
+            budget=arguments.budget,
+            cost="tokens",
+            groups="source",
+            quotas=str(folder / "quotas.parquet"),
+            quotas_by="cost",
+            keep_columns=["tokens"],
+            engine=engine,
+            master="local[2]" if engine == "spark" else None,
+            output=folder / engine,
+        )
+        seconds = time.perf_counter() - begin
+        limits = selection.report.limits
+        assert limits is not None
+        (spent,) = (one.spent for one in limits.totals if one.name == "budget")
+        groups = [group for column in limits.columns for group in column.groups]
+        assert all(one.most is None or (one.cost or 0) <= one.most for one in groups)
+        subset = pq.read_table(folder / engine, columns=["id", "tokens"])
+        assert pc.sum(subset["tokens"]).as_py() == spent
+        subsets.append(set(subset["id"].to_pylist()))
+        yield engine, len(subset), spent, spent / budget, selection.report.greedy.supersteps, seconds
+    assert all(one == subsets[0] for one in subsets), "the engines differ"
 
 
 if __name__ == "__main__":

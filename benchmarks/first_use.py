@@ -8,17 +8,17 @@ else a first run does. One run: repeat it where a difference is small.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
 
-from benchmarks.common import machine
+from benchmarks.record import parser, recording
 
 _TWICE = """
 import resource, sys, time
 import subsel
+from benchmarks.record import parser, recording
 from benchmarks.common import clusters
 
 def used():
@@ -34,12 +34,11 @@ for _ in range(2):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=20_000)
-    parser.add_argument("--dimension", type=int, default=64)
-    parser.add_argument("--size", default="10%")
-    arguments = parser.parse_args()
-    print(machine())
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=20_000)
+    options.add_argument("--dimension", type=int, default=64)
+    options.add_argument("--size", default="10%")
+    arguments = options.parse_args()
     words = [str(arguments.points), str(arguments.dimension), arguments.size]
     with tempfile.TemporaryDirectory(prefix="subsel-first-use-") as cache:
         ran = subprocess.run(
@@ -50,9 +49,14 @@ def main() -> None:
             check=True,
         )
     first, second = ([float(value) for value in line.split()] for line in ran.stdout.splitlines())
-    print(f"{arguments.points:,} points x {arguments.dimension}, {arguments.size}")
-    for name, one, other in zip(("seconds", "processor time, s"), first, second, strict=True):
-        print(f"{name:18s} first {one:6.1f}, second {other:6.1f}: {one - other:6.1f} more")
+    with recording(arguments, f"{arguments.points:,} points x {arguments.dimension}, {arguments.size}") as record:
+        record(
+            {"": "<18s", "first": "6.1f", "second": "6.1f", "more": "6.1f"},
+            (
+                (name, one, other, one - other)
+                for name, one, other in zip(("seconds", "processor time, s"), first, second, strict=True)
+            ),
+        )
 
 
 if __name__ == "__main__":

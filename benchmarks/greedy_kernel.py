@@ -5,12 +5,13 @@ python -m benchmarks.greedy_kernel [--points 100000 1000000]
 
 from __future__ import annotations
 
-import argparse
 import statistics
+from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.common import local_graph, machine, seconds
+from benchmarks.common import local_graph, seconds
+from benchmarks.record import Row, parser, recording
 from subsel import SelectConfig
 from subsel.bounding.driver import bound
 from subsel.engines.local import LocalEngine
@@ -31,13 +32,28 @@ def engine_for(graph: NeighborGraph, utility: np.ndarray, alpha: float) -> Local
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, nargs="+", default=[100_000, 1_000_000])
-    arguments = parser.parse_args()
-    print(machine())
-    print("greedy: median of 5; bounding: to its fixpoint; difference: objective against a float64 heap, relative\n")
-    print("   points  alpha       k  bounding s  decided  greedy s  difference")
-    for n in arguments.points:
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, nargs="+", default=[100_000, 1_000_000])
+    arguments = options.parse_args()
+    about = "greedy: median of 5; bounding: to its fixpoint; difference: objective against a float64 heap, relative"
+    with recording(arguments, about) as record:
+        record(
+            {
+                "points": "9,",
+                "alpha": "5.1f",
+                "k": "7,",
+                "bounding s": "10.3f",
+                "decided": "7.1%",
+                "greedy s": "8.3f",
+                "difference": "10.1e",
+            },
+            rows(arguments.points),
+        )
+
+
+def rows(counts: list[int]) -> Iterator[Row]:
+    """Yield a row per number of points, alpha and share."""
+    for n in counts:
         graph = local_graph(n)
         utility = np.random.default_rng(1).random(n)
         for alpha in (0.9, 0.5, 0.1):
@@ -61,10 +77,7 @@ def main() -> None:
                     gap = abs(ours - other) / abs(other)
                     assert gap < 1e-6
                 count = decided[0].accepted + decided[0].discarded
-                print(
-                    f"{n:9,}  {alpha:5.1f}  {k:6,}  {took_bound:10.3f}  {count / n:7.1%}"
-                    f"  {statistics.median(took):8.3f}  {gap:10.1e}"
-                )
+                yield n, alpha, k, took_bound, count / n, statistics.median(took), gap
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.common import clusters, local_graph, machine
+from benchmarks.common import clusters, local_graph
+from benchmarks.record import Row, parser, recording
 from subsel import SelectConfig
 from subsel.config import resolve_size
 from subsel.greedy.exact import exact_greedy
@@ -26,6 +27,16 @@ from subsel.request import Request
 from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
 from tests.split_engine import SplitEngine, parts_of
+
+COLUMNS = {
+    "data": "<8s",
+    "limits": "<22s",
+    "parts": "d",
+    "selected": "9,",
+    "supersteps": "d",
+    "x none": "6.1f",
+    "seconds": "7.1f",
+}
 
 
 def kinds(tau: float) -> dict[str, dict]:
@@ -83,14 +94,13 @@ def runs(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=500_000)
-    parser.add_argument("--size", default="10%")
-    parser.add_argument("--parts", type=int, nargs="+", default=[8, 32])
-    parser.add_argument("--data", nargs="+", default=["local", "clusters"], choices=["local", "clusters"])
-    parser.add_argument("--finish-points", type=int, default=0)
-    arguments = parser.parse_args()
-    print(machine())
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=500_000)
+    options.add_argument("--size", default="10%")
+    options.add_argument("--parts", type=int, nargs="+", default=[8, 32])
+    options.add_argument("--data", nargs="+", default=["local", "clusters"], choices=["local", "clusters"])
+    options.add_argument("--finish-points", type=int, default=0)
+    arguments = options.parse_args()
     n = arguments.points
     rng = np.random.default_rng(1)
     columns = {
@@ -99,6 +109,14 @@ def main() -> None:
         "five": np.array(list("abcde"))[rng.choice(5, n, p=[0.5, 0.2, 0.15, 0.1, 0.05])],
         "small": rng.integers(0, max(1, n // 20), n),
     }
+    about = f"{n:,} points, {arguments.size}, up to {arguments.finish_points:,} are finished in one place"
+    with recording(arguments, about) as record:
+        record(COLUMNS, rows(arguments, columns))
+
+
+def rows(arguments: argparse.Namespace, columns: dict) -> Iterator[Row]:
+    """Yield a row per data, kind of limit and number of parts."""
+    n = arguments.points
     for data in arguments.data:
         config = SelectConfig.of({"alpha": 0.9, "neighbors": 10, "copies": "keep"})
         if data == "local":
@@ -106,17 +124,12 @@ def main() -> None:
         else:
             stages = LocalStages(Request(clusters(n, 32), sizes=((config, None),)))
         make_ready(stages, stages.config)
-        print(f"{data}: {n:,} points, {arguments.size}")
-        print(f"{'limits':24s} {'parts':>5s} {'selected':>9s} {'supersteps':>10s} {'of none':>7s} {'seconds':>7s}")
         free: dict[int, int] = {}
         about = arguments.parts, arguments.size, columns, arguments.finish_points
         for kind, parts, selected, steps, seconds in runs(stages, *about):
             if kind == "none":
                 free[parts] = steps
-            print(
-                f"{kind:24s} {parts:5d} {selected:9,} {steps:10d} {steps / free[parts]:6.1f}x {seconds:7.1f}",
-                flush=True,
-            )
+            yield data, kind, parts, selected, steps, steps / free[parts], seconds
 
 
 if __name__ == "__main__":

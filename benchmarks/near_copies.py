@@ -11,16 +11,28 @@ above the limit between 2,000 members and all members are counted by comparing t
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 import numpy as np
 
 import subsel
-from benchmarks.common import machine, seconds, sentences
+from benchmarks.common import seconds, sentences
+from benchmarks.record import Row, parser, recording
 from subsel.embeddings import alike
 from subsel.sizes import count_of, parse_size
 
 #: Members that are compared with all.
 SAMPLE = 2_000
+COLUMNS = {
+    "max_similarity": "<14s",
+    "selected": "9,",
+    "compared": "9,",
+    "how": "<6s",
+    "left": "8,",
+    "pairs": "6,",
+    "refine s": "9.1f",
+    "all s": "8.1f",
+}
 
 
 def near_copies(n: int, dimension: int, copies: float, noise: float, seed: int = 0) -> np.ndarray:
@@ -48,24 +60,28 @@ def pairs_above(points: np.ndarray, members: np.ndarray, limit: float) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, default=1_000_000)
-    parser.add_argument("--dimension", type=int, default=64)
-    parser.add_argument("--copies", default="30%")
-    parser.add_argument("--noise", type=float, default=0.1)
-    parser.add_argument("--size", default="10%")
-    parser.add_argument("--limit", type=float, default=0.95)
-    parser.add_argument("--most-compared", type=int, help="members up to which all pairs are compared")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=1_000_000)
+    options.add_argument("--dimension", type=int, default=64)
+    options.add_argument("--copies", default="30%")
+    options.add_argument("--noise", type=float, default=0.1)
+    options.add_argument("--size", default="10%")
+    options.add_argument("--limit", type=float, default=0.95)
+    options.add_argument("--most-compared", type=int, help="members up to which all pairs are compared")
+    arguments = options.parse_args()
     if arguments.most_compared is not None:
         alike.MOST_COMPARED = arguments.most_compared
     n, d = arguments.points, arguments.dimension
     copies = count_of(parse_size(arguments.copies), n) / n
     points = near_copies(n, d, copies, arguments.noise)
     subsel.select(points[:2000], size=200, max_similarity=arguments.limit, progress=False)  # compilers
-    print(machine())
-    print(f"{n:,} points x {d}, {copies:.0%} near copies, {arguments.size} selected, limit {arguments.limit:g}\n")
-    print("max_similarity  selected  compared   how     left  pairs  refine s    all s", flush=True)
+    about = f"{n:,} points x {d}, {copies:.0%} near copies, {arguments.size} selected, limit {arguments.limit:g}"
+    with recording(arguments, about) as record:
+        record(COLUMNS, rows(points, arguments))
+
+
+def rows(points: np.ndarray, arguments: argparse.Namespace) -> Iterator[Row]:
+    """Yield the row of each run, without the limit and with it."""
     for limit in (None, arguments.limit):
         found: list[subsel.Selection] = []
         asked = {} if limit is None else {"max_similarity": limit}
@@ -73,13 +89,10 @@ def main() -> None:
         report = found[0].report
         told = None if report.limits is None else report.limits.alike
         pairs = pairs_above(points, found[0].ids, arguments.limit)
-        how = "-" if told is None else "all" if told.exact else "search"
-        compared, left = ("-", "-") if told is None else (f"{told.compared:,}", f"{told.left:,}")
-        print(
-            f"{'off' if limit is None else f'{limit:g}':14s} {report.k:9,d} {compared:>9s} {how:>5s} {left:>8s} "
-            f"{pairs:6,d} {report.seconds['refine']:9.1f} {time:8.1f}",
-            flush=True,
-        )
+        how = None if told is None else "all" if told.exact else "search"
+        compared, left = (None, None) if told is None else (told.compared, told.left)
+        name = "off" if limit is None else f"{limit:g}"
+        yield name, report.k, compared, how, left, pairs, report.seconds["refine"], time
 
 
 if __name__ == "__main__":

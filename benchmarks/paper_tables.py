@@ -10,15 +10,13 @@ supersteps, seconds. Its parts are random here, which is their worst case.
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.common import machine
+from benchmarks.record import Row, parser, recording
 from subsel import SelectConfig, demo
 from subsel.bounding.approximate import bound_approximately
 from subsel.codes import groups_of
@@ -38,6 +36,24 @@ COUNTS = (1, 2, 4, 8, 16, 32)
 ALPHAS = (0.9, 0.5, 0.1)
 #: Approximate bounding of the table: share of neighbours, weighted by similarity or not.
 SAMPLINGS = ((1.0, False), (0.3, False), (0.7, False), (0.3, True), (0.7, True))
+GREEDY = {
+    "partitions": "d",
+    **{f"{rounds} rounds": "13s" for rounds in COUNTS},
+    "RandGreeDi": "s",
+    "exact": "s",
+    "supersteps": "d",
+    "seconds": "7.2f",
+}
+BOUNDING = {
+    "size": "4s",
+    "bounding": "12s",
+    "included": "8,",
+    "excluded": "8,",
+    "grow": "d",
+    "shrink": "d",
+    "after greedy": "12,.2f",
+    "difference": "+9,.2f",
+}
 
 
 @dataclass
@@ -123,8 +139,8 @@ def selected_codes(engine: SplitEngine) -> list[int]:
     return found
 
 
-def greedy_table(problem: Problem, k: int, title: str, counts: tuple[int, ...] = COUNTS) -> Table:
-    """Return Algorithm 6 by partitions and rounds, fixed / adaptive, beside exact greedy and RandGreeDi."""
+def greedy_rows(problem: Problem, k: int, counts: tuple[int, ...] = COUNTS) -> Iterator[Row]:
+    """Yield Algorithm 6 by partitions and rounds, fixed / adaptive, beside exact greedy and RandGreeDi."""
     fixed, adaptive = (
         {(m, r): partitioned(problem, k, m, r, adaptive=kind) for m in counts for r in counts} for kind in (False, True)
     )
@@ -136,23 +152,16 @@ def greedy_table(problem: Problem, k: int, title: str, counts: tuple[int, ...] =
     def normal(score: float) -> str:
         return f"{100 * (score - worst) / (central - worst):.1f}"
 
-    table = Table(title=title, caption=f"f: centralised greedy {central:,.4f}, lowest {worst:,.4f}")
-    for name in ("partitions", *(f"{r} rounds" for r in counts), "RandGreeDi", "exact", "supersteps", "seconds"):
-        table.add_column(name, justify="right")
     for m in counts:
         cells = [f"{normal(fixed[m, r])} / {normal(adaptive[m, r])}" for r in counts]
         score, supersteps, seconds = exact[m]
         if abs(score - central) > 1e-9 * max(1.0, abs(central)):
             raise AssertionError(f"exact greedy on {m} parts scores {score}, centralised greedy {central}")
-        table.add_row(str(m), *cells, normal(merged[m]), normal(score), str(supersteps), f"{seconds:.2f}")
-    return table
+        yield m, *cells, normal(merged[m]), normal(score), supersteps, seconds
 
 
-def bounding_table(problem: Problem, sizes: dict[str, int], title: str, rank: str) -> Table:
-    """Return what bounding decides, in how many rounds, and the score of centralised greedy after it."""
-    table = Table(title=title)
-    for name in ("size", "bounding", "included", "excluded", "grow", "shrink", "after greedy"):
-        table.add_column(name, justify="right")
+def bounding_rows(problem: Problem, sizes: dict[str, int], rank: str) -> Iterator[Row]:
+    """Yield what bounding decides, in how many rounds, and the score of centralised greedy after it, and beside it."""
     for size, k in sizes.items():
         engine = problem.engine()
         exact_greedy(engine, k)
@@ -163,32 +172,31 @@ def bounding_table(problem: Problem, sizes: dict[str, int], title: str, rank: st
             exact_greedy(engine, k - found.accepted)
             score = problem.score(selected(engine))
             name = "exact" if share == 1 else f"{share:.0%} {'weighted' if weighted else 'uniform'}"
-            after = f"{score:,.2f} ({score - central:+,.2f})"
-            numbers = (found.accepted, found.discarded, found.grow_rounds, found.shrink_rounds)
-            table.add_row(size, name, *(f"{number:,}" for number in numbers), after)
-    return table
+            rounds = found.grow_rounds, found.shrink_rounds
+            yield size, name, found.accepted, found.discarded, *rounds, score, score - central
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=20_000, help="points to generate")
-    parser.add_argument("--data", help="points of yours instead, Parquet")
-    parser.add_argument("--graph", help="edges of yours, Parquet")
-    parser.add_argument("--utility", help="utility column of --data")
-    parser.add_argument("--sizes", default="10%,50%,80%")
-    parser.add_argument("--bounding-rank", choices=["paper", "tight"], default="paper")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=20_000, help="points to generate")
+    options.add_argument("--data", help="points of yours instead, Parquet")
+    options.add_argument("--graph", help="edges of yours, Parquet")
+    options.add_argument("--utility", help="utility column of --data")
+    options.add_argument("--sizes", default="10%,50%,80%")
+    options.add_argument("--bounding-rank", choices=["paper", "tight"], default="paper")
+    arguments = options.parse_args()
     data = arguments.data or demo.demo_table(arguments.points)
-    options = {"utility": arguments.utility} if arguments.utility else {}
-    console = Console(width=170)
-    console.print(machine())
-    for problem in problems(data, arguments.graph, **options):
-        n, alpha = problem.graph.n, problem.part.fixed_point.alpha
-        sizes = {size: resolve_size(size, n, "the graph") for size in arguments.sizes.split(",")}
-        for size, k in sizes.items():
-            title = f"{n:,} points, alpha {alpha}, {size}: Algorithm 6, fixed / adaptive partitions"
-            console.print(greedy_table(problem, k, title))
-        console.print(bounding_table(problem, sizes, f"alpha {alpha}: bounding", arguments.bounding_rank))
+    column = {"utility": arguments.utility} if arguments.utility else {}
+    made = problems(data, arguments.graph, **column)
+    n = made[0].graph.n
+    sizes = {size: resolve_size(size, n, "the graph") for size in arguments.sizes.split(",")}
+    about = f"{n:,} points; Algorithm 6 by partitions and rounds, fixed / adaptive: centralised greedy 100, lowest 0"
+    with recording(arguments, about) as record:
+        for problem in made:
+            alpha = problem.part.fixed_point.alpha
+            for size, k in sizes.items():
+                record(GREEDY, greedy_rows(problem, k), title=f"alpha {alpha}, {size}")
+            record(BOUNDING, bounding_rows(problem, sizes, arguments.bounding_rank), title=f"alpha {alpha}, bounding")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ of our median run, and the rate of its cell search against sgemm in the same run
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +28,8 @@ import numpy as np
 import pynndescent
 from threadpoolctl import threadpool_limits
 
-from benchmarks.common import clusters, machine, seconds, sentences
+from benchmarks.common import clusters, seconds, sentences
+from benchmarks.record import Recorder, parser, recording
 from subsel.embeddings import cells, kernel, search
 from subsel.embeddings.metrics import Preparation, copy_rows, similarity_of_scores
 from subsel.embeddings.recipe import PASSES
@@ -208,6 +208,14 @@ METHODS: dict[str, Callable[[np.ndarray, Recall], Method]] = {
     "hnsw": hnsw,
     "pynndescent": descent,
 }
+COLUMNS = {
+    "method": "<12s",
+    "setting": "<26s",
+    "seconds": "8.1f",
+    "x subsel": "8.2f",
+    "recall@10": "9.4f",
+    "all runs": "<s",
+}
 
 
 def sgemm_rate(threads: int) -> float:
@@ -220,32 +228,30 @@ def sgemm_rate(threads: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=500_000)
-    parser.add_argument("--dimension", type=int, default=256)
-    parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--repeats", type=int, choices=range(1, 10), default=3)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=500_000)
+    options.add_argument("--dimension", type=int, default=256)
+    options.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
+    options.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    options.add_argument("--repeats", type=int, choices=range(1, 10), default=3)
+    arguments = options.parse_args()
     n, dimension, threads = arguments.points, arguments.dimension, os.cpu_count() or 1
-    print(machine())
-    print(
+    about = (
         f"{n:,} x {dimension}, {threads} threads, {K} neighbours, faiss {faiss.__version__}, "
-        f"pynndescent {pynndescent.__version__}\n"
+        f"pynndescent {pynndescent.__version__}"
     )
     small = clusters(5000, dimension)
     subsel_graph(small, 4, 2)
     if "pynndescent" in arguments.methods:
         descent(small, Recall(small)).run()
-    for kind in arguments.data:
-        X = DATA[kind](n, dimension)
-        compare(kind, X, arguments.methods, arguments.repeats)
+    with recording(arguments, about) as record:
+        for kind in arguments.data:
+            compare(record, kind, DATA[kind](n, dimension), arguments.methods, arguments.repeats)
 
 
-def compare(kind: str, X: np.ndarray, names: Sequence[str], repeats: int) -> None:
-    """Print one table."""
+def compare(record: Recorder, kind: str, X: np.ndarray, names: Sequence[str], repeats: int) -> None:
+    """Record the table of one kind of data, and that of our own steps."""
     recall = Recall(X)
-    print(f"{kind:10s} method       setting                     seconds  x subsel  recall@10    all runs", flush=True)
     methods = {name: METHODS[name](X, recall) for name in names}
     runs: dict[str, list[tuple[float, dict[str, Any]]]] = {name: [] for name in names}
     least = dict.fromkeys(names, 1.0)
@@ -258,23 +264,19 @@ def compare(kind: str, X: np.ndarray, names: Sequence[str], repeats: int) -> Non
             least[name] = min(least[name], recall.of(found[recall.rows]))
     median = {name: sorted(of, key=itemgetter(0))[(len(of) - 1) // 2] for name, of in runs.items()}
     base = median["subsel"][0] if "subsel" in median else None
+    rows = []
     for name, method in methods.items():
         took = median[name][0]
-        ratio = f"{took / base:8.2f}" if base else "       -"
         each = " ".join(f"{seconds:.1f}" for seconds, _ in runs[name])
-        print(
-            f"{'':10s} {name:12s} {method.setting:26s} {took:8.1f}  {ratio}  {least[name]:9.4f}    {each}", flush=True
-        )
+        rows.append((name, method.setting, took, took / base if base else None, least[name], each))
+    record(COLUMNS, rows, title=kind)
     if base:
         steps = median["subsel"][1]
         rate = 2.0 * X.shape[1] * pairs_scored(steps.pop("cells")) / steps["cell search"] / 1e9
-        print("           " + ", ".join(f"{name} {took:.1f} s" for name, took in steps.items()))
+        record({"step": "<16s", "seconds": "7.1f"}, steps.items(), title=f"{kind}, steps")
         one, every = sgemm_rate(1), sgemm_rate(os.cpu_count() or 1)
-        print(
-            f"           cell search with merging {rate:.0f} GFLOP/s; sgemm {one:.0f} by 1 thread, {every:.0f} by "
-            f"{os.cpu_count()}: {rate / every:.0%}\n",
-            flush=True,
-        )
+        rates = [("cell search with merging", rate), ("sgemm, 1 thread", one), ("sgemm, all threads", every)]
+        record({"product": "<24s", "GFLOP/s": "7.0f"}, rates, title=f"{kind}, rates")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ is not run beyond 20,000 points.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ from apricot import GraphCutSelection
 from submodlib import GraphCutFunction
 
 import subsel
-from benchmarks.common import local_graph, machine, seconds
+from benchmarks.common import local_graph, seconds
+from benchmarks.record import Row, parser, recording
 from subsel import NeighborGraph, SelectConfig
 from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy
@@ -101,8 +102,19 @@ def timed(work: Callable[[], set[int]], repeats: int) -> tuple[set[int], float]:
     return results[-1], float(np.median(took))
 
 
-def case(n: int, k: int, peers: tuple[str, ...], repeats: int, *, show: bool = True) -> None:
-    """Print the rows of one size."""
+COLUMNS = {
+    "points": "10,",
+    "k": "9,",
+    "method": "<14s",
+    "seconds": "10.4f",
+    "x call": "9.1f",
+    "x kernel": "9.1f",
+    "same set": "<5s",
+}
+
+
+def case(n: int, k: int, peers: tuple[str, ...], repeats: int) -> Iterator[Row]:
+    """Yield the rows of one size."""
     graph, utility = local_graph(n), np.random.default_rng(1).random(n)
     stages = LocalStages(Request(None, graph, utility=utility, sizes=((SelectConfig(alpha=ALPHA), None),)))
     make_ready(stages, stages.config)
@@ -118,23 +130,18 @@ def case(n: int, k: int, peers: tuple[str, ...], repeats: int, *, show: bool = T
         found, took = timed(peer(name, graph, utility, k), repeats)
         rows.append((name, took, found == ours))
         assert found == ours, f"{name} selects other points: {len(found & ours)} of {k} in common"
-    for name, took, same in rows if show else []:
-        print(
-            f"{n:9,}  {k:8,}  {name:14s}  {took:10.4f}  {took / call:9.1f}  {took / rows[0][1]:9.1f}  {same}",
-            flush=True,
-        )
+    for name, took, same in rows:
+        yield n, k, name, took, took / call, took / rows[0][1], "yes" if same else "no"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
-    arguments = parser.parse_args()
-    print(machine())
-    case(2_000, 200, ("apricot", "submodlib"), 1, show=False)
-    print(f"median of {arguments.repeats}; x call, x kernel: of the time of subsel.select, of its greedy alone\n")
-    print("   points         k                     seconds     x call   x kernel  same set")
-    for n, k, peers in CASES:
-        case(n, k, peers, arguments.repeats)
+    options = parser(__doc__)
+    options.add_argument("--repeats", type=int, default=3)
+    arguments = options.parse_args()
+    list(case(2_000, 200, ("apricot", "submodlib"), 1))
+    about = f"median of {arguments.repeats}; x call, x kernel: of the time of subsel.select, of its greedy alone"
+    with recording(arguments, about) as record:
+        record(COLUMNS, chain.from_iterable(case(*one, arguments.repeats) for one in CASES))
 
 
 if __name__ == "__main__":

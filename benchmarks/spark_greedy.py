@@ -10,7 +10,6 @@ swaps of exact greedy's subset are timed, beside the seconds of so many times tw
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -23,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from benchmarks.common import local_graph, machine
+from benchmarks.common import local_graph
+from benchmarks.record import parser, recording
 from subsel import SelectConfig
 from subsel.config import resolve_size
 from subsel.drivers import run_greedy, run_refine
@@ -44,15 +44,15 @@ def write_problem(folder: Path, n: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=1_000_000)
-    parser.add_argument("--size", default="10%")
-    parser.add_argument("--alpha", type=float, default=0.9)
-    parser.add_argument("--partitions", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=32)
-    parser.add_argument("--master", default="local[2]")
-    parser.add_argument("--part-points", type=int, default=100_000)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=1_000_000)
+    options.add_argument("--size", default="10%")
+    options.add_argument("--alpha", type=float, default=0.9)
+    options.add_argument("--partitions", type=int, default=32)
+    options.add_argument("--rounds", type=int, default=32)
+    options.add_argument("--master", default="local[2]")
+    options.add_argument("--part-points", type=int, default=100_000)
+    arguments = options.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -73,7 +73,6 @@ def main() -> None:
             "exact": SelectConfig.of(shared),
             f"adaptive {arguments.partitions} x {arguments.rounds}": SelectConfig.of(shared | partitioned),
         }
-        print(machine())
         inputs = str(folder / "points.parquet"), str(folder / "graph.parquet")
         k = resolve_size(arguments.size, arguments.points, "the graph")
         rows: dict[str, tuple[Score, int, float, float]] = {}
@@ -81,7 +80,7 @@ def main() -> None:
         with spark_stages(request, Run(False), partial(open_run, resume=False)) as (stages, _):
             begin = time.perf_counter()
             parts = make_ready(stages, stages.config).parts
-            print(
+            about = (
                 f"{arguments.points:,} points, {k:,} to select, alpha {arguments.alpha}, {parts} parts, "
                 f"{arguments.master}; graph checked and assembled in {time.perf_counter() - begin:.1f} s"
             )
@@ -101,13 +100,16 @@ def main() -> None:
                     swapping = time.perf_counter() - begin
                     allowed = 2 * refined.passes * rows[method][2] / result.supersteps
                 engine.close()
-        print(f"{'greedy':18s} {'score':>16s} {'steps':>6s} {'seconds':>8s} {'ranking':>8s}")
-        for method, (score, steps, seconds, ranking) in rows.items():
-            print(f"{method:18s} {score.total:16,.3f} {steps:6d} {seconds:8.1f} {ranking:8.1f}")
-        print(
-            f"swaps of exact greedy: {refined.passes} passes, {refined.exchanged:,} exchanged, {swapping:.1f} s; "
-            f"{refined.passes} x 2 of its supersteps: {allowed:.1f} s"
-        )
+        with recording(arguments, about) as record:
+            record(
+                {"greedy": "<18s", "score": "16,.3f", "supersteps": "d", "seconds": "8.1f", "ranking s": "8.1f"},
+                ((method, score.total, *rest) for method, (score, *rest) in rows.items()),
+            )
+            record(
+                {"passes": "d", "exchanged": "9,", "seconds": "8.1f", "2 x supersteps s": "8.1f"},
+                [(refined.passes, refined.exchanged, swapping, allowed)],
+                title="swaps of exact greedy, beside so many times two of its supersteps",
+            )
         (exact, *_), (other, *_) = rows.values()
         assert exact.total > other.total or arguments.partitions == 1
         spark.stop()

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,22 @@ import pyspark
 from pyspark.sql import SparkSession
 
 import subsel
-from benchmarks.common import local_graph, machine, seconds
+from benchmarks.common import local_graph, seconds
+from benchmarks.record import Row, parser, recording
 
 #: Share to select, alpha, utility.
 GRID = [(0.1, 0.9, "uniform"), (0.5, 0.5, "constant"), (0.9, 0.1, "levels")]
+COLUMNS = {
+    "master": "<24s",
+    "parts": "d",
+    "share": "5.0%",
+    "alpha": "5.1f",
+    "utility": "<8s",
+    "supersteps": "d",
+    "spark s": "7.1f",
+    "local s": "7.1f",
+    "same": "<4s",
+}
 
 
 def session(master: str) -> SparkSession:
@@ -40,21 +53,26 @@ def session(master: str) -> SparkSession:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=500_000)
-    parser.add_argument("--parts", type=int, nargs="+", default=[1, 3, 7, 32])
-    parser.add_argument("--masters", nargs="+", default=["local[2]", "local[1]", "local-cluster[2,1,1024]"])
-    parser.add_argument("--refine", type=int, default=8, help="passes of swap refinement")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.9])
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=500_000)
+    options.add_argument("--parts", type=int, nargs="+", default=[1, 3, 7, 32])
+    options.add_argument("--masters", nargs="+", default=["local[2]", "local[1]", "local-cluster[2,1,1024]"])
+    options.add_argument("--refine", type=int, default=8, help="passes of swap refinement")
+    options.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.9])
+    arguments = options.parse_args()
     if not set(arguments.shares) <= {share for share, _, _ in GRID}:
-        parser.error("shares are 0.1, 0.5 and 0.9")
+        options.error("shares are 0.1, 0.5 and 0.9")
     n = arguments.points
     rng = np.random.default_rng(1)
     utilities = {"uniform": rng.random(n), "constant": np.ones(n), "levels": rng.integers(0, 10, n) / 10}
-    print(machine())
-    print(f"{n:,} points, parts by hash of the id (nearly every edge is cut), refine {arguments.refine}\n")
-    print("master                   parts  share  alpha  utility   supersteps  spark s  local s  same")
+    about = f"{n:,} points, parts by hash of the id (nearly every edge is cut), refine {arguments.refine}"
+    with recording(arguments, about) as record:
+        record(COLUMNS, rows(utilities, arguments))
+
+
+def rows(utilities: dict[str, np.ndarray], arguments: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row per master, number of parts and problem."""
+    n = arguments.points
     with tempfile.TemporaryDirectory() as folder:
         points, edges = Path(folder) / "points.parquet", Path(folder) / "graph.parquet"
         pq.write_table(pa.table({"id": np.arange(n), **utilities}), points)
@@ -74,12 +92,8 @@ def main() -> None:
                     took = seconds(lambda o=options, f=found, s=spark: f.append(subsel.select(points, engine=s, **o)))
                     same = found[1].table.equals(found[0].table)
                     steps = found[1].report.greedy.supersteps
-                    print(
-                        f"{master:24s} {parts:5d}  {share:5.0%}  {alpha:5.1f}  {utility:8s}  {steps:10d}"
-                        f"  {took:7.1f}  {local:7.1f}  {same}",
-                        flush=True,
-                    )
                     assert same
+                    yield master, parts, share, alpha, utility, steps, took, local, "yes"
                     shutil.rmtree(output)
             spark.stop()
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
@@ -32,7 +33,8 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 import subsel
-from benchmarks.common import BEFORE, machine, seconds
+from benchmarks.common import BEFORE, seconds
+from benchmarks.record import Row, parser, recording
 from subsel import cost
 from subsel.demo import demo_points
 from subsel.report import Report
@@ -40,6 +42,32 @@ from subsel.report import Report
 _ROWS_PER_FILE = 250_000
 #: Stages of Spark are shown from this share of the time on.
 _SHOWN = 0.02
+RUN = {
+    "points": "10,",
+    "dimension": "d",
+    "parts": "d",
+    "recall@10": "6.3f",
+    "seconds": "7.0f",
+    "planned": "7.0f",
+    "reading s": "7.0f",
+    "neighbors s": "7.0f",
+    "selection and output s": "7.0f",
+    "supersteps": "d",
+    "largest worker MiB": "7,.0f",
+    "JVM MiB": "7,.0f",
+    "driver MiB": "7,.0f",
+    "shuffled GiB": "6.1f",
+}
+STAGES = {
+    "stage": "9",
+    "begins": "7.1f",
+    "seconds": "7.1f",
+    "tasks": "d",
+    "of tasks s": "8.1f",
+    "JVM s": "7.1f",
+    "read MiB": "8,.0f",
+    "written MiB": "8,.0f",
+}
 
 
 class ProcessPeaks(threading.Thread):
@@ -108,8 +136,8 @@ def shuffled_gib(spark: SparkSession) -> float:
     return float(sum(executors.apply(i).totalShuffleWrite() for i in range(executors.size())) / 2**30)
 
 
-def show_stages(spark: SparkSession, everything: float) -> None:
-    """Print Spark's longest stages, in turn, and the sum of the others, from its status store."""
+def longest_stages(spark: SparkSession, everything: float) -> Iterator[Row]:
+    """Yield Spark's longest stages, in turn, and the sum of the others, from its status store."""
     gateway = spark.sparkContext._gateway
     assert gateway is not None
     jvm = gateway.jvm
@@ -119,31 +147,24 @@ def show_stages(spark: SparkSession, everything: float) -> None:
     done = [stage for i in range(listed.size()) if (stage := listed.apply(i)).completionTime().isDefined()]
     rows = sorted(((stage.submissionTime().get().getTime(), stage) for stage in done), key=itemgetter(0))
     others, others_count = 0.0, 0
-    print("\nstage  begins  seconds  tasks  of tasks    JVM  read MiB  written")
     for began, stage in rows:
         took = (stage.completionTime().get().getTime() - began) / 1000
         if took < _SHOWN * everything:
             others, others_count = others + took, others_count + 1
             continue
-        print(
-            f"{stage.stageId():5d}  {(began - rows[0][0]) / 1000:6.1f}  {took:7.1f}  {stage.numTasks():5d}"
-            f"  {stage.executorRunTime() / 1000:8.1f}  {stage.executorCpuTime() / 1e9:5.1f}"
-            f"  {stage.shuffleReadBytes() / 2**20:8,.0f}  {stage.shuffleWriteBytes() / 2**20:7,.0f}"
-        )
-    print(f"{others_count:5d} others        {others:7.1f}\n")
+        times = (began - rows[0][0]) / 1000, took
+        tasks = stage.numTasks(), stage.executorRunTime() / 1000, stage.executorCpuTime() / 1e9
+        yield stage.stageId(), *times, *tasks, stage.shuffleReadBytes() / 2**20, stage.shuffleWriteBytes() / 2**20
+    yield f"{others_count} others", None, others, None, None, None, None, None
 
 
-def show_seconds(report: Report, planned: cost.Work, cores: int) -> float:
-    """Print each stage's seconds beside those that the plan says; return those of all."""
-    said = asdict(planned)
-    for stage, taken in report.seconds.items():
-        beside = f"   planned {said[stage] / cores:8.1f}" if stage in said else ""
-        print(f"seconds, {stage:10s} {taken:8.1f}{beside}")
+def seconds_of(report: Report, planned: cost.Work, cores: int) -> list[Row]:
+    """Return each stage's seconds beside those that the plan says; "selection" is all but the planned above it."""
+    said = {stage: value / cores for stage, value in asdict(planned).items()}
+    rows: list[Row] = [(stage, taken, said.get(stage)) for stage, taken in report.seconds.items()]
     everything = sum(report.seconds.values())
-    after = sum(report.seconds.values()) - sum(report.seconds[stage] for stage in ("read", "neighbors", "refine"))
-    print(f"seconds, selection  {after:8.1f}   planned {planned.selection / cores:8.1f}   (all but the planned above)")
-    print(f"seconds, all        {everything:8.1f}   planned {planned.total / cores:8.1f}")
-    return everything
+    after = everything - sum(report.seconds[stage] for stage in ("read", "neighbors", "refine"))
+    return [*rows, ("selection", after, planned.selection / cores), ("all", everything, planned.total / cores)]
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -154,16 +175,16 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=1_000_000)
-    parser.add_argument("--dimension", type=int, default=128)
-    parser.add_argument("--size", default="10%")
-    parser.add_argument("--master", default="local[2]")
-    parser.add_argument("--part-points", type=int)
-    parser.add_argument("--refine", type=int, default=0, help="passes of swap refinement")
-    parser.add_argument("--coverage", type=int, help="coverage as the objective, on so many neighbours")
-    parser.add_argument("--local", action="store_true", help="and the local engine, for comparison")
-    arguments = parser.parse_args()
+    words = parser(__doc__)
+    words.add_argument("--points", type=int, default=1_000_000)
+    words.add_argument("--dimension", type=int, default=128)
+    words.add_argument("--size", default="10%")
+    words.add_argument("--master", default="local[2]")
+    words.add_argument("--part-points", type=int)
+    words.add_argument("--refine", type=int, default=0, help="passes of swap refinement")
+    words.add_argument("--coverage", type=int, help="coverage as the objective, on so many neighbours")
+    words.add_argument("--local", action="store_true", help="and the local engine, for comparison")
+    arguments = words.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
     options = options_of(arguments)
     boards = Boards()
@@ -196,11 +217,6 @@ def main() -> None:
         assert len(np.unique(rows["id"].to_numpy())) == report.k
         assert (rows["rank"].to_numpy() == np.arange(report.k)).all()
         assert abs(rows["gain"].to_numpy().sum() - report.objective.total) < 1e-6 * report.k
-        print(machine())
-        print(f"{arguments.points:,} points x {arguments.dimension}, {arguments.size}, {arguments.master}, 2 GiB heap")
-        print(f"parts               {report.graph.parts}")
-        print(f"recall@10           {report.graph.recall:.3f}")
-        print(f"objective           {report.objective.total:,.3f} (random {report.objective.random:,.3f})")
         planned = cost.work(
             arguments.points,
             arguments.points,
@@ -209,21 +225,38 @@ def main() -> None:
             report.graph.parts,
             subsel.SelectConfig(**options),
         )
-        everything = show_seconds(report, planned, spark.sparkContext.defaultParallelism)
-        print(f"bounding            {report.bounding.rounds} rounds")
-        print(f"greedy              {report.greedy.supersteps} supersteps")
-        print(f"undecided           {' '.join(f'{count:,}' for count in boards.undecided)}")
-        print(f"shuffled            {shuffled_gib(spark):8.2f} GiB")
-        print(f"peak MiB            JVM {peaks.jvm:,.0f}, largest Python worker {peaks.worker:,.0f}")
-        print(f"                    driver program (Python) {peaks.driver:,.0f}")
-        print(f"worker by quarter   {', '.join(f'{mib:,.0f}' for mib in peaks.quarters())} MiB")
-        show_stages(spark, everything)
+        stages = seconds_of(report, planned, spark.sparkContext.defaultParallelism)
+        took = {name: taken for name, taken, _ in stages}
+        peak = ", ".join(f"{mib:,.0f}" for mib in peaks.quarters())
+        figures = [
+            ("objective", f"{report.objective.total:,.3f} (random {report.objective.random:,.3f})"),
+            ("bounding", f"{report.bounding.rounds} rounds"),
+            ("undecided", " ".join(f"{count:,}" for count in boards.undecided)),
+            ("worker by quarter", f"{peak} MiB"),
+        ]
+        run = [
+            *(arguments.points, arguments.dimension, report.graph.parts, report.graph.recall),
+            *(took["all"], planned.total / spark.sparkContext.defaultParallelism),
+            *(took["read"], took["neighbors"], took["selection"], report.greedy.supersteps),
+            *(peaks.worker, peaks.jvm, peaks.driver, shuffled_gib(spark)),
+        ]
+        longest = list(longest_stages(spark, took["all"]))
         spark.stop()
-        if arguments.local:
-            output = Path(folder) / "local"
-            local = options | {"size": arguments.size, "output": output, "progress": False}
-            taken = seconds(lambda: subsel.select(points, engine="local", **local))
-            print(f"local engine        {taken:8.1f} s, Spark {everything / taken:.2f} x")
+        about = f"{arguments.points:,} points x {arguments.dimension}, {arguments.size}, {arguments.master}, 2 GiB heap"
+        with recording(arguments, about) as record:
+            record(RUN, [run], title="run")
+            record({"stage": "<10s", "seconds": "8.1f", "planned": "8.1f"}, stages, title="seconds by stage")
+            record({"": "<18s", "found": "<s"}, figures, title="figures")
+            record(STAGES, longest, title="Spark's longest stages")
+            if arguments.local:
+                output = Path(folder) / "local"
+                local = options | {"size": arguments.size, "output": output, "progress": False}
+                alone = seconds(lambda: subsel.select(points, engine="local", **local))
+                record(
+                    {"local engine s": "8.1f", "Spark s": "8.1f", "x local": "6.2f"},
+                    [(alone, took["all"], took["all"] / alone)],
+                    title="beside the local engine",
+                )
 
 
 if __name__ == "__main__":

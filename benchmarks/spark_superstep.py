@@ -15,7 +15,6 @@ read and its profiler on in the Python workers. All in core-seconds: of the two 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pstats
@@ -29,7 +28,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from benchmarks.common import machine
+from benchmarks.record import parser, recording
 from benchmarks.spark_greedy import write_problem
 from subsel import SelectConfig
 from subsel.drivers import run_greedy
@@ -78,11 +77,11 @@ def profiled(profiles: Iterable[pstats.Stats]) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=1_000_000)
-    parser.add_argument("--part-points", type=int, default=100_000)
-    parser.add_argument("--share", type=float, default=0.1)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=1_000_000)
+    options.add_argument("--part-points", type=int, default=100_000)
+    options.add_argument("--share", type=float, default=0.1)
+    arguments = options.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
     k = round(arguments.share * arguments.points)
     shared = {"size": k, "alpha": 0.9, "bounding": "off", "part_points": arguments.part_points}
@@ -134,14 +133,15 @@ def main() -> None:
         "shuffle": fetch + write,
         "waiting": _CORES * (end - begin) - running,
     }
-    print(machine())
-    print(
+    about = (
         f"{arguments.points:,} points, {k:,} to select, {parts} parts: {result.supersteps} supersteps in "
-        f"{end - begin:.1f} s, {len(tasks)} tasks, {shuffled / 2**20:.0f} MiB shuffled\n"
+        f"{end - begin:.1f} s, {len(tasks)} tasks, {shuffled / 2**20:.0f} MiB shuffled"
     )
-    print("           core-seconds  share")
-    for name, seconds in rows.items():
-        print(f"{name:10s} {seconds:12.1f}  {seconds / (_CORES * (end - begin)):5.0%}")
+    with recording(arguments, about) as record:
+        record(
+            {"": "<10s", "core-seconds": "12.1f", "share": "5.0%"},
+            ((name, seconds, seconds / (_CORES * (end - begin))) for name, seconds in rows.items()),
+        )
 
 
 if __name__ == "__main__":

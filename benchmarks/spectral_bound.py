@@ -14,14 +14,15 @@ iterations; `--iterations` are the steps of the spectral bound.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import eigsh
 
 from benchmarks.beyond_greedy import certified, problems
-from benchmarks.common import machine
 from benchmarks.paper_tables import selected
+from benchmarks.record import Row, parser, recording
 from subsel.greedy.refine import refine
 from subsel.greedy.reverse import directed_greedy, resolve_direction
 
@@ -57,16 +58,21 @@ def spectral_bound(a: np.ndarray, W: sp.csr_matrix, D: np.ndarray, k: int, itera
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=20_000)
-    parser.add_argument("--iterations", type=int, default=200)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.8])
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=20_000)
+    options.add_argument("--iterations", type=int, default=200)
+    options.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 0.8])
+    arguments = options.parse_args()
+    about = f"{arguments.points:,} points; certified share by cliques, by a spectral bound whose eigenvalue were proved"
+    with recording(arguments, about) as record:
+        record(
+            {"graph": "<8s", "alpha": "5.1f", "share": "5.0%", "cliques": "7.3f", "spectral": "8.3f"}, rows(arguments)
+        )
+
+
+def rows(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row per graph, alpha and share."""
     n = arguments.points
-    print(machine())
-    print(f"{n:,} points; certified share of the refined subset by edges and cliques (100 iterations), and as it would")
-    print("be by a spectral bound whose least eigenvalue were proved\n")
-    print("graph     alpha  share  cliques  spectral")
     for kind in ("mixture", "clusters", "ring"):
         for problem, stages in problems(kind, n):
             part, scale = problem.part, problem.part.fixed_point
@@ -88,7 +94,7 @@ def main() -> None:
                 by_cliques = certified(problem, engine, 100, score, random)
                 upper = min(spectral_bound(a, W, D, k, arguments.iterations) for D in diagonals)
                 spectral = (score - random) / (upper - random)
-                print(f"{kind:8s}  {scale.alpha:5.1f}  {share:5.0%}  {by_cliques:7.3f}  {spectral:8.3f}", flush=True)
+                yield kind, scale.alpha, share, by_cliques, spectral
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ pairs of a point and one of its 10 exact neighbours that have a part in common; 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 
 import faiss
 import numpy as np
 
-from benchmarks.common import clusters, machine, sentences
+from benchmarks.common import clusters, sentences
+from benchmarks.record import Row, parser, recording
 from subsel import SelectConfig
 from subsel.embeddings.recipe import Search
 from subsel.parts.route import PartMap, coarse_probes, sample_rows
@@ -25,25 +27,32 @@ _CELLS = (1, 2, 3, 4, 6)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=500_000)
-    parser.add_argument("--dimension", type=int, default=256)
-    parser.add_argument("--part-points", type=int, default=32_768)
-    parser.add_argument("--data", nargs="+", default=["clusters", "sentences"])
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--points", type=int, default=500_000)
+    options.add_argument("--dimension", type=int, default=256)
+    options.add_argument("--part-points", type=int, default=32_768)
+    options.add_argument("--data", nargs="+", default=["clusters", "sentences"])
+    arguments = options.parse_args()
+    about = f"{arguments.points:,} x {arguments.dimension}, {arguments.part_points:,} points per part"
+    with recording(arguments, about) as record:
+        record(
+            {"data": "<10s", "rule": "<8s", "of parts": "d", "reach": "6.3f", "parts": "5.2f", "meet": "6.4f"},
+            rows(arguments),
+        )
+
+
+def rows(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row per data and rule."""
     n, dimension = arguments.points, arguments.dimension
     how = Search.of(SelectConfig(probes=8), n, None)
     rng = np.random.default_rng(0)
     code = rng.integers(-(2**63), 2**63 - 1, n)
-    print(machine())
     for name in arguments.data:
         X = {"clusters": clusters, "sentences": sentences}[name](n, dimension).astype(np.float32)
-        rows = sample_rows(n, dimension, arguments.part_points)
-        part_map = PartMap.plan(X[rng.permutation(n)[:rows]], n, arguments.part_points, how)
+        sample = sample_rows(n, dimension, arguments.part_points)
+        part_map = PartMap.plan(X[rng.permutation(n)[:sample]], n, arguments.part_points, how)
         asked = rng.choice(n, _ASKED, replace=False)
         near = faiss.knn(X[asked], X, how.neighbors + 1, metric=faiss.METRIC_INNER_PRODUCT)[1]
-        print(f"\n{name}, {n:,} x {dimension}, {part_map.parts} parts, reach {part_map.reach:.3f}")
-        print("           parts    meet")
         rules = [(f"cells {count}", count, np.inf) for count in _CELLS]
         for rule, count, reach in [*rules, ("reach", coarse_probes(how), part_map.reach)]:
             send = replace(part_map, reach=reach, visits=count)
@@ -51,7 +60,7 @@ def main() -> None:
             others = send.destinations(X[near.ravel()], code[near.ravel()]).reshape(*near.shape, -1)
             same = (mine[:, None, :, None] == others[:, :, None, :]) & (others >= 0)[:, :, None, :]
             meet = same.any(axis=(2, 3))[near != asked[:, None]].mean()
-            print(f"{rule:8s} {(mine >= 0).sum(axis=1).mean():7.2f} {meet:7.4f}", flush=True)
+            yield name, rule, part_map.parts, part_map.reach, (mine >= 0).sum(axis=1).mean(), meet
 
 
 if __name__ == "__main__":

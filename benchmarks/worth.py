@@ -20,10 +20,8 @@ budgets of a pool together.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import shlex
 import sys
 import time
 import warnings
@@ -38,9 +36,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from threadpoolctl import threadpool_limits
 
-from benchmarks.common import machine
 from benchmarks.contenders import CONTENDERS, Contender, Pool, random_draw
 from benchmarks.labelled import BUILT_IN, Floats, Ints, Labelled, read_set
+from benchmarks.record import Recorder, parser, recording
 
 REFERENCE, REFERENCE_DRAWS = "random", 3
 #: A pool is at most this share of what it is drawn from: most methods choose one subset of one pool, whatever the seed.
@@ -184,65 +182,75 @@ def one_set(gains: Sequence[Gain]) -> str:
     return "".join(f"{g.mean:+.1f} ±{g.error:.1f}{'*' if g.verdict else ' '}" for g in gains) or "-"
 
 
-def print_table(
-    results: Sequence[Result], metric: str, sets: Sequence[str], cell: Callable[[Sequence[Gain]], str], title: str
+def record_table(
+    record: Recorder,
+    results: Sequence[Result],
+    metric: str,
+    sets: Sequence[str],
+    cell: Callable[[Sequence[Gain]], str],
+    title: str,
 ) -> None:
-    """Print a table: a row per method, a column per budget, random's own value first."""
+    """Record a table: a row per method, a column per budget, random's own value first."""
     methods = [name for name in dict.fromkeys(r.method for r in results) if name != REFERENCE]
     budgets = sorted({r.budget for r in results})
-    print(f"\n{title}\n{'':18s}" + "".join(f"  {f'{100 * budget:g} %':>24s}" for budget in budgets))
     random = [np.mean([by_seed(results, metric, of, b, REFERENCE).mean() for of in sets]) for b in budgets]
-    print(f"{REFERENCE + ', value':18s}" + "".join(f"  {value:24.1f}" for value in random))
+    rows = [(f"{REFERENCE}, value", *(f"{value:.1f}" for value in random))]
     for method in methods:
         found = [[gain(results, metric, of, budget, method) for of in sets] for budget in budgets]
-        print(f"{method:18s}" + "".join(f"  {cell([g for g in some if g is not None]):>24s}" for some in found))
+        rows.append((method, *(cell([g for g in some if g is not None]) for some in found)))
+    record({"": "<18s"} | {f"{100 * budget:g} %": ">24s" for budget in budgets}, rows, title=title)
 
 
-def print_seconds(results: Sequence[Result]) -> None:
-    """Print how long each method takes to choose."""
-    print("\nseconds to choose, all budgets of a pool, mean over pools")
+def record_seconds(record: Recorder, results: Sequence[Result]) -> None:
+    """Record how long each method takes to choose."""
+    rows = []
     for method in dict.fromkeys(r.method for r in results):
         pools = {(r.set, r.seed, r.draw): r.seconds for r in results if r.method == method}
-        print(f"{method:18s}  {np.mean(list(pools.values())):8.2f}")
+        rows.append((method, np.mean(list(pools.values()))))
+    record({"": "<18s", "seconds": "8.2f"}, rows, title="seconds to choose, all budgets of a pool, mean over pools")
 
 
-def print_results(results: Sequence[Result], *, per_set: bool) -> None:
-    """Print all tables."""
+def record_results(record: Recorder, results: Sequence[Result], *, per_set: bool) -> None:
+    """Record all tables."""
     sets = list(dict.fromkeys(r.set for r in results))
     for metric, words in METRICS.items():
         title = f"{words}: points above random, mean of {len(sets)} sets ± [worst set] sets better-worse"
-        print_table(results, metric, sets, summary, title)
+        record_table(record, results, metric, sets, summary, title)
         for name in sets if per_set else []:
-            print_table(results, metric, [name], one_set, f"{name}, {words}: points above random, * significant")
-    print_seconds(results)
+            title = f"{name}, {words}: points above random, * significant"
+            record_table(record, results, metric, [name], one_set, title)
+    record_seconds(record, results)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", type=Path, action="append", default=[], help=".npz of x, y, test; may be repeated")
-    parser.add_argument("--built-in", nargs="*", default=list(BUILT_IN), choices=list(BUILT_IN))
-    parser.add_argument("--methods", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
-    parser.add_argument("--budgets", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--pool", type=int, default=5_000, help="points to select from")
-    parser.add_argument("--per-set", action="store_true")
-    parser.add_argument("--json", type=Path, help="where to write all scores")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--set", type=Path, action="append", default=[], help=".npz of x, y, test; may be repeated")
+    options.add_argument("--built-in", nargs="*", default=list(BUILT_IN), choices=list(BUILT_IN))
+    options.add_argument("--methods", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
+    options.add_argument("--budgets", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3])
+    options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--pool", type=int, default=5_000, help="points to select from")
+    options.add_argument("--per-set", action="store_true")
+    options.add_argument("--json", type=Path, help="where to write all scores")
+    arguments = options.parse_args()
     if not all(0 < budget < 1 for budget in arguments.budgets):
-        parser.error("--budgets are shares of the pool, above 0 and below 1")
+        options.error("--budgets are shares of the pool, above 0 and below 1")
     sets = [read_set(path) for path in arguments.set] + [BUILT_IN[name]() for name in arguments.built_in]
     versions = ", ".join(f"{name} {version(name)}" for name in ("subsel", "scikit-learn", "numpy"))
-    command = "python -m benchmarks.worth " + shlex.join(sys.argv[1:])
-    print(f"{command}\n{machine()}, {versions}; {arguments.seeds} seeds, pools of {arguments.pool:,} at most\n")
     for data in sets:
         parts = f"{len(data.rest):,} to draw pools from, {len(data.scouts):,} scouts, {len(data.test):,} test points"
         print(f"{data.name}: {data.X.shape[1]} features, {len(np.unique(data.y))} classes; {parts}")
     methods = {name: CONTENDERS[name] for name in arguments.methods}
-    results = [r for data in sets for r in measure(data, methods, arguments.budgets, arguments.seeds, arguments.pool)]
-    print_results(results, per_set=arguments.per_set)
+    about = f"{versions}; {arguments.seeds} seeds, pools of {arguments.pool:,} at most"
+    with recording(arguments, about) as record:
+        results = [
+            r for data in sets for r in measure(data, methods, arguments.budgets, arguments.seeds, arguments.pool)
+        ]
+        record_results(record, results, per_set=arguments.per_set)
     if arguments.json:
-        head = {"command": command, "machine": machine(), "versions": versions}
-        arguments.json.write_text(json.dumps({**head, "results": [asdict(r) for r in results]}, indent=1) + "\n")
+        arguments.json.write_text(
+            json.dumps({"about": about, "results": [asdict(r) for r in results]}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("sklearn", reason="benchmarks.worth needs scikit-learn: pip install -e '.[bench]'")
 
 from benchmarks import contenders, labelled, worth
+from benchmarks.record import Recorder
 
 
 def result(method, seed, accuracy, *, of="a", draw=0):
@@ -66,7 +67,7 @@ def test_a_method_that_chooses_what_random_chose_gains_nothing(monkeypatch, caps
     assert {r.size for r in results} == {15, 60}
     for budget in (0.05, 0.2):
         assert worth.gain(results, "accuracy", "generated", budget, "same") == worth.Gain(0.0, 0.0)
-    worth.print_results(results, per_set=True)
+    worth.record_results(Recorder(), results, per_set=True)
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("same")]
     assert rows[0].count("+0.0 ±0.0 [+0.0] 0-0") == 2
     scores = [(r.accuracy, r.macro_f1) for r in results]
