@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SITE   ?= site
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-long lint docs bench clean help
+.PHONY: demo test test-slow test-long lint docs bench lock clean help
 
 help:
 	@echo "make demo   set up, then select 10 % of 50,000 generated points, Parquet to Parquet"
@@ -14,11 +14,12 @@ help:
 	@echo "make test-long  set up, then pass those that repeat on many parts what slow tests show on few, and properties with many examples"
 	@echo "make lint   set up, then ruff and mypy --strict"
 	@echo "make docs   set up, then build the documentation into site/, strictly"
-	@echo "make bench  set up, then the benchmarks that docs/benchmarks.md quotes"
+	@echo "make bench  set up, then all benchmarks, recorded and filled into the pages; BENCH=--quick: those of minutes"
+	@echo "make lock   renew constraints.txt, the versions that CI installs"
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 demo: $(READY)
@@ -42,7 +43,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 $(VENV)/.docs: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 # Strict: a page that is in no section, a link or an anchor that leads nowhere is an error. Then: nothing is loaded from elsewhere.
@@ -51,29 +52,20 @@ docs: $(VENV)/.docs
 	$(BIN)/python docs/making/check.py $(SITE)
 
 $(VENV)/.bench: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m benchmarks.peers_selection
-	$(BIN)/python -m benchmarks.peers_graph
-	$(BIN)/python -m benchmarks.cell_groups
-	$(BIN)/python -m benchmarks.local_pipeline
-	$(BIN)/python -m benchmarks.greedy_kernel
-	$(BIN)/python -m benchmarks.beyond_greedy
-	$(BIN)/python -m benchmarks.spectral_bound
-	$(BIN)/python -m benchmarks.defaults
-	$(BIN)/python -m benchmarks.worth
-	$(BIN)/python -m benchmarks.coverage peers
-	$(BIN)/python -m benchmarks.coverage large
-	$(BIN)/python -m benchmarks.limits
-	$(BIN)/python -m benchmarks.documents
-	$(BIN)/python -m benchmarks.first_use
-	$(BIN)/python -m benchmarks.paper_tables
-	$(BIN)/python -m benchmarks.spark_greedy
-	$(BIN)/python -m benchmarks.spark_superstep
-	$(BIN)/python -m benchmarks.spark_pipeline
-	$(BIN)/python -m benchmarks.spark_identity
+	$(BIN)/python -m benchmarks.all $(BENCH)
+
+# What CI installs: the newest versions that fit together, from an environment of their own.
+lock:
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,docs]'
+	echo "# Versions of make test, make lint and make docs; made by make lock." > constraints.txt
+	$(VENV)-lock/bin/python -m pip freeze --disable-pip-version-check --exclude subsel >> constraints.txt
+	rm -rf $(VENV)-lock
 
 clean:
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache

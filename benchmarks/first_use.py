@@ -51,7 +51,7 @@ def main() -> None:
     first, second = ([float(value) for value in line.split()] for line in ran.stdout.splitlines())
     with recording(arguments, f"{arguments.points:,} points x {arguments.dimension}, {arguments.size}") as record:
         record(
-            {"": "<18s", "first": "6.1f", "second": "6.1f", "more": "6.1f"},
+            {"measured": "<18s", "first": "6.1f", "second": "6.1f", "more": "6.1f"},
             (
                 (name, one, other, one - other)
                 for name, one, other in zip(("seconds", "processor time, s"), first, second, strict=True)

@@ -69,7 +69,7 @@ class Result:
         command: what was run.
         about: what was measured, in a line.
         version: of subsel.
-        commit: of the code that ran; with "+" where it was changed since.
+        commit: the last that changed the package; with "+" where the package that ran was not that one's.
         date: of the run, YYYY-MM-DD.
         machine: in a line.
         note: what else must be known to read it; "" in most.
@@ -147,6 +147,7 @@ def add_record(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--record", nargs="?", const="", metavar="NAME", help="write benchmarks/results/NAME.json; the module's name"
     )
+    options.add_argument("--note", default="", help="what else must be known to read the result")
 
 
 @contextlib.contextmanager
@@ -160,7 +161,7 @@ def recording(arguments: argparse.Namespace, about: str) -> Iterator[Recorder]:
         from subsel.version import __version__  # noqa: PLC0415  (reading results takes no package)
 
         today = datetime.now(UTC).date().isoformat()
-        result = Result(name, command, about, __version__, commit(), today, machine(), "", record.tables)
+        result = Result(name, command, about, __version__, commit(), today, machine(), arguments.note, record.tables)
         print(f"written: {write(arguments.record or name, result).relative_to(_ROOT)}")
 
 
@@ -172,25 +173,24 @@ def _plain(value: Any) -> Any:
 
 
 def _command() -> tuple[str, str]:
-    """Return the module that runs, and the command without `--record`."""
+    """Return the module that runs, and the command without what `add_record` adds and without folders."""
     spec = sys.modules["__main__"].__spec__
     full = spec.name if spec is not None else "benchmarks.unknown"
-    words = sys.argv[1:]
-    if "--record" in words:
-        at = words.index("--record")
-        named = at + 1 < len(words) and not words[at + 1].startswith("-")
-        words = words[:at] + words[at + 1 + named :]
+    ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_record(ours)
+    _, given = ours.parse_known_args()
+    words = [Path(word).name if word.startswith("/") else word for word in given]
     return full.rpartition(".")[2], shlex.join(["python", "-m", full, *words])
 
 
 def commit() -> str:
-    """Return the commit of the code, with "+" where subsel or the benchmarks were changed since."""
+    """Return the last commit that changed the package, with "+" where it was changed since."""
 
     def git(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", *words], cwd=_ROOT, capture_output=True, text=True, check=False)
+        return subprocess.run(["git", *words, "--", "subsel"], cwd=_ROOT, capture_output=True, text=True, check=False)
 
-    changed = git("diff", "--quiet", "HEAD", "--", "subsel", "benchmarks", ":!benchmarks/results").returncode
-    return git("rev-parse", "--short=7", "HEAD").stdout.strip() + ("+" if changed else "")
+    changed = git("diff", "--quiet", "HEAD").returncode
+    return git("log", "-1", "--format=%h", "--abbrev=7").stdout.strip() + ("+" if changed else "")
 
 
 def machine() -> str:

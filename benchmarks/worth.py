@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.contenders import CONTENDERS, Contender, Pool, random_draw
 from benchmarks.labelled import BUILT_IN, Floats, Ints, Labelled, read_set
-from benchmarks.record import Recorder, parser, recording
+from benchmarks.record import Recorder, Row, parser, recording
 
 REFERENCE, REFERENCE_DRAWS = "random", 3
 #: A pool is at most this share of what it is drawn from: most methods choose one subset of one pool, whatever the seed.
@@ -182,23 +182,16 @@ def one_set(gains: Sequence[Gain]) -> str:
     return "".join(f"{g.mean:+.1f} ±{g.error:.1f}{'*' if g.verdict else ' '}" for g in gains) or "-"
 
 
-def record_table(
-    record: Recorder,
-    results: Sequence[Result],
-    metric: str,
-    sets: Sequence[str],
-    cell: Callable[[Sequence[Gain]], str],
-    title: str,
-) -> None:
-    """Record a table: a row per method, a column per budget, random's own value first."""
-    methods = [name for name in dict.fromkeys(r.method for r in results) if name != REFERENCE]
+def cells(
+    results: Sequence[Result], metric: str, sets: Sequence[str], cell: Callable[[Sequence[Gain]], str]
+) -> Iterator[Row]:
+    """Yield a method and a cell per budget for some sets together, random's own value first."""
     budgets = sorted({r.budget for r in results})
     random = [np.mean([by_seed(results, metric, of, b, REFERENCE).mean() for of in sets]) for b in budgets]
-    rows = [(f"{REFERENCE}, value", *(f"{value:.1f}" for value in random))]
-    for method in methods:
+    yield f"{REFERENCE}, value", *(f"{value:.1f}" for value in random)
+    for method in [name for name in dict.fromkeys(r.method for r in results) if name != REFERENCE]:
         found = [[gain(results, metric, of, budget, method) for of in sets] for budget in budgets]
-        rows.append((method, *(cell([g for g in some if g is not None]) for some in found)))
-    record({"": "<18s"} | {f"{100 * budget:g} %": ">24s" for budget in budgets}, rows, title=title)
+        yield method, *(cell([g for g in some if g is not None]) for some in found)
 
 
 def record_seconds(record: Recorder, results: Sequence[Result]) -> None:
@@ -207,18 +200,21 @@ def record_seconds(record: Recorder, results: Sequence[Result]) -> None:
     for method in dict.fromkeys(r.method for r in results):
         pools = {(r.set, r.seed, r.draw): r.seconds for r in results if r.method == method}
         rows.append((method, np.mean(list(pools.values()))))
-    record({"": "<18s", "seconds": "8.2f"}, rows, title="seconds to choose, all budgets of a pool, mean over pools")
+    record(
+        {"method": "<18s", "seconds": "8.2f"}, rows, title="seconds to choose, all budgets of a pool, mean over pools"
+    )
 
 
 def record_results(record: Recorder, results: Sequence[Result], *, per_set: bool) -> None:
     """Record all tables."""
     sets = list(dict.fromkeys(r.set for r in results))
+    columns = {"method": "<18s"} | {f"{100 * budget:g} %": ">24s" for budget in sorted({r.budget for r in results})}
     for metric, words in METRICS.items():
         title = f"{words}: points above random, mean of {len(sets)} sets ± [worst set] sets better-worse"
-        record_table(record, results, metric, sets, summary, title)
-        for name in sets if per_set else []:
-            title = f"{name}, {words}: points above random, * significant"
-            record_table(record, results, metric, [name], one_set, title)
+        record(columns, cells(results, metric, sets, summary), title=title)
+        if per_set:
+            each = ((of, *row) for of in sets for row in cells(results, metric, [of], one_set))
+            record({"set": "<12s"} | columns, each, title=f"by set, {words}: points above random, * significant")
     record_seconds(record, results)
 
 

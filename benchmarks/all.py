@@ -1,0 +1,86 @@
+"""Runs all benchmarks one after the other, records them, and fills the pages: `make bench`, or
+
+python -m benchmarks.all [--quick] [--only NAME …] [--set FIRST.npz --set SECOND.npz]     (pip install -e '.[bench]')
+
+Each is a process of its own, with the arguments of `RUNS`. `--quick` leaves out what takes more than some three minutes on two
+cores. The labelled sets of `benchmarks.worth` are files (`--set`); without them it is left out, lest fewer sets come to
+the pages. What fails is named at the end, with status 1; the others are recorded all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+#: Results by name: module and arguments, and whether it is quick.
+RUNS: dict[str, tuple[str, bool]] = {
+    "first_use": ("first_use", True),
+    "local_pipeline": ("local_pipeline", True),
+    "defaults": ("defaults --points 1000000 --data clusters --options auto thin=20", True),
+    "peers_selection": ("peers_selection", False),
+    "peers_graph_clusters": ("peers_graph --data clusters", False),
+    "peers_graph_sentences": ("peers_graph --data sentences --repeats 1", False),
+    "greedy_kernel": ("greedy_kernel", True),
+    "coverage_peers": ("coverage peers", True),
+    "coverage_clusters": ("coverage large --data clusters --points 20000 --iterations 0 30 100", True),
+    "coverage_sentences": ("coverage large --data sentences --points 20000 --iterations 0 30 100", True),
+    "near_copies": ("near_copies", True),
+    "limits": ("limits", True),
+    "limits_finish": ("limits --finish-points 400000", True),
+    "documents": ("documents", True),
+    "beyond_greedy": ("beyond_greedy", True),
+    "beyond_greedy_100000": ("beyond_greedy --points 100000", True),
+    "beyond_greedy_500000": ("beyond_greedy --points 500000", False),
+    "spectral_bound": ("spectral_bound", True),
+    "paper_tables": ("paper_tables", False),
+    "spark_pipeline": ("spark_pipeline --points 1000000 --dimension 384 --local", False),
+    "spark_greedy": ("spark_greedy", False),
+    "spark_superstep": ("spark_superstep", True),
+    "spark_identity": ("spark_identity --refine 1", False),
+    "scaling": ("scaling --sizes 5000000x64 10000000x64", False),
+}
+#: Those of `benchmarks.worth`, with `--set` added.
+WORTH = {
+    "worth": "worth --per-set",
+    "worth_neighbors": (
+        "worth --built-in digits --budgets 0.01 --methods default coverage|coverage 200|coverage 400|facility location"
+    ),
+}
+
+
+def words_of(command: str) -> list[str]:
+    """Return a command's words; a bar is within words that have blanks."""
+    first, *rest = command.split("|")
+    return [*first.split(), *rest]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="without those that take long")
+    parser.add_argument("--only", nargs="+", choices=[*RUNS, *WORTH], help="these results")
+    parser.add_argument("--set", type=Path, action="append", default=[], help="labelled set of benchmarks.worth, .npz")
+    parser.add_argument("--note", default="", help="what else must be known to read the results")
+    arguments = parser.parse_args()
+    asked = {name: words_of(command) for name, (command, quick) in RUNS.items() if quick or not arguments.quick}
+    if arguments.set:
+        sets = [word for path in arguments.set for word in ("--set", str(path))]
+        asked |= {name: [*words_of(command), *sets] for name, command in WORTH.items() if not arguments.quick}
+    if missing := set(arguments.only or []) - set(asked):
+        parser.error(f"{', '.join(sorted(missing))}: needs --set, or no --quick")
+    if arguments.only:
+        asked = {name: words for name, words in asked.items() if name in arguments.only}
+    failed = []
+    for name, (module, *words) in asked.items():
+        print(f"\n== {name}", flush=True)
+        command = [sys.executable, "-m", f"benchmarks.{module}", *words, "--record", name, "--note", arguments.note]
+        if subprocess.run(command, check=False).returncode:
+            failed.append(name)
+    pages = subprocess.run([sys.executable, "-m", "benchmarks.page"], check=False).returncode
+    print(f"failed: {', '.join(failed)}" if failed else "all are recorded")
+    sys.exit(bool(failed) or bool(pages))
+
+
+if __name__ == "__main__":
+    main()
