@@ -2,9 +2,9 @@
 
 python -m benchmarks.all [--quick] [--only NAME …] [--set FIRST.npz --set SECOND.npz]     (pip install -e '.[bench]')
 
-Each is a process of its own, with the arguments of `RUNS`. `--quick` leaves out what takes more than some three minutes on two
-cores. The labelled sets of `benchmarks.worth` are files (`--set`); without them it is left out, lest fewer sets come to
-the pages. What fails is named at the end, with status 1; the others are recorded all the same.
+Each is a process of its own, with the arguments of `RUNS`. `--quick` leaves out what takes more than some three minutes
+on two cores. The labelled sets of `benchmarks.worth` are files (`--set`); without them it is left out, lest fewer sets
+come to the pages. What fails is named at the end, with status 1; the others are recorded all the same.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ RUNS: dict[str, tuple[str, bool]] = {
 #: Those of `benchmarks.worth`, with `--set` added.
 WORTH = {
     "worth": "worth --per-set",
-    "worth_neighbors": (
-        "worth --built-in digits --budgets 0.01 --methods default coverage|coverage 200|coverage 400|facility location"
-    ),
+    "worth_neighbors": ("worth --built-in digits --budgets 0.01 --methods default coverage|coverage 200|coverage 400"),
 }
 
 

@@ -5,9 +5,9 @@
     <!-- measured: NAME:TITLE column=value -column -->
     <!-- end -->
 
-is the table of benchmarks/results/NAME.json whose title begins with TITLE (left out where there is one table only):
-rows whose columns show these values (`a|b` is either), without the columns that have a minus or one value; words with
-spaces are quoted. Below it stand command, version, commit, date and machine: a table is of one version and one machine.
+is the table of benchmarks/results/NAME.json whose title begins with TITLE, which may be left out where there is one
+table: rows whose columns show these values (`a|b` is either), without the columns that have a minus or one value;
+words with spaces are quoted. Below it stand command, version, commit, date and machine: all of a table is of one run.
 
 **Sentences** with figures are in `benchmarks/sentences.toml`, with expressions in place of the figures. A page must have
 each of its sentences once, with any figures; the right ones are filled in. `--check` writes nothing, names the pages
@@ -143,15 +143,21 @@ def filled(path: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where a page differs")
-    check = parser.parse_args().check
-    differ = [(path, text) for path in pages() if (text := filled(path)) != path.read_text(encoding="utf-8")]
-    for path, text in differ:
-        if not check:
-            path.write_text(text, encoding="utf-8")
-        print(
-            f"{path.relative_to(ROOT)} {'differs from the data: python -m benchmarks.page' if check else 'is written'}"
-        )
-    sys.exit(check and bool(differ))
+    check, wrong = parser.parse_args().check, False
+    for path in pages():
+        try:
+            text = filled(path)
+        except ValueError as error:
+            print(error)
+            wrong = True
+            continue
+        if text != path.read_text(encoding="utf-8"):
+            wrong |= check
+            if not check:
+                path.write_text(text, encoding="utf-8")
+            how = "differs from the data: python -m benchmarks.page" if check else "is written"
+            print(f"{path.relative_to(ROOT)} {how}")
+    sys.exit(wrong)
 
 
 if __name__ == "__main__":

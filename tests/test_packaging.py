@@ -1,4 +1,4 @@
-"""What pyproject.toml says of the package: extras are named where users look, and CI's versions are those that are declared."""
+"""Extras are named where users look, and the versions of CI are among those that are declared."""
 
 from __future__ import annotations
 
