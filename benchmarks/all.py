@@ -10,6 +10,7 @@ come to the pages. What fails is named at the end, with status 1; the others are
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -44,14 +45,10 @@ RUNS: dict[str, tuple[str, bool]] = {
 #: Those of `benchmarks.worth`, with `--set` added.
 WORTH = {
     "worth": "worth --per-set",
-    "worth_neighbors": ("worth --built-in digits --budgets 0.01 --methods default coverage|coverage 200|coverage 400"),
+    "worth_neighbors": (
+        'worth --built-in digits --budgets 0.01 --methods default coverage "coverage 200" "coverage 400"'
+    ),
 }
-
-
-def words_of(command: str) -> list[str]:
-    """Return a command's words; a bar is within words that have blanks."""
-    first, *rest = command.split("|")
-    return [*first.split(), *rest]
 
 
 def main() -> None:
@@ -61,10 +58,10 @@ def main() -> None:
     parser.add_argument("--set", type=Path, action="append", default=[], help="labelled set of benchmarks.worth, .npz")
     parser.add_argument("--note", default="", help="what else must be known to read the results")
     arguments = parser.parse_args()
-    asked = {name: words_of(command) for name, (command, quick) in RUNS.items() if quick or not arguments.quick}
+    asked = {name: shlex.split(command) for name, (command, quick) in RUNS.items() if quick or not arguments.quick}
     if arguments.set:
         sets = [word for path in arguments.set for word in ("--set", str(path))]
-        asked |= {name: [*words_of(command), *sets] for name, command in WORTH.items() if not arguments.quick}
+        asked |= {name: [*shlex.split(command), *sets] for name, command in WORTH.items() if not arguments.quick}
     if missing := set(arguments.only or []) - set(asked):
         parser.error(f"{', '.join(sorted(missing))}: needs --set, or no --quick")
     if arguments.only:

@@ -5,11 +5,11 @@
     <!-- measured: NAME:TITLE column=value -column -->
     <!-- end -->
 
-is the table of benchmarks/results/NAME.json whose title begins with TITLE, which may be left out where there is one
-table: rows whose columns show these values (`a|b` is either), without the columns that have a minus or one value;
-words with spaces are quoted. Below it stand command, version, commit, date and machine: all of a table is of one run.
+is the table of benchmarks/results/NAME.json whose title begins with TITLE, which is left out where there is one table:
+rows whose columns show these values (`a|b` is either), without the columns that have a minus or one value. Words
+with spaces are quoted. Below it stand command, version, commit, date and machine: all of a table is of one run.
 
-**Sentences** with figures are in `benchmarks/sentences.toml`, with expressions in place of the figures. A page must have
+**Sentences** with figures are in `benchmarks/sentences.toml`, expressions in place of the figures. A page must have
 each of its sentences once, with any figures; the right ones are filled in. `--check` writes nothing, names the pages
 that differ from what the data make, and ends with 1 if there are any.
 """
@@ -90,7 +90,7 @@ def origin(result: Result) -> str:
     )
 
 
-def number(name: str, column: str, **where: str) -> float:
+def number(name: str, column: str, /, **where: str) -> float:
     """Return a figure of NAME or NAME:TITLE, of the one row that shows these values; blanks in names are "_" here."""
     name, _, title = name.partition(":")
     table = table_of(read(name), title)

@@ -46,7 +46,7 @@ class Table:
         """Return a row as it is shown, padded by the columns' widths."""
         specs = self.columns.values()
         assert len(row) == len(self.columns), f"{len(row)} values for the columns {', '.join(self.columns)}"
-        shown = ("-" if value is None else format(value, spec) for value, spec in zip(row, specs, strict=True))
+        shown = (_shown(value, spec) for value, spec in zip(row, specs, strict=True))
         return [
             cell.ljust(len(name)) if "<" in spec else cell.strip().rjust(max(len(name), len(cell)))
             for cell, name, spec in zip(shown, self.columns, specs, strict=True)
@@ -165,11 +165,20 @@ def recording(arguments: argparse.Namespace, about: str) -> Iterator[Recorder]:
         print(f"written: {write(arguments.record or name, result).relative_to(_ROOT)}")
 
 
+def _shown(value: Any, spec: str) -> str:
+    """Return a value by its format; what there is not is a dash of the same width."""
+    if value is None:
+        return format("-", spec) if spec.endswith("s") else "-".rjust(len(format(0, spec)))
+    return format(value, spec)
+
+
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; what is no number is None."""
+    """Return a value as JSON has it, of ten digits; what is no number is None."""
     if hasattr(value, "item"):  # of numpy
         value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        return float(f"{value:.10g}") if math.isfinite(value) else None
+    return value
 
 
 def _command() -> tuple[str, str]:
