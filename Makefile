@@ -62,8 +62,8 @@ bench: $(VENV)/.bench
 lock:
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,docs]'
-	echo "# Versions of make test, make lint and make docs; made by make lock." > constraints.txt
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,docs,bench]'
+	echo "# Versions of what CI, make test, make docs and make bench install; made by make lock." > constraints.txt
 	$(VENV)-lock/bin/python -m pip freeze --disable-pip-version-check --exclude subsel >> constraints.txt
 	rm -rf $(VENV)-lock
 
