@@ -4,7 +4,7 @@ python -m benchmarks.limits [--points 500000] [--size 10%] [--parts 8 32] [--dat
 
 `local` is a graph like a nearest-neighbour graph in cell order, of random utilities; `clusters` are demo points of 32
 dimensions with their own graph. Parts are stretches of cells, as routing makes them, so that the supersteps are those
-of Spark; up to `--finish-points` are finished in one place (Spark's default: 400000). Costs are log-normal, five groups
+of Spark; up to `--finish-points` are finished in one place (`finish_points`). Costs are log-normal, five groups
 of shares 1/2 to 1/20, small groups of twenty points; max_similarity forbids a tenth of the edges.
 """
 
