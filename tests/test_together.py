@@ -1,4 +1,4 @@
-"""All parts as one: what drivers decide on the joined graph is what they decide on the parts, and the parts hear of it."""
+"""All parts as one: drivers decide on the joined graph what they decide on the parts, and the parts hear of it."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def asked(problem, **options):
         ),
         pytest.param({"size": 0.3, "objective": "coverage"}, marks=pytest.mark.slow),
     ],
-    ids=lambda kind: "+".join(kind),
+    ids="+".join,
 )
 def test_spark_selects_in_one_task_what_parts_select(spark, problem, tmp_path, kind, caplog):
     needs_spark()
