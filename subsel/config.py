@@ -6,7 +6,6 @@ An option is declared here and nowhere else: the command line (`subsel.cli.optio
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +18,7 @@ from subsel import schema
 from subsel.aim import AimOptions
 from subsel.beside import BesideOptions
 from subsel.declare import STAGES, declaration, declare
-from subsel.errors import ConfigError, option
+from subsel.errors import ConfigError, did_you_mean, option
 from subsel.limits.options import LimitOptions
 from subsel.method import MethodOptions
 from subsel.sizes import MISSING_SIZE, canonical_amount, parse_share, parse_size, resolve_size
@@ -349,12 +348,9 @@ def given_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def unknown_option(key: str, more: Iterable[str] = ()) -> str:
-    """Say that an option is unknown, and which are known, the closest first: those of the config, and ``more``."""
+    """Say that an option is unknown, which is closest, and which are known: those of the config, and ``more``."""
     known = sorted({*SelectConfig.model_fields, *more})
-    for close in difflib.get_close_matches(key, known, n=1):
-        known.remove(close)
-        known.insert(0, f"{close} (did you mean that?)")
-    return f"unknown option {key!r}: known are {', '.join(known)}"
+    return f"unknown option {key!r}{did_you_mean(key, known)}: known are {', '.join(known)}"
 
 
 def check_known(options: Iterable[str], more: Iterable[str]) -> None:

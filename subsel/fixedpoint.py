@@ -172,13 +172,16 @@ class Usual:
         return math.ldexp(1.0, min(round(self.bits / self.some), _MAX_EXPONENT))
 
 
-def check_resolution(scale: FixedPoint, utility: tuple[float, Usual], degree: tuple[float, Usual]) -> None:
+def check_resolution(
+    scale: FixedPoint, utility: tuple[float, Usual], degree: tuple[float, Usual], importance: float | None = None
+) -> None:
     """Refuse values beside which those of most points would be rounded away.
 
     Args:
         scale: that the largest fit.
         utility: the largest |u|, and how large they are usually.
-        degree: likewise Σ s over the edges of one point.
+        degree: likewise Σ s over the edges of one point; under coverage, what it covers, of a target usually by one.
+        importance: under coverage, the largest.
 
     Raises:
         InputError: a usual gain has too few units; the message names the value that dwarfs it.
@@ -194,6 +197,8 @@ def check_resolution(scale: FixedPoint, utility: tuple[float, Usual], degree: tu
         what, (largest, usually) = "a utility", utility
     else:
         what, (largest, usually) = "a point's sum of similarities", degree
+        if importance is not None:
+            what = f"what a point covers, with {option('importance')} up to {importance:g},"
     raise InputError(
         f"{what} is {largest:.4g}, where {usually.size:.2g} is usual: beside it, what other points gain could not be "
         f"told apart. Leave out or clip rows with values so large."

@@ -44,13 +44,14 @@ class NeighborGraph:
     ``rows`` leads back. ``to_scipy`` undoes the numbering.
 
     Attributes:
-        ids: user ids in node order, (n,).
+        ids: user ids in node order, (n,), as they are kept: int64, large_string or large_binary.
         rows: int64, (n,): input row of each node.
         indptr: int64, (n+1,).
         indices: int32, (m,): neighbours, ascending inside a row, no self loops.
         similarity: float32 or float64, (m,), ≥ 0, symmetric.
         itself: float64, (n,), ≥ 0: how similar each is to itself, where points differ in that; None: see
             `subsel.coverage.own_similarity`.
+        unsigned: whether ``ids`` are the bits of unsigned integers.
     """
 
     ids: pa.Array
@@ -59,11 +60,17 @@ class NeighborGraph:
     indices: Int32Array
     similarity: SimilarityArray
     itself: npt.NDArray[np.float64] | None = None
+    unsigned: bool = False
 
     @property
     def n(self) -> int:
         """Number of points."""
         return len(self.indptr) - 1
+
+    @property
+    def user_ids(self) -> pa.Array:
+        """The ids as the user knows them: unsigned ones as uint64."""
+        return self.ids.view(pa.uint64()) if self.unsigned else self.ids
 
     @property
     def n_edges(self) -> int:
@@ -89,19 +96,19 @@ class NeighborGraph:
 
     def edges(self) -> Iterator[pa.RecordBatch]:
         """Yield the edges in user ids, each undirected edge once, in batches of about a million."""
-        out = schema.edge_schema(self.ids.type, pa.from_numpy_dtype(self.similarity.dtype))
+        ids, out = self.user_ids, self._edge_schema
         rows_per_batch = max(1, _EDGES_PER_BATCH * max(self.n, 1) // max(len(self.indices), 1))
         for begin in range(0, self.n, rows_per_batch):
             end = min(begin + rows_per_batch, self.n)
             lo, hi = self.indptr[begin], self.indptr[end]
             src = np.repeat(np.arange(begin, end), np.diff(self.indptr[begin : end + 1]))
             once = src < self.indices[lo:hi]
-            columns = [
-                self.ids.take(pa.array(src[once])),
-                self.ids.take(pa.array(self.indices[lo:hi][once])),
-                pa.array(self.similarity[lo:hi][once]),
-            ]
-            yield pa.RecordBatch.from_arrays(columns, schema=out)
+            ends = (ids.take(pa.array(end[once])) for end in (src, self.indices[lo:hi]))
+            yield pa.RecordBatch.from_arrays([*ends, pa.array(self.similarity[lo:hi][once])], schema=out)
+
+    @property
+    def _edge_schema(self) -> pa.Schema:
+        return schema.edge_schema(self.user_ids.type, pa.from_numpy_dtype(self.similarity.dtype))
 
     def to_parquet(self, path: str | Path | Place, *, overwrite: bool = False) -> None:
         """Write the edges to one Parquet file with columns `src`, `dst` (user ids) and `similarity`.
@@ -116,8 +123,8 @@ class NeighborGraph:
             InputError: ``path`` exists, and ``overwrite`` is False or subsel did not write it.
             OutputError: it cannot be written.
         """
-        out = schema.edge_schema(self.ids.type, pa.from_numpy_dtype(self.similarity.dtype))
-        out = out.with_metadata({"subsel": json.dumps({"subsel": __version__, "made_by": "NeighborGraph.to_parquet"})})
+        about = {"subsel": json.dumps({"subsel": __version__, "made_by": "NeighborGraph.to_parquet"})}
+        out = self._edge_schema.with_metadata(about)
         with (
             new_file(place_of(path), overwrite=overwrite) as new,
             pq.ParquetWriter(arrow_place(new).path, out, filesystem=arrow_place(new).filesystem) as writer,

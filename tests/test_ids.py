@@ -267,3 +267,22 @@ def test_points_whose_codes_collide_are_all_selected(monkeypatch):
     again = pa.concat_tables([points(pa.array(names)), points(pa.array(names)).slice(2, 1)])
     with pytest.raises(InputError, match=r"1 of 9 rows: repeated id \(ids 'p2'\)"):
         subsel.select(again, size=2)
+
+
+@pytest.mark.parametrize("first", [0, 2**63 - 20], ids=["small", "across 2^63"])
+def test_a_written_graph_names_unsigned_ids_as_the_input_does(tmp_path, rng, first):
+    ids = pa.array(np.arange(40, dtype=np.uint64) + np.uint64(first))
+    table = pa.table({"id": ids, "embedding": list(rng.standard_normal((40, 4)).astype(np.float32))})
+    graph = subsel.neighbors(table, progress=False).graph
+    graph.to_parquet(tmp_path / "g.parquet")
+    assert pq.read_schema(tmp_path / "g.parquet").field("src").type == pa.uint64()
+    wanted = subsel.select(table, graph=graph, size=5, progress=False).table
+    for data in (table, None):
+        for own in (graph, tmp_path / "g.parquet"):
+            assert subsel.select(data, graph=own, size=5, progress=False).table.equals(wanted)
+    signed = table.set_column(0, "id", pa.array(ids.to_numpy().view(np.int64)))
+    if first:
+        with pytest.raises(InputError, match="20 of the graph's 40 points are not in the data"):
+            subsel.select(signed, graph=graph, size=5, progress=False)
+    else:
+        assert subsel.select(signed, graph=graph, size=5, progress=False).ids.tolist() == wanted["id"].to_pylist()

@@ -96,7 +96,7 @@ def problems(draw):
     cost = np.array(draw(st.lists(st.sampled_from([1, 2, 5]), min_size=n, max_size=n)), np.int64)
     budget = draw(st.none() | st.integers(1, 12))
     capacity = Capacity(draw(st.integers(1, n)), budget, per_cost=budget is not None, max_similarity=limit)
-    degree, largest, most = span_of(edges)
+    degree, largest, most, _ = span_of(edges)
     scale = FixedPoint.choose(weight, 1.0, float(utility.max()), *cover_range(degree, largest, 0.0, most))
     return code, utility, cost if budget is not None else None, pairs, edges, m, scale, capacity
 
@@ -319,6 +319,7 @@ def test_the_command_line_covers_a_target(files, tmp_path):
         ({"target": np.full((3, 6), np.nan, np.float32)}, "NaN or infinite embedding value"),
         ({"target": np.ones(6, np.float32)}, "must be"),
         ({"importance": np.zeros(30)}, "is 0 in all good rows"),
+        ({"importance": np.r_[1e18, np.ones(29)]}, r"with importance up to 1e\+18, is .* is usual: beside it"),
         ({"importance": np.ones(7)}, "has 7 values, but .* has 30 rows"),
     ],
 )
@@ -363,6 +364,19 @@ def test_spark_scores_the_same(files, spark, tmp_path):
     here = subsel.score(tmp_path / "subset.parquet", **asked)
     there = subsel.score(tmp_path / "subset.parquet", engine=spark, part_points=200, **asked)
     assert here.total > 0 and asdict(there) == pytest.approx(asdict(here), rel=1e-12)
+
+
+def test_importance_beside_which_others_would_not_count_is_refused_on_both_engines(files, spark):
+    _, X, T, _ = files
+    frame = spark.createDataFrame(pa.table({"id": np.arange(len(X)), "embedding": list(X)}).to_pandas())
+    target = pa.table({"embedding": list(T), "weight": np.r_[1e18, np.ones(len(T) - 1)]})
+    about = {"target": target, "importance": "weight", "size": 5, **QUIET}
+    said = []
+    for data, more in ((X, {}), (frame, {"engine": spark, "part_points": 120})):
+        with pytest.raises(InputError) as caught:
+            subsel.select(data, **about | more)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
 
 
 def test_spark_numbers_rows_over_all_files_in_order(files, spark, tmp_path):

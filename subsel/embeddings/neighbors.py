@@ -122,7 +122,8 @@ def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda 
     del X, found
     progress("symmetrise", 0.0)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
-    graph = NeighborGraph(points.ids.take(pa.array(rows)), rows, indptr, indices, similarity)
+    ids = points.ids.take(pa.array(rows))
+    graph = NeighborGraph(ids, rows, indptr, indices, similarity, unsigned=points.unsigned)
     if itself is not None:
         graph = replace(graph, itself=itself[rows])
     return NeighborResult(graph.report().model_copy(update=told), graph)

@@ -124,10 +124,16 @@ def as_neighbor_graph(graph: Any, points: KnownPoints | None, config: SelectConf
     if isinstance(graph, NeighborGraph):
         return UserGraph(_same_points(graph, points), {})
     if sp.issparse(graph):
-        return _from_matrix(graph, points, config)
-    if isinstance(graph, tuple):
-        return _from_neighbors(graph, points, config)
-    return _from_edges(graph, points, config)
+        found = _from_matrix(graph, points, config)
+    elif isinstance(graph, tuple):
+        found = _from_neighbors(graph, points, config)
+    else:
+        found = _from_edges(graph, points, config)
+    if points is not None:
+        unsigned = is_unsigned(points.id_type)
+    else:
+        unsigned = is_edges(graph) and is_unsigned(graph.schema.field(schema.SRC).type)
+    return replace(found, graph=replace(found.graph, unsigned=unsigned))
 
 
 def is_edges(graph: Any) -> bool:
@@ -171,9 +177,12 @@ def _same_points(graph: NeighborGraph, points: KnownPoints | None) -> NeighborGr
     if graph.ids.type != points.ids.type:
         raise InputError(f"the graph's ids are {graph.ids.type}, those of the data {points.id_type}: use one type.")
     rows = pc.index_in(graph.ids, value_set=points.ids)
-    if rows.null_count:
-        raise InputError(f"{rows.null_count:,} of the graph's {graph.n:,} points are not in the data.")
-    return replace(graph, rows=rows.to_numpy().astype(np.int64))
+    strange = rows.is_null().to_numpy(zero_copy_only=False)
+    if graph.unsigned != is_unsigned(points.id_type):
+        strange |= _beyond(graph.ids)
+    if strange.any():
+        raise InputError(f"{int(strange.sum()):,} of the graph's {graph.n:,} points are not in the data.")
+    return replace(graph, rows=rows.to_numpy().astype(np.int64), unsigned=is_unsigned(points.id_type))
 
 
 def _from_matrix(matrix: Any, points: KnownPoints | None, config: SelectConfig) -> UserGraph:

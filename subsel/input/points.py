@@ -20,7 +20,7 @@ from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.input.checked import CheckedBatch, content_sum
 from subsel.input.copies import Copies
 from subsel.input.groups import GroupNames, Int32Array, content_of, numbered
-from subsel.input.ids import smallest
+from subsel.input.ids import is_unsigned, smallest
 from subsel.input.rows import REPEATED, Columns, RowChecker, text_beside
 from subsel.input.source import Source, iterate_columns, require_columns
 from subsel.input.taking import stay_in, take_rows
@@ -82,6 +82,11 @@ class Points:
     def n(self) -> int:
         """Number of points."""
         return len(self.ids)
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether ``ids`` are the bits of unsigned integers."""
+        return is_unsigned(self.id_type)
 
     @property
     def dimension(self) -> int | None:

@@ -21,6 +21,7 @@ from subsel.graph import SLOT_BITS, DraftGraph, distinct
 from subsel.input.groups import NULL, GroupNames
 from subsel.parts import kernel
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
+from subsel.parts.target import Span
 from subsel.report import WeightsReport
 
 #: Kinds of parcels: a part's points; half-edges of its points; a part's own edges while ghosts are looked up; what
@@ -202,7 +203,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
     )
     row = draft["slot"][rank]
     degree = np.bincount(row, weights=similarity, minlength=n_own)
-    usual = Usual.of(points["utility"]), Usual.of(degree)
+    usual = Usual.of(points["utility"]), Usual.of(degree * points["importance"] if "importance" in points else degree)
     shape = Shape(
         points=n_own,
         code_sum=int(points["code"].view(np.uint64).sum(dtype=np.uint64)) % CODE_SUM,
@@ -262,7 +263,7 @@ def scale_of(
     utilities: Utilities,
     origin: float = 0.0,
     itself: float | None = None,
-    target: tuple[float, float, float] | None = None,
+    target: Span | None = None,
 ) -> FixedPoint:
     """Return the scale that fits the shapes of all parts, α and β, and utilities of a range.
 
@@ -275,14 +276,16 @@ def scale_of(
     degree, similarity = (
         max(getattr(one, name) for one in shapes) for name in ("max_weighted_degree", "max_similarity")
     )
+    usual, most = sum((one.usual[1] for one in shapes), Usual()), None
     if target is not None:
-        degree, similarity = cover_range(*target[:2], 0.0, target[2])
+        usual, most = target.usual, target.importance
+        degree, similarity = cover_range(target.degree, target.similarity, 0.0, most)
     elif itself is not None:
-        degree, similarity = cover_range(degree, similarity, itself, max(one.most_importance for one in shapes))
+        most = max(one.most_importance for one in shapes)
+        degree, similarity = cover_range(degree, similarity, itself, most)
     largest = max(abs(one - origin) for one in utilities[:2])
     scale = FixedPoint.choose(weights.alpha, weights.beta, largest, degree, similarity, weights.ratio, origin)
-    if target is None:
-        check_resolution(scale, (largest, utilities.usual), (degree, sum((one.usual[1] for one in shapes), Usual())))
+    check_resolution(scale, (largest, utilities.usual), (degree, usual), most)
     return scale
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
-from subsel.fixedpoint import Int64Array
+from subsel.fixedpoint import Int64Array, Usual
 from subsel.graph import SLOT_BITS, SLOT_MASK, DraftGraph, SimilarityArray, distinct
 
 #: An edge: the number of a target's point, which row of its data that is, how much it counts; and who is near it, by
@@ -171,12 +171,35 @@ def parts_of_target(count: int, per_part: int) -> int:
     return -(-count // per_part)
 
 
-def span_of(edges: Edges) -> tuple[float, float, float]:
-    """Return the largest Σ s over the edges of one point to a target, the largest s, and the largest importance."""
+class Span(NamedTuple):
+    """How large the values of a target's edges are.
+
+    Attributes:
+        degree: the largest Σ s over the edges of one point.
+        similarity: the largest s.
+        importance: the largest.
+        usual: how large s times importance is usually.
+    """
+
+    degree: float
+    similarity: float
+    importance: float
+    usual: Usual
+
+
+def usual_cover(similarity: SimilarityArray, importance: npt.NDArray[np.float64]) -> Usual:
+    """Return how large what edges cover usually is; both (m,)."""
+    return Usual.of(similarity.astype(np.float64) * importance)
+
+
+def span_of(edges: Edges) -> Span:
+    """Return the span of edges to a target."""
     if not len(edges["slot"]):
-        return 0.0, 0.0, 1.0
-    degree = np.bincount(edges["slot"], weights=edges["similarity"])
-    return float(degree.max()), float(edges["similarity"].max()), float(edges["importance"].max())
+        return Span(0.0, 0.0, 1.0, Usual())
+    similarity, importance = edges["similarity"], edges["importance"]
+    degree = np.bincount(edges["slot"], weights=similarity)
+    usual = usual_cover(similarity, importance)
+    return Span(float(degree.max()), float(similarity.max()), float(importance.max()), usual)
 
 
 def _joined(

@@ -166,7 +166,7 @@ class KeptRun:
             importance=known.get("importance"),
         )
         edges = draft["indptr"], draft["indices"], draft["similarity"]
-        graph = NeighborGraph(ids, np.arange(len(ids)), *edges, draft.get("itself"))
+        graph = NeighborGraph(ids, np.arange(len(ids)), *edges, draft.get("itself"), points.unsigned)
         log.info("going on from the graph in %s", self.rundir.place)
         return points, graph, report
 

@@ -73,15 +73,16 @@ def whole_part(
     origin = config.origin(float(utility.min()))
     largest = float(graph.similarity.max(initial=0.0))
     degrees = objective.weighted_degrees(graph.indptr, graph.similarity)
-    degree = float(degrees.max())
-    importance = itself = None
+    degree, usual = float(degrees.max()), Usual.of(degrees)
+    importance = itself = most = None
     if edges is not None:
-        degree, largest, most = span_of(edges)
+        degree, largest, most, usual = span_of(edges)
         degree, largest = cover_range(degree, largest, 0.0, most)
     elif config.covers:
         assert points.counted is not None
         importance, itself = points.counted[graph.rows], itself_of(graph, config, largest, made)
-        degree, largest = cover_range(degree, largest, float(itself.max()), float(importance.max()))
+        most, usual = float(importance.max()), Usual.of(degrees * importance)
+        degree, largest = cover_range(degree, largest, float(itself.max()), most)
     most_utility = float(np.abs(utility - origin).max())
     scale = FixedPoint.choose(
         weights.alpha,
@@ -92,8 +93,7 @@ def whole_part(
         ratio=weights.ratio,
         origin=origin,
     )
-    if target is None:
-        check_resolution(scale, (most_utility, Usual.of(utility)), (degree, Usual.of(degrees)))
+    check_resolution(scale, (most_utility, Usual.of(utility)), (degree, usual), most)
     limits = points.limits(graph.rows)
     if edges is not None:
         assert made.target_points is not None
@@ -119,5 +119,5 @@ def points_of_graph(graph: Any, config: SelectConfig) -> tuple[pa.Table, Neighbo
     """
     found = as_neighbor_graph(graph, None, config)
     # Utilities follow the rows that the graph was made from, not the order of its nodes.
-    ids = found.graph.ids.take(pa.array(np.argsort(found.graph.rows)))
+    ids = found.graph.user_ids.take(pa.array(np.argsort(found.graph.rows)))
     return pa.table({config.id_column or schema.ID: ids}), found.graph, found.dropped

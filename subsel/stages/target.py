@@ -130,4 +130,6 @@ def _bare(points: Points) -> NeighborGraph:
     points.take_embeddings()
     rows = np.argsort(points.code)
     nothing = np.empty(0, np.int32), np.empty(0, np.float32)
-    return NeighborGraph(points.ids.take(pa.array(rows)), rows, np.zeros(points.n + 1, np.int64), *nothing)
+    return NeighborGraph(
+        points.ids.take(pa.array(rows)), rows, np.zeros(points.n + 1, np.int64), *nothing, unsigned=points.unsigned
+    )

@@ -29,7 +29,7 @@ from subsel.engines.spark.parcels import PARCEL_SCHEMA, groups_in_arrow, map_in_
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.storage import classic
 from subsel.engines.spark.together import fits_one_task
-from subsel.fixedpoint import FixedPoint, Int64Array
+from subsel.fixedpoint import FixedPoint, Int64Array, Usual
 from subsel.graph import DraftGraph
 from subsel.input.reference import TARGET, ReferenceRows, target_mark
 from subsel.input.utility import Utility
@@ -39,12 +39,14 @@ from subsel.parts.pack import Parcel, concatenate, from_rows, of_kind, pack, unp
 from subsel.parts.rows import to_table
 from subsel.parts.superstep import pack_graph
 from subsel.parts.target import (
+    Span,
     beside_target,
     borders,
     columns_of,
     edges_of_lists,
     parts_of_target,
     target_part,
+    usual_cover,
 )
 from subsel.planning import part_points
 from subsel.report import GraphReport
@@ -56,6 +58,7 @@ from subsel.weighing import needs_graph
 _LISTS = 1_024
 _LIST = "list"
 _FOUND = "target bigint, row bigint, importance double, code bigint, similarity float"
+_USUAL = "bits bigint, some bigint, n bigint"
 _EDGES = f"{_FOUND}, part int, slot bigint"
 #: Edges that are sent to all executors rather than sorted with everybody's codes.
 _FEW_ROWS = 100_000
@@ -159,13 +162,20 @@ class SparkTarget:
         self.per_part = part_points(made.dimension or 1, made.target_neighbors or 1, config)
         return made
 
-    def span(self) -> tuple[float, float, float] | None:
+    def span(self) -> Span | None:
         """Return what `subsel.parts.target.span_of` does, None without a target."""
         if self.edges is None:
             return None
         degree = self.edges.groupBy("part", "slot").agg(F.sum(F.col("similarity").cast("double")).alias("degree"))
         most = self.edges.agg(F.max("similarity"), F.max("importance")).collect()[0]
-        return float(degree.agg(F.max("degree")).collect()[0][0] or 0.0), float(most[0] or 0.0), float(most[1] or 1.0)
+        values = map_in_arrow(self.edges.select("similarity", "importance"), _usual_covers, _USUAL)
+        usual = values.agg(*map(F.sum, values.columns)).collect()[0]
+        return Span(
+            float(degree.agg(F.max("degree")).collect()[0][0] or 0.0),
+            float(most[0] or 0.0),
+            float(most[1] or 1.0),
+            Usual(*(int(one or 0) for one in usual)),
+        )
 
     def engine(
         self,
@@ -281,3 +291,10 @@ def _draft(parcel: Parcel) -> DraftGraph:
     if "group" in arrays:
         arrays["group"] = arrays["group"].reshape(-1, len(arrays["indptr"]) - 1)
     return DraftGraph(part=parcel.part, **arrays)
+
+
+def _usual_covers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Take batches of edges to how large what they cover usually is, a row each."""
+    for batch in batches:
+        found = usual_cover(*(column.to_numpy() for column in batch.columns))
+        yield pa.RecordBatch.from_pylist([{"bits": found.bits, "some": found.some, "n": found.n}])
