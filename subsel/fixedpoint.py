@@ -193,7 +193,10 @@ def check_resolution(
     largest_term = max(one * utility[0], other * degree[0])
     if usual == 0 or usual * scale.scale >= _LEAST_UNITS or largest_term < _DWARFS * usual:
         return
-    if one * utility[0] >= other * degree[0]:
+    # The scale may follow from the value that dwarfs: so what is named is what is largest beside its like.
+    weighed = (one, utility), (other, degree)
+    beyond = [most / many.size if many.size else weight * most / usual for weight, (most, many) in weighed]
+    if beyond[0] >= beyond[1]:
         what, (largest, usually) = "a utility", utility
     else:
         what, (largest, usually) = "a point's sum of similarities", degree

@@ -12,8 +12,7 @@ from subsel import cost
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig, resolve_size
 from subsel.errors import InputError, option
 from subsel.input.given import NEAR
-from subsel.input.names import lacking
-from subsel.input.rows import may_be_read
+from subsel.input.rows import embedding_type, may_be_read
 from subsel.input.source import Source, open_source
 from subsel.input.types import flat_lists, value_type
 from subsel.memory import available_memory
@@ -187,16 +186,10 @@ def planned_count(config: SelectConfig, n: int, name: str) -> int | None:
 
 
 def _dimension(source: Source, config: SelectConfig) -> int:
-    column = config.embedding_column
-    if column not in source.schema.names:
-        raise InputError(
-            f"{source.name} has no embedding column {lacking(column, source.schema)}: "
-            f"name the right one with {option('embedding_column')}."
-        )
-    kind = source.schema.field(column).type
+    kind = embedding_type(source.schema, config, source.name)
     if pa.types.is_fixed_size_list(kind) and kind.value_type == value_type(kind):
         return int(kind.list_size)
-    first = next(iter(source.batches([column])), None)
+    first = next(iter(source.batches([config.embedding_column])), None)
     if first is None or len(first) == 0:
         return 1
     lengths, _ = flat_lists(first.column(0)[:1])

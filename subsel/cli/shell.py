@@ -37,6 +37,29 @@ class Option(click.Option):
         self.section = section
 
 
+class WrongUsage(click.ClickException):
+    """Arguments that no command takes: one line, as for all that is wrong."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print it."""
+        click.echo(f"subsel: {self.format_message()}", file=file, err=True)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Turn what click says of wrong arguments in several lines into one, with where to look."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        said = " ".join(printable(error.format_message()).split())
+        where = f" See {error.ctx.command_path} --help." if error.ctx is not None else ""
+        raise WrongUsage(f"{said}{where}") from error
+
+
 class _Terminated(SystemExit):
     """SIGTERM, as an exception: it ends the process by way of every context manager."""
 
@@ -180,6 +203,11 @@ class Command(click.Command):
         with _stoppable():
             return super().main(*args, **more)
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Read the arguments."""
+        with _in_one_line():
+            return super().make_context(*args, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run, with log lines and errors as they are shown here."""
         handler = _log_handler()
@@ -215,9 +243,14 @@ class Group(click.Group):
         with _stoppable():
             return super().main(*args, **more)
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Read the arguments before the command."""
+        with _in_one_line():
+            return super().make_context(*args, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what ends it before it has begun is shown as what ends it later."""
-        with show_errors(ctx):
+        with show_errors(ctx), _in_one_line():
             return super().invoke(ctx)
 
 

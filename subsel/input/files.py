@@ -176,9 +176,9 @@ def footers(files: Sequence[InputFile], what: str = "input") -> list[Footer]:
             with file.place.open_input() as source, pq.ParquetFile(source, pre_buffer=False) as opened:
                 return Footer(opened.schema_arrow, opened.metadata.num_rows)
         except (pa.ArrowException, OSError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            first = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
             raise InputError(
-                f"{what} {file.place.uri} cannot be read as Parquet: {first} Give Parquet files only, by a pattern "
+                f"{what} {file.place.uri} cannot be read as Parquet: {first}. Give Parquet files only, by a pattern "
                 "such as folder/*.parquet if others lie beside them."
             ) from error
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,41 @@ LARGEST_SQUARE = 1e34
 _SQUARES_AS_THEY_ARE = (2.0**-120, 2.0**120)
 
 REPEATED = "repeated id"
+
+
+def _type_of(
+    columns: pa.Schema, name: str, column: str, what: str, keyword: str, others: Sequence[str] = ()
+) -> pa.DataType:
+    """Return the type of a column that is needed once, or raise an `InputError` with the option that names another."""
+    if columns.names.count(column) > 1:
+        raise InputError(f"{name} has {columns.names.count(column)} columns {column!r}: rename all but one.")
+    if column not in columns.names:
+        more = f", or {', '.join(others)}" if others else ""
+        raise InputError(
+            f"{name} has no {what} column {lacking(column, columns, *others)}: "
+            f"name the right one with {option(keyword)}{more}."
+        )
+    return columns.field(column).type
+
+
+def embedding_type(columns: pa.Schema, config: SelectConfig, name: str) -> pa.DataType:
+    """Return the plain type of the embedding column.
+
+    Args:
+        columns: those that there are, of plain types.
+        config: names it.
+        name: what messages call the input.
+
+    Raises:
+        InputError: it is missing or of the wrong type.
+    """
+    kind = _type_of(columns, name, config.embedding_column, "embedding", "embedding_column")
+    if not (is_numeric(value_type(kind)) or pa.types.is_null(kind)):
+        raise InputError(
+            f"column {config.embedding_column!r} of {name} is {kind}, but must be lists of float16, float32 or "
+            "float64 (or integers): cast it."
+        )
+    return kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +143,11 @@ class Columns:
             InputError: one is missing or of the wrong type.
         """
 
-        def require(column: str, what: str, keyword: str, others: Sequence[str] = ()) -> pa.DataType:
-            if columns.names.count(column) > 1:
-                raise InputError(f"{name} has {columns.names.count(column)} columns {column!r}: rename all but one.")
-            if column not in columns.names:
-                more = f", or {', '.join(others)}" if others else ""
-                raise InputError(
-                    f"{name} has no {what} column {lacking(column, columns, *others)}: "
-                    f"name the right one with {option(keyword)}{more}."
-                )
-            return columns.field(column).type
-
+        require = partial(_type_of, columns, name)
         id_type = pa.int64() if config.id_column is None else require(config.id_column, "id", "id_column")
         storage_type(id_type)
         if with_embeddings:
-            kind = require(config.embedding_column, "embedding", "embedding_column")
-            if not (is_numeric(value_type(kind)) or pa.types.is_null(kind)):
-                raise InputError(
-                    f"column {config.embedding_column!r} of {name} is {kind}, but must be lists of float16, float32 or "
-                    "float64 (or integers): cast it."
-                )
+            embedding_type(columns, config, name)
         utility = Utility.of(config, columns.names, given=given)
         for one in utility.stored if not given else ():
             assert one.column is not None

@@ -108,6 +108,8 @@ class LimitOptions(BaseModel):
         group="Limits",
         otherwise="no limit",
         example=0.95,
+        ge=-1e30,
+        le=1e30,
     )
     exclude_near: str | None = declare(
         None,
@@ -127,6 +129,7 @@ class LimitOptions(BaseModel):
         otherwise=str(NEAR),
         example=NEAR,
         ge=0,
+        le=1e30,
     )
     copies: Literal["merge", "keep"] = declare(
         "merge",
