@@ -277,7 +277,10 @@ def _load_matrix(place: Place) -> npt.NDArray[Any]:
         raise InputError(f"{place.uri} holds several arrays: give numpy.load(…)[name], or a .npy file.")
     local = getattr(place, "local", None)
     try:
-        loaded = np.load(local, mmap_mode="r") if local is not None else np.load(io.BytesIO(place.read_bytes()))
+        if local is None:
+            loaded = np.load(io.BytesIO(place.read_bytes()), allow_pickle=False)
+        else:
+            loaded = np.load(local, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{place.uri} cannot be read as a numpy array: {str(error).splitlines()[0]}") from error
     return np.asarray(loaded)

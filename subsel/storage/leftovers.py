@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 from subsel.errors import SubselError
@@ -139,8 +140,16 @@ def sweep(folder: Place, record: Record) -> None:
     kept = {} if manifest is None else named_files(folder, manifest)
     old = set() if manifest is None or not isinstance(manifest.get("files"), dict) else set(record.old)
     for name in sizes(folder):
-        if name not in kept and (name in old or record.wrote(name)):
+        if name not in kept and (name in old or record.wrote(name)) and not _through_link(folder, name):
             folder.join(name).remove()
+
+
+def _through_link(folder: Place, name: str) -> bool:
+    """Return whether a file is only seen in a folder since a link in it leads elsewhere."""
+    if not isinstance(folder, LocalPlace):
+        return False
+    above = PurePosixPath(name).parents
+    return any((folder.local / one).is_symlink() for one in above if one.name)
 
 
 def tidy(shown: object, remove: Callable[[], None]) -> None:
