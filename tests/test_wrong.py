@@ -7,6 +7,8 @@ from functools import partial
 
 import pytest
 
+import subsel
+from subsel import InputError
 from subsel.cli import main
 from subsel.cli.shell import flag_of
 from tests import wrong
@@ -38,7 +40,7 @@ def test_one_line_and_nothing_left(case):
         assert _READ.sub("", typed).startswith(_READ.sub("", spelled))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_spark_says_the_same(spark):
     other = {}
     for case in CASES:
@@ -47,3 +49,13 @@ def test_spark_says_the_same(spark):
             if there != (case.spark or here):
                 other[case.what] = (here, there)
     assert other == {}
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://me:secret@b/p", "s3a://key@b/p", "gs://secret@b/p", "ftp://me:secret@host/p"]
+)
+def test_credentials_are_refused_and_not_repeated(address):
+    for where in (address, f"{address}*.parquet", [address, "other"]):
+        with pytest.raises(InputError, match="has credentials in it") as caught:
+            subsel.select(where, size=1, progress=False)
+        assert "secret" not in str(caught.value) and "key@" not in str(caught.value)

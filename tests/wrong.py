@@ -113,7 +113,7 @@ wrong("a file cut off", lambda: {"data": file("q.parquet", Path(points()).read_b
 wrong("a file of no bytes", lambda: {"data": file("p.parquet"), "size": 2})
 wrong("an empty folder", lambda: {"data": Path("in").mkdir() or "in", "size": 2})
 wrong("a folder of other files", lambda: {"data": file("in/a.csv", "1,2") and "in", "size": 2})
-wrong("a pattern that nothing matches", lambda: {"data": "*.arrow", "size": 2})
+wrong("a pattern that nothing matches", lambda: {"data": "in/*.arrow", "size": 2})
 wrong("a credential in an address", lambda: {"data": "s3://me:secret@bucket/p.parquet", "size": 2})
 wrong("no rows", lambda: {"data": table("p.parquet", id=pa.array([], pa.int64()), embedding=vectors()[:0]), "size": 2})
 wrong("an output in a folder that does not exist", asked(output="no/where/out"), reads=False)

@@ -12,7 +12,7 @@ from subsel.storage.leftovers import FORMAT, MANIFEST, NO_PAGES, PAGE, PAGE_DATA
 from subsel.storage.local import LocalPlace
 from subsel.storage.owner import LOCK, lock
 from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place
-from subsel.storage.uri import path_of, place_of
+from subsel.storage.uri import path_of, place_of, refuse_credentials
 
 __all__ = [
     "FORMAT",
@@ -36,5 +36,6 @@ __all__ = [
     "new_folder",
     "path_of",
     "place_of",
+    "refuse_credentials",
     "result_files",
 ]

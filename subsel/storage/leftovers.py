@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from subsel.errors import SubselError
+from subsel.errors import InputError, SubselError
 from subsel.storage.arrow import ArrowPlace
 from subsel.storage.local import LocalPlace
 from subsel.storage.owner import Owner
@@ -104,13 +104,21 @@ def manifest_of(folder: Place) -> dict[str, Any] | None:
     """Return the manifest of a folder that subsel wrote; None if it has none of ours.
 
     Raises:
-        InputError: it is truncated, or the storage refuses.
+        InputError: it is truncated, or of a later format, or the storage refuses.
     """
     place = folder.join(MANIFEST)
     if place.kind() != "file":
         return None
     found = place.read_json()
-    return found if isinstance(found, dict) and isinstance(found.get("subsel"), str) else None
+    if not isinstance(found, dict) or not isinstance(found.get("subsel"), str):
+        return None
+    made = found.get("format", FORMAT)
+    if not isinstance(made, int) or made > FORMAT:
+        raise InputError(
+            f"{place} is of format {made}, by subsel {found['subsel']}, and this version reads {FORMAT}: read it with "
+            "that one."
+        )
+    return found
 
 
 def sizes(folder: Place) -> dict[str, int]:

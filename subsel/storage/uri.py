@@ -60,9 +60,28 @@ def place_of(where: Any, storage_options: Options | None = None) -> Place:
         return LocalPlace(Path(text), text)
     scheme, rest = address[1].lower(), address[2]
     scheme = _ALIASES.get(scheme, scheme)
+    refuse_credentials(text)
     if scheme in clouds.CLOUDS:
         return _cloud_place(scheme, rest, text, storage_options or {})
     return _fsspec_place(scheme, text, storage_options or {})
+
+
+def refuse_credentials(text: str) -> None:
+    """Refuse an address with credentials in it: of buckets whatever is before an @, else what has a password.
+
+    Raises:
+        InputError: it has some; the message does not.
+    """
+    address = _ADDRESS.fullmatch(text)
+    if address is None:
+        return
+    scheme = _ALIASES.get(address[1].lower(), address[1].lower())
+    user, at, _ = address[2].partition("/")[0].rpartition("@")
+    if at and (scheme in ("s3", "gs") or ":" in user):
+        raise InputError(
+            f"an address {scheme}://…@… has credentials in it, which would be seen: give them in the environment or "
+            "in storage_options."
+        )
 
 
 def _not_a_path(where: object) -> str:
@@ -92,11 +111,6 @@ def _cloud_place(scheme: str, rest: str, text: str, options: Options) -> Place:
     path = "/".join(part for part in tail.split("/") if part)
     if not authority and scheme not in ("hdfs", "viewfs"):
         raise InputError(f"{printable(text)} names no bucket: write {scheme}://BUCKET/PATH.")
-    if "@" in authority and scheme in ("s3", "gs"):
-        raise InputError(
-            f"an address {scheme}://…@… has credentials in it, which would be seen: give them in the environment or "
-            "in storage_options."
-        )
     chosen = clouds.named(scheme, options)
     root = "" if scheme in ("hdfs", "viewfs") else authority.partition("@")[0]
     return ArrowPlace(

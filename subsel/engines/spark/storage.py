@@ -16,7 +16,7 @@ from subsel.engines.spark.connect import ConnectPlace
 from subsel.engines.spark.hadoop import HadoopPlace
 from subsel.engines.spark.paths import scheme_of
 from subsel.errors import InputError
-from subsel.storage import LocalPlace, Place, place_of
+from subsel.storage import LocalPlace, Place, place_of, refuse_credentials
 
 
 def place_in(spark: Any, where: str | os.PathLike[str] | Place) -> Place:
@@ -28,11 +28,12 @@ def place_in(spark: Any, where: str | os.PathLike[str] | Place) -> Place:
     signs are what they are for the local engine.
 
     Raises:
-        InputError: the session has no file system for the scheme, or it cannot be reached.
+        InputError: it has credentials in it, the session has no file system for the scheme, or it cannot be reached.
     """
     if isinstance(where, Place):
         return where
     uri = os.fspath(where)
+    refuse_credentials(uri)
     if scheme_of(uri) == "s3" and not _setting(spark, "fs.s3.impl"):
         uri = f"s3a{uri[len('s3') :]}"
     default = _setting(spark, "fs.defaultFS") or "file:///"
