@@ -7,6 +7,8 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 
+from subsel.text import printable
+
 _UNSAID = object()
 #: Around an option in a message: library spelling, name, and the value as a shell takes it.
 _MARKED = re.compile("\x02([^\x1f]*)\x1f([^\x1f]*)\x1f([^\x03]*)\x03")
@@ -75,7 +77,7 @@ class SubselError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(in_library(message))
+        super().__init__(printable(in_library(message)))
         self._message = message
 
     def for_shell(self, flag: Callable[[str], str | None]) -> str:

@@ -22,7 +22,7 @@ from subsel.input.copies import OF
 from subsel.input.ids import storage_type
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import of_kind, unpack
-from subsel.rundir import BOARDS, COPIES, ROOM, read_manifest
+from subsel.rundir import BOARDS, COPIES, ROOM, read_manifest, reading_run
 from subsel.schema import FIRST_MEMBER, ID, Status
 from subsel.storage import Place, place_of
 
@@ -95,6 +95,11 @@ def explain(
         InputError: that is no run directory, greedy is not done in it, or no point has that id.
     """
     folder = place_of(run_dir, storage_options)
+    with reading_run(folder):
+        return _explained(folder, point)
+
+
+def _explained(folder: Place, point: Any) -> Explanation:
     stages = read_manifest(folder)
     if "greedy" not in stages:
         raise InputError(

@@ -19,10 +19,13 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+
+import pyarrow as pa
 
 from subsel import declare
 from subsel.config import SelectConfig
@@ -84,12 +87,16 @@ class RunDirectory:
         there = set(place.children())
         if MARK in there:
             self._mark = _versioned(place.join(MARK), place)
+            if not isinstance(self._mark.get("folders"), list):
+                raise InputError(
+                    f"{place.join(MARK)} is damaged: it names no folders. Choose another {option('run_dir')}."
+                )
             if not resume and there & (_OURS - {MARK, LOCK}):
                 raise InputError(
                     f"run directory {place} holds a run: resume it ({option('resume', True)}), or choose another."
                 )
             if NAME in there:
-                self.entries = _versioned(place.join(NAME), place)["stages"]
+                self.entries = read_manifest(place)
             return
         strange = sorted(name for name in there if name != LOCK and not name.startswith(TEMPORARY))
         if strange:
@@ -177,6 +184,8 @@ class RunDirectory:
         if folder not in self._mark["folders"] or not note.exists():
             return None
         found: dict[str, Any] = note.read_json()
+        if not _is_entry(found):
+            raise InputError(f"{note} is damaged: it is not what subsel writes. Choose another {option('run_dir')}.")
         stage = "graph" if folder == NEIGHBORS else folder
         difference = self._difference(stage, found)
         if difference:
@@ -202,7 +211,10 @@ class RunDirectory:
     def boards(self, stage: str) -> list[int]:
         """Return the numbers of the boards that were written whole in a stage and are kept, oldest first."""
         found = self.noted(stage, BOARDS) if stage in self.stages else None
-        return [] if found is None else list(found["boards"])
+        if found is None:
+            return []
+        with reading_run(self.place):
+            return [operator.index(number) for number in found["boards"]]
 
     def board(self, stage: str, number: int) -> Place:
         """Return where a board is."""
@@ -288,9 +300,28 @@ def read_manifest(place: Place) -> dict[str, Any]:
     if not place.join(NAME).exists():
         raise InputError(f"{place} is no run directory: it has no {NAME}. Give the {option('run_dir')} of a run.")
     stages = _versioned(place.join(NAME), place).get("stages")
-    if not isinstance(stages, dict) or not all(isinstance(one, dict) and "result" in one for one in stages.values()):
+    if not isinstance(stages, dict) or not all(_is_entry(one) and "result" in one for one in stages.values()):
         raise InputError(f"{place.join(NAME)} is damaged: its stages are not what subsel writes.")
     return stages
+
+
+def _is_entry(found: Any) -> bool:
+    """Return whether JSON says of what something was made, as entries of stages and notes do."""
+    return isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in ("options", "of"))
+
+
+@contextmanager
+def reading_run(place: Place) -> Iterator[None]:
+    """Tell in one line what files of a run directory bring about that are not as they were written.
+
+    Raises:
+        InputError: something is missing in them, of another type, or cannot be read.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"run directory {place} is damaged ({said}): choose another, or make the run anew.") from error
 
 
 def _told(name: str, then: Any, now: Any) -> str:

@@ -31,7 +31,7 @@ from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
 from subsel.parts.rows import to_board, to_table
 from subsel.report import GraphReport, InputReport, WeightsReport
-from subsel.rundir import BOARDS, COPIES, STAGES, TARGET, RunDirectory
+from subsel.rundir import BOARDS, COPIES, STAGES, TARGET, RunDirectory, reading_run
 from subsel.storage import Place, arrow_place
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,8 @@ class KeptRun:
 
     def graph_report(self) -> GraphReport:
         """Return what was recorded of the graph."""
-        return GraphReport.model_validate(self._done()["graph"])
+        with reading_run(self.rundir.place):
+            return GraphReport.model_validate(self._done()["graph"])
 
     def graph(self, id_type: pa.DataType, made_of: Utility) -> tuple[Points, NeighborGraph, InputReport]:
         """Read the points, in node order, and the graph.
@@ -138,6 +139,10 @@ class KeptRun:
         Raises:
             InputError: the files are damaged.
         """
+        with reading_run(self.rundir.place):
+            return self._graph(id_type, made_of)
+
+    def _graph(self, id_type: pa.DataType, made_of: Utility) -> tuple[Points, NeighborGraph, InputReport]:
         done = self._done()
         report = InputReport.model_validate(done["input"])
         known = unpack(_read(self.rundir.place.join("points"), assemble.POINTS))
@@ -175,8 +180,9 @@ class KeptRun:
         done = self.rundir.finished("utility")
         if done is None:
             return None
-        kept = unpack(_read(self.rundir.place.join("utility"), assemble.UTILITY))
-        return WeightsReport.model_validate(done), kept["utility"], kept["outlier"]
+        with reading_run(self.rundir.place):
+            kept = unpack(_read(self.rundir.place.join("utility"), assemble.UTILITY))
+            return WeightsReport.model_validate(done), kept["utility"], kept["outlier"]
 
     def keep_weights(
         self, report: WeightsReport, utility: npt.NDArray[np.float64], outlier: npt.NDArray[np.bool_]
@@ -192,8 +198,9 @@ class KeptRun:
         """Return the board of the last finished stage, None if none is."""
         for stage in reversed(STAGES):
             if stage not in ("graph", "utility") and self.rundir.finished(stage) is not None:
-                number = self.rundir.boards(stage)[-1]
-                return superstep.unpack_board(_read(self.rundir.board(stage, number), superstep.BOARD))
+                with reading_run(self.rundir.place):
+                    number = self.rundir.boards(stage)[-1]
+                    return superstep.unpack_board(_read(self.rundir.board(stage, number), superstep.BOARD))
         return None
 
     def once(self, stage: str, kind: type[T], drive: Callable[[], T], engine: LocalEngine) -> T:
@@ -210,7 +217,8 @@ class KeptRun:
             self.rundir.note(stage, BOARDS, boards=[number])
             done = asdict(result)  # type: ignore[call-overload]
             self.rundir.finish(stage, done, asdict(engine.graph.fixed_point))
-        return kind(**done)
+        with reading_run(self.rundir.place):
+            return kind(**done)
 
     def _done(self) -> dict[str, Any]:
         done = self.rundir.finished("graph")

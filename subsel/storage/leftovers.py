@@ -132,10 +132,15 @@ def named_files(folder: Place, manifest: dict[str, Any]) -> dict[str, int]:
     """Return the data files that a manifest names, with their sizes.
 
     Manifests before format 1 name none: then all that subsel could have written.
+
+    Raises:
+        InputError: it is damaged.
     """
     named = manifest.get("files")
     if isinstance(named, dict):
-        return {str(name): int(size) for name, size in named.items()}
+        if not all(isinstance(size, int) for size in named.values()):
+            raise InputError(f"{folder.join(MANIFEST)} is damaged: sizes of its files are no numbers.")
+        return {str(name): size for name, size in named.items()}
     return {name: size for name, size in sizes(folder).items() if is_data(name) and _UNNAMED.search(name)}
 
 

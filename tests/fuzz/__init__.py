@@ -1,0 +1,1 @@
+"""Fuzzing of whatever comes from outside: see `tests.fuzz.targets` and `make fuzz`."""
