@@ -1,8 +1,8 @@
-"""Prints the table "What may come in" of docs/guarantees.md: every kind of input, tried on both engines.
+"""Prints the table "What may come in" of docs/inputs.md: every kind of input, tried on both engines.
 
-    python -m tests.guarantees            # the whole of it, as Markdown
-    python -m tests.guarantees --write    # into docs/guarantees.md
-    python -m tests.guarantees Delta …    # rows with these words
+    python -m tests.inputs            # the whole of it, as Markdown
+    python -m tests.inputs --write    # into docs/inputs.md
+    python -m tests.inputs Delta …    # rows with these words
 
 A cell is "accepted" where all six points arrive, else what was left out, or the one line of the refusal.
 """
@@ -31,8 +31,8 @@ from subsel.errors import SubselError
 from subsel.request import Request
 from subsel.stages.local import LocalStages
 
-DOC = Path(__file__).parent.parent / "docs" / "guarantees.md"
-BEGIN, END = "<!-- made by python -m tests.guarantees --write -->", "<!-- end of what is made -->"
+DOC = Path(__file__).parent.parent / "docs" / "inputs.md"
+BEGIN, END = "<!-- made by python -m tests.inputs --write -->", "<!-- end of what is made -->"
 N = 6
 X = np.array([[1, 0], [0, 1], [1, 1], [0.5, 1], [-1, 1], [2, 1]], np.float32)
 EDGES = {"src": [0, 1, 2, 3, 4], "dst": [1, 2, 3, 4, 5], "similarity": [0.5, 0.4, 0.3, 0.2, 0.1]}
@@ -709,7 +709,7 @@ def _short(here: str, there: str) -> str:
 
 
 def committed() -> str:
-    """Return the table that docs/guarantees.md has."""
+    """Return the table that docs/inputs.md has."""
     return DOC.read_text().split(BEGIN)[1].split(END)[0].strip()
 
 

@@ -1,4 +1,4 @@
-"""The table "What may come in" of docs/guarantees.md says what happens."""
+"""The table "What may come in" of docs/inputs.md says what happens."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from tests import guarantees
+from tests import inputs
 
 
 def test_what_may_come_in_on_one_machine(s3_server):
-    said = [re.split(r"(?<!\\)\|", line)[1:3] for line in guarantees.committed().splitlines() if line.startswith("|")]
-    with guarantees.bucket(s3_server):
-        found = list(guarantees.lines(None, local_only=True))
+    said = [re.split(r"(?<!\\)\|", line)[1:3] for line in inputs.committed().splitlines() if line.startswith("|")]
+    with inputs.bucket(s3_server):
+        found = list(inputs.lines(None, local_only=True))
     assert [line for line in found if line.strip("|").split(" | ")[0] and line not in _lines(said)] == []
     assert not [line for line in found if "RAISES" in line or "⏎" in line]
 
@@ -23,6 +23,6 @@ def _lines(cells):
 
 @pytest.mark.slow
 def test_what_may_come_in(spark, s3_server):
-    with guarantees.bucket(s3_server):
-        found = "\n".join(guarantees.lines(spark)).strip()
-    assert found == guarantees.committed()
+    with inputs.bucket(s3_server):
+        found = "\n".join(inputs.lines(spark)).strip()
+    assert found == inputs.committed()
