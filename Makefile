@@ -5,13 +5,15 @@ BIN    := $(VENV)/bin
 SITE   ?= site
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-long lint docs bench lock clean help
+.PHONY: demo test test-slow test-long fuzz audit lint docs bench lock clean help
 
 help:
 	@echo "make demo   set up, then select 10 % of 50,000 generated points, Parquet to Parquet"
 	@echo "make test   set up, then pass the tests: minutes"
 	@echo "make test-slow  set up, then pass those that need servers or executors of their own, and all properties at length"
 	@echo "make test-long  set up, then pass those that repeat on many parts what slow tests show on few, and properties with many examples"
+	@echo "make fuzz   set up, then give random bytes and structures to whatever takes some, MINUTES=30 by default"
+	@echo "make audit  set up, then ask a database of known holes about all that is installed, if it can be reached"
 	@echo "make lint   set up, then ruff and mypy --strict"
 	@echo "make docs   set up, then build the documentation into site/, strictly"
 	@echo "make bench  set up, then all benchmarks, recorded and filled into the pages; BENCH=--quick: those of minutes"
@@ -36,6 +38,17 @@ test-slow: $(READY)
 
 test-long: $(READY)
 	SUBSEL_EXAMPLES=many $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "long or hypothesis"
+
+MINUTES ?= 30
+SEED    ?= $(shell date +%Y%m%d)
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
+
+# Exit status 1: holes are known. A database that cannot be reached is said, and is no hole.
+audit: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
+	$(BIN)/python tests/audit.py
 
 lint: $(READY)
 	$(BIN)/ruff check subsel jobs tests benchmarks docs/making
