@@ -366,13 +366,13 @@ def test_spark_scores_the_same(files, spark, tmp_path):
     assert here.total > 0 and asdict(there) == pytest.approx(asdict(here), rel=1e-12)
 
 
-def test_importance_beside_which_others_would_not_count_is_refused_on_both_engines(files, spark):
+def test_importance_beside_which_others_would_not_count_is_refused_on_both_engines(files, spark, tmp_path):
     _, X, T, _ = files
     frame = spark.createDataFrame(pa.table({"id": np.arange(len(X)), "embedding": list(X)}).to_pandas())
     target = pa.table({"embedding": list(T), "weight": np.r_[1e18, np.ones(len(T) - 1)]})
     about = {"target": target, "importance": "weight", "size": 5, **QUIET}
     said = []
-    for data, more in ((X, {}), (frame, {"engine": spark, "part_points": 120})):
+    for data, more in ((X, {}), (frame, {"engine": spark, "part_points": 120, "output": tmp_path / "out"})):
         with pytest.raises(InputError) as caught:
             subsel.select(data, **about | more)
         said.append(str(caught.value))
