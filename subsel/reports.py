@@ -56,7 +56,11 @@ def make_page(place: Location, *, examples: bool = True, storage_options: dict[s
     sketch = told.sketch
     if sketch is not None and not examples:
         sketch = sketch.model_copy(update={"examples": None})
-    for name, text in files_of(told.report, sketch).items():
+    try:
+        files = files_of(told.report, sketch)
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:  # of numbers that do not go together
+        raise InputError(f"the report of {told.place} is damaged ({error}): select anew.") from error
+    for name, text in files.items():
         told.place.join(name).write_text(text)
     return told.place.join(PAGE)
 

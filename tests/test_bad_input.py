@@ -83,7 +83,7 @@ BAD_REQUESTS = {
     "words": ({"size": "many"}, "size 'many' is neither"),
     "bool": ({"size": True}, "size True is neither"),
     "no size": ({}, "size is missing"),
-    "unknown key": ({"size": 1, "neighbours": 3}, "unknown option 'neighbours': known are .*neighbors"),
+    "unknown key": ({"size": 1, "neighbours": 3}, r"unknown option 'neighbours' \(did you mean 'neighbors'"),
     "type": ({"size": 1, "alpha": "much"}, "option 'alpha'"),
     "range": ({"size": 1, "neighbors": 0}, "option 'neighbors'.*greater than or equal to 1"),
     "negative alpha": ({"size": 1, "alpha": -0.1}, "option 'alpha'"),

@@ -126,4 +126,7 @@ def test_both_engines_on_one_graph(tmp_path, spark):
     for name in ("k", "config", "bounding", "refine", "fixed_point"):
         assert here.get(name) == there.get(name), name
     for name in ("objective", "certificate", "weights"):  # sums of floats, for the reader: to the last bits
-        assert here[name] == pytest.approx(there[name], rel=1e-12), name
+        one, other = (
+            {key: value for key, value in each[name].items() if isinstance(value, float)} for each in (here, there)
+        )
+        assert one == pytest.approx(other, rel=1e-12), name

@@ -370,7 +370,8 @@ def test_importance_beside_which_others_would_not_count_is_refused_on_both_engin
     _, X, T, _ = files
     frame = spark.createDataFrame(pa.table({"id": np.arange(len(X)), "embedding": list(X)}).to_pandas())
     target = pa.table({"embedding": list(T), "weight": np.r_[1e18, np.ones(len(T) - 1)]})
-    about = {"target": target, "importance": "weight", "size": 5, **QUIET}
+    pq.write_table(target, tmp_path / "t.parquet")
+    about = {"target": tmp_path / "t.parquet", "importance": "weight", "size": 5, **QUIET}
     said = []
     for data, more in ((X, {}), (frame, {"engine": spark, "part_points": 120, "output": tmp_path / "out"})):
         with pytest.raises(InputError) as caught:
