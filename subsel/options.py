@@ -59,8 +59,7 @@ class Options(TypedDict, total=False):
     """Points per part on Spark."""
 
     finish_points: int | None
-    """At most so many points are decided in one task on Spark: all if there are no more, else the last ones; 0:
-    none."""
+    """So many points are decided in one task on Spark: all, if there are no more, else the last ones; 0: none."""
 
     max_supersteps: int | None
     """Supersteps of greedy on Spark before gains are rounded to end sooner, which the report then says."""
