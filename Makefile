@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SITE   ?= site
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-long fuzz audit lint docs bench lock clean help
+.PHONY: demo test test-slow test-long fuzz audit faults lint docs bench lock clean help
 
 help:
 	@echo "make demo   set up, then select 10 % of 50,000 generated points, Parquet to Parquet"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-long  set up, then pass those that repeat on many parts what slow tests show on few, and properties with many examples"
 	@echo "make fuzz   set up, then give random bytes and structures to whatever takes some, MINUTES=30 by default"
 	@echo "make audit  set up, then ask a database of known holes about all that is installed, if it can be reached"
+	@echo "make faults     set up, then kill runs at random moments, fill disks, remove files: KILLS=40 SECONDS=3600 SEED="
 	@echo "make lint   set up, then ruff and mypy --strict"
 	@echo "make docs   set up, then build the documentation into site/, strictly"
 	@echo "make bench  set up, then all benchmarks, recorded and filled into the pages; BENCH=--quick: those of minutes"
@@ -49,6 +50,12 @@ fuzz: $(READY)
 audit: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
 	$(BIN)/python tests/audit.py
+
+# At random, so nothing that a change is held up by: what it prints is read, and its seed repeats it.
+KILLS   ?= 40
+SECONDS ?= 3600
+faults: $(READY)
+	$(BIN)/python -m tests.faults --kills $(KILLS) --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(READY)
 	$(BIN)/ruff check subsel jobs tests benchmarks docs/making

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 from subsel.audit import Room
@@ -22,7 +21,6 @@ from subsel.drivers import (
     run_greedy,
     run_refine,
 )
-from subsel.engines.base import Engine
 from subsel.errors import ConfigError, in_library, option
 from subsel.greedy.exact import order_subset
 from subsel.greedy.limited import (
@@ -146,12 +144,12 @@ def _select(
         capacity = limits_of(stages, engine, config, points, wishes, k) if config.limited else None
         left = None if capacity is None else beside_included(engine, capacity, wishes)
     n = graph.drawn or points.distinct
-    bounds, picked = _decide(stages, engine, config, run, fixed_point.tie_bits, n, k, wishes, capacity, left)
+    bounds, picked = _decide(stages, config, run, fixed_point.tie_bits, n, k, wishes, capacity, left)
     if capacity is not None:
         k = wishes.included + picked.selected
         capacity = replace(capacity, per_cost=capacity.per_cost and picked.direction != BY_GAIN)
     passes = config.refine if not config.covers and (capacity is None or capacity.swaps) else 0
-    refined = _refine(stages, engine, config, run, capacity, passes)
+    refined = _refine(stages, config, run, capacity, passes)
     if capacity is not None:
         k = members_of(engine.counts())
     random = stages.expected_random(k)
@@ -162,8 +160,7 @@ def _select(
         if config.certify or config.covers:
             free = Capacity(size=k - wishes.included) if left is None and config.covers else left
             certify = partial(run_certify, config=config, fixed_point=fixed_point, random=random - lift, left=free)
-            drive_certify = partial(engine.drive, certify)
-            certified = stages.once("certify", CertificateResult, drive_certify, resumable=False)
+            certified = stages.once("certify", CertificateResult, lambda engine: engine.drive(certify))
     with run.stage("rank"):
         as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
         restart = not as_picked or passes > 0 or refined.left > 0 or config.greedy != "exact"
@@ -254,7 +251,6 @@ def _write(
 
 def _decide(
     stages: Stages,
-    engine: Engine,
     config: SelectConfig,
     run: Run,
     tie_bits: int,
@@ -268,9 +264,7 @@ def _decide(
     with run.stage("bounding") as tell:
         tell("rounds", 0)
         bounding = partial(run_bounding, k=k - wishes.included, config=config, tie_bits=tie_bits, left=left)
-        drive_bounding = partial(engine.drive, bounding)
-        resumable = config.bounding == "exact" and capacity is None and not config.covers
-        bounds = stages.once("bounding", BoundingResult, drive_bounding, resumable=resumable)
+        bounds = stages.once("bounding", BoundingResult, lambda engine: engine.drive(bounding))
     with run.stage("greedy") as tell:
         tell("supersteps", 0)
         open_points = n - wishes.out - wishes.included - bounds.accepted - bounds.discarded
@@ -278,22 +272,18 @@ def _decide(
         direction = "forward" if config.covers else resolve_direction(config.greedy_direction, needed, open_points)
         limits = Capacity(size=k) if capacity is None and config.covers else capacity
         greedy = partial(run_greedy, k=needed, config=config, direction=direction, capacity=limits)
-        drive_greedy = partial(engine.drive, greedy)
-        resumable = config.greedy == "exact" and direction == "forward" and limits is None
-        picked = stages.once("greedy", GreedyResult, drive_greedy, resumable=resumable)
+        picked = stages.once("greedy", GreedyResult, lambda engine: engine.drive(greedy))
     return bounds, picked
 
 
-def _refine(
-    stages: Stages, engine: Engine, config: SelectConfig, run: Run, capacity: Capacity | None, passes: int
-) -> RefineResult:
+def _refine(stages: Stages, config: SelectConfig, run: Run, capacity: Capacity | None, passes: int) -> RefineResult:
     """Refine the subset, where there is anything to do."""
     with run.stage("refine") as tell:
         tell("passes", 0)
         if not passes and (capacity is None or capacity.max_similarity is None):
             return RefineResult(0, 0, 0)
-        drive = partial(run_refine, stages, engine, passes, config, capacity, tell)
-        return stages.once("refine", RefineResult, drive, resumable=False)
+        about = passes, config, capacity, tell
+        return stages.once("refine", RefineResult, lambda engine: run_refine(stages, engine, *about))
 
 
 def _without(values: dict[str, Any], name: str) -> dict[str, Any]:

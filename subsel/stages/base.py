@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from subsel.audit import Room
 from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
+from subsel.engines.replay import Replay
 from subsel.errors import in_library
 from subsel.input.copies import Wishful, check_left
 from subsel.input.wishes import Constraints
@@ -123,14 +124,15 @@ class Stages(Protocol):
         None where there are no vectors.
         """
 
-    def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
+    def once(self, stage: str, kind: type[T], drive: Callable[[Engine], T]) -> T:
         """Run a stage's driver, or return what a finished run of it recorded in the run directory.
+
+        What an unfinished run was answered there is heard again, up to its last board.
 
         Args:
             stage: its name.
             kind: of its result.
-            drive: the driver.
-            resumable: whether the driver gives the same result if it starts from a board in the midst of a run.
+            drive: the driver, of the engine that it is given.
         """
 
     def expected_random(self, k: int) -> float:
@@ -179,6 +181,11 @@ class Stages(Protocol):
 
     def write(self, report: Report, output: Place | None, pages: Mapping[str, str], *, overwrite: bool) -> None:
         """Write the ranked subset, if an output is given, and its report's pages, texts by name."""
+
+
+def asked_alike(replay: Replay, work: Callable[[], AlikeReport]) -> AlikeReport:
+    """Return what comparing members found, or what it found before a run was broken off."""
+    return AlikeReport.model_validate(replay.ask("part_alike", lambda: work().model_dump()))
 
 
 def note_recall(graph: GraphReport) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from subsel import schema
-from subsel.board import Board
+from subsel.board import Board, Counts
 from subsel.config import SelectConfig
+from subsel.engines.base import Engine
 from subsel.engines.local import LocalEngine
+from subsel.engines.replay import Replay, run_recorded
 from subsel.errors import InputError, option
 from subsel.graph import DraftGraph, NeighborGraph
 from subsel.input.copies import OF, Copies
@@ -31,12 +33,15 @@ from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
 from subsel.parts.rows import to_board, to_table
 from subsel.report import GraphReport, InputReport, WeightsReport
-from subsel.rundir import BOARDS, COPIES, STAGES, TARGET, RunDirectory, reading_run
+from subsel.rundir import COPIES, STAGES, TARGET, RunDirectory, reading_run
 from subsel.storage import Place, arrow_place
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: Seconds between boards of a stage that are written down, at least, and the share of the time that writing may take.
+PAUSE, _SHARE = 30.0, 0.05
 
 
 class KeptRun:
@@ -200,30 +205,78 @@ class KeptRun:
             if stage not in ("graph", "utility") and self.rundir.finished(stage) is not None:
                 with reading_run(self.rundir.place):
                     number = self.rundir.boards(stage)[-1]
-                    return superstep.unpack_board(_read(self.rundir.board(stage, number), superstep.BOARD))
+                    return _read_board(self.rundir.board(stage, number))
         return None
 
-    def once(self, stage: str, kind: type[T], drive: Callable[[], T], engine: LocalEngine) -> T:
-        """Run a stage's driver and keep its board and result, or return what was recorded of it."""
+    def once(self, stage: str, kind: type[T], drive: Callable[[Engine], T], replay: Replay) -> T:
+        """Run a stage's driver with its boards in the run directory, or return what was recorded of it."""
         if stage not in self.rundir.stages:
-            return drive()
-        done = self.rundir.finished(stage)
-        if done is None:
-            result = drive()
-            self.rundir.begin(stage)
-            number = engine.board.steps
-            board = Parcel(0, 0, superstep.BOARD, superstep.pack_board(engine.board))
-            _write(self.rundir.board(stage, number), [board], board=True)
-            self.rundir.note(stage, BOARDS, boards=[number])
-            done = asdict(result)  # type: ignore[call-overload]
-            self.rundir.finish(stage, done, asdict(engine.graph.fixed_point))
-        with reading_run(self.rundir.place):
-            return kind(**done)
+            return drive(replay.engine)
+        engine = cast(LocalEngine, replay.engine)
+        boards = LocalBoards(self.rundir, engine, stage)
+        return run_recorded(self.rundir, stage, kind, drive, replay, boards, engine.graph.fixed_point)
 
     def _done(self) -> dict[str, Any]:
         done = self.rundir.finished("graph")
         assert done is not None
         return done
+
+
+class LocalBoards:
+    """Boards of a stage, written down now and then. Implements `subsel.engines.replay.Boards`.
+
+    Args:
+        rundir: where they go.
+        engine: whose they are.
+        stage: its name.
+    """
+
+    def __init__(self, rundir: RunDirectory, engine: LocalEngine, stage: str) -> None:
+        self.rundir, self.engine, self.stage = rundir, engine, stage
+        self.written: list[int] = []
+        self._next = time.monotonic() + PAUSE
+
+    def write(self, *, now: bool) -> int | None:
+        """Write the present board down if the last was some time ago, or now; return the number of the last one."""
+        begin = time.monotonic()
+        if now or begin >= self._next:
+            number = max(self.written, default=0) + 1
+            place = self.rundir.board(self.stage, number)
+            place.remove()
+            _write_board(place, self.engine.board)
+            self.written.append(number)
+            end = time.monotonic()
+            self._next = end + max(PAUSE, (end - begin) / _SHARE)
+        return self.written[-1] if self.written else None
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing: the board is all."""
+        return {}
+
+    def take(self, number: int, state: dict[str, Any]) -> None:
+        """Go on from a board."""
+        self.engine.board = _read_board(self.rundir.board(self.stage, number))
+        log.info("going on from %s", self.rundir.board(self.stage, number))
+
+    def back(self, number: int) -> Counts:
+        """Go back to a board."""
+        return self.engine.back(_read_board(self.rundir.board(self.stage, number)))
+
+
+def _write_board(place: Place, board: Board) -> None:
+    """Write a board with what the next step delivers and what is to be merged."""
+    beside = {superstep.LETTER: board.outbox, superstep.TALLY: board.tally}
+    parcels = [Parcel(0, 0, kind, pack(**columns)) for kind, columns in beside.items() if columns]
+    _write(place, [Parcel(0, 0, superstep.BOARD, superstep.pack_board(board)), *parcels], board=True)
+
+
+def _read_board(place: Place) -> Board:
+    parcels = _parcels(place)
+    board = superstep.unpack_board(_only(parcels, superstep.BOARD, place))
+    for kind, columns in ((superstep.LETTER, board.outbox), (superstep.TALLY, board.tally)):
+        for parcel in of_kind(parcels, kind):
+            columns.update(unpack(parcel.payload))
+    return board
 
 
 def _write(folder: Place, parcels: Sequence[Parcel], *, board: bool = False) -> None:

@@ -14,7 +14,9 @@ from subsel import objective, output, schema
 from subsel.audit import Room
 from subsel.board import hear_wishes
 from subsel.embeddings.recipe import Search
+from subsel.engines.base import Engine
 from subsel.engines.local import LocalEngine
+from subsel.engines.replay import Replay
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, is_edges
@@ -46,7 +48,7 @@ from subsel.selection import Chosen
 from subsel.sketch import PointMap, Sketch
 from subsel.stages.alike import part_alike
 from subsel.stages.audited import Everyone, audit_table
-from subsel.stages.base import T, settle_copies
+from subsel.stages.base import T, asked_alike, settle_copies
 from subsel.stages.covered import cover_here, graph_coverage
 from subsel.stages.kept import KeptRun
 from subsel.stages.limited import capacity_here, drawn_here
@@ -98,6 +100,7 @@ class LocalStages:
         self.dropped_edges: dict[str, int] = {}
         self.part: PartGraph
         self.local: LocalEngine
+        self.replay: Replay
         self.table: pa.Table
         self.map: PointMap | None = None
         self.written: Callable[[Chosen], None] = lambda chosen: None
@@ -232,6 +235,7 @@ class LocalStages:
         self._resumed = board is not None
         self.top_points = k
         self.local = LocalEngine(self.part, board, steps=self.kept is not None)
+        self.replay = Replay(self.local)
         return self.local, FixedPointReport.of(self.part.fixed_point)
 
     def check_wishes(self, sizes: Sequence[int]) -> None:
@@ -307,16 +311,12 @@ class LocalStages:
         """Compare members by their vectors, which are read again."""
         if not self.made.dimension:
             return None
-        return part_alike(self.source, self.points, self.graph, self.local, self.config, self.made)
+        about = self.source, self.points, self.graph, self.local, self.config, self.made
+        return asked_alike(self.replay, lambda: part_alike(*about))
 
-    def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
-        """Run a stage's driver and keep its board and result in the run directory, or return what that has.
-
-        On one machine stages take seconds: none is resumed inside.
-        """
-        if self.kept is None:
-            return drive()
-        return self.kept.once(stage, kind, drive, self.local)
+    def once(self, stage: str, kind: type[T], drive: Callable[[Engine], T]) -> T:
+        """Run a stage's driver with its boards in the run directory, or return what it recorded."""
+        return drive(self.local) if self.kept is None else self.kept.once(stage, kind, drive, self.replay)
 
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""

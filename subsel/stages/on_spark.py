@@ -97,13 +97,11 @@ def bound_points(request: Request, run: Run) -> BoundingResult:
             note_recall(stages.neighbors(tell, k))
         with run.stage("utility") as tell:
             stages.weigh(tell, k, k)
-            engine, scale = stages.engine(k)
+            _, scale = stages.engine(k)
             needed = k - stages.constrain([k]).included
         with run.stage("bounding"):
-            resumable = request.config.bounding == "exact"
             bounds = partial(run_bounding, k=needed, config=request.config, tie_bits=scale.tie_bits, left=None)
-            drive = partial(engine.drive, bounds)
-            return stages.once("bounding", BoundingResult, drive, resumable=resumable)
+            return stages.once("bounding", BoundingResult, lambda engine: engine.drive(bounds))
 
 
 def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[Score]:

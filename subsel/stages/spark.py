@@ -13,6 +13,8 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from subsel.audit import Room
 from subsel.coverage import own_similarity
 from subsel.embeddings.recipe import Search
+from subsel.engines.base import Engine
+from subsel.engines.replay import Replay
 from subsel.engines.spark import neighbors
 from subsel.engines.spark.alike import SparkAlike
 from subsel.engines.spark.assembled import Assembled, utility_sums
@@ -64,7 +66,7 @@ from subsel.rundir import NEIGHBORS, RunDirectory
 from subsel.schema import Status
 from subsel.sketch import PointMap, Sketch
 from subsel.sketching import Bins
-from subsel.stages.base import T, settle_copies
+from subsel.stages.base import T, asked_alike, settle_copies
 from subsel.storage import Place
 from subsel.weighing import mean_of
 
@@ -268,6 +270,7 @@ class SparkStages:
         self.spark_engine = self.target.engine(graph, *about)
         self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k if self.weights.alpha else 0
         self._resumed = self.rundir is not None and go_on_last(self.spark, self.rundir, self.spark_engine)
+        self.replay = Replay(self.spark_engine)
         return self.spark_engine, FixedPointReport.of(scale)
 
     def constrain(self, sizes: Sequence[int]) -> Constraints:
@@ -302,14 +305,11 @@ class SparkStages:
         assert self.spark_engine is not None
         about = self.spark_engine, self.graph.points, kept_kind(self.inputs.id_type), self.config, self.made
         with plain_errors(), closing(SparkAlike(*about, self.inputs.all_vectors(self.input.dropped_rows))) as alike:
-            return alike.part(make_room)
+            return asked_alike(self.replay, lambda: alike.part(make_room))
 
-    def once(self, stage: str, kind: type[T], drive: Callable[[], T], *, resumable: bool = True) -> T:
+    def once(self, stage: str, kind: type[T], drive: Callable[[Engine], T]) -> T:
         """Run a stage's driver with its boards in the run directory, or return what it recorded."""
-        if self.rundir is None or stage not in self.rundir.stages:
-            return drive()
-        assert self.spark_engine is not None
-        return run_once(self.spark, self.rundir, self.spark_engine, stage, kind, drive, resumable=resumable)
+        return run_once(self.spark, self.rundir, self.replay, stage, kind, drive)
 
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""

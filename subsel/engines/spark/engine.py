@@ -193,11 +193,17 @@ class SparkEngine:
         """Have the next step deliver letters, parcels of kind `superstep.LETTER`, that no kernel wrote."""
         self._board = self.board.unionByName(letters)
 
-    def resume(self, board: DataFrame, number: int) -> None:
-        """Go on from a board that was written down as the ``number``-th."""
-        self._steps, self._stale = number, True
+    def state(self) -> dict[str, bool]:
+        """Return what `resume` must know of the present board, beside it: whether edges were dropped, or may be."""
+        return {"stale": self._stale, "dropping": self._graph_points > 0}
+
+    def resume(self, board: DataFrame, number: int, *, stale: bool = True, dropping: bool = True) -> None:
+        """Go on from a board that was written down as the ``number``-th, on the whole graph; see `state`."""
+        self._steps, self._stale = number, stale
         with plain_errors():
             self._take(board)
+        self._release(self._graph)
+        self._graph, self._graph_points = self._whole, self._points if dropping else 0
 
     def restate(self) -> None:
         """Write the present board down once more."""
