@@ -6,7 +6,10 @@ Names are imported when they are first used: ``import subsel`` takes no time.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from subsel.kernels import find_room
 from subsel.version import __version__
+
+find_room()
 
 if TYPE_CHECKING:
     from subsel.api import neighbors, plan, score, score_subsets, select, select_sizes, validate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,38 @@ from typing import Any
 
 #: What is said once when the first kernel is compiled.
 COMPILING = "compiling kernels, once per machine"
+
+
+#: The variable by which numba is told where compiled functions go.
+_FOLDER = "NUMBA_CACHE_DIR"
+
+
+def find_room() -> None:
+    """Have numba keep kernels in a folder of this user's own under TMPDIR, where nothing else may be written.
+
+    It looks at `_FOLDER`, beside the package, and in the user's cache, and refuses to be imported where it may write to
+    none of them: as users without a home are, whose package is another's.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    named = os.environ.get(_FOLDER)
+    if not any(_may_write(Path(one)) for one in (named, Path(__file__).parent / "__pycache__", cache) if one):
+        os.environ[_FOLDER] = _own_folder()
+
+
+def _may_write(folder: Path) -> bool:
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
+
+
+def _own_folder() -> str:
+    """Return a folder that nobody else can write to: what is loaded from it is run."""
+    import tempfile  # noqa: PLC0415  (rarely needed)
+
+    own = Path(tempfile.gettempdir(), f"subsel-kernels-{os.geteuid()}")
+    own.mkdir(mode=0o700, exist_ok=True)
+    found = own.lstat()
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return str(own) if is_ours else tempfile.mkdtemp(prefix="subsel-kernels-")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from subsel.board import NO_SUMS, Board
+from subsel.board import Board
 from subsel.engines.base import BELOW_ALL, Engine
 from subsel.graph import Int32Array, KernelGraph, PartGraph
 from subsel.greedy import kernel
@@ -14,9 +14,6 @@ from subsel.results import GreedyResult
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
-
-#: The superstep after which gains were rounded, and by how many bits, on a board.
-_ROUNDED = "rounded_after"
 
 
 def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResult:
@@ -38,8 +35,6 @@ def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResu
     """
     shift, rounded_after = 0, None
     counts = engine.step(pick, limit=k, prune_below=BELOW_ALL)
-    if counts.sums[2]:  # this goes on from boards whose gains were rounded
-        rounded_after, shift = counts.sums[0] // counts.sums[2], counts.sums[1] // counts.sums[2]
     supersteps = 1
     while counts.undecided:
         log.info("greedy superstep %d: selected %d, undecided %d", supersteps, counts.selected, counts.undecided)
@@ -58,8 +53,7 @@ def exact_greedy(engine: Engine, k: int, max_supersteps: int = 50) -> GreedyResu
                     "which order, is no longer centralised greedy's (raise max_supersteps or finish_points for that)",
                     supersteps,
                 )
-            note = rounded_after or 0
-            finished = engine.step(pick, limit=k, prune_below=floor, shift=shift, rounded_after=note)
+            finished = engine.step(pick, limit=k, prune_below=floor, shift=shift)
         counts = finished
         supersteps += 1
     if counts.selected > k:  # each part may have picked up to k
@@ -92,19 +86,8 @@ def order_subset(engine: Engine, k: int, *, restart: bool, max_supersteps: int =
     return exact_greedy(engine, k, max_supersteps).rounded_after
 
 
-def pick(
-    graph: KernelGraph, board: Board, /, *, limit: int, prune_below: int, shift: int = 0, rounded_after: int = 0
-) -> None:
-    """One part's share of a superstep: hear the news, prune, pick what is final.
-
-    Boards remember how gains were rounded, for runs that go on from them: it is left as sums, with the number of parts.
-    """
-    if rounded_after:
-        board.extra[_ROUNDED] = np.array([rounded_after, shift])
-    board.sums = NO_SUMS
-    if _ROUNDED in board.extra:
-        after, shift = board.extra[_ROUNDED].tolist()
-        board.sums = (after, shift, 1, 0)
+def pick(graph: KernelGraph, board: Board, /, *, limit: int, prune_below: int, shift: int = 0) -> None:
+    """One part's share of a superstep: hear the news, prune, pick what is final."""
     board.absorb_news(graph)
     own = slice(0, graph.n_own)
     if prune_below != BELOW_ALL:
@@ -149,7 +132,6 @@ def cut_below(graph: KernelGraph, board: Board, key: int, code: int) -> None:
 
 def start_over(graph: PartGraph, board: Board, /) -> None:
     """Begin anew on the subset, see `Board.restart`."""
-    board.extra.pop(_ROUNDED, None)
     board.restart(graph)
 
 

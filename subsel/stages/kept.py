@@ -19,7 +19,7 @@ from subsel.config import SelectConfig
 from subsel.engines.base import Engine
 from subsel.engines.local import LocalEngine
 from subsel.engines.replay import Replay, run_recorded
-from subsel.errors import InputError, option
+from subsel.errors import InputError, OutputError, option
 from subsel.graph import DraftGraph, NeighborGraph
 from subsel.input.copies import OF, Copies
 from subsel.input.edges import identity_of
@@ -34,7 +34,8 @@ from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
 from subsel.parts.rows import to_board, to_table
 from subsel.report import GraphReport, InputReport, WeightsReport
 from subsel.rundir import COPIES, STAGES, TARGET, RunDirectory, reading_run
-from subsel.storage import Place, arrow_place
+from subsel.storage import LocalPlace, Place, arrow_place
+from subsel.storage.faults import writing
 
 log = logging.getLogger(__name__)
 
@@ -284,9 +285,20 @@ def _write(folder: Place, parcels: Sequence[Parcel], *, board: bool = False) -> 
 
 
 def _write_table(folder: Place, table: pa.Table) -> None:
+    """Write the rows of a folder.
+
+    Raises:
+        OutputError: they cannot be written, such as where the disk is full; what was half written is removed.
+    """
     folder.make_folder()
-    there = arrow_place(folder.join("part-00000.parquet"))
-    pq.write_table(table, there.path, filesystem=there.filesystem)
+    file = folder.join("part-00000.parquet")
+    there = arrow_place(file)
+    try:
+        with writing(file, folder.local if isinstance(folder, LocalPlace) else None):
+            pq.write_table(table, there.path, filesystem=there.filesystem)
+    except OutputError:
+        file.remove()
+        raise
 
 
 def _read(folder: Place, kind: str) -> Any:

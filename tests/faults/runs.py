@@ -29,12 +29,18 @@ START = "import subsel.stages.kept as kept; kept.PAUSE, kept._SHARE = 0.05, 1.0\
 #: What sets which drivers to work.
 KINDS = {
     "pairwise": "--size 20% --greedy-direction best --refine 2 --certify 6",
-    "limits": "--budget 30% --cost tokens --groups kind --quotas a=40%,b=30% --other 20% --max-similarity 0.7 --refine 1"
-    " --certify 4 --order best",
+    "limits": "--budget 30% --cost tokens --groups kind --quotas a=40%,b=30% --other 20% --max-similarity 0.7"
+    " --refine 1 --certify 4 --order best",
     "coverage": "--objective coverage --size 10% --certify 4 --max-similarity 0.9",
 }
+#: The same on Spark, with fewer supersteps, each of which is jobs of its own.
+ON_SPARK = {
+    "pairwise": "--size 20% --greedy-direction reverse --refine 1 --certify 2",
+    "limits": "--budget 10% --cost tokens --groups kind --quotas a=40%,b=30% --other 20% --refine 1 --certify 1",
+    "coverage": "--objective coverage --size 5% --certify 2",
+}
 COMMON = ("--neighbors", "8", "--recall-sample", "0", "--coverage-sample", "0", "--no-report", "-v", "--quiet")
-SPARK = ("--engine", "spark", "--part-points", "400", "--finish-points", "0")
+SPARK = ("--engine", "spark", "--part-points", "250", "--finish-points", "60")
 MASTERS = {"spark": "local[2]", "cluster": "local-cluster[2,1,1024]"}
 #: A session of few and small tasks.
 CONF = {
@@ -166,8 +172,9 @@ class Run:
         return self.process.returncode
 
     def said(self) -> str:
-        """Return what it said to the user: all lines that are no log lines."""
-        return "\n".join(line for line in self.lines if line.startswith(("subsel: ", "Traceback")))
+        """Return what it said to the user: all lines that are no log lines, and the last of all after a trace."""
+        found = [line for line in self.lines if line.startswith(("subsel: ", "Traceback"))]
+        return "\n".join([*found, self.lines[-1]] if "Traceback (most recent call last):" in found else found)
 
 
 def command(
@@ -195,7 +202,7 @@ def command(
         conf: of Spark, beside what it needs.
         before: words before its own, such as of a shell that limits it.
     """
-    options = [*COMMON, *KINDS[kind].split()]
+    options = [*COMMON, *(KINDS if engine == "local" else ON_SPARK)[kind].split()]
     env = {"PYTHONPATH": str(ROOT), "SPARK_LOCAL_IP": "127.0.0.1", **env}
     options += ["--engine", "local"] if engine == "local" else [*SPARK, "--master", MASTERS[engine]]
     if engine != "local":
