@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from subsel import cost
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig, resolve_size
-from subsel.errors import InputError, option
+from subsel.errors import ConfigError, InputError, option
 from subsel.input.given import NEAR
 from subsel.input.rows import embedding_type, may_be_read
 from subsel.input.source import Source, open_source
 from subsel.input.types import flat_lists, value_type
 from subsel.memory import available_memory
+from subsel.parts.crowded import MOST_TRAVEL
 from subsel.sizes import parse_budget
 
 #: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
@@ -23,9 +24,9 @@ LOCAL_BYTES_PER_VALUE = 2.5 * 4
 LOCAL_BYTES_PER_EDGE = 40
 #: Directed edges per neighbour after symmetrisation, as measured on demo data and in the paper.
 EDGES_PER_NEIGHBOR = 1.6
-#: Parts that a point is in on average, its own among them: as on demo data, whose clusters overlap; and as where near
-#: points are in many directions (benchmarks/visits.py). Disk is planned for the former, memory for the latter.
-TRAVEL, MOST_TRAVEL = 2.1, 3.6
+#: Parts that a point is in on average, its own among them, on demo data, whose clusters overlap. Disk is planned for
+#: that, memory for `subsel.parts.crowded.MOST_TRAVEL`.
+TRAVEL = 2.1
 #: Times that a searching task holds the vectors of its points and visitors, with buffers and what allocators keep.
 TASK_COPIES = 6
 #: Bytes of a found neighbour on its way home: code, home, score.
@@ -91,6 +92,36 @@ def part_points(dimension: int, neighbors: int, config: SelectConfig) -> int:
     return min(max(points, min(2 * points, PART_POINTS), 10_000), 200_000)
 
 
+def search_bytes(points: float, dimension: int, neighbors: int) -> int:
+    """Return what searching a part takes that has so many points, visitors included, beside `WORKER_BYTES`."""
+    return int(points * (TASK_COPIES * 4 * dimension + LIST_BYTES * neighbors))
+
+
+def check_worker(limit: int | None, points: int, in_part: int, dimension: int, neighbors: int) -> None:
+    """Refuse parts whose search does not fit into a worker, before it loops in executors that are lost.
+
+    Args:
+        limit: bytes that a Python worker on Spark may take; None: not known.
+        points: in the largest part, visitors included.
+        in_part: points per part.
+        dimension: of embeddings.
+        neighbors: of each point.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    search = search_bytes(points, dimension, neighbors)
+    if limit is None or limit >= WORKER_BYTES + search:
+        return
+    fits = in_part * (limit - WORKER_BYTES) // search
+    smaller = f"take parts of {option('part_points', fits)}, or " if fits >= 1000 else ""
+    raise ConfigError(
+        f"a part of {points:,} points, visitors included, takes about {(WORKER_BYTES + search) >> 20:,} MiB to search, "
+        f"and a Python worker may take {limit >> 20:,} MiB (spark.executor.pyspark.memory by executor cores): "
+        f"{smaller}raise that."
+    )
+
+
 def reference_rows(config: SelectConfig, storage_options: Mapping[str, Any] | None = None) -> int:
     """Return the rows of what no point may be near to, from its metadata; 0 without, or where it was given as such.
 
@@ -122,7 +153,7 @@ def estimate(n: int, dimension: int, k: int | None, config: SelectConfig, near: 
     graph = int(edges * 8 + 32 * n)
     part_share = min(points, n)
     parts = max(1, -(-n // points))
-    search = MOST_TRAVEL * part_share * (TASK_COPIES * 4 * dimension + LIST_BYTES * neighbors)
+    search = search_bytes(MOST_TRAVEL * part_share, dimension, neighbors)
     return Plan(
         n=read,
         dimension=dimension,

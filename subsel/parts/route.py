@@ -9,8 +9,8 @@ with a few visits each, far more pairs do than if only residents could be found 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
 from subsel.parts import kernel
 from subsel.parts.assemble import EDGES, POINTS, pack_edges, pack_points
+from subsel.parts.crowded import find_crowded
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class PartMap:
         parts: number of parts.
         reach: a point is in the parts of the cells whose score is so far below its nearest cell's at most.
         visits: and of so many cells at most.
+        crowded: of parts that too many would visit, the reach of those who do.
+        largest: about how many points are in a part at most, visitors included.
     """
 
     quantizer: cells.Quantizer
@@ -79,6 +82,8 @@ class PartMap:
     parts: int
     reach: float = np.inf
     visits: int = 1
+    crowded: Mapping[int, float] = field(default_factory=dict)
+    largest: int = 0
 
     @classmethod
     def plan(cls, sample: FloatMatrix, n: int, part_points: int, how: Search) -> PartMap:
@@ -94,7 +99,7 @@ class PartMap:
         wanted = max(1, -(-n // part_points))
         if wanted == 1:
             quantizer = cells.Quantizer.train(sample, 1, metric, seed)
-            return cls(quantizer, np.zeros(1, np.int32), np.ones(1, np.int32), 1)
+            return cls(quantizer, np.zeros(1, np.int32), np.ones(1, np.int32), 1, largest=n)
         # In one level up to there: points visit fewer parts than with cells trained group by group (decision 9).
         n_cells = coarse_cells(wanted, len(sample))
         quantizer = cells.Quantizer.train(sample, n_cells, metric, seed, at_once=cells.ONE_LEVEL)
@@ -121,17 +126,26 @@ class PartMap:
             visits,
             reach,
         )
-        return cls(quantizer, first, shares, parts, reach, visits)
+        found = cls(quantizer, first, shares, parts, reach, visits)
+        to, lag = found.journeys(sample, np.arange(len(sample)))
+        crowded, largest = find_crowded(to, lag, parts, part_points, n / len(sample))
+        return replace(found, crowded=crowded, largest=largest)
 
     def destinations(self, X: FloatMatrix, code: Int64Array) -> npt.NDArray[np.int32]:
         """Return the parts that each point goes to: int32, (b, visits); home first, no repeats, -1 for none."""
+        return self.journeys(X, code)[0]
+
+    def journeys(self, X: FloatMatrix, code: Int64Array) -> tuple[npt.NDArray[np.int32], FloatMatrix]:
+        """Return the parts that each point goes to, see `destinations`, and how far beyond its own cell each is."""
         nearest, lag = self.quantizer.nearest_and_lag(X, min(self.visits, len(self.first_part)))
         share = (code.view(np.uint64)[:, None] % self.shares[nearest].astype(np.uint64)).astype(np.int32)
         to = np.where((nearest < 0) | (lag > self.reach), -1, self.first_part[nearest] + share)
         for column in range(1, to.shape[1]):
             seen = (to[:, :column] == to[:, column : column + 1]).any(axis=1)
             to[seen, column] = -1
-        return np.asarray(to, np.int32)
+        for part, reach in self.crowded.items():
+            to[:, 1:][(to[:, 1:] == part) & (lag[:, 1:] > reach)] = -1
+        return np.asarray(to, np.int32), lag
 
 
 def _reach(

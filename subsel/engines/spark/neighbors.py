@@ -22,6 +22,7 @@ from subsel.embeddings.recipe import Search
 from subsel.engines.spark.ids import refuse_decimals
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task
 from subsel.engines.spark.points import SparkPoints
+from subsel.engines.spark.preflight import worker_limit
 from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.source import SparkSource, col, plain_batches
 from subsel.errors import InputError
@@ -36,7 +37,7 @@ from subsel.parts import assemble, route
 from subsel.parts.pack import Parcel, pack
 from subsel.parts.rows import to_table
 from subsel.parts.superstep import pack_graph
-from subsel.planning import part_points
+from subsel.planning import check_worker, part_points
 from subsel.report import GraphReport
 
 #: Bytes of rows that a routing task holds before it sends them on.
@@ -74,12 +75,15 @@ def assembling(
 
     Raises:
         InputError: columns are missing or of wrong types, or edges are bad.
+        ConfigError: the largest part is known not to fit into a Python worker.
     """
     in_part = part_points(points.dimension, how.neighbors, config)
     if edges is None and not alone:
         tell("k-means")
         part_map = route.PartMap.plan(points.sample, points.n, in_part, how)
         tell(f"{part_map.parts} parts")
+        limit = worker_limit(points.frame.sparkSession)
+        check_worker(limit, part_map.largest, in_part, points.dimension, how.neighbors)
         frame = assembled_from_embeddings(points, part_map, how, config, searched)
         return Assembling(frame, part_map.parts, len(part_map.quantizer.centroids), None)
     parts = max(1, -(-points.n // in_part))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,16 @@ def check_executors(spark: Any) -> None:
     for answer in sorted(answers):
         _judge(json.loads(answer))
     _checked.add(session)
+
+
+def worker_limit(spark: Any) -> int | None:
+    """Return the bytes that a Python worker may take, where the session says so: Spark divides them by cores."""
+    memory = spark.conf.get("spark.executor.pyspark.memory", None) or ""
+    found = re.fullmatch(r"(\d+)\s*([kmgt]?)b?", memory.strip().lower())
+    if found is None:
+        return None
+    size = int(found[1]) << {"k": 10, "": 20, "m": 20, "g": 30, "t": 40}[found[2]]
+    return size // max(1, int(spark.conf.get("spark.executor.cores", "1")))
 
 
 def make_probe() -> Callable[[int], str]:

@@ -75,6 +75,8 @@ class Searched:
 
 def _checksum(part_map: PartMap) -> str:
     found = hashlib.sha256()
-    for array in (part_map.quantizer.centroids, part_map.first_part, part_map.shares, np.float64(part_map.reach)):
+    crowded = [*part_map.crowded, *part_map.crowded.values()]
+    numbers = np.array([part_map.reach, part_map.visits, *crowded])
+    for array in (part_map.quantizer.centroids, part_map.first_part, part_map.shares, numbers):
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()[:16]
