@@ -14,6 +14,34 @@ log = logging.getLogger(__name__)
 MOST_TRAVEL = 3.6
 #: A part holds no more points than that many times what it is to own, or than so many times the average part.
 _CROWDED = 2.0
+#: Centroids that differ by no more than this share of the largest coordinate are equal.
+_EQUAL = 1e-6
+
+
+def without_twins(centroids: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return centroids without those that equal an earlier one but for rounding, as k-means makes of equal points.
+
+    Which of such is nearest is anybody's guess, so a cell that is shared by many parts would be mistaken for its twin,
+    which is in one.
+
+    Args:
+        centroids: float32, (c, d).
+    """
+    rows = centroids.astype(np.float64)
+    along = rows @ np.sin(np.arange(1, rows.shape[1] + 1))
+    order = np.argsort(along, kind="stable")
+    near = _EQUAL * max(float(np.abs(rows).max(initial=0)), 1e-30)
+    stays, step = np.ones(len(rows), np.bool_), 1
+    while step < len(rows):
+        one, other = order[:-step], order[step:]
+        close = np.abs(along[other] - along[one]) <= near * rows.shape[1]
+        if not close.any():
+            break
+        one, other = one[close], other[close]
+        equal = np.abs(rows[one] - rows[other]).max(axis=1) <= near
+        stays[np.maximum(one, other)[equal]] = False
+        step += 1
+    return centroids[stays]
 
 
 def find_crowded(
@@ -36,8 +64,9 @@ def find_crowded(
         owned = int(inside[part]) - len(visitors)
         room = max(0, int(most) - owned)
         if room < len(visitors):
-            reach[part] = float(np.nextafter(visitors[room], np.float32(-1)))  # whoever is as far as the first one out
-            inside[part] = owned + np.searchsorted(visitors, visitors[room])
+            stay = int(np.searchsorted(visitors, visitors[room]))  # none of those that are as far as the first one out
+            reach[part] = float(visitors[stay - 1]) if stay else -1.0
+            inside[part] = owned + stay
     if reach:
         log.info("%d parts would be crowded: only the nearest points visit them", len(reach))
     return reach, round(float(inside.max()) * each)

@@ -25,7 +25,7 @@ from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
 from subsel.parts import kernel
 from subsel.parts.assemble import EDGES, POINTS, pack_edges, pack_points
-from subsel.parts.crowded import find_crowded
+from subsel.parts.crowded import find_crowded, without_twins
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ class PartMap:
         # In one level up to there: points visit fewer parts than with cells trained group by group (decision 9).
         n_cells = coarse_cells(wanted, len(sample))
         quantizer = cells.Quantizer.train(sample, n_cells, metric, seed, at_once=cells.ONE_LEVEL)
+        quantizer = replace(quantizer, centroids=without_twins(quantizer.centroids))
         centroids, nearest = quantizer.centroids, quantizer.nearest(sample, 1)
         weight = np.bincount(nearest.ravel(), minlength=len(centroids)) * (n / len(sample))
         shares = np.maximum(1, np.rint(weight / part_points)).astype(np.int32)

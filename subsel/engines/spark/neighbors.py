@@ -82,10 +82,10 @@ def assembling(
         tell("k-means")
         part_map = route.PartMap.plan(points.sample, points.n, in_part, how)
         tell(f"{part_map.parts} parts")
-        limit = worker_limit(points.frame.sparkSession)
-        check_worker(limit, part_map.largest, in_part, points.dimension, how.neighbors)
-        frame = assembled_from_embeddings(points, part_map, how, config, searched)
-        return Assembling(frame, part_map.parts, len(part_map.quantizer.centroids), None)
+        about = part_map.largest, in_part, points.dimension, how.neighbors
+        check_worker(worker_limit(points.frame.sparkSession), *about)
+        lists = found_lists(points, part_map, how, config, searched)
+        return Assembling(_assembled(lists, part_map.parts), part_map.parts, len(part_map.quantizer.centroids), None)
     parts = max(1, -(-points.n // in_part))
     tell(f"{parts} parts")
     if edges is None:
@@ -94,10 +94,10 @@ def assembling(
     return Assembling(frame, parts, None, dropped)
 
 
-def assembled_from_embeddings(
+def found_lists(
     points: SparkPoints, part_map: route.PartMap, how: Search, config: SelectConfig, searched: Searched | None = None
 ) -> DataFrame:
-    """Return parcels of kinds points, graph, shape (and, at part number ``parts``, what recall is estimated from).
+    """Return points, and both directions of each edge, at their parts.
 
     Args:
         points: checked.
@@ -106,13 +106,6 @@ def assembled_from_embeddings(
         config: by which rows are read.
         searched: where what was found in each part is kept, so that another run can go on from there.
     """
-    return _assembled(found_lists(points, part_map, how, config, searched), part_map.parts)
-
-
-def found_lists(
-    points: SparkPoints, part_map: route.PartMap, how: Search, config: SelectConfig, searched: Searched | None = None
-) -> DataFrame:
-    """Return points, and both directions of each edge, at their parts; arguments: see `assembled_from_embeddings`."""
     asked = points.asked_code, points.asked
     send = partial(_route, Rules.of(points, config), points.prepare, part_map, how, *asked)
     parcels = map_in_arrow(points.frame, send, PARCEL_SCHEMA)
@@ -400,5 +393,4 @@ def _packable(ids: pa.Array) -> Any:
 
 
 def _task_number() -> int:
-    context = TaskContext.get()
-    return context.partitionId() if context is not None else 0
+    return context.partitionId() if (context := TaskContext.get()) else 0
