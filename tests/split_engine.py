@@ -49,6 +49,8 @@ def parts_of(graph: NeighborGraph, utility, seed: int, part_of_node, cost=None, 
 class SplitEngine:
     """Implements `subsel.engines.base.Engine` over parts in memory; `finish_points` as on Spark."""
 
+    in_one_task = False
+
     def __init__(
         self,
         by_part,

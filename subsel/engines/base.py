@@ -53,10 +53,15 @@ class Engine(Protocol):
     Attributes:
         parts: how many.
         finish_points: how many undecided points `finish` takes at most.
+        in_one_task: whether one task holds the whole graph, and `drive` runs drivers there.
     """
 
     parts: int
     finish_points: int
+
+    @property
+    def in_one_task(self) -> bool:
+        """See above."""
 
     def drive(self, work: Callable[[Engine], T]) -> T:
         """Run a driver: on this engine, or, where one task holds the whole graph, on an engine that has it there."""

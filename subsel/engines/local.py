@@ -74,6 +74,7 @@ class LocalEngine(OnePart[PartGraph]):
 
     parts = 1
     finish_points = 0
+    in_one_task = False
 
     def __init__(self, graph: PartGraph, board: Board | None = None, *, steps: bool = False) -> None:
         super().__init__(graph, Board.start(graph) if board is None else board)

@@ -179,6 +179,15 @@ class Replay:
         """Return the answer to a question, which is of JSON's kinds where it is none of an engine's."""
         return work() if self.record is None else self.record.ask(what, work)
 
+    @property
+    def in_one_task(self) -> bool:
+        """See `Engine`."""
+        return self.engine.in_one_task
+
+    def drive(self, work: Callable[[Engine], T]) -> T:
+        """Run a driver on this engine; in one task, which is a job, nothing is written down before its end."""
+        return self.engine.drive(work) if self.engine.in_one_task else work(self)
+
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """See `Engine.step`."""
         return self.ask(f"step {_name(kernel)}", lambda: self.engine.step(kernel, *args, **params))

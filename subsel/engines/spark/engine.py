@@ -99,11 +99,20 @@ class SparkEngine:
     @property
     def board(self) -> DataFrame:
         """The last board, with what was posted; parts hear first what was decided in one task."""
+        self.settle()
+        return self._board
+
+    def settle(self) -> None:
+        """Have the parts hear what was decided in one task, if anything was since they last did."""
         if self._together is not None and self._together.ahead:
             with plain_errors():
                 self._board = self._board.unionByName(self._together.decisions())
                 self._whole_again(heard=True)
-        return self._board
+
+    @property
+    def in_one_task(self) -> bool:
+        """See `Engine`."""
+        return self._together is not None
 
     def drive(self, work: Callable[[Engine], T]) -> T:
         """Run a driver: on this engine, or in one task that has the whole graph."""
@@ -208,10 +217,7 @@ class SparkEngine:
     def restate(self) -> None:
         """Write the present board down once more."""
         with plain_errors():
-            before = self._steps
-            board = self.board  # which takes a step where there is something to hear
-            if self._steps == before:
-                self._take(board)
+            self._take(self.board)
 
     def merge(self, work: Callable[Concatenate[Rows, P], Rows], /, *args: P.args, **params: P.kwargs) -> Rows:
         """Run the work where the rows of a share of the slots are; what it returns is collected."""

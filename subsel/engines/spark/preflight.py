@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from subsel.engines.spark.failures import SHIPPING, plain_errors
+from subsel.engines.spark.together import in_bytes
 from subsel.errors import ConfigError, MissingPackageError
 from subsel.version import __version__
 
@@ -44,12 +44,8 @@ def check_executors(spark: Any) -> None:
 
 def worker_limit(spark: Any) -> int | None:
     """Return the bytes that a Python worker may take, where the session says so: Spark divides them by cores."""
-    memory = spark.conf.get("spark.executor.pyspark.memory", None) or ""
-    found = re.fullmatch(r"(\d+)\s*([kmgt]?)b?", memory.strip().lower())
-    if found is None:
-        return None
-    size = int(found[1]) << {"k": 10, "": 20, "m": 20, "g": 30, "t": 40}[found[2]]
-    return size // max(1, int(spark.conf.get("spark.executor.cores", "1")))
+    memory = spark.conf.get("spark.executor.pyspark.memory", None)
+    return None if memory is None else in_bytes(memory) // max(1, int(spark.conf.get("spark.executor.cores", "1")))
 
 
 def make_probe() -> Callable[[int], str]:

@@ -47,6 +47,8 @@ class SparkBoards:
 
     def write(self, *, now: bool) -> int | None:
         """Return the present board's number: each is written down as it is made, but that which a stage begins with."""
+        if now:
+            self.engine.settle()
         if now and not self.written:
             self.engine.restate()
         return self.written[-1] if self.written else None
