@@ -6,7 +6,7 @@
     target/                                which points are near to those of a target set, if there is one
     neighbors/                             lists of neighbours by groups of parts, until the graph is there
     bounding/ greedy/ refine/ certify/     the last boards of each stage, and boards.json, which names the whole ones;
-                                           under limits greedy/room.json says what these have left
+                                           until it is done answers-*.json, see `subsel.engines.replay`; under limits greedy/room.json says what these have left
     _report.html _report.json              of the selection, once it is done
     manifest.json                          one entry per finished stage, written last
 
@@ -42,7 +42,7 @@ BOARDS = "boards.json"
 #: In the folder of greedy's boards: what limits have left, where there are some.
 ROOM = "room.json"
 #: Raised whenever a run directory's content changes its meaning.
-FORMAT = 2
+FORMAT = 3
 
 #: Stages whose results are kept, in their order.
 STAGES: tuple[Stage, ...] = tuple(stage for stage in declare.STAGES if stage != "output")
