@@ -200,12 +200,13 @@ def test_spark_selects_in_one_task_what_parts_select(spark, problem, tmp_path, k
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_in_one_task(spark, problem, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stage", ["run_greedy", "run_certify"])  # the first goes on from what bounding decided
+def test_a_run_goes_on_in_one_task(spark, problem, tmp_path, monkeypatch, stage):
     needs_spark()
     expected = subsel.select(**asked(problem, size=0.3, refine=2))
     more = {"engine": spark, "part_points": 100, "run_dir": tmp_path / "run", "output": tmp_path / "out"}
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "run_certify", lambda *_, **__: 1 / 0)
+        patch.setattr(pipeline, stage, lambda *_, **__: 1 / 0)
         with pytest.raises(subsel.SubselError, match="division by zero"):  # in the task
             subsel.select(**asked(problem, size=0.3, refine=2), **more)
     found = subsel.select(**asked(problem, size=0.3, refine=2), **more, resume=True)
