@@ -6,7 +6,8 @@
     target/                                which points are near to those of a target set, if there is one
     neighbors/                             lists of neighbours by groups of parts, until the graph is there
     bounding/ greedy/ refine/ certify/     the last boards of each stage, and boards.json, which names the whole ones;
-                                           until it is done answers-*.json, see `subsel.engines.replay`; under limits greedy/room.json says what these have left
+                                           until it is done answers-*.json (`subsel.engines.replay`);
+                                           under limits greedy/room.json says what these have left
     _report.html _report.json              of the selection, once it is done
     manifest.json                          one entry per finished stage, written last
 
