@@ -117,7 +117,9 @@ class Record:
         self._kept = []
         self._rundir.finish(self._stage, result, scale)
         self._prune()
-        for one in range(self._files):
+        files, self._files = self._files, 0
+        self._say_what_is_there()
+        for one in range(files):
             self._place(one).remove()
 
     def _again(self, what: str) -> Any:
@@ -138,9 +140,12 @@ class Record:
         self._place(self._files).write_text(json.dumps(self._new))
         self._files, self._new = self._files + 1, []
         self._named = [*(one for one in self._named[-1:] if one != number), number]
+        self._say_what_is_there()
+        self._prune()
+
+    def _say_what_is_there(self) -> None:
         about = {"boards": self._named, "kept": self._kept, "answers": self._files}
         self._rundir.note(self._stage, BOARDS, **about, state=self._boards.state())
-        self._prune()
 
     def _prune(self) -> None:
         """Remove boards that nobody goes back to."""
