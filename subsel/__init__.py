@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from subsel.estimator import SubsetSelector
     from subsel.explaining import explain
     from subsel.graph import NeighborGraph
+    from subsel.growth import GrowingGraph, growing_graph, open_graph
     from subsel.report import Report
     from subsel.reports import compare, make_page
     from subsel.selection import Selection
@@ -30,6 +31,7 @@ _HOMES = {
     "estimator": ("SubsetSelector",),
     "explaining": ("explain",),
     "graph": ("NeighborGraph",),
+    "growth": ("GrowingGraph", "growing_graph", "open_graph"),
     "report": ("Report",),
     "reports": ("compare", "make_page"),
     "selection": ("Selection",),
@@ -38,6 +40,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ConfigError",
+    "GrowingGraph",
     "InputError",
     "MissingPackageError",
     "NeighborGraph",
@@ -50,8 +53,10 @@ __all__ = [
     "__version__",
     "compare",
     "explain",
+    "growing_graph",
     "make_page",
     "neighbors",
+    "open_graph",
     "plan",
     "score",
     "score_subsets",

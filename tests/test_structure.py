@@ -20,6 +20,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
     [
         ("api",),
         ("beforehand",),
+        ("growth",),
         ("demo",),
         ("testing",),
         ("warming",),
@@ -37,6 +38,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
     [("engines",)],
     [("planning",), ("cost",), ("sketching",)],
     [("weighing",), ("coverage",), ("covering.value",)],
+    [("growing",)],
     [("parts",), ("embeddings",)],
     [("input",)],
     [("notebook",)],

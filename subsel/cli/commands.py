@@ -83,38 +83,33 @@ def select(data: str, output: str, sizes: str | None, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("data", metavar="INPUT")
+@click.argument("data", metavar="[INPUT]")
 @click.argument("graph", required=False)
 @opt.config_fields("size", "Input", "Neighbour graph", "seed", "part_points", "log_level")
+@opt.growing
 @opt.overwrite_graph
 @opt.storage
 @opt.config_file
 @opt.neighbors_engine
 def neighbors(data: str, graph: str | None, overwrite: bool, **options: Any) -> None:
-    """Compute the neighbour graph of INPUT and write its edges to GRAPH, one Parquet file.
+    """Compute the neighbour graph of INPUT and write it to GRAPH: a folder, which can grow, or one .parquet of edges.
 
-    On Spark it stays by parts in --run-dir, from which select goes on with --resume.
+    With --onto the points of INPUT join a GRAPH that is there; with --remove points leave it. On Spark the graph stays
+    by parts in --run-dir, from which select goes on with --resume.
     """
+    onto, exchange, remove = (options.pop(name) for name in ("onto", "replace", "remove"))
     options = opt.checked(options)
+    from subsel.cli import growing
+
+    if onto or exchange or remove is not None:
+        close(*growing.change(data, graph, onto=onto, replace=exchange, remove=remove, options=options))
+        return
     on_spark = options.get("engine") == "spark"
     if (graph is None) != on_spark:
-        wanted = "--run-dir, and no GRAPH" if on_spark else "GRAPH, one Parquet file for its edges"
+        wanted = "--run-dir, and no GRAPH" if on_spark else "GRAPH, a folder, or one .parquet file of edges"
         raise ConfigError(f"say where the graph goes: give {wanted}.")
-    from subsel.pages.facts import Facts
-    from subsel.storage import check_new, place_of
-
-    if graph is not None:
-        check_new(place_of(graph), overwrite=overwrite, inputs=[place_of(data)])
-    found = subsel.neighbors(data, progress=progress(), **options)
-    points = ""
-    if graph is not None:
-        found.graph.to_parquet(graph, overwrite=overwrite)
-        points = f"{found.graph.n:,} x "
-    rows = Facts({"points": f"{points}{found.report.dimension} from {data}"})
-    rows.add_graph(found.report)
-    written = graph or options["run_dir"]
-    rows.add("written", written)
-    close(rows.spelled(_spelling()), {"graph": found.report, "written": written})
+    rows, report = growing.make(data, graph, overwrite=overwrite, options=options)
+    close(rows.spelled(_spelling()), {"graph": report, "written": graph or options["run_dir"]})
 
 
 @main.command("plan")

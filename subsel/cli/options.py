@@ -138,6 +138,16 @@ audit = _option(
 overwrite = _option("Subset", "--overwrite", is_flag=True, help="Replace what is there already, if subsel wrote it.")
 overwrite_page = _option("Running", "--overwrite", is_flag=True, help="Replace FILE if it is a page of subsel's.")
 overwrite_graph = _option("Running", "--overwrite", is_flag=True, help="Replace GRAPH if subsel wrote it.")
+growing = _together(
+    _option("Subset", "--onto", is_flag=True, help="Let the points of INPUT join GRAPH, a folder that is there."),
+    _option("Subset", "--replace", is_flag=True, help="With --onto: points take the place of those of the same ids."),
+    _option(
+        "Subset",
+        "--remove",
+        metavar="IDS",
+        help="Let points leave GRAPH: Parquet with their ids. Without --onto there is no INPUT.",
+    ),
+)
 graph = _option(
     "Input",
     "--graph",

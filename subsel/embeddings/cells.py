@@ -40,6 +40,11 @@ def cell_count(n: int, probes: int) -> int:
     return int(max(1, min(0.5 * np.sqrt(probes * n), n // 64)))
 
 
+def fullest_cell(n: int, n_cells: int) -> int:
+    """Return how many of n points may be in one cell: beyond that it is split."""
+    return max(1024, 4 * n // n_cells)
+
+
 @dataclass(frozen=True)
 class Quantizer:
     """The centroids of cells, and which are nearest to a point.
@@ -273,7 +278,7 @@ def _split_oversized(nearest: npt.NDArray[np.int32], n_cells: int) -> Cells:
     """
     n, probes = nearest.shape
     counts = np.bincount(nearest[:, 0], minlength=n_cells)
-    cap = max(1024, 4 * n // n_cells)
+    cap = fullest_cell(n, n_cells)
     shares = np.maximum(1, -(-counts // cap))
     first_share = np.concatenate([[0], np.cumsum(shares)])
     order = np.argsort(nearest[:, 0], kind="stable")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from subsel.embeddings import kernel, search
 from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores, with_themselves
-from subsel.embeddings.recipe import Search, StepProgress, find_neighbors, sample_rows
+from subsel.embeddings.recipe import Found, Search, StepProgress, find_neighbors, sample_rows
 from subsel.errors import ConfigError, option
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
@@ -79,7 +80,20 @@ class NeighborResult:
         return self.report.target
 
 
-def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda what, share: None) -> NeighborResult:
+class Searched(NamedTuple):
+    """What a search ends with: lists by node, the input row of each node (int64, (n,)), and how rows are prepared."""
+
+    found: Found
+    rows: Int64Array
+    prepare: Preparation
+
+
+def neighbor_graph(
+    points: Points,
+    how: Search,
+    progress: StepProgress = lambda what, share: None,
+    keep: Callable[[Searched], None] = lambda searched: None,
+) -> NeighborResult:
     """Return the symmetrised k-nearest-neighbour graph of points; takes the points' embeddings away.
 
     Everything works on the points in the order of their codes, so permuting the input's rows changes nothing.
@@ -88,6 +102,7 @@ def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda 
         points: with embeddings.
         how: to search.
         progress: told what goes on.
+        keep: told what the search ends with; what it wants of that it must copy, as scores become similarities next.
     """
     embeddings = points.take_embeddings()
     n, dimension = embeddings.shape
@@ -117,6 +132,7 @@ def neighbor_graph(points: Points, how: Search, progress: StepProgress = lambda 
         # The points with the largest codes: a uniform sample, none of them in the k-means sample for n large.
         asked = np.flatnonzero(found.order >= n - how.sample)
         recall = search.estimate_recall(X, score, asked, metric)
+    keep(Searched(found, rows, prepare))
     told: dict[str, Any] = {"cells": found.cells, "probes": found.probes, "passes": found.passes}
     told |= {"source": "embeddings", "neighbors": k, "dimension": dimension, "recall": recall, "target": how.recall}
     del X, found

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from subsel.config import Metric, SelectConfig
 from subsel.embeddings import cells, search
+from subsel.embeddings.cells import Quantizer
 from subsel.embeddings.metrics import FloatMatrix
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
@@ -83,7 +84,8 @@ class Found(NamedTuple):
 
     ``order`` (int64, (n,)) are the rows in that order, ``X`` (float32, (n, d)) their vectors. ``best`` (int32, (n, k),
     -1 for none) are places in ``X``, ``score`` (float32, (n, k), -inf there) falls in each row. ``cells`` were made, of
-    which points probed ``probes`` at most; ``passes`` refined the lists.
+    which points probed ``probes`` at most, within ``reach``; ``passes`` refined the lists. ``quantizer`` has the cells,
+    and ``home`` (int32, (n,), ascending) says in which of them each point is.
     """
 
     order: Int64Array
@@ -93,6 +95,9 @@ class Found(NamedTuple):
     cells: int
     probes: int
     passes: int
+    quantizer: Quantizer
+    home: Int32Array
+    reach: float
 
 
 def sample_rows(n: int, probes: int) -> int:
@@ -129,7 +134,8 @@ def find_neighbors(
     pairs = cells.neighbor_pairs(sample, n, k, metric)
     del sample  # a view keeps the rows that are given away below
     progress("cells", 0.0)
-    assigned = cells.assign_cells(block, n, quantizer, how.probes, cells.probe_reach(quantizer, pairs, how.probes))
+    reach = cells.probe_reach(quantizer, pairs, how.probes)
+    assigned = cells.assign_cells(block, n, quantizer, how.probes, reach)
     X = give(assigned.order)  # the only copy from here on
     improved = None if resident is None else resident[assigned.order]
     asked = None
@@ -153,7 +159,8 @@ def find_neighbors(
             break
         probes = min(2 * probes, most)
         del best, score
-    return Found(assigned.order, X, best, score, len(quantizer.centroids), probes, passes)
+    made = len(quantizer.centroids), probes, passes, quantizer, assigned.home, reach
+    return Found(assigned.order, X, best, score, *made)
 
 
 def _refined(

@@ -8,7 +8,7 @@ pyspark: what a Spark session reaches is behind the same class under ``engines/s
 from subsel.storage.arrow import ArrowPlace, arrow_place
 from subsel.storage.check import check_new, result_files
 from subsel.storage.commit import NewFolder, new_file, new_folder
-from subsel.storage.leftovers import FORMAT, MANIFEST, NO_PAGES, PAGE, PAGE_DATA, manifest_of
+from subsel.storage.leftovers import FORMAT, KEPT, MANIFEST, NO_PAGES, PAGE, PAGE_DATA, manifest_of
 from subsel.storage.local import LocalPlace
 from subsel.storage.owner import LOCK, lock
 from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place
@@ -16,6 +16,7 @@ from subsel.storage.uri import path_of, place_of, refuse_credentials
 
 __all__ = [
     "FORMAT",
+    "KEPT",
     "LOCK",
     "MANIFEST",
     "NO_PAGES",

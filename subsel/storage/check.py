@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from subsel.errors import InputError
 from subsel.storage.arrow import ArrowPlace
-from subsel.storage.leftovers import clean, is_data, manifest_of, named_files, sizes
+from subsel.storage.leftovers import clean, is_data, is_named, manifest_of, named_files, sizes
 from subsel.storage.local import LocalPlace
 from subsel.storage.place import FileInfo, Place
 
@@ -18,7 +18,7 @@ _LONGEST_NAME = 255  # bytes, where the file system does not say
 
 
 def result_files(folder: Place) -> list[FileInfo] | None:
-    """Return the files that a result folder's manifest names; None if it has no manifest of ours.
+    """Return the data files that a result folder's manifest names; None if it has no manifest of ours.
 
     Raises:
         InputError: one of them is missing, or not as long as it was written.
@@ -36,7 +36,7 @@ def result_files(folder: Place) -> list[FileInfo] | None:
                 f"{folder} is not whole: {name} has {found[name].size:,} bytes, not {size:,} as its manifest says. "
                 "Write it again."
             )
-    return [found[name] for name in sorted(named)]
+    return [found[name] for name in sorted(named) if is_data(name)]
 
 
 def check_new(target: Place, *, overwrite: bool, inputs: Iterable[Place] = ()) -> None:
@@ -115,7 +115,7 @@ def check_ours(place: Place, target: Place) -> None:
         ours = manifest is not None
         if manifest is not None and place.swaps:  # the whole folder goes: nothing of the user's may be in it
             named = named_files(place, manifest)
-            strange = [name for name in sizes(place) if is_data(name) and name not in named]
+            strange = [name for name in sizes(place) if is_named(name) and name not in named]
             if strange:
                 raise InputError(
                     f"output {target} holds {strange[0]}, which subsel did not write: move it away, or choose another "

@@ -29,7 +29,7 @@ from subsel.storage.leftovers import (
     Record,
     begin,
     end,
-    is_data,
+    is_named,
     manifest_of,
     named_files,
     sizes,
@@ -205,7 +205,7 @@ def _beside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
         data.make_folder()
         new = NewFolder(data, None, record)
         yield new
-        files = {name: size for name, size in sizes(data).items() if is_data(name)}
+        files = {name: size for name, size in sizes(data).items() if is_named(name)}
         new.write_pages(data)
         data.join(MANIFEST).write_text(new.text(files))
         if isinstance(data, LocalPlace):
@@ -243,10 +243,10 @@ def _merge(new: NewFolder, target: Place, beside: Place) -> None:
                 place = target.join(record.fresh(name))
                 if "/" in name:
                     place.parent().make_folder()
-                if not is_data(name):
+                if not is_named(name):
                     place.remove()  # a report, or Spark's mark, of the old result
                 new.data.join(name).rename_new(place)
-                if is_data(name):
+                if is_named(name):
                     files[record.fresh(name)] = size
         _without_pages(target, PAGES - new.pages.keys())
         _put_manifest(new.data.join(MANIFEST), target.join(MANIFEST), new.text(files))
@@ -280,7 +280,7 @@ def _inside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
         mark.write_text(record.text())
         new = NewFolder(target, None, record, _direct=True)
         yield new
-        found = {name: size for name, size in sizes(target).items() if record.wrote(name) and is_data(name)}
+        found = {name: size for name, size in sizes(target).items() if record.wrote(name) and is_named(name)}
         own = {name: size for name, size in found.items() if record.token in name}
         manifest, text = target.join(MANIFEST), new.text(own or found)
         if not overwrite:

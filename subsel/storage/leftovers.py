@@ -35,6 +35,8 @@ PAGES = frozenset({PAGE, PAGE_DATA})
 NO_PAGES: Mapping[str, str] = {}
 FORMAT = 1
 MARK = "owner.json"
+#: A folder in a result's folder, of files that belong to the result though Parquet readers skip them.
+KEPT = "_kept"
 
 #: Data files of manifests before format 1, which name none.
 _UNNAMED = re.compile(r"(part|points)-\d{5}")
@@ -91,13 +93,18 @@ class Record:
     def wrote(self, name: str) -> bool:
         """Return whether a file is of this run."""
         if self.token in name:
-            return is_data(name)
+            return is_named(name)
         return self.before is not None and name not in self.before and bool(_SPARK.search(name))
 
 
 def is_data(name: str) -> bool:
     """Return whether a file below a folder is one that Parquet readers see."""
     return not any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def is_named(name: str) -> bool:
+    """Return whether a manifest names a file below its folder: data, and what is kept beside them."""
+    return is_data(name) or name.startswith(f"{KEPT}/")
 
 
 def manifest_of(folder: Place) -> dict[str, Any] | None:

@@ -1,0 +1,95 @@
+"""`subsel neighbors`: graphs that are made, and those that points join and leave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import subsel
+from subsel.cli.shell import progress
+from subsel.errors import ConfigError
+from subsel.growing.place import is_graph_place
+from subsel.growing.revision import Revision
+from subsel.growth import GrowingGraph
+from subsel.pages.facts import Facts
+from subsel.report import GraphReport
+from subsel.storage import check_new, place_of
+from subsel.text import count
+
+#: Options that say where a graph is made, none of which a change of one takes.
+_ELSEWHERE = ("engine", "master", "run_dir")
+
+
+def make(data: str, graph: str | None, *, overwrite: bool, options: dict[str, Any]) -> tuple[Facts, GraphReport]:
+    """Make the graph of an input and write it; return what is told of it.
+
+    Raises:
+        InputError: see `subsel.neighbors`.
+    """
+    storage, told = options.get("storage_options"), progress()
+    if graph is None:
+        report, points = subsel.neighbors(data, progress=told, **options).report, ""
+    else:
+        where = place_of(graph, storage)
+        check_new(where, overwrite=overwrite, inputs=[place_of(data, storage)])
+        if is_graph_place(where):
+            plain = {name: value for name, value in options.items() if name not in _ELSEWHERE}
+            grown = subsel.growing_graph(data, output=where, overwrite=overwrite, progress=told, **plain)
+            report, n = grown.report, len(grown)
+        else:
+            found = subsel.neighbors(data, progress=told, **options)
+            found.graph.to_parquet(where, overwrite=overwrite)
+            report, n = found.report, found.graph.n
+        points = f"{n:,} x "
+    rows = Facts({"points": f"{points}{report.dimension} from {data}"})
+    rows.add_graph(report)
+    rows.add("written", graph or options["run_dir"])
+    return rows, report
+
+
+def change(
+    data: str, graph: str | None, *, onto: bool, replace: bool, remove: str | None, options: dict[str, Any]
+) -> tuple[Facts, dict[str, Any]]:
+    """Let points leave a graph, then others join it; return what is told of that.
+
+    Raises:
+        ConfigError: options do not fit together.
+        InputError: see `subsel.GrowingGraph`.
+    """
+    if onto != (graph is not None):
+        wanted = "INPUT and GRAPH" if onto else "--onto, too, or GRAPH alone"
+        raise ConfigError(f"say who joins which graph: give {wanted}.")
+    if replace and not onto:
+        raise ConfigError("--replace is of points that join: give --onto, too.")
+    if options.get("engine") == "spark" or "run_dir" in options:
+        raise ConfigError(
+            "points join and leave a graph on one machine only: leave --engine spark and --run-dir out, or make the "
+            "graph of all points anew."
+        )
+    storage = options.pop("storage_options", None)
+    given = {name: value for name, value in options.items() if name not in _ELSEWHERE}
+    grown = subsel.open_graph(graph or data, storage_options=storage)
+    before, done = grown.revisions, []
+    if remove is not None:
+        done.append(grown.remove(remove, progress=progress()))
+    if onto:
+        done.append(grown.add(data, replace=replace, progress=progress(), **given))
+    if grown.revisions != before:
+        grown.save()
+    return _told(grown, done), {"revisions": [one.model_dump() for one in done], "written": str(grown.path)}
+
+
+def _told(grown: GrowingGraph, done: list[Revision]) -> Facts:
+    rows = Facts({"graph": f"{len(grown):,} points, {grown.report.neighbors} neighbours of each"})
+    for one in done:
+        if one.joined or one.replaced:
+            swapped = f", {one.replaced:,} replaced" if one.replaced else ""
+            rows.add("joined", f"{count(one.joined, 'point')}{swapped}")
+        if one.left:
+            rows.add("left", f"{count(one.left, 'point')}, {one.searched:,} searched again")
+        if one.split:
+            rows.add("split", f"{count(one.split, 'cell')} that had grown too large")
+        if one.recall is not None:
+            found = f"{one.recall:.3f} of their exact neighbours (sampled), {count(one.probes, 'probe')}"
+            rows.add(f"recall@{grown.report.neighbors}", f"{found}, {count(one.passes, 'pass')}")
+    rows.add("written", str(grown.path))
+    return rows

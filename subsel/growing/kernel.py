@@ -1,0 +1,215 @@
+"""Steps on lists of neighbours of which some rows are new or have lost entries: pure functions, compiled by numba.
+
+``best`` and ``score`` are lists as in `subsel.embeddings.kernel`: int32 and float32, (n, k), rows in falling order of
+score, equal scores by number, empty places -1 and -inf. Functions with ``begin`` and ``end`` are for
+`subsel.threads.over_rows`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from subsel.embeddings.kernel import _beats_last, _insert_in_order, _score
+
+#: Scores that are compared at once while merging.
+_RUN = 32
+
+
+@numba.njit(cache=True, inline="always")
+def _lists(best: Any, row: int, point: int) -> bool:
+    found = False
+    for a in range(best.shape[1]):
+        found |= best[row, a] == point
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def meet(block: Any, rows: Any, first: int, hears: Any, best: Any, score: Any) -> None:
+    """Merge the scores of some points against a run of points into the lists of the former, and of who hears of it.
+
+    Args:
+        block: float32, (q, m): score of point ``rows[i]`` against point ``first + j``.
+        rows: int64, (q,): points that do not hear.
+        first: number of the run's first point.
+        hears: bool, (n,): which points of the run are offered the others, too.
+        best: lists, changed in place. Releases the GIL; two threads may merge different points at once.
+        score: their scores, changed in place.
+    """
+    last, m = best.shape[1] - 1, block.shape[1]
+    least = np.full(m, np.inf, np.float32)
+    for j in range(m):
+        if hears[first + j]:
+            least[j] = score[first + j, last]
+    for i in range(block.shape[0]):
+        row, scores = rows[i], block[i]
+        threshold = score[row, last]
+        for begin in range(0, m, _RUN):
+            end, hits = min(begin + _RUN, m), np.int32(0)
+            for j in range(begin, end):  # vector instructions
+                hits += np.int32(scores[j] >= min(threshold, least[j]))
+            if hits == 0:  # most
+                continue
+            for j in range(begin, end):
+                other, value = first + j, scores[j]
+                if value < min(threshold, least[j]) or other == row:
+                    continue
+                if _beats_last(best, score, row, other, value) and not _lists(best, row, other):
+                    _insert_in_order(best, score, row, other, value)
+                    threshold = score[row, last]
+                if hears[other] and _beats_last(best, score, other, row, value) and not _lists(best, other, row):
+                    _insert_in_order(best, score, other, row, value)
+                    least[j] = score[other, last]
+
+
+@numba.njit(cache=True, nogil=True)
+def rescore(begin: int, end: int, X: Any, known: Any, place: Any, both: bool, best: Any, score: Any, l2: bool) -> None:
+    """Compute the scores of pairs that were not known before, pair by pair, and sort rows; those of others stay.
+
+    Args:
+        begin: first row.
+        end: after the last.
+        X: float32, (n, d).
+        known: int32, (m, k): what the lists of some points named before.
+        place: int32, (n,): where in ``known`` a point's list is, -1 for others.
+        both: whether pairs with one of these points count in others' lists, too.
+        best: lists.
+        score: of these, written.
+        l2: score by negative squared distance instead of the inner product.
+    """
+    for v in range(begin, end):
+        for a in range(best.shape[1]):
+            j, value = best[v, a], score[v, a]
+            if j >= 0 and (place[v] >= 0 or (both and place[j] >= 0)):
+                one, other = (v, j) if place[v] >= 0 else (j, v)
+                if not _lists(known, place[one], other):
+                    value = _score(X, v, j, l2)
+            at = a
+            while at > 0 and (score[v, at - 1] < value or (score[v, at - 1] == value and best[v, at - 1] > j)):
+                best[v, at], score[v, at] = best[v, at - 1], score[v, at - 1]
+                at -= 1
+            best[v, at], score[v, at] = j, value
+
+
+@numba.njit(cache=True, nogil=True)
+def look_around(  # noqa: PLR0917  (rows of threads come first)
+    begin: int,
+    end: int,
+    rows: Any,
+    X: Any,
+    best: Any,
+    score: Any,
+    gone: Any,
+    hears: Any,
+    l2: bool,
+    slots: int,
+    new_best: Any,
+    new_score: Any,
+    offered: Any,
+    offer: Any,
+) -> None:
+    """Compare some points with the neighbours of their neighbours; lists are read, new ones written apart.
+
+    Args:
+        begin: first of ``rows``.
+        end: after the last.
+        rows: int64, (m,): the points.
+        X: float32, (n, d).
+        best: int32, (n, k); may list points that are gone, whose neighbours are looked at as well.
+        score: float32, (n, k).
+        gone: bool, (n,): who may be in no new list; (0,) where nobody is gone.
+        hears: bool, (n,): to whom points are offered that belong in their lists.
+        l2: score by negative squared distance instead of the inner product.
+        slots: of the table of candidates, a power of two; half of it is filled at most.
+        new_best: int32, (m, k), written.
+        new_score: float32, (m, k), written.
+        offered: int32, (m, c), written: points in whose lists the point belongs, -1 after the last; c may be 0.
+        offer: float32, (m, c), written: their scores.
+    """
+    k = best.shape[1]
+    seen = np.full(slots, -1, np.int32)
+    stamp = np.full(slots, -1, np.int32)
+    for at in range(begin, end):
+        v, filled, count, some = rows[at], 0, 0, len(gone) > 0
+        for a in range(k):
+            new_best[at, a], new_score[at, a] = -1, -np.inf
+        for c in range(offered.shape[1]):
+            offered[at, c] = -1
+        for a in range(k):  # what it has stays
+            j = best[v, a]
+            if j >= 0 and not (some and gone[j]):
+                new_best[at, filled], new_score[at, filled] = j, score[v, a]
+                filled += 1
+        room = slots // 2
+        for a in range(-1, k):
+            j = v if a < 0 else best[v, a]
+            if j >= 0:
+                _note(seen, stamp, at, j)
+                room -= 1
+        for a in range(k):
+            middle = best[v, a]
+            if middle < 0:
+                continue
+            for b in range(-1, k):
+                j = middle if b < 0 else best[middle, b]
+                if j < 0 or room == 0 or (some and gone[j]) or not _note(seen, stamp, at, j):
+                    continue
+                room -= 1
+                value = _score(X, v, j, l2)
+                if _beats_last(new_best, new_score, at, j, value):
+                    _insert_in_order(new_best, new_score, at, j, value)
+                if hears[j] and count < offered.shape[1] and _beats_last(best, score, j, v, value):
+                    offered[at, count], offer[at, count] = j, value
+                    count += 1
+
+
+@numba.njit(cache=True, inline="always")
+def _note(seen: Any, stamp: Any, mark: int, point: int) -> bool:
+    """Put a point into the set of a mark (open addressing; a slot counts if stamped so); return whether it was new."""
+    slot = ((np.int64(point) * 2654435761) & 0xFFFFFFFF) % len(seen)
+    while stamp[slot] == mark:
+        if seen[slot] == point:
+            return False
+        slot = (slot + 1) % len(seen)
+    stamp[slot] = mark
+    seen[slot] = point
+    return True
+
+
+@numba.njit(cache=True)
+def take_offers(rows: Any, offered: Any, offer: Any, best: Any, score: Any) -> None:
+    """Put points into the lists of those to whom they were offered, see `look_around`; in whatever order they come."""
+    for at in range(len(rows)):
+        for c in range(offered.shape[1]):
+            j = offered[at, c]
+            if j < 0:
+                break
+            v, value = rows[at], offer[at, c]
+            if _beats_last(best, score, j, v, value) and not _lists(best, j, v):
+                _insert_in_order(best, score, j, v, value)
+
+
+@numba.njit(cache=True, nogil=True)
+def renumber(begin: int, end: int, number: Any, best: Any, score: Any) -> None:
+    """Call neighbours by new numbers (int32, (n,), -1 for those that are gone); lists close up behind these."""
+    for v in range(begin, end):
+        filled = 0
+        for a in range(best.shape[1]):
+            j = number[best[v, a]] if best[v, a] >= 0 else -1
+            if j >= 0:
+                best[v, filled], score[v, filled] = j, score[v, a]
+                filled += 1
+        for a in range(filled, best.shape[1]):
+            best[v, a], score[v, a] = -1, -np.inf
+
+
+@numba.njit(cache=True, nogil=True)
+def lost(begin: int, end: int, gone: Any, best: Any, out: Any) -> None:
+    """Say whose lists name points that are gone: bool, (n,), into ``out``."""
+    for v in range(begin, end):
+        out[v] = False
+        for a in range(best.shape[1]):
+            if best[v, a] >= 0 and gone[best[v, a]]:
+                out[v] = True

@@ -1,0 +1,43 @@
+"""Points leave a graph: whose list falls below the asked number of neighbours is searched again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from subsel.embeddings.recipe import StepProgress
+from subsel.growing import kernel
+from subsel.growing.join import Effort, look_around, search_some
+from subsel.growing.state import GraphState
+from subsel.threads import over_rows
+
+#: Cells in which a point is searched again, its own among them, beside the neighbours of its old neighbours.
+_PROBES = 4
+
+
+def leave(
+    state: GraphState, gone: npt.NDArray[np.bool_], progress: StepProgress = lambda what, share: None
+) -> tuple[GraphState, Effort]:
+    """Return a graph without some points, and what it took.
+
+    Args:
+        state: the graph.
+        gone: bool, (n,): who leaves; somebody stays.
+        progress: told what goes on.
+    """
+    progress("lists", 0.0)
+    lost = np.empty(state.n, np.bool_)
+    over_rows(kernel.lost, state.n, gone, state.best, lost)
+    lost &= ~gone
+    working = replace(state, best=state.best.copy(), score=state.score.copy())
+    nobody = np.zeros(state.n, np.bool_)
+    if lost.any():
+        look_around(working, state.vectors(), np.flatnonzero(lost), nobody, gone)
+    left = state.without(gone, working.best, working.score)
+    rows = np.flatnonzero(lost[~gone])
+    if not len(rows):
+        return left, Effort(0, 0, 0, None)
+    effort = search_some(left, left.vectors(), rows, np.zeros(left.n, np.bool_), progress, _PROBES)
+    return left, replace(effort, passes=effort.passes + 1)

@@ -1,0 +1,51 @@
+"""What a change of a graph was: who joined and who left, what that took, and how good it is."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from subsel.errors import option
+
+
+class Revision(BaseModel):
+    """One change of a graph.
+
+    Attributes:
+        joined: points that are new.
+        replaced: points that had been there with other vectors; they count in none of the others.
+        left: points that are gone.
+        points: that the graph has now.
+        searched: whose neighbours were searched: who joined, and whose lists had lost some.
+        recall: of a sample of those that joined, else of those that had lost some; None: it was not measured.
+        target: what it was to be; None: the search was told what to take.
+        probes: cells that a point was compared with at most.
+        passes: over neighbours of neighbours.
+        split: cells that had grown beyond their share, and are several now.
+        of: what tells this change from others: a checksum of what was given.
+        seconds: what was done, and how long it took.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    joined: int = 0
+    replaced: int = 0
+    left: int = 0
+    points: int
+    searched: int
+    recall: float | None = None
+    target: float | None = None
+    probes: int = 0
+    passes: int = 0
+    split: int = 0
+    of: str
+    seconds: dict[str, float]
+
+    @property
+    def warning(self) -> str | None:
+        """What to say of a graph whose cells no longer fit its points; None: they do."""
+        if self.recall is None or self.target is None or self.recall >= self.target:
+            return None
+        return (
+            f"recall {self.recall:.3f} of the points that were searched is below the {self.target:g} of the graph: its "
+            f"cells no longer fit the data. Make the graph of all points anew ({option('overwrite', True)})"
+        )

@@ -1,0 +1,150 @@
+"""What a graph keeps so that points can join it: cells, vectors, lists of neighbours with their scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from subsel.config import Metric
+from subsel.embeddings import kernel as lists_kernel
+from subsel.embeddings.cells import Quantizer
+from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
+from subsel.embeddings.neighbors import NeighborResult, Searched, neighbor_graph
+from subsel.embeddings.recipe import Search, StepProgress
+from subsel.fixedpoint import Int64Array
+from subsel.graph import Int32Array, NeighborGraph
+from subsel.growing import kernel
+from subsel.growing.stored import StoredRows
+from subsel.input.points import Points
+from subsel.threads import over_rows
+
+
+@dataclass(frozen=True, slots=True)
+class GraphState:
+    """A graph by its lists, in the order of its nodes: cell by cell.
+
+    Attributes:
+        ids: as they are kept, (n,).
+        id_type: the user's type.
+        home: int32, (n,), ascending: the cell of each.
+        rows: their vectors.
+        best: int32, (n, k): numbers of the neighbours of each, -1 for none.
+        score: float32, (n, k), falling; -inf for none.
+        quantizer: of the cells.
+        center: float64, (d,): what is subtracted of rows under L2 (`subsel.embeddings.metrics.Preparation`).
+        probes: cells that the search probed at most.
+        reach: how far below its nearest cell's score a cell's could be for that.
+        recall: that lists are to have; None: the search was told what to take.
+        sample: points of which recall is measured.
+    """
+
+    ids: pa.Array
+    id_type: pa.DataType
+    home: Int32Array
+    rows: StoredRows
+    best: Int32Array
+    score: FloatMatrix
+    quantizer: Quantizer
+    center: npt.NDArray[np.float64]
+    probes: int
+    reach: float
+    recall: float | None
+    sample: int
+
+    @property
+    def n(self) -> int:
+        """Number of points."""
+        return len(self.home)
+
+    @property
+    def neighbors(self) -> int:
+        """Places in a list."""
+        return int(self.best.shape[1])
+
+    @property
+    def dimension(self) -> int:
+        """Of the vectors."""
+        return int(self.rows.values.shape[1])
+
+    @property
+    def metric(self) -> Metric:
+        """Of the search."""
+        return self.quantizer.metric
+
+    @property
+    def prepare(self) -> Preparation:
+        """What is done to rows before they are searched."""
+        return Preparation(self.metric, self.center)
+
+    @property
+    def bounds(self) -> Int64Array:
+        """The run of each cell: int64, (cells+1,)."""
+        return np.searchsorted(self.home, np.arange(len(self.quantizer.centroids) + 1)).astype(np.int64)
+
+    def vectors(self) -> FloatMatrix:
+        """Return the vectors as they are searched: float32, (n, d)."""
+        return self.rows.prepared(self.prepare, np.arange(self.n))
+
+    def graph(self) -> NeighborGraph:
+        """Return the symmetric graph; its rows are its nodes."""
+        similarity = similarity_of_scores(self.score.copy(), self.metric)
+        return NeighborGraph(self.ids, np.arange(self.n), *lists_kernel.symmetrize(self.best, similarity))
+
+    def ordered(self, home: Int32Array) -> GraphState:
+        """Return the same points in the order of other homes, int32, (n,); in a cell in the order they have."""
+        order = np.argsort(home, kind="stable")
+        number = np.empty(self.n, np.int32)
+        number[order] = np.arange(self.n, dtype=np.int32)
+        best, score = self.best[order], self.score[order]
+        over_rows(kernel.renumber, self.n, number, best, score)
+        ids, rows = self.ids.take(pa.array(order)), self.rows.take(order)
+        return replace(self, ids=ids, home=home[order], rows=rows, best=best, score=score)
+
+    def without(self, gone: npt.NDArray[np.bool_], best: Int32Array, score: FloatMatrix) -> GraphState:
+        """Return the points that are not gone, with other lists, in which those that are gone lose their places."""
+        stay = ~gone
+        number = np.where(stay, np.cumsum(stay) - 1, -1).astype(np.int32)
+        best, score = best[stay], score[stay]
+        over_rows(kernel.renumber, len(best), number, best, score)
+        ids, rows = self.ids.filter(pa.array(stay)), self.rows.take(np.flatnonzero(stay))
+        return replace(self, ids=ids, home=self.home[stay], rows=rows, best=best, score=score)
+
+
+def search_to_grow(
+    points: Points, how: Search, progress: StepProgress = lambda what, share: None
+) -> tuple[NeighborResult, GraphState]:
+    """Return the graph of points and what it needs to grow; takes the points' embeddings away.
+
+    Args:
+        points: with embeddings.
+        how: to search.
+        progress: told what goes on.
+    """
+    assert points.embeddings is not None
+    stored, kept = StoredRows.of(points.embeddings), list[GraphState]()
+
+    def keep(searched: Searched) -> None:
+        found, rows = searched.found, searched.rows
+        wide = how.neighbors - found.best.shape[1]  # in a graph of few points, room for those to come
+        kept.append(
+            GraphState(
+                ids=points.ids.take(pa.array(rows)),
+                id_type=points.id_type,
+                home=found.home,
+                rows=stored.take(rows),
+                best=np.pad(found.best, ((0, 0), (0, wide)), constant_values=-1),
+                score=np.pad(found.score, ((0, 0), (0, wide)), constant_values=-np.inf),
+                quantizer=found.quantizer,
+                center=searched.prepare.center,
+                probes=found.probes,
+                reach=found.reach,
+                recall=how.recall,
+                sample=how.sample,
+            )
+        )
+
+    result = neighbor_graph(points, how, progress, keep)
+    return result, kept[0]
