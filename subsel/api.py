@@ -68,6 +68,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
     exclude: Any = None,
     exclude_near: Any = None,
     target: Any = None,
+    warm_start: Any = None,
     run_dir: Location | None = None,
     resume: bool = False,
     progress: bool | None = None,
@@ -103,6 +104,8 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
             whatever ``data`` may be, with the same embedding column; it needs no ids.
         target: under coverage data that is covered instead of the points, likewise: points are selected that are like
             it (docs/coverage.md).
+        warm_start: an old subset, as ``include``: greedy adds what is missing, or chooses among its points where they
+            are too many, and swaps improve it from there, until none does (docs/guides/monthly.md); on one machine.
         run_dir: a folder in which finished stages are kept, on Spark also boards; there, one that driver and executors
             share.
         resume: go on from what ``run_dir`` has; another config or input is refused.
@@ -137,6 +140,7 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
         exclude=exclude,
         exclude_near=exclude_near,
         target=target,
+        warm_start=warm_start,
         run_dir=run_dir,
         resume=resume,
         progress=progress,
@@ -216,6 +220,11 @@ def _on_engine(request: Request) -> Request:
     sizes = [config.size for config, _ in request.sizes]
     given = request.data, request.graph, request.config, sizes
     engine = choose_engine(request.engine, *given, request.storage_options)
+    if engine != "local" and request.warm_start is not None:
+        raise ConfigError(
+            f"{option('warm_start')} goes on from an old subset on one machine only: give {option('include')} what is "
+            f"to stay, or {option('engine', 'local')}."
+        )
     for name in ("utility", "cost", "groups", "importance"):
         if engine != "local" and getattr(request, name) is not None:
             raise ConfigError(f"on Spark {option(name)} is a column's name: arrays have no place there.")

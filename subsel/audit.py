@@ -58,6 +58,7 @@ class Reason(IntEnum):
     DISCARDED = 11  #: by bounding
     LEFT = 12  #: taken out by refinement
     GAINED_LESS = 13  #: than those that were selected
+    KEPT = 14  #: of the subset that the selection began with
 
     @property
     def word(self) -> str:
@@ -66,7 +67,7 @@ class Reason(IntEnum):
 
 
 #: Reasons of members.
-MEMBERS = (Reason.SELECTED, Reason.ACCEPTED, Reason.INCLUDED, Reason.JOINED)
+MEMBERS = (Reason.SELECTED, Reason.ACCEPTED, Reason.INCLUDED, Reason.JOINED, Reason.KEPT)
 #: Of each reason the stage of a run that decides so.
 STAGES = {
     Reason.SELECTED: "greedy",
@@ -83,12 +84,14 @@ STAGES = {
     Reason.DISCARDED: "bounding",
     Reason.LEFT: "refine",
     Reason.GAINED_LESS: "greedy",
+    Reason.KEPT: "greedy",
 }
-_WAYS_IN = {
+_WAYS_IN: dict[int, Reason] = {
     Status.SELECTED: Reason.SELECTED,
     Status.ACCEPTED: Reason.ACCEPTED,
     Status.INCLUDED: Reason.INCLUDED,
     Status.JOINING: Reason.JOINED,
+    schema.KEPT: Reason.KEPT,
 }
 
 

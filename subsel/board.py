@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, KernelGraph, PartGraph
-from subsel.schema import FIRST_MEMBER, Status
+from subsel.schema import FIRST_MEMBER, KEPT, Status
 from subsel.threads import over_rows
 
 _UNDECIDED = int(Status.UNDECIDED)
@@ -20,7 +20,7 @@ _FIRST_MEMBER = int(FIRST_MEMBER)
 _OPEN = (Status.UNDECIDED, Status.JOINING, Status.LEAVING)
 
 #: Ways into the subset, as `Board.decided_by` notes them.
-_WAYS_IN = (Status.ACCEPTED, Status.SELECTED, Status.INCLUDED, Status.JOINING)
+_WAYS_IN = (Status.ACCEPTED, Status.SELECTED, Status.INCLUDED, Status.JOINING, KEPT)
 
 #: In `Board.extra`: bool, (n_own,): who is too alike to a member, though no edge says so, and out for good.
 BARRED = "barred"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from subsel.audit import Room
 from subsel.board import Counts
@@ -18,6 +21,7 @@ from subsel.config import SelectConfig
 from subsel.covering.bound import cover_bound
 from subsel.covering.greedy import COVERAGE
 from subsel.engines.base import Engine
+from subsel.errors import ConfigError, option
 from subsel.greedy.exchange import exchange
 from subsel.greedy.limited import (
     PAIRWISE,
@@ -48,6 +52,9 @@ from subsel.run import Tell
 from subsel.stages.base import Stages
 
 log = logging.getLogger(__name__)
+
+#: Passes of swaps after a warm start, at least: they end sooner if nothing is gained.
+WARM_PASSES = 64
 
 
 def limits_of(
@@ -115,6 +122,40 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str, cap
         gamma=config.gamma,
         seed=config.seed,
     )
+
+
+def warm_greedy(
+    engine: Engine, warm: Callable[[int], int], k: int, config: SelectConfig, capacity: Capacity | None
+) -> GreedyResult:
+    """Begin with an old subset, and select what is left of k points by the method of the config; swaps come next.
+
+    Args:
+        engine: what bounding left.
+        warm: see `subsel.stages.base.Stages`.
+        k: points to select beside those that are members.
+        config: of the request.
+        capacity: limits; None: but the size there are none.
+
+    Raises:
+        ConfigError: the old subset takes more than limits allow, or they allow no swaps.
+    """
+    subset = option("warm_start")
+    if capacity is not None and not capacity.swaps:
+        raise ConfigError(
+            f"{subset} is improved by swaps, which a limit of cost, or several columns of groups, does not allow: give "
+            f"{option('include')} what is to stay, or leave it out."
+        )
+    kept = warm(k)
+    if capacity is not None:
+        spent, totals = spent_by_groups(engine, capacity)
+        over = sum(int(np.minimum(left, 0).sum()) for left in capacity.quotas_left(spent))
+        if over or not kept or (capacity.size is not None and totals["points"] > capacity.size):
+            raise ConfigError(
+                f"the subset of {subset} takes more than the limits allow: give {option('include')} what is to stay, "
+                "or leave it out."
+            )
+    found = run_greedy(engine, k - kept, config, "forward", capacity)
+    return replace(found, kept=kept)
 
 
 def moves_of(config: SelectConfig) -> Moves:

@@ -12,6 +12,7 @@ from subsel.audit import Room
 from subsel.config import SelectConfig
 from subsel.covering.greedy import COVERAGE
 from subsel.drivers import (
+    WARM_PASSES,
     beside_included,
     certificate_of,
     limits_of,
@@ -21,6 +22,7 @@ from subsel.drivers import (
     run_certify,
     run_greedy,
     run_refine,
+    warm_greedy,
 )
 from subsel.errors import ConfigError, in_library, option
 from subsel.greedy.exact import order_subset
@@ -147,9 +149,10 @@ def _select(
     n = graph.drawn or points.distinct
     bounds, picked = _decide(stages, config, run, fixed_point.tie_bits, n, k, wishes, capacity, left)
     if capacity is not None:
-        k = wishes.included + picked.selected
+        k = wishes.included + (picked.kept or 0) + picked.selected
         capacity = replace(capacity, per_cost=capacity.per_cost and picked.direction != BY_GAIN)
     passes = config.refine if not config.covers and (capacity is None or capacity.swaps) else 0
+    passes = max(passes, WARM_PASSES) if picked.kept is not None else passes
     refined = _refine(stages, config, run, capacity, passes)
     if capacity is not None:
         k = members_of(engine.counts())
@@ -270,6 +273,9 @@ def _decide(
         tell("supersteps", 0)
         open_points = n - wishes.out - wishes.included - bounds.accepted - bounds.discarded
         needed = k - wishes.included - bounds.accepted
+        if stages.warm is not None:
+            warmly = partial(warm_greedy, warm=stages.warm, k=needed, config=config, capacity=capacity)
+            return bounds, stages.once("greedy", GreedyResult, warmly)
         direction = "forward" if config.covers else resolve_direction(config.greedy_direction, needed, open_points)
         limits = Capacity(size=k) if capacity is None and config.covers else capacity
         greedy = partial(run_greedy, k=needed, config=config, direction=direction, capacity=limits)

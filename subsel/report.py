@@ -156,7 +156,8 @@ class GreedyReport(Section):
     """What greedy selected; supersteps are rounds where it is partitioned.
 
     ``rounded_after`` and ``ranks_rounded_after`` are the supersteps after which gains were rounded, in selecting and in
-    ranking what was selected; None: never.
+    ranking what was selected; None: never. ``kept`` points were there before, of the subset that it went on from
+    (``warm_start``).
     """
 
     method: str
@@ -165,6 +166,7 @@ class GreedyReport(Section):
     rounded_after: int | None = None
     ranks_rounded_after: int | None = None
     direction: str = "forward"
+    kept: int | None = None
 
 
 class RefineReport(Section):

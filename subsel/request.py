@@ -70,6 +70,7 @@ class Request:
     progress: bool | None = None
     storage_options: dict[str, Any] | None = None
     audit: Location | None = None
+    warm_start: Any = None
 
     @classmethod
     def of(  # noqa: PLR0913  (all that a caller says)
@@ -93,6 +94,7 @@ class Request:
         exclude: Any = None,
         exclude_near: Any = None,
         target: Any = None,
+        warm_start: Any = None,
         run_dir: Location | None = None,
         resume: bool = False,
         progress: bool | None = None,
@@ -109,8 +111,8 @@ class Request:
             cost: a column's name, or one value per input row.
             groups: names of columns, or one value per input row, or several such arrays by name.
             importance: a column's name, or one value per input row, or per row of the target.
-            audit, graph, utility, engine, master, config, overwrite, include, exclude, exclude_near, target, run_dir,
-                resume, progress, storage_options: as in `subsel.select`.
+            audit, graph, utility, engine, master, config, overwrite, include, exclude, exclude_near, target,
+                warm_start, run_dir, resume, progress, storage_options: as in `subsel.select`.
             **options: fields of `SelectConfig`.
 
         Raises:
@@ -148,6 +150,7 @@ class Request:
             progress=progress,
             storage_options=storage_options,
             audit=audit,
+            warm_start=warm_start,
         )
         if data is None and graph is None:
             first, other = option("data"), f"a {option('graph')}"
@@ -173,7 +176,26 @@ class Request:
             )
         if resume and run_dir is None:
             raise ConfigError(NOTHING_TO_RESUME)
+        if warm_start is not None:
+            request.check_warm_start()
         return request
+
+    def check_warm_start(self) -> None:
+        """Refuse what a selection cannot be that goes on from an old subset.
+
+        Raises:
+            ConfigError: see above.
+        """
+        config, warm = self.config, option("warm_start")
+        no_swaps = [option(name) for name in ("budget", "max_similarity") if getattr(config, name) is not None]
+        no_swaps += [option("objective", config.objective)] * config.covers
+        if no_swaps:
+            raise ConfigError(
+                f"{warm} is improved by swaps, which {' and '.join(no_swaps)} does not allow: give {option('include')} "
+                "what is to stay, or leave it out."
+            )
+        if self.run_dir is not None:
+            raise ConfigError(f"{warm} keeps no stages: leave {option('run_dir')} out.")
 
     @property
     def config(self) -> SelectConfig:
@@ -191,6 +213,7 @@ class Request:
         """What was asked for beside the config: places as they were spelled, of what is in memory its type."""
         wishes = self.wishes
         given = {"data": self.data, "graph": self.graph, "include": wishes.include, "exclude": wishes.exclude}
+        given |= {"warm_start": self.warm_start}
         given |= {"utility": self.utility, "cost": self.cost, "groups": self.groups, "importance": self.importance}
         given |= {"exclude_near": wishes.near, "target": self.target}
         given |= {"run_dir": self.run_dir, "engine": self.engine, "master": self.master}
@@ -227,7 +250,8 @@ def places_for(request: Request, opener: Callable[[Location], Place]) -> Places:
         InputError: an output exists or cannot be made; or inputs, outputs and run directory lie in each other.
     """
     wishes = request.wishes
-    given = (request.data, request.graph, request.target, wishes.include, wishes.exclude, wishes.near)
+    given = [request.data, request.graph, request.target, request.warm_start]
+    given += [wishes.include, wishes.exclude, wishes.near]
     inputs = [place for one in given for place in _input_places(one, opener)]
     run_dir = None if request.run_dir is None else opener(request.run_dir)
     output, audit = (None if one is None else opener(one) for one in (request.output, request.audit))

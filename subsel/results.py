@@ -29,12 +29,14 @@ class GreedyResult:
 
     ``rounded_after`` is the superstep after which gains were rounded (see `subsel.greedy.exact`); None: they never
     were, and the result is centralised greedy's. ``direction`` says whether it added points or removed them.
+    ``kept`` are points of a subset that it went on from, which count in none of the others; None: there was none.
     """
 
     selected: int
     supersteps: int
     rounded_after: int | None = None
     direction: str = "forward"
+    kept: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

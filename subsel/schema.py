@@ -38,12 +38,16 @@ class Status(IntEnum):
 #: Who has one of these, or one above, is in the subset; who has one of those below, but for `UNDECIDED`, is not.
 FIRST_MEMBER = Status.ACCEPTED
 
+#: In the place of a status, where it is noted how points came into the subset: they were in the one it began with.
+KEPT = 8
+
 #: What each way into the subset is called in the output column `decided_by`.
-DECIDED_BY_NAMES = {
+DECIDED_BY_NAMES: dict[int, str] = {
     Status.ACCEPTED: "bounding",
     Status.SELECTED: "greedy",
     Status.INCLUDED: "include",
     Status.JOINING: "refine",
+    KEPT: "warm_start",
 }
 
 

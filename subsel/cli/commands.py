@@ -59,6 +59,7 @@ main.add_command(warm)
 @opt.config_fields()
 @opt.sizes
 @opt.wishes
+@opt.warm_start
 @opt.audit
 @opt.overwrite
 @opt.graph

@@ -129,6 +129,12 @@ wishes = _together(
     ),
     _option("Subset", "--exclude", help="Ids that are not: Parquet, or a boolean column of INPUT."),
 )
+warm_start = _option(
+    "Subset",
+    "--warm-start",
+    metavar="SUBSET",
+    help="Begin with an old subset, Parquet, and improve it by swaps; on one machine.",
+)
 audit = _option(
     "Subset",
     "--audit",

@@ -13,7 +13,7 @@ from subsel.report import Report
 #: Where the page does not know a place.
 _INPUT, _OUTPUT = "INPUT", "OUTPUT"
 #: Words of a request that are options of the command too.
-_PLACES = ("graph", "include", "exclude", "run_dir", "master")
+_PLACES = ("graph", "include", "exclude", "warm_start", "run_dir", "master")
 
 
 def command(report: Report, call: Mapping[str, str | None]) -> str | None:

@@ -43,6 +43,13 @@ class Stages(Protocol):
     #: Of each column of groups, from `capacity` on.
     tables: Sequence[GroupTable]
 
+    @property
+    def warm(self) -> Callable[[int], int] | None:
+        """Puts the points of an old subset on the boards, of which so many have room; None: there is no old subset.
+
+        As members, or, where they are more, as the only ones that are undecided. Returns how many are members now.
+        """
+
     def read(self, tell: Tell) -> InputReport:
         """Read and check the points."""
 

@@ -103,6 +103,7 @@ class LocalStages:
         self.replay: Replay
         self.table: pa.Table
         self.map: PointMap | None = None
+        self.warm: Callable[[int], int] | None = None
         self.written: Callable[[Chosen], None] = lambda chosen: None
 
     def read(self, tell: Tell) -> InputReport:

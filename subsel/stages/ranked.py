@@ -28,7 +28,7 @@ def ranked_table(part: PartGraph, board: Board, ids: pa.Array, id_type: pa.DataT
     slots = np.flatnonzero(board.status == Status.SELECTED)
     ranked = slots[np.lexsort((part.code[slots], board.key[slots]))[::-1]]
     gain = objective.gains_of(part, board)
-    names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
+    names = np.array([DECIDED_BY_NAMES.get(s, "") for s in range(max(DECIDED_BY_NAMES) + 1)])
     columns = [
         given_back(ids.take(pa.array(ranked)), id_type),
         pa.array(np.arange(len(ranked))),

@@ -98,7 +98,7 @@ def _picked(graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
     points = unpack(of_kind(parcels, assemble.POINTS)[0].payload)
     gain = gains_of(graph, board)
     slots = np.flatnonzero(board.status[: graph.n_own] == Status.SELECTED)
-    names = np.array([DECIDED_BY_NAMES.get(Status(s), "") for s in range(len(Status))])
+    names = np.array([DECIDED_BY_NAMES.get(s, "") for s in range(max(DECIDED_BY_NAMES) + 1)])
     ids = points["id"]
     return pa.table(
         {
