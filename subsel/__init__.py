@@ -13,6 +13,7 @@ find_room()
 
 if TYPE_CHECKING:
     from subsel.api import neighbors, plan, score, score_subsets, select, select_sizes, validate
+    from subsel.changed import changes
     from subsel.config import SelectConfig
     from subsel.errors import ConfigError, InputError, MissingPackageError, OutputError, SubselError
     from subsel.estimator import SubsetSelector
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 #: Where the names are; a test holds it against the imports above, which type checkers and editors read.
 _HOMES = {
     "api": ("neighbors", "plan", "score", "score_subsets", "select", "select_sizes", "validate"),
+    "changed": ("changes",),
     "config": ("SelectConfig",),
     "errors": ("ConfigError", "InputError", "MissingPackageError", "OutputError", "SubselError"),
     "estimator": ("SubsetSelector",),
@@ -51,6 +53,7 @@ __all__ = [
     "SubselError",
     "SubsetSelector",
     "__version__",
+    "changes",
     "compare",
     "explain",
     "growing_graph",

@@ -29,9 +29,10 @@ PAGES = {
     "guides/texts.md": ("sklearn",),
     "guides/images.md": ("sklearn",),
     "guides/huggingface.md": ("datasets",),
+    "guides/monthly.md": (),
     "guides/s3.md": ("moto.server",),
 }
-SLOW = {"index.md", "guides/texts.md", "guides/images.md", "guides/s3.md"}
+SLOW = {"index.md", "guides/monthly.md", "guides/texts.md", "guides/images.md", "guides/s3.md"}
 
 
 def blocks(page):

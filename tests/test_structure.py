@@ -17,6 +17,7 @@ ROOT = Path(subsel.__file__).parent
 FLOORS: list[list[tuple[str, ...]]] = [
     [("cli",), ("__main__",)],
     [("__init__",), ("estimator",)],
+    [("changed",)],
     [
         ("api",),
         ("beforehand",),

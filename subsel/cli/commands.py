@@ -229,10 +229,16 @@ def report_command(place: str, **options: Any) -> None:
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @click.option("--page", metavar="FILE", help="Write a page of both there, one HTML file.")
+@click.option("--changes", metavar="FILE", help="Write there who came into B and who is out, and why: Parquet.")
+@click.option("--audit", metavar="PATH", help="With --changes: the audit of B, which says why points are out.")
 @opt.overwrite_page
 @opt.storage
-def compare_command(first: str, second: str, page: str | None, overwrite: bool, **options: Any) -> None:
+def compare_command(
+    first: str, second: str, page: str | None, changes: str | None, audit: str | None, overwrite: bool, **options: Any
+) -> None:
     """Compare the subsets A and B: how good they are, how many points they share, which groups these are of."""
+    if audit is not None and changes is None:
+        raise ConfigError("--audit says why points are out: give --changes, too.")
     from subsel.cli.tables import compare_table
     from subsel.reports import new_page
 
@@ -244,6 +250,16 @@ def compare_command(first: str, second: str, page: str | None, overwrite: bool, 
     if where is not None:
         where.write_text(found.page())
         close(f"page: {where}")
+    if changes is not None:
+        from subsel.changed import counted, write_changes
+        from subsel.storage import place_of
+
+        table = subsel.changes(first, second, audit=audit, **opt.given(options))
+        write_changes(table, place_of(changes, options.get("storage_options")), overwrite=overwrite)
+        for change, whys in counted(table).items():
+            told = ", ".join(f"{why} {points:,}" for why, points in whys.items())
+            close(f"{change} {sum(whys.values()):,}{': ' if told else ''}{told}")
+        close(f"changes: {changes}")
 
 
 @main.command()

@@ -1,0 +1,86 @@
+"""What changed from one subset to the next: who came in and who is out, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from subsel import audit as audits
+from subsel import schema
+from subsel.input.ids import same_type, subset_ids
+from subsel.input.source import result_dataset
+from subsel.reports import Location
+from subsel.storage import Place, arrow_place, new_file, place_of
+from subsel.version import __version__
+
+#: Columns of a table of changes beside the id.
+CHANGE, WHY = "change", "why"
+IN, OUT = "in", "out"
+#: Why a point is out that is in no audit.
+GONE = "not in the data"
+
+
+def changes(
+    old: Location, new: Location, *, audit: Location | None = None, storage_options: dict[str, Any] | None = None
+) -> pa.Table:
+    """Return who came in and who is out, from an old subset to a new one. Ids of both are read into memory.
+
+    Args:
+        old: a subset, as `subsel.select` wrote it.
+        new: another.
+        audit: of the new one, which says why points are out.
+        storage_options: see `subsel.storage.place_of`.
+
+    Returns:
+        Columns ``id``, ``change`` ("in", "out") and ``why``: of those that came in what decided so (`decided_by`), of
+        those that are out the audit's reason, or that they are not in the data; null without an audit. Those that came
+        in are first, by rank.
+
+    Raises:
+        InputError: one is no subset; or their ids are of two types, which no points share.
+    """
+    before, after = (result_dataset(place_of(one, storage_options)) for one in (old, new))
+    was, now = before.to_table([schema.ID]), after.to_table([schema.ID, schema.RANK, schema.DECIDED_BY])
+    now = now.sort_by(schema.RANK)
+    same_type(now[schema.ID].type, was[schema.ID].type, str(new))
+    ids = [subset_ids(one[schema.ID], None, str(place)) for one, place in ((was, old), (now, new))]
+    come = pc.invert(pc.is_in(ids[1], value_set=ids[0]))
+    left = pc.invert(pc.is_in(ids[0], value_set=ids[1]))
+    why = pa.nulls(int(pc.sum(left).as_py() or 0), pa.string())
+    if audit is not None:
+        judged = result_dataset(place_of(audit, storage_options)).to_table([schema.ID, audits.REASON])
+        known = subset_ids(judged[schema.ID], None, str(audit))
+        at = pc.index_in(ids[0].filter(left), value_set=known)
+        why = pc.fill_null(judged[audits.REASON].combine_chunks().take(at).cast(pa.string()), GONE)
+    sides = [(now, come, IN, now[schema.DECIDED_BY].filter(come)), (was, left, OUT, pa.chunked_array([why]))]
+    tables = []
+    for side, some, change, reasons in sides:
+        names = side[schema.ID].filter(some)
+        tables.append(pa.table({schema.ID: names, CHANGE: pa.array([change] * len(names), pa.string()), WHY: reasons}))
+    return pa.concat_tables(tables)
+
+
+def counted(table: pa.Table) -> dict[str, dict[str, int]]:
+    """Return how many points came in and are out, by why."""
+    found = Counter(zip(table[CHANGE].to_pylist(), table[WHY].to_pylist(), strict=True))
+    return {
+        change: {why or "unknown": points for (one, why), points in found.most_common() if one == change}
+        for change in (IN, OUT)
+    }
+
+
+def write_changes(table: pa.Table, place: Place, *, overwrite: bool) -> None:
+    """Write a table of changes to one Parquet file, whole or not at all.
+
+    Raises:
+        InputError: see `subsel.storage.check_new`.
+        OutputError: it could not be written.
+    """
+    ours = table.replace_schema_metadata({"subsel": f'{{"subsel": "{__version__}", "made_by": "subsel compare"}}'})
+    with new_file(place, overwrite=overwrite) as new:
+        there = arrow_place(new)
+        pq.write_table(ours, there.path, filesystem=there.filesystem)

@@ -1,0 +1,134 @@
+"""Warm starts: what they begin with, that swaps only gain, what they refuse; and what changed, with its reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import subsel
+from subsel import ConfigError, InputError
+from subsel.cli.commands import main
+
+OPTIONS = {"utility": "density", "report": False, "engine": "local"}
+
+
+@pytest.fixture(scope="module")
+def grown(demo_table):
+    """The graph of 1,500 points, of which 1,400 were there first, and what was selected of those: ids."""
+    table = demo_table.slice(0, 1500)
+    graph = subsel.growing_graph(table.slice(0, 1400), neighbors=8)
+    old = subsel.select(table.slice(0, 1400), size=140, graph=graph.graph, **OPTIONS).ids
+    graph.add(table.slice(1400))
+    return table, graph.graph, old
+
+
+def test_it_goes_on_from_the_old_subset_and_only_gains(grown):
+    table, graph, old = grown
+    about = {"size": 150, "graph": graph, **OPTIONS}
+    warm = subsel.select(table, warm_start=old, **about)
+    stayed = subsel.select(table, include=old, refine=0, bounding="off", **about)
+    assert 100 < warm.report.greedy.kept <= 140
+    assert len(set(warm.ids)) == 150 and warm.objective >= stayed.objective
+    assert warm.upper_bound >= warm.objective
+    decided = warm.table["decided_by"].to_pylist()
+    kept = {one for one, by in zip(warm.ids, decided, strict=True) if by == "warm_start"}
+    assert kept <= set(old.tolist()) and len(kept) > 100
+    assert subsel.score(warm.ids, points=table, size=150, graph=graph, utility="density").total == pytest.approx(
+        warm.objective
+    )
+    unmoved = subsel.select(table, warm_start=warm.ids, **about)
+    assert set(unmoved.ids) == set(warm.ids)  # nothing is gained any more
+    fresh = subsel.select(table, **about)
+    assert subsel.select(table, warm_start=fresh.ids, **about).objective >= fresh.objective - 1e-9
+
+
+def test_of_an_old_subset_that_is_too_large_greedy_chooses(grown):
+    table, graph, old = grown
+    about = {"size": 100, "graph": graph, "bounding": "off", **OPTIONS}
+    warm = subsel.select(table, warm_start=old, **about)
+    assert warm.report.greedy.kept == 0 and len(warm) == 100
+    among = subsel.select(
+        table,
+        exclude=np.setdiff1d(table["id"].to_numpy(), old),
+        refine=0,
+        alpha=warm.report.weights.alpha,
+        beta=warm.report.weights.beta,
+        **about,
+    )
+    assert warm.objective >= among.objective - 1e-9
+
+
+def test_new_utilities_on_the_same_graph_search_nothing(grown, monkeypatch):
+    table, graph, old = grown
+    monkeypatch.setattr("subsel.embeddings.recipe.find_neighbors", lambda *a, **o: pytest.fail("searched"))
+    scores = np.random.default_rng(0).random(1500)
+    anew = subsel.select(table, size=150, graph=graph, utility=scores, report=False)
+    warm = subsel.select(table, size=150, graph=graph, utility=scores, report=False, warm_start=old)
+    assert warm.report.refine.exchanged > 0
+    assert warm.objective > 0.9 * anew.objective
+
+
+def test_quotas_hold_from_an_old_subset_on(grown):
+    table, graph, _ = grown
+    about = {"graph": graph, "groups": "source", "quotas": {"web": "30%"}, "other": "30%", **OPTIONS}
+    old = subsel.select(
+        table.slice(0, 1400), size=140, **OPTIONS, groups="source", quotas={"web": "30%"}, other="30%"
+    ).ids
+    warm = subsel.select(table, size=150, warm_start=old, **about)
+    sources = pa.table({"s": warm.filter(table)["source"]}).group_by("s").aggregate([("s", "count")])
+    assert max(sources["s_count"].to_pylist()) <= 45
+    with pytest.raises(ConfigError, match="takes more than the limits allow: give include what is to stay"):
+        subsel.select(table, size=150, warm_start=old, **about | {"quotas": {"web": "20%"}, "other": "20%"})
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"budget": 5000, "cost": "tokens"}, "improved by swaps, which budget does not allow"),
+        ({"max_similarity": 0.9}, "improved by swaps, which max_similarity does not allow"),
+        ({"objective": "coverage", "utility": None}, "objective='coverage' does not allow: give include"),
+        ({"run_dir": "run"}, "warm_start keeps no stages: leave run_dir out"),
+        ({"engine": "spark"}, "goes on from an old subset on one machine only"),
+        ({"warm_start": [1, 2]}, "none of its 2 points is among the 1,500 to select from"),
+    ],
+)
+def test_what_it_refuses(grown, options, told):
+    table, graph, old = grown
+    table = table.append_column("tokens", pa.array(np.ones(len(table), np.int64)))
+    with pytest.raises(InputError, match=told):
+        subsel.select(table, **{"size": 150, "graph": graph, "warm_start": old, **OPTIONS} | options)
+
+
+def test_what_changed_is_told_with_its_reason(grown, tmp_path, monkeypatch):
+    table, graph, _ = grown
+    monkeypatch.chdir(tmp_path)
+    subsel.select(table.slice(0, 1400), size=140, output="old", neighbors=8, **OPTIONS)
+    graph.to_parquet("edges.parquet")
+    pq.write_table(table.slice(0, 1500).filter(pa.array([i % 40 != 0 for i in range(1500)])), "points.parquet")
+    words = ["select", "points.parquet", "new", "--size", "150", "--warm-start", "old", "--audit", "why", "--graph"]
+    words += ["edges.parquet", "--on-bad-rows", "drop", "--utility", "density", "--no-report"]
+    done = CliRunner().invoke(main, ["-q", *words])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(main, ["compare", "old", "new", "--changes", "changes.parquet", "--audit", "why"])
+    assert done.exit_code == 0, done.output
+    found = pq.read_table("changes.parquet").to_pydict()
+    old, new = (set(pq.read_table(one)["id"].to_pylist()) for one in ("old", "new"))
+    told = dict(zip(found["id"], zip(found["change"], found["why"], strict=True), strict=True))
+    assert {one for one, (change, _) in told.items() if change == "in"} == new - old
+    assert {one for one, (change, _) in told.items() if change == "out"} == old - new
+    data = set(pq.read_table("points.parquet")["id"].to_pylist())
+    for one, (change, why) in told.items():
+        assert why in (
+            {"greedy", "refine", "bounding"}
+            if change == "in"
+            else {"left", "gained-less", "not in the data", "discarded"}
+        )
+        assert change == "in" or (why == "not in the data") == (one not in data)
+    assert any(why == "not in the data" for _, why in told.values())
+    assert "changes: changes.parquet" in done.output
+    assert subsel.changes("old", "new").filter(pa.compute.field("change") == "out")["why"].null_count == len(old - new)
+    done = CliRunner().invoke(main, ["compare", "old", "new", "--audit", "why"])
+    assert done.exit_code == 2 and "give --changes, too" in done.output
