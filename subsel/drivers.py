@@ -35,6 +35,7 @@ from subsel.greedy.limited import (
 )
 from subsel.greedy.partitioned import partitioned_greedy
 from subsel.greedy.refine import refine
+from subsel.greedy.renew import renew
 from subsel.greedy.reverse import directed_greedy
 from subsel.input.wishes import Constraints
 from subsel.limits.build import check_precision, check_reserved
@@ -127,7 +128,9 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str, cap
 def warm_greedy(
     engine: Engine, warm: Callable[[int], int], k: int, config: SelectConfig, capacity: Capacity | None
 ) -> GreedyResult:
-    """Begin with an old subset, and select what is left of k points by the method of the config; swaps come next.
+    """Begin with an old subset, select what is left of k points by the method of the config, and renew what adds least.
+
+    Swaps come next.
 
     Args:
         engine: what bounding left.
@@ -155,6 +158,7 @@ def warm_greedy(
                 "or leave it out."
             )
     found = run_greedy(engine, k - kept, config, "forward", capacity)
+    renew(engine, lambda count: run_greedy(engine, count, config, "forward", capacity))
     return replace(found, kept=kept)
 
 

@@ -78,21 +78,21 @@ def test_what_is_of_16_bits_is_kept_exactly_and_the_rest_nearly(rng):
 
 
 def test_order_and_split_of_batches_matter_no_more_than_the_search_misses(demo_table, rng):
-    first, rest = demo_table.slice(0, 2000), demo_table.slice(2000)
-    fresh = subsel.growing_graph(demo_table, neighbors=10)
-    edges, mixed = [], rest.take(rng.permutation(1000))
-    for parts in ([rest], [mixed.slice(at, 250) for at in range(0, 1000, 250)]):
+    first, rest = demo_table.slice(0, 1000), demo_table.slice(1000, 400)
+    fresh = subsel.growing_graph(demo_table.slice(0, 1400), neighbors=10)
+    edges, mixed = [], rest.take(rng.permutation(400))
+    for parts in ([rest], [mixed.slice(at, 200) for at in (0, 200)]):
         graph = subsel.growing_graph(first, neighbors=10)
         for one in parts:
             assert graph.add(one).recall >= 0.95
         check_lists(graph._kept.state)
-        assert len(graph) == 3000
+        assert len(graph) == 1400
         edges.append(pairs(graph.graph))
     whole = pairs(fresh.graph)
     for one in edges:
         assert len(one & whole) / len(whole) > 0.97
     same = subsel.growing_graph(first, neighbors=10)
-    same.add(rest.take(rng.permutation(1000)))
+    same.add(rest.take(rng.permutation(400)))
     assert pairs(same.graph) == edges[0]
 
 
@@ -114,7 +114,7 @@ def test_a_cell_beyond_its_share_is_split_but_not_a_mass_of_copies(rng):
     state = graph._kept.state
     check_lists(state)
     assert len(state.quantizer.centroids) > before and done.recall >= 0.95
-    copies = np.repeat(points[1][None], 2500, axis=0)
+    copies = np.repeat(points[1][None], 1500, axis=0)
     assert graph.add(table(copies, 5000)).split == 0
     check_lists(graph._kept.state)
     assert (graph._kept.state.best >= 0).all()
@@ -291,9 +291,9 @@ def test_the_command_line_joins_and_removes(small, tmp_path):
 
 
 def test_equal_lists_whatever_the_threads(demo_table):
-    first, rest = demo_table.slice(0, 2000), demo_table.slice(2000)
+    first, rest = demo_table.slice(0, 1000), demo_table.slice(1000, 400)
     graph = subsel.growing_graph(first, neighbors=10)
-    state, codes = graph._kept.state, np.arange(1000)
+    state, codes = graph._kept.state, np.arange(400)
     rows = StoredRows.of(np.array(rest["embedding"].to_pylist(), np.float32))
     threads = numba.get_num_threads()
     found = []

@@ -102,8 +102,8 @@ def search_some(
 ) -> Effort:
     """Search the neighbours of some points of a graph among all, and put what is found into its lists.
 
-    It begins with cells, and goes on with neighbours of neighbours, then with twice as many cells, until a sample of
-    these points has the recall that the graph is to have.
+    It begins with cells, and goes on with neighbours of neighbours while a sample of these points has less recall than
+    the graph had when it was made; then with twice as many cells, where that is less than it is to have.
 
     Args:
         state: its lists are changed.
@@ -129,7 +129,7 @@ def search_some(
         found = asked.recall(state, X)
         log.info("%d points by %d cells: recall %s", len(rows), probes, found)
         for _ in range(1 if asked.aim is None else MOST_PASSES):
-            if asked.enough(found):
+            if asked.as_before(found):
                 break
             progress("refinement", 0.0)
             changed = look_around(state, X, rows, hears)
@@ -146,23 +146,29 @@ def search_some(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Points whose exact neighbours are known: numbers, int64, (q,); neighbours, None where none are asked; the aim."""
+    """Points whose exact neighbours are known.
+
+    ``rows`` are their numbers, int64, (q,), ``exact`` these neighbours, None where none are asked. Passes over
+    neighbours go on until recall is ``hope``, as when the graph was made; more cells are searched below ``aim``.
+    """
 
     rows: Int64Array
     exact: search.Exact | None
     aim: float | None
+    hope: float
 
     @classmethod
     def of(cls, state: GraphState, X: FloatMatrix, rows: Int64Array, k: int) -> _Asked:
         """Choose some of the rows, at equal distances in the order of cells."""
         if not state.sample or not len(rows) or not k:
-            return cls(rows[:0], None, None)
+            return cls(rows[:0], None, None, 1.0)
         some = min(-(-state.sample // _SAMPLED), len(rows))
         asked = rows[np.unique(np.linspace(0, len(rows) - 1, some).astype(np.int64))]
         runs = np.array_split(asked, min(numba.get_num_threads(), len(asked)))
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(len(runs)) as pool:
             found = list(pool.map(lambda run: search.exact_neighbors(X, run, k, state.metric), runs))
-        return cls(asked, search.Exact(*(np.concatenate(one) for one in zip(*found, strict=True))), state.recall)
+        exact = search.Exact(*(np.concatenate(one) for one in zip(*found, strict=True)))
+        return cls(asked, exact, state.recall, max(state.recall or 0.0, state.reached or 0.0))
 
     def recall(self, state: GraphState, X: FloatMatrix) -> float | None:
         """Return the recall of lists, scored as the exact ones are: some scores are of vectors before rounding."""
@@ -174,6 +180,10 @@ class _Asked:
             -np.square(pairs[0] - pairs[1]).sum(axis=2) if state.metric == "l2" else (pairs[0] * pairs[1]).sum(axis=2)
         )
         return search.recall_of_scores(-np.sort(-np.where(best < 0, -np.inf, found), axis=1), self.exact)
+
+    def as_before(self, found: float | None) -> bool:
+        """Return whether that is the recall that the graph had when it was made."""
+        return found is not None and found >= self.hope
 
     def enough(self, found: float | None) -> bool:
         """Return whether that is the recall that is aimed at."""

@@ -14,7 +14,7 @@ from subsel.growing.state import GraphState
 from subsel.threads import over_rows
 
 #: Cells in which a point is searched again, its own among them, beside the neighbours of its old neighbours.
-_PROBES = 4
+_PROBES = 2
 
 
 def leave(
@@ -33,11 +33,13 @@ def leave(
     lost &= ~gone
     working = replace(state, best=state.best.copy(), score=state.score.copy())
     nobody = np.zeros(state.n, np.bool_)
-    if lost.any():
-        look_around(working, state.vectors(), np.flatnonzero(lost), nobody, gone)
+    X = state.vectors() if lost.any() else None
+    if X is not None:
+        look_around(working, X, np.flatnonzero(lost), nobody, gone)
+        X = X[~gone]
     left = state.without(gone, working.best, working.score)
     rows = np.flatnonzero(lost[~gone])
-    if not len(rows):
+    if X is None:
         return left, Effort(0, 0, 0, None)
-    effort = search_some(left, left.vectors(), rows, np.zeros(left.n, np.bool_), progress, _PROBES)
+    effort = search_some(left, X, rows, np.zeros(left.n, np.bool_), progress, _PROBES)
     return left, replace(effort, passes=effort.passes + 1)

@@ -124,14 +124,16 @@ def read_graph(place: Place) -> KeptGraph:
         config = SelectConfig(**manifest["config"])
         report = GraphReport.model_validate(manifest["graph"])
         revisions = tuple(Revision.model_validate(one) for one in manifest["revisions"])
-        state = _state(found[_POINTS], found[_CELLS], manifest["search"], config)
+        state = _state(found[_POINTS], found[_CELLS], manifest["search"], config, report)
     except (KeyError, TypeError, ValueError, OSError, pa.ArrowException, ValidationError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"graph {place} is damaged: {told}. {_ANEW}.") from error
     return KeptGraph(state, config, report, revisions, manifest)
 
 
-def _state(points: pa.Table, cells: pa.Table, how: dict[str, Any], config: SelectConfig) -> GraphState:
+def _state(
+    points: pa.Table, cells: pa.Table, how: dict[str, Any], config: SelectConfig, report: GraphReport
+) -> GraphState:
     kind = cells["group"].to_numpy()
     centroids = _matrix(cells, "vector")
     quantizer = Quantizer(centroids[~kind], centroids[kind], config.metric)
@@ -147,6 +149,7 @@ def _state(points: pa.Table, cells: pa.Table, how: dict[str, Any], config: Selec
         probes=how["probes"],
         reach=math.inf if how["reach"] is None else how["reach"],
         recall=how["recall"],
+        reached=report.recall,
         sample=how["sample"],
     )
 

@@ -38,6 +38,7 @@ class GraphState:
         probes: cells that the search probed at most.
         reach: how far below its nearest cell's score a cell's could be for that.
         recall: that lists are to have; None: the search was told what to take.
+        reached: recall that they had when the graph was made; None: it was not measured.
         sample: points of which recall is measured.
     """
 
@@ -52,6 +53,7 @@ class GraphState:
     probes: int
     reach: float
     recall: float | None
+    reached: float | None
     sample: int
 
     @property
@@ -142,9 +144,10 @@ def search_to_grow(
                 probes=found.probes,
                 reach=found.reach,
                 recall=how.recall,
+                reached=None,
                 sample=how.sample,
             )
         )
 
     result = neighbor_graph(points, how, progress, keep)
-    return result, kept[0]
+    return result, replace(kept[0], reached=result.report.recall)
