@@ -15,6 +15,7 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +83,7 @@ def run(given: argparse.Namespace, folder: Path) -> None:
     ]:
         lists = pa.FixedSizeListArray.from_arrays(pa.array(points[rows].ravel()), given.dimension)
         pq.write_table(pa.table({"id": rows, "embedding": lists}), folder / f"{name}.parquet")
-    options = {"neighbors": 10, "utility": "density"}
+    options: dict[str, Any] = {"neighbors": 10, "utility": "density"}
     warm_up(points[:5000], options)
     del points
     print(f"{machine()}\n{n:,} x {given.dimension} {given.data}, {given.batches} batches of {some:,}\n")
@@ -118,7 +119,7 @@ def run(given: argparse.Namespace, folder: Path) -> None:
     line("5 % leave", clock(), build, f"recall {recall(graph._kept.state):.4f}, {done.searched:,} searched")
 
 
-def warm_up(points: np.ndarray, options: dict[str, object]) -> None:
+def warm_up(points: np.ndarray, options: dict[str, Any]) -> None:
     """Compile all that is timed."""
     table = pa.table({"id": np.arange(len(points)), "embedding": list(points)})
     small = subsel.growing_graph(table.slice(0, 4000), recall=1.0, **options)
@@ -130,9 +131,19 @@ def warm_up(points: np.ndarray, options: dict[str, object]) -> None:
 
 def show_subsets(points: str, graph: subsel.GrowingGraph, base: subsel.Selection) -> None:
     """Select of the grown graph by greedy alone, with swaps, and from a warm start."""
-    about = {"size": SIZE, "graph": graph.graph, "utility": "density", "report": False, "coverage_sample": 0}
+    about: dict[str, Any] = {
+        "size": SIZE,
+        "graph": graph.graph,
+        "utility": "density",
+        "report": False,
+        "coverage_sample": 0,
+    }
     print(f"\n{'':>24} {'f':>14} {'bound':>14} {'certified':>10} {'seconds':>8} {'of the old':>10}")
-    ways = {"greedy": {"refine": 0}, "greedy and swaps": {}, "warm start": {"warm_start": base.ids}}
+    ways: dict[str, dict[str, Any]] = {
+        "greedy": {"refine": 0},
+        "greedy and swaps": {},
+        "warm start": {"warm_start": base.ids},
+    }
     for name, more in ways.items():
         found = subsel.select(points, **about | more)
         seconds = sum(found.report.seconds[stage] for stage in ("bounding", "greedy", "refine"))
