@@ -13,7 +13,8 @@ from subsel.growing.join import Effort, look_around, search_some
 from subsel.growing.state import GraphState
 from subsel.threads import over_rows
 
-#: Cells in which a point is searched again, its own among them, beside the neighbours of its old neighbours.
+#: Cells in which a point is searched again, its own among them, beside the neighbours of its old neighbours; where a
+#: recall is aimed at.
 _PROBES = 2
 
 
@@ -41,5 +42,6 @@ def leave(
     rows = np.flatnonzero(lost[~gone])
     if X is None:
         return left, Effort(0, 0, 0, None)
-    effort = search_some(left, X, rows, np.zeros(left.n, np.bool_), progress, _PROBES)
+    probes = state.probes if state.recall is None else _PROBES
+    effort = search_some(left, X, rows, np.zeros(left.n, np.bool_), progress, probes)
     return left, replace(effort, passes=effort.passes + 1)
