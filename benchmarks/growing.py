@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import subsel
-from benchmarks.common import clusters, machine, sentences
+from benchmarks.common import clusters, sentences
+from benchmarks.record import machine
 from subsel.embeddings import search
 from subsel.growing.state import GraphState
 
