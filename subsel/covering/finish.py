@@ -166,5 +166,6 @@ def gathered(rows: Rows, graph: PartGraph, capacity: Capacity) -> tuple[Any, Gro
         decided_at=np.zeros(n, np.int32),
         news=np.empty(0, np.int32),
     )
-    about = (indptr, indices), gives, rows["gives"][alone][order], rows["base"][alone][order], cover
+    nothing = np.empty(0, np.int64)  # these rows do not say by whom their points are covered
+    about = (indptr, indices), nothing, gives, rows["gives"][alone][order], rows["base"][alone][order], cover
     return vid, group, Gathered(*about, graph.fixed_point.tie_bits, board)

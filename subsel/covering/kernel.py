@@ -169,28 +169,13 @@ def least_gains(
         lower[x] = base[x] + (gain << tie_bits)
 
 
-@numba.njit(cache=True, parallel=True)
-def rivals_of_own(
-    indptr: Any, indices: Any, takes: Any, code: Any, rank: Any, status: Any, cover: Any
-) -> tuple[Any, Any]:
-    """Return the best open ghost that could raise each own point's cover: int64 ranks and codes, (n_own,) each."""
-    n_own = len(indptr) - 1
-    best_rank, best_code = np.full(n_own, NOBODY, np.int64), np.zeros(n_own, np.int64)
-    for v in numba.prange(n_own):
-        for e in range(indptr[v], indptr[v + 1]):
-            j = indices[e]
-            raises = j >= n_own and status[j] == _UNDECIDED and takes[e] > cover[v]
-            if raises and beats(rank[j], code[j], best_rank[v], best_code[v]):
-                best_rank[v], best_code[v] = rank[j], code[j]
-    return best_rank, best_code
-
-
 class Covering(NamedTuple):
     """Who covers whom how much.
 
     Attributes:
         indptr: int64, (n_own + 1,).
         indices: int32, (m,): neighbours of own points.
+        takes: int, (m,): how much each neighbour would cover the row's point; (0,) where rows do not say all.
         gives: int, (m,): how much each row's point would cover its neighbour.
         itself: int64, (n_own,): how much each own point covers itself.
         base: int64, (n_own,): keys of what points are worth by themselves, with ties.
@@ -200,6 +185,7 @@ class Covering(NamedTuple):
 
     indptr: Any
     indices: Any
+    takes: Any
     gives: Any
     itself: Any
     base: Any
@@ -237,6 +223,23 @@ class Rivals(NamedTuple):
     code: Any
 
 
+@numba.njit(cache=True, inline="always")
+def _raise(v: Any, amount: Any, covering: Any, cover: Any, status: Any, told: bool, key: Any) -> None:
+    """Raise a point's cover, if it is lower; where all are ``told``, keys lose what candidates add there no more."""
+    before = cover[v]
+    if amount <= before:
+        return
+    cover[v] = amount
+    if not told:
+        return
+    if status[v] == _UNDECIDED and covering.itself[v] > before:
+        key[v] -= (min(covering.itself[v], amount) - before) << covering.tie_bits
+    for e in range(covering.indptr[v], covering.indptr[v + 1]):
+        y, takes = covering.indices[e], np.int64(covering.takes[e])
+        if takes > before and status[y] == _UNDECIDED:
+            key[y] -= (min(takes, amount) - before) << covering.tie_bits
+
+
 @numba.njit(cache=True)
 def pick_fitting(
     covering: Covering,
@@ -252,8 +255,9 @@ def pick_fitting(
     """Select every own candidate that the rule surely picks before all that share a point with it.
 
     Candidates are taken in falling order of (rank, code) from a lazy heap: a gain is counted anew when its turn comes,
-    and goes back if it fell (Minoux 1978). One that a rival beats at a point whose cover it could raise, or which it
-    excludes, is held back, and holds back all that come later at its points. On one part this is plain lazy greedy.
+    and goes back if it fell (Minoux 1978). Where nobody is a ghost gains are up to date instead: a point whose cover
+    rises knows who loses by it. One that a rival beats at a point whose cover it could raise, or which it excludes, is
+    held back, and holds back all that come later at its points. On one part this is plain greedy.
 
     Args:
         covering: of the part.
@@ -269,13 +273,14 @@ def pick_fitting(
     Returns:
         int32, (n_killed,): ghosts that were excluded.
     """
-    indptr, indices, gives, itself, base, tie_bits, conflict = covering
+    indptr, indices, takes, gives, itself, base, tie_bits, conflict = covering
     code, key, rank, status, lower = candidates
     points, free = left_in_all.points, left_in_all.free
     budget: Any = left_in_all.budget
     fill, alone, whole = mode
     n_own = len(indptr) - 1
     conflicts, costs = len(conflict) > 0, len(cost) > 0
+    told = n_own == len(status) and len(takes) == len(indices)
     size = 0
     cheapest: Any = np.int64(2**62)
     for v in range(n_own):
@@ -298,7 +303,8 @@ def pick_fitting(
         x = heap_slot[0]
         open_ = status[x] == _UNDECIDED
         if open_:
-            key[x] = base[x] + (gain_of(x, indptr, indices, gives, itself, cover) << tie_bits)
+            if not told:
+                key[x] = base[x] + (gain_of(x, indptr, indices, gives, itself, cover) << tie_bits)
             rank[x] = rank_of(key[x], per_cost[x]) if len(per_cost) else key[x]
             if heap_key[0] != rank[x]:
                 heap_key[0] = rank[x]
@@ -341,10 +347,10 @@ def pick_fitting(
         if costs:
             budget -= price
         free -= take_room(x, price, quotas)
-        cover[x] = max(cover[x], itself[x])
+        _raise(x, itself[x], covering, cover, status, told, key)
         for e in range(indptr[x], indptr[x + 1]):
             v = indices[e]
-            cover[v] = max(cover[v], np.int64(gives[e]))
+            _raise(v, np.int64(gives[e]), covering, cover, status, told, key)
             if conflicts and conflict[e] and status[v] == _UNDECIDED:
                 status[v] = _DISCARDED
                 if v >= n_own:
@@ -353,48 +359,3 @@ def pick_fitting(
         if status[heap_slot[at]] == _UNDECIDED:
             status[heap_slot[at]] = _DISCARDED
     return np.flatnonzero(killed).astype(np.int32) + np.int32(n_own)
-
-
-@numba.njit(cache=True)
-def tell_ghosts(
-    indptr: Any,
-    indices: Any,
-    takes: Any,
-    itself: Any,
-    code: Any,
-    rank: Any,
-    status: Any,
-    cover: Any,
-    home: Any,
-    slot: Any,
-    to: Any,
-) -> tuple[Any, Any, Any]:
-    """Return what other parts must know of own points: rivals and nearest candidates that are not those parts' own.
-
-    Args:
-        indptr: and all but the following as in `rivals_of_own`.
-        home: int64, (n_ghost,): the part of each ghost.
-        slot: int64, (n,): an own point.
-        to: int64, (n,): a part that has it as a ghost.
-
-    Returns:
-        Rank and code of the best open candidate that could raise it, and the largest amount of any, of those whose home
-        is not ``to``: int64, (n,) each.
-    """
-    n_own = len(indptr) - 1
-    best_rank, best_code = np.full(len(slot), NOBODY, np.int64), np.zeros(len(slot), np.int64)
-    near = np.zeros(len(slot), np.int64)
-    for i in range(len(slot)):
-        v = slot[i]
-        if status[v] == _UNDECIDED:
-            near[i] = itself[v]
-            if itself[v] > cover[v]:
-                best_rank[i], best_code[i] = rank[v], code[v]
-        for e in range(indptr[v], indptr[v + 1]):
-            j = indices[e]
-            if status[j] != _UNDECIDED or (j >= n_own and home[j - n_own] == to[i]):
-                continue
-            near[i] = max(near[i], np.int64(takes[e]))
-            if takes[e] > cover[v] and beats(rank[j], code[j], best_rank[i], best_code[i]):
-                best_rank[i], best_code[i] = rank[j], code[j]
-    return best_rank, best_code, near

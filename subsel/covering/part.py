@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from subsel.board import Board
 from subsel.bounding.edges import derived
-from subsel.covering import kernel
+from subsel.covering import kernel, rivals_kernel
 from subsel.fixedpoint import Int64Array, WeightArray, exact_sum
 from subsel.graph import SLOT_BITS, KernelGraph, PartGraph
 from subsel.greedy import limited_kernel
@@ -34,6 +34,7 @@ class Gathered:
     """
 
     edges: tuple[Int64Array, npt.NDArray[np.int32]]
+    takes: Int64Array
     gives: Int64Array
     itself: Int64Array
     base: Int64Array
@@ -46,6 +47,11 @@ class Gathered:
         kernel.count_gains(
             *self.edges, self.gives, self.itself, self.cover, self.base, self.tie_bits, some, self.board.key
         )
+
+    @property
+    def amounts(self) -> Amounts:
+        """Who covers whom how much."""
+        return Amounts(self.takes, self.gives, self.itself, self.base)
 
     def rivals(self, rank: Int64Array) -> kernel.Rivals:
         """Return that there are none elsewhere; ``rank``: of candidates and others, (n,)."""
@@ -78,7 +84,8 @@ class Covers:
 
     def __init__(self, graph: PartGraph, board: Board, *, afresh: bool = False) -> None:
         self.graph, self.board = graph, board
-        self.takes, self.gives, self.itself, self.base = amounts_of(graph, board)
+        self.amounts = amounts_of(graph, board)
+        self.takes, self.gives, self.itself, self.base = self.amounts
         board.news = np.empty(0, np.int32)  # statuses are all that is needed of it
         if afresh or _COVER not in board.extra:
             ghosts = len(graph.ghost_vid)
@@ -116,7 +123,7 @@ class Covers:
     def rivals(self, rank: Int64Array) -> kernel.Rivals:
         """Return who of other parts could raise the covers of own points and ghosts; ``rank``: of these."""
         extra = self.board.extra
-        own = kernel.rivals_of_own(*self.edges, self.takes, self.graph.code, rank, self.board.status, self.cover)
+        own = rivals_kernel.rivals_of_own(*self.edges, self.takes, self.graph.code, rank, self.board.status, self.cover)
         ghosts = extra[_RIVAL_RANK], extra[_RIVAL_CODE]
         return kernel.Rivals(*(np.concatenate(pair) for pair in zip(own, ghosts, strict=True)))
 
@@ -131,7 +138,7 @@ class Covers:
             told = unknown, unknown, unknown
         else:
             about = graph.code, rank, board.status, self.cover, graph.ghost_vid >> SLOT_BITS, slot, to
-            told = kernel.tell_ghosts(*self.edges, self.takes, self.itself, *about)
+            told = rivals_kernel.tell_ghosts(*self.edges, self.takes, self.itself, *about)
         names = (_RIVAL_RANK, _RIVAL_CODE, _NEAR)
         vid = (graph.part << SLOT_BITS) | slot
         board.outbox = {"to": to, "vid": vid, _COVER: self.cover[slot], **dict(zip(names, told, strict=True))}
@@ -160,9 +167,7 @@ class CoverView(View):
         rank = self.ranks
         rivals = _no_rivals(len(rank)) if mode.whole else covers.rivals(rank)
         killed = kernel.pick_fitting(
-            kernel.Covering(
-                *covers.edges, covers.gives, covers.itself, covers.base, graph.fixed_point.tie_bits, self.conflict
-            ),
+            kernel.Covering(*covers.edges, *covers.amounts, graph.fixed_point.tie_bits, self.conflict),
             rivals,
             kernel.Candidates(graph.code, board.key, rank, board.status, board.lower),
             covers.cover,
