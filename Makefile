@@ -58,8 +58,8 @@ faults: $(READY)
 	$(BIN)/python -m tests.faults --kills $(KILLS) --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(READY)
-	$(BIN)/ruff check subsel jobs tests benchmarks docs/making
-	$(BIN)/ruff format --check subsel jobs tests benchmarks docs/making
+	$(BIN)/ruff check subsel jobs tests benchmarks examples docs/making
+	$(BIN)/ruff format --check subsel jobs tests benchmarks examples docs/making
 	$(BIN)/mypy
 
 $(VENV)/.docs: $(READY)

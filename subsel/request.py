@@ -339,10 +339,19 @@ def keywords_of(function: Callable[..., Any]) -> list[str]:
 
 
 def _columns_or_values(groups: Any) -> tuple[Any, Mapping[str, Any] | None]:
-    """Return names of columns of groups, and values of rows by name; None where they are not meant."""
+    """Return names of columns of groups, and values of rows by name; None where they are not meant.
+
+    Raises:
+        ConfigError: a list of text names a column twice, so that it seems to be values.
+    """
     if isinstance(groups, Mapping):
         return None, groups
     several = isinstance(groups, list | tuple) and all(isinstance(one, str) for one in groups)
+    if several and len(set(groups)) < len(groups):
+        raise ConfigError(
+            f"{option('groups')} is a list of {len(groups):,} names of columns, some of them twice: give values of rows "
+            "as an array, such as np.array(groups)."
+        )
     return (groups, None) if groups is None or isinstance(groups, str) or several else (None, {GROUPS: groups})
 
 

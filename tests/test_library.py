@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -162,6 +163,11 @@ def test_functions_take_every_option_once():
         assert not set(function.__annotations__) & set(Options.__annotations__)
 
 
+def test_a_list_of_text_that_is_values_of_rows_is_told_from_names_of_columns():
+    with pytest.raises(ConfigError, match=r"list of 4 names of columns, some of them twice: .* np\.array\(groups\)"):
+        subsel.select(np.eye(4), size=2, groups=["web", "web", "code", "web"], quotas="balanced")
+
+
 SAMPLE = """
 import subsel
 good = subsel.select("points", size=10, neighbors=3, groups=["a"], cost=[1, 2], keep_columns="url")
@@ -185,14 +191,14 @@ def test_mypy_complains_of_misspelt_options(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
 def test_pyright_complains_of_misspelt_options(tmp_path):
-    import json
-
+    pytest.importorskip("pyright", reason="pyright is not installed: pip install 'pyright[nodejs]'")
     (tmp_path / "sample.py").write_text(SAMPLE)
     (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(Path(subsel.__file__).parent.parent)]}))
-    command = ["pyright", "--outputjson", "--pythonpath", sys.executable, "sample.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "sample.py"]
+    offline = os.environ | {"PYRIGHT_PYTHON_USE_BUNDLED_PYRIGHT": "1", "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=offline)
+    assert done.stdout, done.stderr
     found = [one for one in json.loads(done.stdout)["generalDiagnostics"] if one["severity"] == "error"]
     assert [one["range"]["start"]["line"] + 1 for one in found] == WRONG
 
