@@ -18,7 +18,7 @@ from subsel.input.source import result_dataset
 from subsel.pages.comparison import Overlap
 from subsel.pages.page import OURS, compare_page, files_of
 from subsel.report import Report
-from subsel.rundir import MARK
+from subsel.rundir import MARK, kind_there
 from subsel.sketch import FORMAT, Sketch
 from subsel.storage import MANIFEST, PAGE, PAGE_DATA, LocalPlace, Place, manifest_of, place_of
 
@@ -68,10 +68,7 @@ def make_page(place: Location, *, examples: bool = True, storage_options: dict[s
 def read_report(place: Location, *, storage_options: dict[str, Any] | None = None) -> Told:
     """Return what is known of a selection; arguments and errors as those of `make_page`."""
     found = place_of(place, storage_options)
-    kind = found.kind()
-    if kind is None:
-        raise InputError(f"there is nothing at {found}: give a subset's folder, or a run directory.")
-    if kind == "file":
+    if kind_there(found) == "file":
         return Told(found, _report_of(_metadata(found), found), None)
     kept, manifest = found.join(PAGE_DATA), manifest_of(found)
     numbers = kept.read_json() if kept.exists() else None

@@ -349,8 +349,8 @@ def _columns_or_values(groups: Any) -> tuple[Any, Mapping[str, Any] | None]:
     several = isinstance(groups, list | tuple) and all(isinstance(one, str) for one in groups)
     if several and len(set(groups)) < len(groups):
         raise ConfigError(
-            f"{option('groups')} is a list of {len(groups):,} names of columns, some of them twice: give values of rows "
-            "as an array, such as np.array(groups)."
+            f"{option('groups')} is a list of {len(groups):,} names of columns, some of them twice: give values of "
+            "rows as an array, such as np.array(groups)."
         )
     return (groups, None) if groups is None or isinstance(groups, str) or several else (None, {GROUPS: groups})
 

@@ -32,7 +32,7 @@ from subsel import declare
 from subsel.config import SelectConfig
 from subsel.declare import Stage
 from subsel.errors import InputError, option
-from subsel.storage import LOCK, TEMPORARY, Place, lock
+from subsel.storage import LOCK, TEMPORARY, Kind, Place, lock
 from subsel.version import __version__
 
 log = logging.getLogger(__name__)
@@ -290,6 +290,18 @@ def _versioned(file: Place, place: Place) -> dict[str, Any]:
                 "that one."
             )
     return found
+
+
+def kind_there(place: Place) -> Kind:
+    """Return what a subset or a run directory is, which whoever asks for it wants to be there.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    kind = place.kind()
+    if kind is None:
+        raise InputError(f"there is nothing at {place}: give a subset's folder, or a run directory.")
+    return kind
 
 
 def read_manifest(place: Place) -> dict[str, Any]:

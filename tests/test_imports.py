@@ -12,7 +12,20 @@ import pytest
 
 import subsel
 
-HEAVY = ("numba", "faiss", "scipy", "pandas", "pyarrow.dataset", "rich", "pyspark", "sklearn")
+HEAVY = (
+    "numba",
+    "faiss",
+    "scipy",
+    "pandas",
+    "polars",
+    "datasets",
+    "pyarrow.dataset",
+    "rich",
+    "pyspark",
+    "sklearn",
+    "matplotlib",
+    "jinja2",
+)
 
 
 def loaded(code: str) -> set[str]:
@@ -36,6 +49,16 @@ def loaded(code: str) -> set[str]:
         ["select", "--sze", "3"],
         ["select", "in", "out", "--size", "1", "--alpha", "-1"],
         ["select", "in", "out"],
+        ["select", "nowhere", "out", "--size", "1"],
+        ["neighbors", "nowhere", "graph.parquet"],
+        ["validate", "nowhere"],
+        ["plan", "nowhere", "--size", "1"],
+        ["explain", "1", "nowhere"],
+        ["report", "nowhere"],
+        ["compare", "nowhere", "elsewhere"],
+        ["plan"],
+        ["score"],
+        ["demo", "--size", "0"],
         ["select", "in", "out", "--size", "1", "--resume"],
         ["config"],
     ],

@@ -74,6 +74,7 @@ def select(data: str, output: str, sizes: str | None, **options: Any) -> None:
     and decided_by.
     """
     options = opt.checked(options, sized=sizes is not None) | {"progress": progress()}
+    opt.look_for(data, options.get("engine"))
     if sizes is None:
         selection = subsel.select(data, output=output, **options)
         close_report(selection.report, output, selection.audit_path)
@@ -100,15 +101,17 @@ def neighbors(data: str, graph: str | None, overwrite: bool, **options: Any) -> 
     """
     onto, exchange, remove = (options.pop(name) for name in ("onto", "replace", "remove"))
     options = opt.checked(options)
-    from subsel.cli import growing
-
-    if onto or exchange or remove is not None:
-        close(*growing.change(data, graph, onto=onto, replace=exchange, remove=remove, options=options))
-        return
-    on_spark = options.get("engine") == "spark"
-    if (graph is None) != on_spark:
+    changed, on_spark = onto or exchange or remove is not None, options.get("engine") == "spark"
+    if not changed and (graph is None) != on_spark:
         wanted = "--run-dir, and no GRAPH" if on_spark else "GRAPH, a folder, or one .parquet file of edges"
         raise ConfigError(f"say where the graph goes: give {wanted}.")
+    if onto or not changed:
+        opt.look_for(data, options.get("engine"))
+    from subsel.cli import growing
+
+    if changed:
+        close(*growing.change(data, graph, onto=onto, replace=exchange, remove=remove, options=options))
+        return
     rows, report = growing.make(data, graph, overwrite=overwrite, options=options)
     close(rows.spelled(_spelling()), {"graph": report, "written": graph or options["run_dir"]})
 
@@ -133,6 +136,8 @@ def plan_command(
     options = opt.checked(options)
     if (data is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
+    if data is not None:
+        opt.look_for(data)
     from subsel import cost
     from subsel.cli.tables import duration
 
@@ -188,6 +193,10 @@ def score(subset: str, **options: Any) -> None:
 @click.option("--neighbors", "shown", default=10, show_default=True, help="Neighbours to show.")
 def explain_command(point: str, run_dir: str, shown: int) -> None:
     """Say why the point ID is in the subset of a run, or why not. RUN_DIR is the --run-dir of its run."""
+    from subsel.rundir import read_manifest
+    from subsel.storage import place_of
+
+    read_manifest(place_of(run_dir))  # if there is none that is told at once
     found = subsel.explain(run_dir, point)
     rows = {"point": f"{found.id}, {'selected' if found.selected else 'not selected'}"}
     if found.reason is not None:
@@ -221,7 +230,9 @@ def explain_command(point: str, run_dir: str, shown: int) -> None:
 @opt.storage
 def report_command(place: str, **options: Any) -> None:
     """Write the page that shows a subset anew: _report.html, in PLACE, a subset's folder or a --run-dir."""
-    page = str(subsel.make_page(place, **opt.given(options)))
+    options = opt.given(options)
+    opt.look_for_subsets(place, storage_options=options.get("storage_options"))
+    page = str(subsel.make_page(place, **options))
     close(f"report: {page}", {"report": page})
 
 
@@ -239,11 +250,13 @@ def compare_command(
     """Compare the subsets A and B: how good they are, how many points they share, which groups these are of."""
     if audit is not None and changes is None:
         raise ConfigError("--audit says why points are out: give --changes, too.")
+    options = opt.given(options)
+    opt.look_for_subsets(first, second, storage_options=options.get("storage_options"))
     from subsel.cli.tables import compare_table
     from subsel.reports import new_page
 
     where = None if page is None else new_page(page, overwrite=overwrite)
-    found = subsel.compare(first, second, **opt.given(options))
+    found = subsel.compare(first, second, **options)
     a, b = found.first, found.second
     data = asdict(found.both) | {"a": a.report.model_dump(mode="json"), "b": b.report.model_dump(mode="json")}
     show(compare_table((str(a.place), str(b.place)), a.report, b.report, found.both), data)
@@ -269,7 +282,9 @@ def compare_command(
 @opt.config_file
 def validate(data: str, **options: Any) -> None:
     """Read INPUT and check every row, as select would."""
-    points = subsel.validate(data, **opt.checked(options))
+    options = opt.checked(options)
+    opt.look_for(data)
+    points = subsel.validate(data, **options)
     assert points.embeddings is not None
     low, mean, high = points.utility.min(), points.utility.mean(), points.utility.max()
     first = f": {low:.4g} to {high:.4g}, mean {mean:.4g}" if points.made_of.stored else ""

@@ -104,6 +104,34 @@ def checked(options: dict[str, Any], *, sized: bool = False) -> dict[str, Any]:
     return found
 
 
+def look_for(data: str, engine: str | None = None) -> None:
+    """Look whether a local INPUT is there: whoever mistyped it need not wait for what reads it to be imported.
+
+    Addresses are left to the storage, and Spark's paths to its session.
+
+    Raises:
+        InputError: it is not there.
+    """
+    from subsel.input.files import files_of
+    from subsel.storage import LocalPlace, place_of
+
+    if engine != "spark" and isinstance(place := place_of(data), LocalPlace) and place.kind() is None:
+        files_of(data, place_of)  # a pattern, or its error
+
+
+def look_for_subsets(*places: str, storage_options: dict[str, str] | None = None) -> None:
+    """Look whether subsets, or run directories, are there, as `look_for` does.
+
+    Raises:
+        InputError: one is not there.
+    """
+    from subsel.rundir import kind_there
+    from subsel.storage import place_of
+
+    for place in places:
+        kind_there(place_of(place, storage_options))
+
+
 def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
     """Return what was given as KEY=VALUE."""
     pairs = {}
