@@ -135,6 +135,7 @@ class SelectConfig(BesideOptions, AimOptions, LimitOptions, MethodOptions):
         "from 10 to 100, by the smallest size; 20 where points are drawn first (thin).",
         stage="graph",
         group="Neighbour graph",
+        metavar="N|auto",
     )
     thin: int | None = declare(
         None,

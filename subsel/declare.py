@@ -15,6 +15,8 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 Group = Literal["Subset", "Objective", "Running", "Limits", "Input", "Neighbour graph", "Method", "Spark", "Paper"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 
+_NONSENSE = 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
@@ -78,6 +80,21 @@ def declaration(field: FieldInfo) -> Declaration:
     """Return what `declare` was told of a field."""
     told: Any = field.json_schema_extra
     return Declaration(**told)
+
+
+def range_of(field: FieldInfo) -> str | None:
+    """Return between which numbers an option's value must be, such as "0<=x<1"; None if it has no bounds.
+
+    An upper bound of a billion or more only keeps numbers apart from nonsense, and is left out.
+    """
+    told = [*field.metadata, *(one for kind in get_args(field.annotation) for one in getattr(kind, "__metadata__", ()))]
+    bounds = {name: getattr(one, name) for one in told for name in ("ge", "gt", "le", "lt") if hasattr(one, name)}
+    bounds = {name: value for name, value in bounds.items() if name in ("ge", "gt") or value < _NONSENSE}
+    low = next((f"{bounds[name]:g}{sign}" for name, sign in (("ge", "<="), ("gt", "<")) if name in bounds), "")
+    high = next((f"{sign}{bounds[name]}" for name, sign in (("le", "<="), ("lt", "<")) if name in bounds), "")
+    if low and not high:
+        return f"x{'>=' if 'ge' in bounds else '>'}{low.rstrip('<=')}"
+    return f"{low}x{high}" if low or high else None
 
 
 def flag_of(name: str, field: FieldInfo) -> str:

@@ -319,7 +319,7 @@ def shell(monkeypatch, *arguments):
     """What the command line gives to `subsel.select`."""
     given = {}
     monkeypatch.setattr("subsel.api.select", lambda data, **options: given.update(options) or 1 / 0)
-    result = CliRunner().invoke(commands.main, ["select", "points", "out", "--size", "9", *arguments])
+    result = CliRunner().invoke(commands.main, ["select", __file__, "out", "--size", "9", *arguments])
     assert isinstance(result.exception, ZeroDivisionError), result.output
     return SelectConfig(**{name: one for name, one in given.items() if name in SelectConfig.model_fields})
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import click
 import numba
 import pyarrow.parquet as pq
 import pytest
@@ -15,8 +16,9 @@ from click.testing import CliRunner
 
 import subsel
 from subsel import kernels
-from subsel.cli import main
+from subsel.cli import jobs, main
 from subsel.cli.machine import java
+from subsel.declare import GROUPS
 from subsel.run import Run
 
 
@@ -99,17 +101,35 @@ def test_completion_is_there():
     assert "--max-similarity" in done.stdout
 
 
-def test_help_begins_with_what_is_needed_and_says_defaults(run):
-    lines = run("select", "--help", env={"COLUMNS": "80"}).output.splitlines()
-    assert lines.index("Objective:") <= 60
-    assert lines.index("Objective:") < lines.index("Limits:") < lines.index("Neighbour graph:") < lines.index("Paper:")
+COMMANDS = dict(main.commands) | {name: one for name, one in vars(jobs).items() if isinstance(one, click.Command)}
+
+
+def help_of(command):
+    context = click.Context(command, info_name=command.name, terminal_width=80)
+    records = [(one, one.get_help_record(context)) for one in command.params if isinstance(one, click.Option)]
+    return command.get_help(context).splitlines(), [(one, *record) for one, record in records if record is not None]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_begins_with_what_is_needed(name):
+    lines, _ = help_of(COMMANDS[name])
+    headings = [at for at, line in enumerate(lines) if re.fullmatch(r"[A-Z][A-Za-z ]+:", line)]
+    assert [lines[at] for at in headings] == sorted(
+        (lines[at] for at in headings), key=[f"{one}:" for one in (*GROUPS, "Other")].index
+    )
+    assert len(headings) < 2 or headings[1] <= 60
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_every_default_and_of_every_number_its_range(name):
     fields = subsel.SelectConfig.model_fields
-    untold = [
-        one.name
-        for one in main.commands["select"].params
-        if one.name in fields and fields[one.name].default not in (None, ()) and "[default: " not in one.help
-    ]
-    assert not untold
+    for one, spelled, said in help_of(COMMANDS[name])[1]:
+        default = fields[one.name].default if one.name in fields else one.default
+        if isinstance(default, int | float | str) and (default is not False or one.secondary_opts):
+            assert "[default: " in said, spelled
+        if re.search("INTEGER|FLOAT|N[|]", spelled):
+            assert re.search(r"x[<>]=?\d|\d<=?x|any number", said), spelled
+        assert not spelled.endswith(" TEXT"), f"{spelled}: say what it is"
 
 
 def test_stages_are_lines_where_stderr_is_no_terminal(run, folder, tmp_path, capsys):

@@ -190,7 +190,9 @@ def score(subset: str, **options: Any) -> None:
 @main.command("explain")
 @click.argument("point", metavar="ID")
 @click.argument("run_dir")
-@click.option("--neighbors", "shown", default=10, show_default=True, help="Neighbours to show.")
+@click.option(
+    "--neighbors", "shown", type=click.IntRange(min=0), default=10, show_default=True, help="Neighbours to show."
+)
 def explain_command(point: str, run_dir: str, shown: int) -> None:
     """Say why the point ID is in the subset of a run, or why not. RUN_DIR is the --run-dir of its run."""
     from subsel.rundir import read_manifest

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from subsel.cli.shell import Option
 from subsel.config import SelectConfig
-from subsel.declare import GROUPS, declaration, flag_of
+from subsel.declare import GROUPS, declaration, flag_of, range_of
 from subsel.errors import NOTHING_TO_RESUME, ConfigError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -42,8 +42,10 @@ def _from_field(name: str, field: FieldInfo, own: Any) -> _Decorator:
     if kind is bool:
         default = flag.split("/")[0 if field.default else 1].removeprefix("--")
     default = default if own is None else str(own)
-    required = f"  [{told.required} is required, here or in --config]" if told.required else ""
-    ending = f"  [default: {default}]" if default else required
+    required = [f"{told.required} is required, here or in --config"] if told.required else []
+    said = [f"default: {default}"] if default else required
+    said += [one for one in [range_of(field)] if one is not None]
+    ending = f"  [{'; '.join(said)}]" if said else ""
     shape: dict[str, Any] = {} if kind is bool else {"type": _type(kind), "metavar": told.metavar}
     if get_origin(kind) is tuple:
         shape = {"callback": _split, "metavar": told.metavar or "NAME,NAME"}
@@ -147,15 +149,21 @@ config_file = _option(
     "Running", "--config", metavar="FILE", help="TOML file of options, see subsel config; those given here override it."
 )
 sizes = _option(
-    "Subset", "--sizes", help="Several sizes, separated by commas, such as 1%,5%,10%: OUTPUT gets a folder for each."
+    "Subset",
+    "--sizes",
+    metavar="SIZE,SIZE",
+    help="Several sizes, separated by commas, such as 1%,5%,10%: OUTPUT gets a folder for each.",
 )
 wishes = _together(
     _option(
         "Subset",
         "--include",
+        metavar="DATA|COLUMN",
         help="Ids that are in whatever their gain: Parquet, such as an old subset; or a boolean column of INPUT.",
     ),
-    _option("Subset", "--exclude", help="Ids that are not: Parquet, or a boolean column of INPUT."),
+    _option(
+        "Subset", "--exclude", metavar="DATA|COLUMN", help="Ids that are not: Parquet, or a boolean column of INPUT."
+    ),
 )
 warm_start = _option(
     "Subset",
@@ -204,7 +212,12 @@ engine = _together(
         type=click.Choice(["auto", "local", "spark"]),
         help="Where it runs: auto is local if memory is enough, else spark.  [default: auto]",
     ),
-    _option("Spark", "--master", help="Spark master of a session of its own, such as local[4].  [default: local[*]]"),
+    _option(
+        "Spark",
+        "--master",
+        metavar="URL",
+        help="Spark master of a session of its own, such as local[4].  [default: local[*]]",
+    ),
 )
 neighbors_engine = _together(
     _option(
@@ -213,7 +226,12 @@ neighbors_engine = _together(
         type=click.Choice(["local", "spark"]),
         help="Where it runs.  [default: local]",
     ),
-    _option("Spark", "--master", help="Spark master of a session of its own, such as local[4].  [default: local[*]]"),
+    _option(
+        "Spark",
+        "--master",
+        metavar="URL",
+        help="Spark master of a session of its own, such as local[4].  [default: local[*]]",
+    ),
     _option("Running", "--run-dir", metavar="DIR", help="On Spark: the folder in which the graph is kept."),
 )
 run_dir = _together(
@@ -227,6 +245,11 @@ run_dir = _together(
 )
 graph_run_dir = _option("Running", "--run-dir", metavar="DIR", help="A run directory that has a graph of the points.")
 normalise = _together(
-    _option("Objective", "--reference", help="What counts as 100: a number, or a subset to score, such as greedy's."),
-    _option("Objective", "--worst", help="What counts as 0: a number, or a subset to score."),
+    _option(
+        "Objective",
+        "--reference",
+        metavar="NUMBER|SUBSET",
+        help="What counts as 100: a number, or a subset to score, such as greedy's.",
+    ),
+    _option("Objective", "--worst", metavar="NUMBER|SUBSET", help="What counts as 0: a number, or a subset to score."),
 )
