@@ -22,20 +22,23 @@ def test_the_library_example_runs_as_written():
     assert names["selection"].graph.to_scipy().shape == (10_000, 10_000)
 
 
-def test_the_example_of_coverage_runs_as_written():
-    example = re.search(r"```python\n(.*?)```", (ROOT / "docs/coverage.md").read_text(), re.DOTALL)[1]
-    names = {}
-    exec(example, names)
-    report = names["subset"].report
-    assert report.objective.covered > report.objective.random
-    assert 0 < report.certificate.share <= 1
+def test_the_examples_of_coverage_run_as_written():
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs/coverage.md").read_text(), re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        names = {}
+        exec(example, names)
+        report = names["subset"].report
+        assert report.objective.covered > report.objective.random
+        assert 0 < report.certificate.share <= 1
+    assert 0 < report.coverage.graph <= 1  # the second has a target
 
 
 def shell_commands(page="README.md"):
-    """The words of each command of a page's block for the shell, without remarks."""
-    text = (ROOT / page).read_text().split("\nFrom the shell", 1)[1]
-    block = re.search(r"\n\n((?:    .*\n)+)", text)[1]
-    return [shlex.split(line, comments=True) for line in block.splitlines()]
+    """The words of each command of a page's blocks for the shell, without remarks."""
+    texts = (ROOT / page).read_text().split("\nFrom the shell")[1:]
+    blocks = [re.search(r"\n\n((?:    .*\n)+)", text)[1] for text in texts]
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,9 @@ def test_the_commands_run_as_written_in_order(shell):
 
 
 def test_the_commands_of_coverage_run_as_written(shell):
-    for words in shell_commands("docs/coverage.md"):
+    commands = shell_commands("docs/coverage.md")
+    assert len(commands) == 5
+    for words in commands:
         shell(words)
 
 
