@@ -8,15 +8,17 @@ own, and the first of each kind, which may write bytecode, does not count.
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
+from pathlib import Path
 
-from benchmarks.common import machine, seconds
+from benchmarks.common import seconds
+from benchmarks.record import parser, recording
 
 _SUBSEL = [sys.executable, "-m", "subsel"]
 _CASES = {
@@ -38,31 +40,29 @@ def used() -> float:
     return children.ru_utime + children.ru_stime
 
 
+def runs_of(command: list[str], runs: int, folder: str) -> tuple[float, float]:
+    """Return the medians of seconds and of processor time of a command; the first run does not count."""
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}  # where python -m found the package
+    walls, works = [], []
+    for _ in range(runs + 1):
+        before = used()
+        walls.append(seconds(partial(subprocess.run, command, cwd=folder, env=environment, capture_output=True)))
+        works.append(used() - before)
+    return statistics.median(walls[1:]), statistics.median(works[1:])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=7)
-    arguments = parser.parse_args()
-    print(f"{machine()}, load {os.getloadavg()[0]:.1f}, medians of {arguments.runs}")
-    print(f"{'':42s} seconds  processor time, s")
-    root = os.getcwd()  # noqa: PTH109  (where python -m found the package)
-    with tempfile.TemporaryDirectory(prefix="subsel-startup-") as folder:
-        for name, command in _CASES.items():
-            walls, works = [], []
-            for _ in range(arguments.runs + 1):
-                before = used()
-                walls.append(
-                    seconds(
-                        lambda: subprocess.run(
-                            command,  # noqa: B023  (called at once)
-                            cwd=folder,
-                            env=os.environ | {"PYTHONPATH": root},
-                            capture_output=True,
-                            check=False,
-                        )
-                    )
-                )
-                works.append(used() - before)
-            print(f"{name:42s} {statistics.median(walls[1:]):7.2f}  {statistics.median(works[1:]):17.2f}")
+    options = parser(__doc__)
+    options.add_argument("--runs", type=int, default=7)
+    arguments = options.parse_args()
+    with (
+        recording(arguments, f"medians of {arguments.runs} runs") as record,
+        tempfile.TemporaryDirectory(prefix="subsel-startup-") as folder,
+    ):
+        record(
+            {"command": "<42s", "seconds": "7.2f", "processor time, s": "17.2f"},
+            ((name, *runs_of(command, arguments.runs, folder)) for name, command in _CASES.items()),
+        )
 
 
 if __name__ == "__main__":
