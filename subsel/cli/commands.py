@@ -136,8 +136,7 @@ def plan_command(
     options = opt.checked(options)
     if (data is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
-    if data is not None:
-        opt.look_for(data)
+    opt.look_for(data)
     from subsel import cost
     from subsel.cli.tables import duration
 
@@ -195,10 +194,7 @@ def score(subset: str, **options: Any) -> None:
 )
 def explain_command(point: str, run_dir: str, shown: int) -> None:
     """Say why the point ID is in the subset of a run, or why not. RUN_DIR is the --run-dir of its run."""
-    from subsel.rundir import read_manifest
-    from subsel.storage import place_of
-
-    read_manifest(place_of(run_dir))  # if there is none that is told at once
+    opt.look_for_run(run_dir)
     found = subsel.explain(run_dir, point)
     rows = {"point": f"{found.id}, {'selected' if found.selected else 'not selected'}"}
     if found.reason is not None:

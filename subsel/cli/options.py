@@ -106,8 +106,8 @@ def checked(options: dict[str, Any], *, sized: bool = False) -> dict[str, Any]:
     return found
 
 
-def look_for(data: str, engine: str | None = None) -> None:
-    """Look whether a local INPUT is there: whoever mistyped it need not wait for what reads it to be imported.
+def look_for(data: str | None, engine: str | None = None) -> None:
+    """Look whether a local INPUT, if any, is there: whoever mistyped it need not wait for what reads it to be imported.
 
     Addresses are left to the storage, and Spark's paths to its session.
 
@@ -117,7 +117,9 @@ def look_for(data: str, engine: str | None = None) -> None:
     from subsel.input.files import files_of
     from subsel.storage import LocalPlace, place_of
 
-    if engine != "spark" and isinstance(place := place_of(data), LocalPlace) and place.kind() is None:
+    if data is None or engine == "spark":
+        return
+    if isinstance(place := place_of(data), LocalPlace) and place.kind() is None:
         files_of(data, place_of)  # a pattern, or its error
 
 
@@ -132,6 +134,18 @@ def look_for_subsets(*places: str, storage_options: dict[str, str] | None = None
 
     for place in places:
         kind_there(place_of(place, storage_options))
+
+
+def look_for_run(folder: str) -> None:
+    """Look whether there is a run directory, as `look_for` does.
+
+    Raises:
+        InputError: there is none.
+    """
+    from subsel.rundir import read_manifest
+    from subsel.storage import place_of
+
+    read_manifest(place_of(folder))
 
 
 def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
