@@ -30,6 +30,8 @@ _MIN_TIE_BITS = 8
 _MAX_FRACTION_BITS = 512
 #: 2^F must be a float64 in any case.
 _MAX_EXPONENT = 1000
+#: The binary exponent of the least number, and one less.
+_LEAST_EXPONENT = -1074
 #: More points than there will be: sums over so many are float64s.
 _MANY_POINTS = 2.0**44
 #: Weights are int32, at most 2^30, where that leaves this many fractional bits; else int64.
@@ -143,10 +145,10 @@ class FixedPoint:
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """How large values usually are, whatever a few of them are: by the mean of their binary exponents.
+    """How large values usually are, whatever a few are, very large or next to nothing: by the mean of 32nd roots.
 
     Attributes:
-        bits: sum of the exponents of all values but 0.
+        bits: sum of 2^(exponent/32) over all values but 0, by their binary exponents, in units of 2^-40: exact.
         some: how many these are.
         n: how many there are in all.
     """
@@ -159,17 +161,20 @@ class Usual:
     def of(cls, values: npt.NDArray[Any]) -> Usual:
         """Return that of values of any shape."""
         some = values[values != 0]
-        return cls(int(np.frexp(some)[1].sum(dtype=np.int64)), len(some), values.size)
+        count = np.bincount(np.frexp(some)[1] - _LEAST_EXPONENT)
+        here = np.flatnonzero(count).tolist()
+        bits = sum(int(count[at]) * round(2.0 ** ((at + _LEAST_EXPONENT) / 32 + 40)) for at in here)
+        return cls(bits, len(some), values.size)
 
     def __add__(self, other: Usual) -> Usual:
         return Usual(self.bits + other.bits, self.some + other.some, self.n + other.n)
 
     @property
     def size(self) -> float:
-        """Their geometric mean, within a factor of 2; 0.0 where most are 0."""
+        """That mean's 32nd power, within a factor of 2; 0.0 where most are 0."""
         if 2 * self.some < self.n or not self.some:
             return 0.0
-        return math.ldexp(1.0, min(round(self.bits / self.some), _MAX_EXPONENT))
+        return math.ldexp(1.0, min(round(32 * (math.log2(self.bits / self.some) - 40)), _MAX_EXPONENT))
 
 
 def check_resolution(
@@ -197,14 +202,14 @@ def check_resolution(
     weighed = (one, utility), (other, degree)
     beyond = [most / many.size if many.size else weight * most / usual for weight, (most, many) in weighed]
     if beyond[0] >= beyond[1]:
-        what, (largest, usually) = "a utility", utility
+        what, largest = "a utility", utility[0]
     else:
-        what, (largest, usually) = "a point's sum of similarities", degree
+        what, largest = "a point's sum of similarities", degree[0]
         if importance is not None:
             what = f"what a point covers, with {option('importance')} up to {importance:g},"
     raise InputError(
-        f"{what} is {largest:.4g}, where {usually.size:.2g} is usual: beside it, what other points gain could not be "
-        f"told apart. Leave out or clip rows with values so large."
+        f"{what} is {largest:.4g}, and most are far smaller: beside it, what other points gain could not be told "
+        "apart. Leave out or clip rows with values so large."
     )
 
 

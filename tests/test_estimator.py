@@ -63,7 +63,7 @@ def test_its_errors_are_ours_and_value_errors(rng):
         SubsetSelector().fit(sp.csr_matrix(X))
     with pytest.raises(ConfigError, match="utility is given twice"):
         SubsetSelector().fit(X, X[:, 0], utility=X[:, 0])
-    with pytest.raises(ConfigError, match=r"'nieghbors': known are neighbors \(did you mean"):
+    with pytest.raises(ConfigError, match=r"'nieghbors' \(did you mean 'neighbors'\?\)"):
         SubsetSelector(options={"nieghbors": 3}).fit(X)
 
 

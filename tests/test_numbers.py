@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse as sp
 from annotated_types import Ge, Gt, Le, Lt
 from threadpoolctl import threadpool_limits
 
 import subsel
 from subsel import SelectConfig
+from subsel.fixedpoint import Usual
 
 QUIET = {"progress": False, "recall_sample": 0, "coverage_sample": 16}
 #: What of a manifest is of the moment, not of the subset.
@@ -130,3 +132,13 @@ def test_both_engines_on_one_graph(tmp_path, spark):
             {key: value for key, value in each[name].items() if isinstance(value, float)} for each in (here, there)
         )
         assert one == pytest.approx(other, rel=1e-12), name
+
+
+def test_a_value_that_is_next_to_nothing_makes_no_other_large():
+    """Most of these are alike; that one is as good as 0 does not make them dwarf the rest."""
+    utility = np.array([0.0] * 5 + [0.125] * 5 + [4.5e-113])
+    usual = Usual.of(utility)
+    assert 2.0**-16 < usual.size <= 0.25
+    graph = sp.csr_matrix((11, 11))
+    found = subsel.select(graph=graph, utility=utility, size=2, alpha=0.9, progress=False)
+    assert set(found.ids.tolist()) <= set(range(5, 10))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +21,9 @@ from subsel.parts import assemble
 from subsel.parts.pack import Parcel, from_rows, unpack
 from subsel.parts.rows import parcels_in
 from subsel.rundir import RunDirectory
+
+#: Columns of `subsel.fixedpoint.Usual`: integers of any size.
+USUAL = "bits decimal(38,0), some decimal(38,0), n decimal(38,0)"
 
 
 class Assembled:
@@ -91,7 +95,7 @@ def utility_sums(shapes: Sequence[assemble.Shape], utilities: DataFrame | None) 
     """
     if utilities is None:
         return sum(shape.utility_sum for shape in shapes), assemble.utility_range(shapes)
-    rows = map_in_arrow(utilities, _sums, "total double, least double, most double, bits long, some long, n long")
+    rows = map_in_arrow(utilities, _sums, f"total double, least double, most double, {USUAL}")
     counts = [F.sum(name) for name in ("bits", "some", "n")]
     total, least, most, *usual = rows.agg(F.sum("total"), F.min("least"), F.max("most"), *counts).collect()[0]
     return float(total), assemble.Utilities(float(least), float(most), Usual(*map(int, usual)))
@@ -105,5 +109,10 @@ def _sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             usual = Usual.of(own)
             told = {"total": own.sum(), "least": own.min(), "most": own.max()}
             columns = {name: pa.array([float(value)]) for name, value in told.items()}
-            columns |= {name: pa.array([value], pa.int64()) for name, value in asdict(usual).items()}
-            yield pa.RecordBatch.from_pydict(columns)
+            yield pa.RecordBatch.from_pydict(columns | usual_columns(usual))
+
+
+def usual_columns(usual: Usual) -> dict[str, pa.Array]:
+    """Return a row of `USUAL`."""
+    numbers = {name: [Decimal(value)] for name, value in asdict(usual).items()}
+    return {name: pa.array(number, pa.decimal128(38, 0)) for name, number in numbers.items()}

@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from subsel.config import MOST_NEIGHBORS, SelectConfig
 from subsel.embeddings.target import TargetLists, merge_lists
+from subsel.engines.spark.assembled import USUAL, usual_columns
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.near import read_on_spark, sent_to_all
@@ -58,7 +59,6 @@ from subsel.weighing import needs_graph
 _LISTS = 1_024
 _LIST = "list"
 _FOUND = "target bigint, row bigint, importance double, code bigint, similarity float"
-_USUAL = "bits bigint, some bigint, n bigint"
 _EDGES = f"{_FOUND}, part int, slot bigint"
 #: Edges that are sent to all executors rather than sorted with everybody's codes.
 _FEW_ROWS = 100_000
@@ -168,7 +168,7 @@ class SparkTarget:
             return None
         degree = self.edges.groupBy("part", "slot").agg(F.sum(F.col("similarity").cast("double")).alias("degree"))
         most = self.edges.agg(F.max("similarity"), F.max("importance")).collect()[0]
-        values = map_in_arrow(self.edges.select("similarity", "importance"), _usual_covers, _USUAL)
+        values = map_in_arrow(self.edges.select("similarity", "importance"), _usual_covers, USUAL)
         usual = values.agg(*map(F.sum, values.columns)).collect()[0]
         return Span(
             float(degree.agg(F.max("degree")).collect()[0][0] or 0.0),
@@ -297,4 +297,4 @@ def _usual_covers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
     """Take batches of edges to how large what they cover usually is, a row each."""
     for batch in batches:
         found = usual_cover(*(column.to_numpy() for column in batch.columns))
-        yield pa.RecordBatch.from_pylist([{"bits": found.bits, "some": found.some, "n": found.n}])
+        yield pa.RecordBatch.from_pydict(usual_columns(found))
