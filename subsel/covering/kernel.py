@@ -88,9 +88,15 @@ def count_gains(
         some: bool, (n_own,).
         key: int64, (n_own + n_ghost,). Changed in place.
     """
+    begun = cover.any()  # else gains are sums of rows, and who is in them does not matter
     for v in numba.prange(len(indptr) - 1):
-        if some[v]:
+        if some[v] and begun:
             key[v] = base[v] + (gain_of(v, indptr, indices, gives, itself, cover) << tie_bits)
+        elif some[v]:
+            gain = itself[v]
+            for e in range(indptr[v], indptr[v + 1]):
+                gain += np.int64(gives[e])
+            key[v] = base[v] + (gain << tie_bits)
 
 
 @numba.njit(cache=True)
