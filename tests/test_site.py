@@ -7,8 +7,13 @@ import contextlib
 import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -72,6 +77,62 @@ def test_blocks_run_as_written_in_order(page, tmp_path, monkeypatch, request):
     assert ran
 
 
+#: Pages that are of points which their reader has: what columns these have is in `documents`.
+OF_DOCUMENTS = {"limits.md", "report.md", "paper.md", "spark.md"}
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    """2,000 documents of three sources and 2 billion tokens in all, and some that none may be near to."""
+    folder = tmp_path_factory.mktemp("documents")
+    rng = np.random.default_rng(5)
+    n = 2000
+    X = rng.standard_normal((n, 8)).astype(np.float32)
+    table = {
+        "id": np.arange(n),
+        "embedding": list(X),
+        "utility": rng.random(n),
+        "text": [f"text {i}" for i in range(n)],
+    }
+    table |= {"tokens": rng.integers(1, 2_000_000, n), "source": rng.choice(["web", "code", "books"], n)}
+    (folder / "points").mkdir()
+    pq.write_table(pa.table(table), folder / "points" / "a.parquet")
+    pq.write_table(pa.table({"embedding": list(X[:5])}), folder / "evaluation.parquet")
+    return folder
+
+
+def written(page):
+    """Yield the blocks of a page that are run, and its commands that stand alone: language and text."""
+    text = (DOCS / page).read_text()
+    yield from (block for block in blocks(page) if block[0] in ("python", "sh"))
+    yield from (("sh", line.strip()) for line in re.findall(r"^    subsel .*$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=pytest.mark.slow if p == "spark.md" else ()) for p in OF_DOCUMENTS]
+)
+def test_what_is_written_of_documents_runs(page, documents, tmp_path, monkeypatch, request):
+    names, count = {}, 0
+    if page == "spark.md":
+        names["spark"] = request.getfixturevalue("spark")
+    for number, (language, block) in enumerate(written(page)):
+        place = tmp_path / str(number)  # a reader runs one or the other
+        place.mkdir()
+        for name, there in (("points", documents), ("evaluation.parquet", documents), ("configs", ROOT)):
+            (place / name).symlink_to(there / name)
+        monkeypatch.chdir(place)
+        if language == "python":
+            exec(compile(block, page, "exec"), names)
+        elif "--master" in block:  # a session of its own
+            words = shlex.split(block, comments=True)
+            done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        else:
+            run_shell(block)
+        count += 1
+    assert count >= 1
+
+
 def test_every_page_with_a_block_to_run_is_run():
     with_blocks = {
         path.relative_to(DOCS).as_posix()
@@ -79,8 +140,10 @@ def test_every_page_with_a_block_to_run_is_run():
         if path.parent.name != "examples"  # test_examples.py runs their scripts
         and {"python", "sh"} & {language for language, _ in BLOCK.findall(path.read_text())}
     }
-    elsewhere = {"coverage.md", "limits.md", "spark.md"}  # coverage: test_readme.py; the others' have data of nobody's
+    elsewhere = OF_DOCUMENTS | {"coverage.md"}  # test_readme.py
     assert with_blocks - elsewhere == set(PAGES)
+    alone = {path.name for path in DOCS.glob("*.md") if re.search(r"^    subsel ", path.read_text(), re.MULTILINE)}
+    assert alone <= elsewhere | set(PAGES)
 
 
 def test_pages_say_what_is_not_run():
