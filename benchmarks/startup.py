@@ -28,6 +28,7 @@ _CASES = {
     "subsel select nowhere out --size 0": [*_SUBSEL, "select", "nowhere", "out", "--size", "0"],
     "subsel explain 1 nowhere": [*_SUBSEL, "explain", "1", "nowhere"],
     "subsel report nowhere": [*_SUBSEL, "report", "nowhere"],
+    "subsel score nowhere": [*_SUBSEL, "score", "nowhere"],
     'python -c "import subsel"': [sys.executable, "-c", "import subsel"],
     'python -c "import subsel; subsel.select"': [sys.executable, "-c", "import subsel; subsel.select"],
     'python -c "pass"': [sys.executable, "-c", "pass"],

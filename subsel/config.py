@@ -378,3 +378,16 @@ def _one_line(error: ValidationError) -> str:
             named = option(key, library=f"option {key!r}")
             parts.append(message if told else f"{named}: {message} (got {item['input']!r})")
     return "; ".join(dict.fromkeys(parts)) + "."
+
+
+def check_given(purpose: Literal["select from", "score on"], data: Any, graph: Any) -> None:
+    """Check that there is something to select from, or to score on.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if data is None and graph is None:
+        first, other = option("data"), f"a {option('graph')}"
+        if purpose == "score on":
+            first, other = other, option("points")
+        raise ConfigError(f"there is nothing to {purpose}: give {first}, or {other}.")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from subsel.config import SelectConfig, given_options
+from subsel.config import SelectConfig, check_given, given_options
 from subsel.errors import NOTHING_TO_RESUME, ConfigError, InputError, SubselError, option
 from subsel.input.given import COST, GROUPS, IMPORTANCE, NEAR, OF_DATA, of_columns
 from subsel.input.source import is_location
@@ -152,11 +152,7 @@ class Request:
             audit=audit,
             warm_start=warm_start,
         )
-        if data is None and graph is None:
-            first, other = option("data"), f"a {option('graph')}"
-            if purpose == "score on":
-                first, other = other, option("points")
-            raise ConfigError(f"there is nothing to {purpose}: give {first}, or {other}.")
+        check_given(purpose, data, graph)
         if purpose == "select from":
             request.config.check_complete()
         if request.target is not None and graph is not None:

@@ -56,6 +56,8 @@ def loaded(code: str) -> set[str]:
         ["explain", "1", "nowhere"],
         ["report", "nowhere"],
         ["compare", "nowhere", "elsewhere"],
+        ["score", "nowhere"],
+        ["score", "nowhere", "--points", "elsewhere"],
         ["plan"],
         ["score"],
         ["demo", "--size", "0"],

@@ -17,7 +17,7 @@ import subsel
 from subsel.cli import options as opt
 from subsel.cli.machine import doctor, warm
 from subsel.cli.shell import Group, Option, close, flag_of, progress, show
-from subsel.config import resolve_size
+from subsel.config import check_given, resolve_size
 from subsel.config_file import default_toml
 from subsel.errors import ConfigError
 from subsel.text import amount, count
@@ -342,12 +342,12 @@ def show_score(subset: str, *, reference: str | None, worst: str | None, **optio
     if (reference is None) != (worst is None):
         raise ConfigError("a normalised score needs both --reference and --worst.")
     others = [value for value in (reference, worst) if value is not None and _number(value) is None]
-    found, *scores = subsel.score_subsets([subset, *others], progress=progress(), **opt.checked(options))
-    rows = {
-        "objective": f"{found.total:,.6f}",
-        "utility": f"{found.utility:,.6f}",
-        "similarity": f"{found.similarity:,.6f}",
-    }
+    options = opt.checked(options)
+    check_given("score on", options.get("points"), options.get("graph") or options.get("run_dir"))
+    opt.look_for(subset, options.get("engine"))
+    found, *scores = subsel.score_subsets([subset, *others], progress=progress(), **options)
+    rows = {"objective": f"{found.total:,.6f}"}
+    rows |= {name: f"{getattr(found, name):,.6f}" for name in ("utility", "similarity")}
     numbers = {"objective": found.total} | {name: value for name, value in asdict(found).items() if name != "total"}
     if found.coverage is not None:
         rows["coverage"] = f"{found.coverage:.4f} on the graph"
