@@ -11,7 +11,7 @@ from tests.spark_fixtures import spark  # noqa: F401  (a fixture)
 from tests.storage_fixtures import anywhere, memory, s3, s3_server  # noqa: F401  (fixtures)
 
 #: Examples of each property: `make test` tries few, `make test-slow` more, `make test-long` many.
-for name, examples in (("quick", 15), ("full", 60), ("many", 400)):
+for name, examples in (("quick", 10), ("full", 60), ("many", 400)):
     settings.register_profile(
         name,
         max_examples=examples,
