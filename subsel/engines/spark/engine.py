@@ -264,8 +264,8 @@ class SparkEngine:
 
         Where these are of points that are selected from, it is run on the parts that have such.
         """
+        board = self.board.select(*PARCEL_COLUMNS)  # which brings the whole graph back, if one task decided
         assert not self._stale, "edges were dropped: reopen first"
-        board = self.board.select(*PARCEL_COLUMNS)
         if parcels is None:
             return self._on_parts(board, work, schema)
         of_points = F.col("part") < self.parts - self.target_parts
