@@ -109,7 +109,7 @@ def written(page):
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(p, marks=pytest.mark.slow if p == "spark.md" else ()) for p in OF_DOCUMENTS]
+    "page", [pytest.param(p, marks=pytest.mark.slow if p == "spark.md" else ()) for p in sorted(OF_DOCUMENTS)]
 )
 def test_what_is_written_of_documents_runs(page, documents, tmp_path, monkeypatch, request):
     names, count = {}, 0
