@@ -111,6 +111,7 @@ class Session:
         ({"spark.executor.memory": "20g", "spark.executor.cores": "4", "spark.task.cpus": "2"}, 1 << 30),
         ({"spark.executor.memoryOverhead": "4096", "spark.executor.cores": "2"}, 2 << 30),
         ({"spark.executor.memoryOverhead": "4g", "spark.executor.pyspark.memory": "6144m"}, 6 << 30),
+        ({"spark.executor.pyspark.memory": "8g", "spark.executor.cores": "4", "spark.task.cpus": "2"}, 2 << 30),
         ({"spark.executor.memory": "8GB", "spark.executor.memoryOverheadFactor": "0.5"}, 4 << 30),
     ],
 )
@@ -122,7 +123,10 @@ def test_a_task_has_its_share_of_what_executors_give_python(settings, expected):
 
 def test_what_fits_one_task():
     session = Session()
-    session.settings = {"spark.master": "yarn", "spark.executor.memoryOverhead": "2g"}
+    session.settings = {
+        "spark.master": "local[2]",
+        "spark.executor.memoryOverhead": "2g",
+    }  # of another machine: Connect
     fits = lambda n, degree, **more: together.fits_one_task(  # noqa: E731
         session, SelectConfig(size=1, **more), n, GraphReport(source="given", edges=n * degree // 2, **shape)
     )

@@ -22,9 +22,9 @@ from subsel.embeddings.recipe import Search
 from subsel.engines.spark.ids import refuse_decimals
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task
 from subsel.engines.spark.points import SparkPoints
-from subsel.engines.spark.preflight import worker_limit
 from subsel.engines.spark.searched import Searched
 from subsel.engines.spark.source import SparkSource, col, plain_batches
+from subsel.engines.spark.together import worker_limit
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct

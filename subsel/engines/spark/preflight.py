@@ -10,7 +10,6 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from subsel.engines.spark.failures import SHIPPING, plain_errors
-from subsel.engines.spark.together import in_bytes
 from subsel.errors import ConfigError, MissingPackageError
 from subsel.version import __version__
 
@@ -40,12 +39,6 @@ def check_executors(spark: Any) -> None:
     for answer in sorted(answers):
         _judge(json.loads(answer))
     _checked.add(session)
-
-
-def worker_limit(spark: Any) -> int | None:
-    """Return the bytes that a Python worker may take, where the session says so: Spark divides them by cores."""
-    memory = spark.conf.get("spark.executor.pyspark.memory", None)
-    return None if memory is None else in_bytes(memory) // max(1, int(spark.conf.get("spark.executor.cores", "1")))
 
 
 def make_probe() -> Callable[[int], str]:

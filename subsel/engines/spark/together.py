@@ -25,6 +25,7 @@ from subsel.engines.base import Engine
 from subsel.engines.local import LocalEngine
 from subsel.engines.spark.checkpoints import local_checkpoint, release_checkpoint
 from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, map_in_arrow, task
+from subsel.engines.spark.storage import classic
 from subsel.fixedpoint import FixedPoint
 from subsel.memory import available_memory
 from subsel.parts.assemble import GRAPH
@@ -44,7 +45,7 @@ _ROWS = max(1, (32 << 20) // CHUNK_BYTES)
 
 #: Bytes that a task needs for each directed edge, and for each point, of a graph that it has whole: the most while the
 #: parts are joined, and while a certificate's dual variables are beside it.
-BYTES_PER_HALF_EDGE, BYTES_PER_POINT = 48, 300
+BYTES_PER_HALF_EDGE, BYTES_PER_POINT = 64, 300
 #: What a Python worker has before it holds any data.
 _WORKER_BYTES = 300 << 20
 #: Where a session does not bound the bytes of Arrow batches (before Spark 4.1), one batch has all of a task's rows,
@@ -78,20 +79,29 @@ def fits_one_task(spark: SparkSession, config: SelectConfig, points: int, graph:
 def task_memory(spark: SparkSession) -> int:
     """Return the bytes that one task's Python worker may take.
 
-    On this machine that is half of what is free, since one such task runs at a time; on a cluster its share of what
-    executors give Python: ``spark.executor.pyspark.memory``, else their overhead beside the heap.
+    That is what the session grants (`worker_limit`); else, in this process' machine, half of what is free, since one
+    such task runs at a time; on a cluster its share of what executors have beside the heap.
     """
     asked = spark.conf.get
-    if str(asked("spark.master", "")).split("[")[0] == "local":
+    limit = worker_limit(spark)
+    if limit is not None:
+        return limit
+    if classic(spark) and str(asked("spark.master", "")).split("[")[0] == "local":
         return available_memory() // 2
-    slots = int(asked("spark.executor.cores", None) or 1) // max(1, int(asked("spark.task.cpus", None) or 1))
-    given = asked("spark.executor.pyspark.memory", None) or asked("spark.executor.memoryOverhead", None)
-    if given:
-        found = in_bytes(given)
-    else:
+    given = asked("spark.executor.memoryOverhead", None)
+    if given is None:
         share = float(asked("spark.executor.memoryOverheadFactor", None) or 0.1)
         found = max(384 << 20, int(share * in_bytes(asked("spark.executor.memory", None) or "1g")))
+    else:
+        found = in_bytes(given)
+    slots = int(asked("spark.executor.cores", None) or 1) // int(asked("spark.task.cpus", None) or 1)
     return found // max(1, slots)
+
+
+def worker_limit(spark: SparkSession) -> int | None:
+    """Return the bytes that a Python worker may take, where the session says so: Spark divides them by cores."""
+    memory = spark.conf.get("spark.executor.pyspark.memory", None)
+    return None if memory is None else in_bytes(memory) // int(spark.conf.get("spark.executor.cores", None) or 1)
 
 
 def in_bytes(text: str) -> int:
