@@ -30,9 +30,9 @@ import subsel
 from subsel.errors import SubselError
 from subsel.request import Request
 from subsel.stages.local import LocalStages
+from tests.made import Made
 
-DOC = Path(__file__).parent.parent / "docs" / "inputs.md"
-BEGIN, END = "<!-- made by python -m tests.inputs --write -->", "<!-- end of what is made -->"
+MADE = Made("inputs.md", "tests.inputs")
 N = 6
 X = np.array([[1, 0], [0, 1], [1, 1], [0.5, 1], [-1, 1], [2, 1]], np.float32)
 EDGES = {"src": [0, 1, 2, 3, 4], "dst": [1, 2, 3, 4, 5], "similarity": [0.5, 0.4, 0.3, 0.2, 0.1]}
@@ -710,7 +710,7 @@ def _short(here: str, there: str) -> str:
 
 def committed() -> str:
     """Return the table that docs/inputs.md has."""
-    return DOC.read_text().split(BEGIN)[1].split(END)[0].strip()
+    return MADE.committed()
 
 
 @contextlib.contextmanager
@@ -756,11 +756,7 @@ def main() -> None:
         spark.conf.set("spark.sql.shuffle.partitions", "2")
         only = [word for word in sys.argv[1:] if not word.startswith("--")]
         text = "\n".join(lines(spark, only=only)).strip()
-    if "--write" in sys.argv:
-        old = DOC.read_text()
-        DOC.write_text(f"{old.split(BEGIN)[0]}{BEGIN}\n\n{text}\n\n{END}{old.split(END)[1]}")
-    else:
-        print(text)
+    MADE.show(text)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,9 +24,9 @@ import subsel
 from subsel.cli import main
 from subsel.config import SelectConfig
 from subsel.errors import SubselError
+from tests.made import Made
 
-DOC = Path(__file__).parent.parent / "docs" / "errors.md"
-BEGIN, END = "<!-- made by python -m tests.wrong --write -->", "<!-- end of what is made -->"
+MADE = Made("errors.md", "tests.wrong")
 N = 6
 X = np.array([[1, 0], [0, 1], [1, 1], [0.5, 1], [-1, 1], [2, 1]], np.float32)
 EDGES = {"src": [0, 1, 2, 3, 4], "dst": [1, 2, 3, 4, 5], "similarity": [0.5, 0.4, 0.3, 0.2, 0.1]}
@@ -372,16 +371,12 @@ def lines() -> Iterator[str]:
 
 
 def committed() -> str:
-    return DOC.read_text().split(BEGIN)[1].split(END)[0].strip()
+    return MADE.committed()
 
 
 def write() -> None:
     text = "\n".join(lines()).strip()
-    if "--write" in sys.argv:
-        old = DOC.read_text()
-        DOC.write_text(f"{old.split(BEGIN)[0]}{BEGIN}\n\n{text}\n\n{END}{old.split(END)[1]}")
-    else:
-        print(text)
+    MADE.show(text)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,12 @@ def _beats_last(best: Any, score: Any, row: int, candidate: int, value: float) -
 @numba.njit(cache=True, inline="always")
 def _insert_in_order(best: Any, score: Any, row: int, candidate: int, value: float) -> None:
     """Insert a candidate that beats the row's last entry, equal scores by number."""
-    at = best.shape[1] - 1
+    _insert_at(best, score, row, best.shape[1] - 1, candidate, value)
+
+
+@numba.njit(cache=True, inline="always")
+def _insert_at(best: Any, score: Any, row: int, at: int, candidate: int, value: float) -> None:
+    """Put a candidate where it belongs among a row's first entries, which are in order, instead of entry ``at``."""
     while at > 0 and (score[row, at - 1] < value or (score[row, at - 1] == value and best[row, at - 1] > candidate)):
         best[row, at], score[row, at] = best[row, at - 1], score[row, at - 1]
         at -= 1
@@ -196,11 +201,7 @@ def _rescore(begin: int, end: int, X: Any, best: Any, score: Any, l2: bool) -> N
             j, value = best[v, a], np.float32(-np.inf)
             if j >= 0:
                 value = _score(X, v, j, l2)
-            at = a
-            while at > 0 and (score[v, at - 1] < value or (score[v, at - 1] == value and best[v, at - 1] > j)):
-                best[v, at], score[v, at] = best[v, at - 1], score[v, at - 1]
-                at -= 1
-            best[v, at], score[v, at] = j, value
+            _insert_at(best, score, v, a, j, value)
 
 
 @numba.njit(cache=True, parallel=True)

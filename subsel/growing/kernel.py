@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from subsel.embeddings.kernel import _beats_last, _insert_in_order, _score
+from subsel.embeddings.kernel import _beats_last, _insert_at, _insert_in_order, _score
 
 #: Scores that are compared at once while merging.
 _RUN = 32
@@ -86,11 +86,7 @@ def rescore(begin: int, end: int, X: Any, known: Any, place: Any, both: bool, be
                 one, other = (v, j) if place[v] >= 0 else (j, v)
                 if not _lists(known, place[one], other):
                     value = _score(X, v, j, l2)
-            at = a
-            while at > 0 and (score[v, at - 1] < value or (score[v, at - 1] == value and best[v, at - 1] > j)):
-                best[v, at], score[v, at] = best[v, at - 1], score[v, at - 1]
-                at -= 1
-            best[v, at], score[v, at] = j, value
+            _insert_at(best, score, v, a, j, value)
 
 
 @numba.njit(cache=True, nogil=True)
