@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from subsel import audit as audits
 from subsel import schema
+from subsel.errors import InputError
 from subsel.input.ids import same_type, subset_ids
 from subsel.input.source import result_dataset
 from subsel.reports import Location
@@ -46,14 +48,15 @@ def changes(
     before, after = (result_dataset(place_of(one, storage_options)) for one in (old, new))
     was, now = before.to_table([schema.ID]), after.to_table([schema.ID, schema.RANK, schema.DECIDED_BY])
     now = now.sort_by(schema.RANK)
-    same_type(now[schema.ID].type, was[schema.ID].type, str(new))
-    ids = [subset_ids(one[schema.ID], None, str(place)) for one, place in ((was, old), (now, new))]
+    kind = now[schema.ID].type
+    was, now = (_of_type(one, kind, place) for one, place in ((was, old), (now, new)))
+    ids = [subset_ids(one[schema.ID], kind, str(place)) for one, place in ((was, old), (now, new))]
     come = pc.invert(pc.is_in(ids[1], value_set=ids[0]))
     left = pc.invert(pc.is_in(ids[0], value_set=ids[1]))
     why = pa.nulls(int(pc.sum(left).as_py() or 0), pa.string())
     if audit is not None:
         judged = result_dataset(place_of(audit, storage_options)).to_table([schema.ID, audits.REASON])
-        known = subset_ids(judged[schema.ID], None, str(audit))
+        known = subset_ids(_of_type(judged, kind, audit)[schema.ID], kind, str(audit))
         at = pc.index_in(ids[0].filter(left), value_set=known)
         why = pc.fill_null(judged[audits.REASON].combine_chunks().take(at).cast(pa.string()), GONE)
     sides = [(now, come, IN, now[schema.DECIDED_BY].filter(come)), (was, left, OUT, pa.chunked_array([why]))]
@@ -62,6 +65,17 @@ def changes(
         names = side[schema.ID].filter(some)
         tables.append(pa.table({schema.ID: names, CHANGE: pa.array([change] * len(names), pa.string()), WHY: reasons}))
     return pa.concat_tables(tables)
+
+
+def _of_type(table: pa.Table, kind: pa.DataType, place: Location) -> pa.Table:
+    """Return rows with ids of a type."""
+    theirs = table.schema.field(schema.ID).type
+    same_type(theirs, kind, str(place))
+    try:
+        ids = table[schema.ID].cast(kind)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"ids of {place} are {theirs}, those of the newer subset {kind}: use one type.") from error
+    return table.set_column(table.schema.get_field_index(schema.ID), schema.ID, ids)
 
 
 def counted(table: pa.Table) -> dict[str, dict[str, int]]:
@@ -80,7 +94,7 @@ def write_changes(table: pa.Table, place: Place, *, overwrite: bool) -> None:
         InputError: see `subsel.storage.check_new`.
         OutputError: it could not be written.
     """
-    ours = table.replace_schema_metadata({"subsel": f'{{"subsel": "{__version__}", "made_by": "subsel compare"}}'})
+    ours = table.replace_schema_metadata({"subsel": json.dumps({"subsel": __version__, "made_by": "subsel compare"})})
     with new_file(place, overwrite=overwrite) as new:
         there = arrow_place(new)
         pq.write_table(ours, there.path, filesystem=there.filesystem)

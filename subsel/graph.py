@@ -124,11 +124,13 @@ class NeighborGraph:
             OutputError: it cannot be written.
         """
         about = {"subsel": json.dumps({"subsel": __version__, "made_by": "NeighborGraph.to_parquet"})}
-        out = self._edge_schema.with_metadata(about)
-        with (
-            new_file(place_of(path), overwrite=overwrite) as new,
-            pq.ParquetWriter(arrow_place(new).path, out, filesystem=arrow_place(new).filesystem) as writer,
-        ):
+        with new_file(place_of(path), overwrite=overwrite) as new:
+            self.write_edges(new, about)
+
+    def write_edges(self, place: Place, metadata: dict[str, str] | None = None) -> None:
+        """Write the edges to a Parquet file of a place that commits it."""
+        there, out = arrow_place(place), self._edge_schema.with_metadata(metadata)
+        with pq.ParquetWriter(there.path, out, filesystem=there.filesystem) as writer:
             for batch in self.edges():
                 writer.write_batch(batch)
 

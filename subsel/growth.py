@@ -29,7 +29,7 @@ from subsel.growing.stored import StoredRows
 from subsel.input.ids import known_places, same_type, shown
 from subsel.input.points import Points, read_points
 from subsel.input.rows import may_be_read
-from subsel.input.source import open_source
+from subsel.input.source import is_location, open_source
 from subsel.input.wishes import wished_ids
 from subsel.options import Options
 from subsel.report import GraphReport
@@ -114,7 +114,7 @@ class GrowingGraph:
             points = read_points(source, config, with_embeddings=True, progress=lambda share: tell("rows", share))
         state, of = self._kept.state, points.checksum()
         known = self._known(points, state)
-        done = self._done(of) if len(known) == points.n else None
+        done = self._done(of, left=False) if len(known) == points.n else None
         if done is not None:
             log.warning("%s: these points have joined already, nothing is to be done", points.name)
             return done
@@ -149,7 +149,7 @@ class GrowingGraph:
         found = wished_ids(ids, self.config, state.id_type, what, self._storage_options)
         of = hashlib.sha256(np.sort(hash_ids(found, 0)).tobytes()).hexdigest()[:16]
         places = known_places(found, state.ids, what, state.id_type, all_known=False)
-        if (done := self._done(of)) is not None and not len(places):
+        if (done := self._done(of, left=True)) is not None and not len(places):
             log.warning("%s have left already, nothing is to be done", what)
             return done
         places = known_places(found, state.ids, what, state.id_type)
@@ -180,7 +180,7 @@ class GrowingGraph:
             raise InputError(f"{where} is one file, which has edges only: save into a folder.")
         back = self.place is not None and where.key == self.place.key
         kept = self._kept if back else replace(self._kept, manifest=None)
-        written = write_graph(kept, where, overwrite=overwrite or place is None)
+        written = write_graph(kept, self.graph, where, overwrite=overwrite or place is None)
         self._kept, self.place = replace(self._kept, manifest=written), where
 
     def _config(self, options: Mapping[str, Any]) -> SelectConfig:
@@ -215,9 +215,10 @@ class GrowingGraph:
             )
         return known_places(points.ids, state.ids, points.name, state.id_type, all_known=False)
 
-    def _done(self, of: str) -> Revision | None:
-        """Return what was done last, if it is of the same: whoever asks goes on after an interruption."""
-        return next((one for one in reversed(self.revisions[-2:]) if one.of == of), None)  # one command makes two
+    def _done(self, of: str, *, left: bool) -> Revision | None:
+        """Return the last joining, or leaving, if it is of the same: whoever asks goes on after an interruption."""
+        last = next((one for one in reversed(self.revisions) if (one.left > 0) == left), None)
+        return last if last is not None and last.of == of else None
 
     def _revised(self, state: GraphState, effort: Effort, of: str, seconds: dict[str, float], **who: int) -> Revision:
         taken = {"probes": effort.probes, "passes": effort.passes, "split": effort.split, "recall": effort.recall}
@@ -264,7 +265,8 @@ def growing_graph(
     if where is not None:
         if not is_graph_place(where):
             raise InputError(f"{where} is one file, which has edges only: give a folder.")
-        check_new(where, overwrite=overwrite)
+        given = [place_of(data, storage_options)] if is_location(data) else []
+        check_new(where, overwrite=overwrite, inputs=given)
     run = Run(progress)
     with run.stage("read") as tell:
         source = open_source(data, may_be_read(settings), settings, storage_options)

@@ -215,6 +215,58 @@ def test_ids_come_back_as_they_were(small, tmp_path):
     assert graph.remove(["é" + str(small[0]["id"][0].as_py())]).left == 1
 
 
+def test_unsigned_ids_are_those_of_the_input(small, tmp_path):
+    high = 2**63 + 5
+    parts = [
+        one.set_column(0, "id", pa.array(one["id"].to_numpy().astype(np.uint64) + np.uint64(high))) for one in small
+    ]
+    subsel.growing_graph(parts[0], neighbors=6, output=tmp_path / "graph")
+    graph = subsel.open_graph(tmp_path / "graph")
+    graph.add(parts[1])
+    graph.save()
+    everything = pa.concat_tables(parts)
+    assert pq.read_table(tmp_path / "graph" / "edges.parquet")["src"].type == pa.uint64()
+    one, other = (
+        subsel.select(everything, graph=given, size=20, utility="constant", progress=False)
+        for given in (graph.graph, str(tmp_path / "graph"))
+    )
+    assert one.ids.tolist() == other.ids.tolist() and one.ids.min() >= high
+
+
+def test_what_was_replaced_may_come_back(small):
+    """Only what was done last is not done again."""
+    first, more = small
+    graph = subsel.growing_graph(first, neighbors=6)
+    graph.add(more)
+    turned = more.set_column(1, "embedding", more["embedding"].take(pa.array(np.arange(60)[::-1])))
+    assert graph.add(turned, replace=True).replaced == 60
+    assert graph.add(more, replace=True).replaced == 60 and len(graph.revisions) == 3
+    assert graph.add(more, replace=True).replaced == 60 and len(graph.revisions) == 3
+
+
+def test_two_that_change_a_graph_at_a_time_do_not_lose_either(small, tmp_path):
+    first, more = small
+    subsel.growing_graph(first, neighbors=6, output=tmp_path / "graph")
+    mine, theirs = (subsel.open_graph(tmp_path / "graph") for _ in range(2))
+    mine.add(more.slice(0, 30))
+    theirs.add(more.slice(30))
+    plain = growing_place._cells
+
+    def meanwhile(quantizer):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(growing_place, "_cells", plain)
+            if theirs.revisions and len(subsel.open_graph(tmp_path / "graph")) == 400:
+                theirs.save()
+        return plain(quantizer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(growing_place, "_cells", meanwhile)
+        with pytest.raises(InputError, match="has changed since it was read"):
+            mine.save()
+    assert len(subsel.open_graph(tmp_path / "graph")) == 430
+    assert pairs(subsel.open_graph(tmp_path / "graph").graph) == pairs(theirs.graph)
+
+
 def test_what_cannot_join_or_leave_is_told(small, tmp_path):
     first, more = small
     graph = subsel.growing_graph(first, neighbors=6)
@@ -286,6 +338,14 @@ def test_the_command_line_joins_and_removes(small, tmp_path):
     assert "in the graph, such as" in run(a, graph, "--onto", code=2)
     assert "--metric l2: the graph was made with" in run(b, graph, "--onto", "--metric", "l2", code=2)
     assert "give INPUT and GRAPH" in run(graph, "--onto", code=2)
+    assert "leave --overwrite out" in run(b, graph, "--onto", "--overwrite", code=2)
+    assert "--metric says how a graph is made" in run(graph, "--remove", gone, "--metric", "l2", code=2)
+    assert "--run-dir is for --engine spark" in run(a, str(tmp_path / "other"), "--run-dir", "r", code=2)
+    (tmp_path / "c.toml").write_text("seed = 3")
+    assert "--config says how" in run(b, graph, "--onto", "--config", str(tmp_path / "c.toml"), code=2)
+    pq.write_table(first.slice(30, 10), tmp_path / "again.parquet")
+    run(str(tmp_path / "again.parquet"), graph, "--onto", "--replace")
+    assert subsel.open_graph(graph).revisions[-1].replaced == 10
     assert "give --onto, too" in run(b, graph, "--remove", gone, code=2)
     assert "leave --engine spark" in run(b, graph, "--onto", "--engine", "spark", code=2)
 

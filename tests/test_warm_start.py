@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -128,8 +133,19 @@ def test_what_changed_is_told_with_its_reason(grown, tmp_path, monkeypatch):
         )
         assert change == "in" or (why == "not in the data") == (one not in data)
     assert any(why == "not in the data" for _, why in told.values())
-    assert "changes: changes.parquet" in done.output
+    assert re.search(r"changes: \S*changes.parquet", done.output)
+    done = CliRunner().invoke(main, ["compare", "old", "new", "--changes", "changes.parquet", "--page", "both.html"])
+    assert done.exit_code == 2 and "exists" in done.output and not Path("both.html").exists()
     assert subsel.changes("old", "new").filter(pa.compute.field("change") == "out")["why"].null_count == len(old - new)
+    for name, kind in (("narrow", pa.int32()), ("wide", pa.uint64())):  # written by another version of the data
+        shutil.copytree("old", name)
+        for file in Path(name).glob("*.parquet"):
+            rows = pq.read_table(file)
+            pq.write_table(rows.set_column(0, "id", rows["id"].cast(kind)), file)
+        manifest = json.loads(Path(name, "_manifest.json").read_text())
+        sizes = {one: Path(name, one).stat().st_size for one in manifest["files"]}
+        Path(name, "_manifest.json").write_text(json.dumps(manifest | {"files": sizes}))
+        assert subsel.changes(name, "new", audit="why").equals(subsel.changes("old", "new", audit="why"))
     done = CliRunner().invoke(main, ["compare", "old", "new", "--audit", "why"])
     assert done.exit_code == 2 and "give --changes, too" in done.output
 

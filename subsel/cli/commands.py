@@ -74,7 +74,7 @@ def select(data: str, output: str, sizes: str | None, **options: Any) -> None:
     and decided_by.
     """
     options = opt.checked(options, sized=sizes is not None) | {"progress": progress()}
-    opt.look_for(data, options.get("engine"))
+    opt.look_for(data, options)
     if sizes is None:
         selection = subsel.select(data, output=output, **options)
         close_report(selection.report, output, selection.audit_path)
@@ -106,11 +106,15 @@ def neighbors(data: str, graph: str | None, overwrite: bool, **options: Any) -> 
         wanted = "--run-dir, and no GRAPH" if on_spark else "GRAPH, a folder, or one .parquet file of edges"
         raise ConfigError(f"say where the graph goes: give {wanted}.")
     if onto or not changed:
-        opt.look_for(data, options.get("engine"))
+        opt.look_for(data, options)
     from subsel.cli import growing
 
     if changed:
-        close(*growing.change(data, graph, onto=onto, replace=exchange, remove=remove, options=options))
+        close(
+            *growing.change(
+                data, graph, onto=onto, replace=exchange, remove=remove, overwrite=overwrite, options=options
+            )
+        )
         return
     rows, report = growing.make(data, graph, overwrite=overwrite, options=options)
     close(rows.spelled(_spelling()), {"graph": report, "written": graph or options["run_dir"]})
@@ -136,7 +140,7 @@ def plan_command(
     options = opt.checked(options)
     if (data is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError("plan needs either INPUT or --points and --dimension.")
-    opt.look_for(data)
+    opt.look_for(data, options)
     from subsel import cost
     from subsel.cli.tables import duration
 
@@ -250,10 +254,13 @@ def compare_command(
         raise ConfigError("--audit says why points are out: give --changes, too.")
     options = opt.given(options)
     opt.look_for_subsets(first, second, storage_options=options.get("storage_options"))
+    from subsel.cli import changing
     from subsel.cli.tables import compare_table
     from subsel.reports import new_page
 
     where = None if page is None else new_page(page, overwrite=overwrite)
+    storage = options.get("storage_options")
+    listed = changes and changing.new_file(changes, first, second, audit, overwrite=overwrite, storage_options=storage)
     found = subsel.compare(first, second, **options)
     a, b = found.first, found.second
     data = asdict(found.both) | {"a": a.report.model_dump(mode="json"), "b": b.report.model_dump(mode="json")}
@@ -261,16 +268,8 @@ def compare_command(
     if where is not None:
         where.write_text(found.page())
         close(f"page: {where}")
-    if changes is not None:
-        from subsel.changed import counted, write_changes
-        from subsel.storage import place_of
-
-        table = subsel.changes(first, second, audit=audit, **opt.given(options))
-        write_changes(table, place_of(changes, options.get("storage_options")), overwrite=overwrite)
-        for change, whys in counted(table).items():
-            told = ", ".join(f"{why} {points:,}" for why, points in whys.items())
-            close(f"{change} {sum(whys.values()):,}{': ' if told else ''}{told}")
-        close(f"changes: {changes}")
+    if listed:
+        changing.write(listed, first, second, audit, overwrite=overwrite, **options)
 
 
 @main.command()
@@ -281,7 +280,7 @@ def compare_command(
 def validate(data: str, **options: Any) -> None:
     """Read INPUT and check every row, as select would."""
     options = opt.checked(options)
-    opt.look_for(data)
+    opt.look_for(data, options)
     points = subsel.validate(data, **options)
     assert points.embeddings is not None
     low, mean, high = points.utility.min(), points.utility.mean(), points.utility.max()
@@ -344,7 +343,7 @@ def show_score(subset: str, *, reference: str | None, worst: str | None, **optio
     others = [value for value in (reference, worst) if value is not None and _number(value) is None]
     options = opt.checked(options)
     check_given("score on", options.get("points"), options.get("graph") or options.get("run_dir"))
-    opt.look_for(subset, options.get("engine"))
+    opt.look_for(subset, options)
     found, *scores = subsel.score_subsets([subset, *others], progress=progress(), **options)
     rows = {"objective": f"{found.total:,.6f}"}
     rows |= {name: f"{getattr(found, name):,.6f}" for name in ("utility", "similarity")}

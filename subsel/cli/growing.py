@@ -6,7 +6,7 @@ from typing import Any
 
 import subsel
 from subsel.cli.shell import progress
-from subsel.errors import ConfigError
+from subsel.errors import ConfigError, option
 from subsel.growing.place import is_graph_place
 from subsel.growing.revision import Revision
 from subsel.growth import GrowingGraph
@@ -32,6 +32,9 @@ def make(data: str, graph: str | None, *, overwrite: bool, options: dict[str, An
         where = place_of(graph, storage)
         check_new(where, overwrite=overwrite, inputs=[place_of(data, storage)])
         if is_graph_place(where):
+            if "run_dir" in options:
+                spark = option("engine", "spark")
+                raise ConfigError(f"{option('run_dir')} is for {spark}: give that, too, or leave it out.")
             plain = {name: value for name, value in options.items() if name not in _ELSEWHERE}
             grown = subsel.growing_graph(data, output=where, overwrite=overwrite, progress=told, **plain)
             report, n = grown.report, len(grown)
@@ -47,7 +50,14 @@ def make(data: str, graph: str | None, *, overwrite: bool, options: dict[str, An
 
 
 def change(
-    data: str, graph: str | None, *, onto: bool, replace: bool, remove: str | None, options: dict[str, Any]
+    data: str,
+    graph: str | None,
+    *,
+    onto: bool,
+    replace: bool,
+    remove: str | None,
+    overwrite: bool,
+    options: dict[str, Any],
 ) -> tuple[Facts, dict[str, Any]]:
     """Let points leave a graph, then others join it; return what is told of that.
 
@@ -65,8 +75,15 @@ def change(
             "points join and leave a graph on one machine only: leave --engine spark and --run-dir out, or make the "
             "graph of all points anew."
         )
+    if overwrite:
+        raise ConfigError("a graph that points join or leave is replaced anyway: leave --overwrite out.")
     storage = options.pop("storage_options", None)
     given = {name: value for name, value in options.items() if name not in _ELSEWHERE}
+    if "config" in given or (given and not onto):
+        first = option("config") if "config" in given else option(next(iter(given)))
+        raise ConfigError(
+            f"{first} says how a graph is made, or how rows are read that join one: leave it out, or make a graph anew."
+        )
     grown = subsel.open_graph(graph or data, storage_options=storage)
     before, done = grown.revisions, []
     if remove is not None:

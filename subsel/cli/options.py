@@ -106,10 +106,10 @@ def checked(options: dict[str, Any], *, sized: bool = False) -> dict[str, Any]:
     return found
 
 
-def look_for(data: str | None, engine: str | None = None) -> None:
+def look_for(data: str | None, options: dict[str, Any]) -> None:
     """Look whether a local INPUT, if any, is there: whoever mistyped it need not wait for what reads it to be imported.
 
-    Addresses are left to the storage, and Spark's paths to its session.
+    Addresses are left to whoever reads them, and Spark's paths to its session.
 
     Raises:
         InputError: it is not there.
@@ -117,9 +117,9 @@ def look_for(data: str | None, engine: str | None = None) -> None:
     from subsel.input.files import files_of
     from subsel.storage import LocalPlace, place_of
 
-    if data is None or engine == "spark":
+    if data is None or options.get("engine") == "spark":
         return
-    if isinstance(place := place_of(data), LocalPlace) and place.kind() is None:
+    if isinstance(place := place_of(data, options.get("storage_options")), LocalPlace) and place.kind() is None:
         files_of(data, place_of)  # a pattern, or its error
 
 

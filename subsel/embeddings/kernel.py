@@ -131,7 +131,7 @@ def _insert_in_order(best: Any, score: Any, row: int, candidate: int, value: flo
 
 
 @numba.njit(cache=True, inline="always")
-def _insert_at(best: Any, score: Any, row: int, at: int, candidate: int, value: float) -> None:
+def _insert_at(best: Any, score: Any, row: int, at: int, candidate: int, value: Any) -> None:
     """Put a candidate where it belongs among a row's first entries, which are in order, instead of entry ``at``."""
     while at > 0 and (score[row, at - 1] < value or (score[row, at - 1] == value and best[row, at - 1] > candidate)):
         best[row, at], score[row, at] = best[row, at - 1], score[row, at - 1]

@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import ipc
-from pydantic import ValidationError
 
 from subsel import schema
 from subsel.config import SelectConfig
@@ -66,18 +64,17 @@ def is_graph_place(place: Place) -> bool:
     return not place.name.endswith(".parquet")
 
 
-def write_graph(kept: KeptGraph, place: Place, *, overwrite: bool) -> dict[str, Any]:
+def write_graph(kept: KeptGraph, graph: NeighborGraph, place: Place, *, overwrite: bool) -> dict[str, Any]:
     """Write a graph's place, whole or not at all; return its manifest.
 
     Raises:
         InputError: see `subsel.storage.check_new`; or another process has changed the place since it was read.
         OutputError: it could not be written; what was there is there.
     """
-    if kept.manifest is not None and overwrite and manifest_of(place) != kept.manifest:
-        raise InputError(f"graph {place} has changed since it was read, and is left as it is: do that again.")
+    _check_same(kept, place, overwrite=overwrite)
     state = kept.state
     with new_folder(place, overwrite=overwrite) as folder:
-        _write_edges(state.graph(), folder.file(_EDGES))
+        graph.write_edges(folder.file(_EDGES))
         folder.data.join(KEPT).make_folder()
         _write(_points(state), folder.file(_POINTS))
         _write(_cells(state.quantizer), folder.file(_CELLS))
@@ -97,9 +94,15 @@ def write_graph(kept: KeptGraph, place: Place, *, overwrite: bool) -> dict[str, 
             },
             "revisions": [one.model_dump(mode="json") for one in kept.revisions],
         }
+        _check_same(kept, place, overwrite=overwrite)  # writing may have taken minutes
     written = manifest_of(place)
     assert written is not None
     return written
+
+
+def _check_same(kept: KeptGraph, place: Place, *, overwrite: bool) -> None:
+    if kept.manifest is not None and overwrite and manifest_of(place) != kept.manifest:
+        raise InputError(f"graph {place} has changed since it was read, and is left as it is: do that again.")
 
 
 def read_graph(place: Place) -> KeptGraph:
@@ -125,7 +128,7 @@ def read_graph(place: Place) -> KeptGraph:
         report = GraphReport.model_validate(manifest["graph"])
         revisions = tuple(Revision.model_validate(one) for one in manifest["revisions"])
         state = _state(found[_POINTS], found[_CELLS], manifest["search"], config, report)
-    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"graph {place} is damaged: {told}. {_ANEW}.") from error
     return KeptGraph(state, config, report, revisions, manifest)
@@ -202,11 +205,3 @@ def _read(place: Place, manifest: dict[str, Any], name: str) -> pa.Table:
     (stored,) = (one for one in manifest["files"] if one.startswith(head) and one.endswith(f".{tail}"))
     with place.join(stored).open_input() as source:
         return ipc.open_file(source).read_all()
-
-
-def _write_edges(graph: NeighborGraph, place: Place) -> None:
-    out = schema.edge_schema(graph.ids.type, pa.from_numpy_dtype(graph.similarity.dtype))
-    there = arrow_place(place)
-    with pq.ParquetWriter(there.path, out, filesystem=there.filesystem) as writer:
-        for batch in graph.edges():
-            writer.write_batch(batch)

@@ -18,6 +18,7 @@ from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, NeighborGraph
 from subsel.growing import kernel
 from subsel.growing.stored import StoredRows
+from subsel.input.ids import is_unsigned
 from subsel.input.points import Points
 from subsel.threads import over_rows
 
@@ -93,7 +94,9 @@ class GraphState:
     def graph(self) -> NeighborGraph:
         """Return the symmetric graph; its rows are its nodes."""
         similarity = similarity_of_scores(self.score.copy(), self.metric)
-        return NeighborGraph(self.ids, np.arange(self.n), *lists_kernel.symmetrize(self.best, similarity))
+        indptr, indices, similarity = lists_kernel.symmetrize(self.best, similarity)
+        about = np.arange(self.n), indptr, indices, similarity
+        return NeighborGraph(self.ids, *about, unsigned=is_unsigned(self.id_type))
 
     def ordered(self, home: Int32Array) -> GraphState:
         """Return the same points in the order of other homes, int32, (n,); in a cell in the order they have."""
