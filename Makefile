@@ -17,7 +17,7 @@ help:
 	@echo "make faults     set up, then kill runs at random moments, fill disks, remove files: KILLS=40 SECONDS=3600 SEED="
 	@echo "make lint   set up, then ruff and mypy --strict"
 	@echo "make docs   set up, then build the documentation into site/, strictly"
-	@echo "make bench  set up, then all benchmarks, recorded and filled into the pages; BENCH=--quick: those of minutes"
+	@echo "make bench  set up, then those of benchmarks/all.py, recorded and filled into the pages; BENCH=--quick: those of minutes"
 	@echo "make lock   renew constraints.txt, the versions that CI installs"
 
 $(READY): pyproject.toml constraints.txt

@@ -188,7 +188,7 @@ def _command() -> tuple[str, str]:
     ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_record(ours)
     _, given = ours.parse_known_args()
-    words = [Path(word).name if word.startswith("/") else word for word in given]
+    words = [Path(word).name if "/" in word else word for word in given]
     return full.rpartition(".")[2], shlex.join(["python", "-m", full, *words])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -13,8 +14,11 @@ def main() -> int:
     try:
         found = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
-        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        print(f"NOT AUDITED: the database of known holes cannot be reached from here ({last[:300]}).")
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1][:300]
+        if not re.search("connect|resolve|timed? ?out|unreachable|ServiceError", last, re.IGNORECASE):
+            print(f"pip-audit failed: {last}")
+            return 2
+        print(f"NOT AUDITED: the database of known holes cannot be reached from here ({last}).")
         return 0
     holes = [(one, hole) for one in found for hole in one.get("vulns", [])]
     for one, hole in holes:

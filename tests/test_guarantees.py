@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -20,9 +21,20 @@ def test_every_test_that_is_named_exists():
     assert not missing
 
 
+#: Rows that name no test: of machines that are not here, and of what is not promised.
+UNTESTED = {"another kind of processor", "another version"}
+
+
 def test_every_promise_has_a_test():
-    rows = [line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("| ") and "`test_" in line]
+    rows, promising = [], False
+    for line, following in pairwise(PAGE.splitlines()):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if following.startswith("|---"):
+            promising = cells[-1] == "test"
+        elif promising and line.startswith("| "):
+            rows.append(cells)
     assert len(rows) > 20
+    assert {row[0] for row in rows if "test_" not in row[-1]} == UNTESTED
     for section in PAGE.split("\n## ")[1:]:
         assert "test_" in section, f"no test is named under {section.splitlines()[0]}"
 
