@@ -63,7 +63,6 @@ def best_beside(part, capacity, taken):
     return found
 
 
-@settings(max_examples=60)
 @given(
     limited_problems(max_n=8),
     st.integers(1, 4),
@@ -90,7 +89,6 @@ def test_bounds_hold_on_any_parts(problem, parts, iterations, random, data):
     assert min(found[0]) >= best
 
 
-@settings(max_examples=60)
 @given(limited_problems(max_n=10), st.integers(0, 2**32 - 1))
 def test_no_price_is_wrong(problem, seed):
     """Random prices, not ones that a search would find: none gives a bound below the best."""
@@ -150,7 +148,6 @@ def test_quotas_are_bounded_as_by_the_best_of_each_group(n, seed, ties, sized):
     assert best <= found <= best + (best >> 17) + n + 1
 
 
-@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_with_size_and_budget_the_bound_is_that_of_either_or_less(seed):
     rng = np.random.default_rng(seed)

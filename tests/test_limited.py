@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subsel.board import hear_wishes
@@ -300,7 +300,6 @@ def subsets(part, capacity):
             yield some
 
 
-@settings(max_examples=40)
 @given(limited_problems(max_n=8, minima=False), st.sampled_from([0, 3, 30]))
 def test_bounds_are_above_the_best_subset_that_keeps_all_limits(problem, iterations):
     part = limited_part(problem)

@@ -18,7 +18,7 @@ from subsel import ConfigError, SelectConfig
 from subsel.embeddings.recipe import Search
 from subsel.parts.crowded import MOST_TRAVEL, find_crowded, without_twins
 from subsel.parts.route import PartMap
-from subsel.planning import LOCAL_BYTES_PER_EDGE, WORKER_BYTES, check_worker, search_bytes
+from subsel.planning import LOCAL_BYTES_PER_EDGE, TASK_COPIES, WORKER_BYTES, check_worker, search_bytes
 from tests.spark_fixtures import needs_spark
 
 N, PART_POINTS = 10_000, 500
@@ -131,3 +131,55 @@ def test_a_hub_in_one_of_many_parts(spark, tmp_path):
     where = {"graph": tmp_path / "graph.parquet", "part_points": 20_000, "engine": spark, "output": tmp_path / "out"}
     found = subsel.select(tmp_path / "points.parquet", **asked, **where)
     assert found.ids.tolist() == [0, *(1 + np.argsort(-utility[1:])[:999]).tolist()]
+
+
+GROUP = """
+import json, os, resource, sys
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+import numpy as np
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from subsel.engines.spark.parcels import PARCEL_SCHEMA, exchange, map_in_arrow
+from subsel.parts.pack import CHUNK_BYTES, Parcel
+from subsel.parts.rows import to_table
+
+EACH, PARCELS = 100 << 20, int(sys.argv[1])
+session = SparkSession.builder.master("local[1]").config("spark.driver.memory", "6g")
+session = session.config("spark.ui.enabled", "false").config("spark.driver.host", "127.0.0.1").getOrCreate()
+session.sparkContext.setLogLevel("ERROR")
+
+def value(number):
+    return np.full(EACH, number, np.uint8)
+
+def send(batches):
+    for batch in batches:
+        for number in batch.column("id").to_pylist():
+            yield from to_table([Parcel(0, number, "big", value(number).data)]).to_batches(8)
+
+def receive(part, parcels):
+    right = all(np.array_equal(np.frombuffer(one.payload, np.uint8), value(one.source)) for one in parcels)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    told = {"parcels": len(parcels), "right": right, "bytes": sum(len(one.payload) for one in parcels), "most": most}
+    yield Parcel(part, part, "told", json.dumps(told).encode())
+
+sent = map_in_arrow(session.range(0, PARCELS, 1, 1), send, PARCEL_SCHEMA)
+(row,) = exchange(sent, receive, 1).collect()
+print(bytes(row.payload).decode())
+session.stop()
+"""
+
+
+@pytest.mark.long
+def test_a_group_over_two_gibibytes():
+    """What one part is sent may be more than an Arrow array or an array of the JVM holds; plans count what it takes."""
+    needs_spark()
+    done = subprocess.run(
+        [sys.executable, "-c", GROUP, "24"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["parcels"] == 24
+    assert found["right"]
+    assert found["bytes"] == 24 * (100 << 20) > 2**31
+    assert found["most"] < TASK_COPIES * found["bytes"]

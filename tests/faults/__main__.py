@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.faults.kills import ROLES, Lane, Tally
 from tests.faults.places import SCENARIOS
-from tests.faults.runs import KINDS, write_points
+from tests.faults.runs import KINDS, ON_SPARK, write_points
 
 
 def main() -> int:
@@ -49,7 +49,7 @@ def kills(engine: str, points: Path, folder: Path, asked: argparse.Namespace, en
     tally, draw = Tally(), random.Random(f"{asked.seed} {engine}")
     share = {"local": 2, "spark": 4, "cluster": 4}[engine]
     roles = ["driver"] if engine == "local" else [role for role, (_, where) in ROLES.items() if where == engine]
-    kinds = list(KINDS)
+    kinds = list(KINDS if engine == "local" else ON_SPARK)
     each = -(-asked.kills // share // len(kinds))
     for kind in kinds:
         if time.monotonic() > end:

@@ -98,13 +98,13 @@ def full_disk_of_spark(points: Path, folder: Path) -> Found:
     """Spark's own files do not fit: shuffles, persisted parts, or what goes through TMPDIR."""
     told, fine = [], True
     expected = undisturbed(points, folder, "pairwise", "spark")
-    for name in ("SPARK_LOCAL_DIRS", "TMPDIR"):
-        with small_disk(folder / "small", 3) as mounted:
+    for name, megabytes in (("SPARK_LOCAL_DIRS", 0.1), ("SPARK_LOCAL_DIRS", 0.6), ("TMPDIR", 0.1)):
+        with small_disk(folder / "small", megabytes) as mounted:
             if not mounted:
                 return Found("skipped: only root may mount a small disk")
             run = command(points, folder, "pairwise", "spark", env={name: str(folder / "small")})
             found = after(run, points, folder, "pairwise", "spark", expected)
-        told.append(f"{name}: {found.told}")
+        told.append(f"{name}, {megabytes} MB: {found.told}")
         fine &= found.fine
         for left in ("run", "out"):
             shutil.rmtree(folder / left, ignore_errors=True)

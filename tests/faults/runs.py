@@ -33,14 +33,17 @@ KINDS = {
     " --refine 1 --certify 4 --order best",
     "coverage": "--objective coverage --size 10% --certify 4 --max-similarity 0.9",
 }
-#: The same on Spark, with fewer supersteps, each of which is jobs of its own.
+#: On Spark there are fewer supersteps, each of which is jobs of its own; or one task has the whole graph.
+IN_PARTS = "--finish-points 60"
 ON_SPARK = {
-    "pairwise": "--size 20% --greedy-direction reverse --refine 1 --certify 2",
-    "limits": "--budget 10% --cost tokens --groups kind --quotas a=40%,b=30% --other 20% --refine 1 --certify 1",
-    "coverage": "--objective coverage --size 5% --certify 2",
+    "pairwise": f"--size 20% --greedy-direction reverse --refine 1 --certify 2 {IN_PARTS}",
+    "limits": "--budget 10% --cost tokens --groups kind --quotas a=40%,b=30% --other 20% --refine 1 --certify 1"
+    f" {IN_PARTS}",
+    "coverage": f"--objective coverage --size 5% --certify 2 {IN_PARTS}",
+    "one task": "--size 20% --refine 1 --certify 2",
 }
 COMMON = ("--neighbors", "8", "--recall-sample", "0", "--coverage-sample", "0", "--no-report", "-v", "--quiet")
-SPARK = ("--engine", "spark", "--part-points", "250", "--finish-points", "60")
+SPARK = ("--engine", "spark", "--part-points", "250")
 MASTERS = {"spark": "local[2]", "cluster": "local-cluster[2,1,1024]"}
 #: A session of few and small tasks.
 CONF = {
@@ -194,7 +197,7 @@ def command(
     Args:
         points: the input.
         folder: where it runs.
-        kind: of `KINDS`.
+        kind: of `KINDS`, or, on Spark, of `ON_SPARK`.
         engine: local, or of `MASTERS`.
         run_dir: whether there is a run directory.
         output: another place for the subset.

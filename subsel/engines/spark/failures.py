@@ -20,6 +20,10 @@ MARK: Final = "@@subsel@@"
 SHIPPING: Final = "docs/spark.md#ship-the-dependencies"
 
 _RESUME = "give a run_dir, so that resume can go on from there"
+_OUT_OF_MEMORY = (
+    "ran out of memory: raise spark.executor.memoryOverhead, and spark.executor.pyspark.memory where it is set, or take"
+    f" smaller parts (part_points), and {_RESUME}"
+)
 _OURS: dict[str, type[SubselError]] = {
     kind.__name__: kind for kind in (SubselError, InputError, ConfigError, OutputError, MissingPackageError)
 }
@@ -48,7 +52,12 @@ _SAYINGS: tuple[tuple[str, str, type[SubselError]], ...] = (
         MissingPackageError,
     ),
     (
-        r"OutOfMemoryError|MemoryError|exceeding (?:physical )?memory limits|OOMKilled|[Ee]xit (?:code|status):? 137",
+        r"(?<!OutOf)MemoryError|failed to map segment from shared object|Cannot allocate memory|std::bad_alloc",
+        f"a Python worker {_OUT_OF_MEMORY}",
+        SubselError,
+    ),
+    (
+        r"OutOfMemoryError|exceeding (?:physical )?memory limits|OOMKilled|[Ee]xit (?:code|status):? 137",
         "an executor ran out of memory: raise spark.executor.memory and memoryOverhead as subsel plan says,"
         f" and {_RESUME}",
         SubselError,
@@ -65,8 +74,12 @@ _SAYINGS: tuple[tuple[str, str, type[SubselError]], ...] = (
     ),
     (
         r"Python worker exited unexpectedly|Python worker process terminated|Python worker .{0,40}crashed",
-        "a Python worker was killed, most likely out of memory: raise spark.executor.memoryOverhead or take smaller"
-        f" parts (part_points), and {_RESUME}",
+        f"a Python worker was killed, most likely because it {_OUT_OF_MEMORY}",
+        SubselError,
+    ),
+    (
+        r"Block \S+ was not found even though|(?:FileNotFound|NoSuchFile)Exception: \S*(?:shuffle|rdd|temp_local)_",
+        f"files that it keeps in spark.local.dir are gone: let nobody clear that while it works, and {_RESUME}",
         SubselError,
     ),
     (
@@ -143,7 +156,10 @@ def first_cause(text: str) -> str:
 
 
 def _first(text: str) -> str:
-    return _short(next((line for line in text.splitlines() if line.strip()), "for no reason that it tells"))
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and "An error occurred while calling" in lines[0]:  # which method it was tells nobody anything
+        lines = [lines[1].removeprefix(": "), *lines[2:]]
+    return _short(lines[0] if lines else "for no reason that it tells")
 
 
 def _short(line: str) -> str:
