@@ -433,8 +433,7 @@ def test_the_command(tmp_path, dirty):
 
 
 # ------------------------------------------------------------------ both engines
-@pytest.mark.slow
-@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.long), pytest.param(4, marks=pytest.mark.slow)])
 def test_both_engines_on_one_graph(spark, dirty, tmp_path, parts):
     points = tmp_path / "points.parquet"
     pq.write_table(dirty, points)

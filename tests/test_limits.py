@@ -117,9 +117,10 @@ def same_proof(one, two):
 
 
 def marks(kind, parts):
-    if parts == 32 or (parts == 1 and kind not in ("tokens of groups", "minima")):
-        return pytest.mark.long
-    return [] if (kind, parts) == ("all", 7) else pytest.mark.slow
+    if (kind, parts) == ("all", 7):
+        return []
+    some = kind in ("budget", "quotas", "tokens of groups", "minima", "similarity")
+    return pytest.mark.slow if some and parts == 7 else pytest.mark.long
 
 
 @pytest.mark.parametrize(

@@ -452,8 +452,14 @@ def test_both_engines_decide_alike(spark, dirty, tmp_path, caplog):
         )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("more", [{"exclude_outliers": 0.05}, {}, {"budget": "30%", "cost": "tokens"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"exclude_outliers": 0.05}, marks=pytest.mark.slow),
+        pytest.param({}, marks=pytest.mark.long),
+        pytest.param({"budget": "30%", "cost": "tokens"}, marks=pytest.mark.long),
+    ],
+)
 def test_both_engines_select_alike_on_a_graph(spark, files, cloud, tmp_path, more):
     X, _ = cloud
     pq.write_table(table(X, tokens=np.arange(400) % 9 + 1), files / "points.parquet")

@@ -33,8 +33,10 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", [1, 3, 6])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(moment, marks=pytest.mark.long if moment == 3 else pytest.mark.slow) for moment in (1, 3, 6)],
+)
 def test_resuming_gives_the_same_subset(spark, points, expected, tmp_path, monkeypatch, moment):
     plain, steps = SparkEngine.step, []
 

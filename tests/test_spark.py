@@ -142,15 +142,14 @@ def test_a_superstep_shuffles_the_board_and_not_the_graph(run):
     assert max(lines) <= 3 * min(lines)  # plans do not grow
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "size", "alpha", "utility", "finish"),
     [
-        (1, 0.1, 0.9, "uniform", 0),
-        (3, 0.5, 0.5, "constant", 80),
-        (7, 0.9, 0.1, "levels", 80),
-        (7, 0.05, 0.5, "uniform", 0),
-        (32, 0.1, 0.9, "levels", 80),
+        pytest.param(1, 0.1, 0.9, "uniform", 0, marks=pytest.mark.slow),
+        pytest.param(3, 0.5, 0.5, "constant", 80, marks=pytest.mark.slow),
+        pytest.param(7, 0.9, 0.1, "levels", 80, marks=pytest.mark.slow),
+        pytest.param(7, 0.05, 0.5, "uniform", 0, marks=pytest.mark.long),
+        pytest.param(32, 0.1, 0.9, "levels", 80, marks=pytest.mark.long),
     ],
 )
 def test_any_number_of_parts_gives_the_local_subset(spark, problem, tmp_path, parts, size, alpha, utility, finish):

@@ -151,7 +151,7 @@ def test_flagged_rows_that_were_dropped_do_not_count(spark, tmp_path, rng):
         assert {4, 5} <= set(found.ids.tolist())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_best_direction_and_several_sizes_with_a_run_directory(spark, problem, tmp_path):
     more = {"part_points": 300, "finish_points": 0, **options(problem)}
     for number, size in enumerate((0.1, 0.6)):
