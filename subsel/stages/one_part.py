@@ -81,7 +81,8 @@ def whole_part(
     elif config.covers:
         assert points.counted is not None
         importance, itself = points.counted[graph.rows], itself_of(graph, config, largest, made)
-        most, usual = float(importance.max()), Usual.of(degrees * importance)
+        with np.errstate(over="ignore"):  # which is refused below
+            most, usual = float(importance.max()), Usual.of(degrees * importance)
         degree, largest = cover_range(degree, largest, float(itself.max()), most)
     most_utility = float(np.abs(utility - origin).max())
     scale = FixedPoint.choose(
