@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import subsel
 from subsel.demo import demo_points
-from subsel.embeddings import cells, kernel, search
+from subsel.embeddings import cells, kernel, merge_kernel, search
 from subsel.embeddings.metrics import Preparation, similarity_of_scores
 from tests.reference import exact_neighbors
 
@@ -291,7 +291,7 @@ def test_merge_among_equals_sorting(m, k, seed):
     rng = np.random.default_rng(seed)
     block = rng.integers(0, 6, (3, m)).astype(np.float32)
     best, score = np.full((50, k), -1, np.int32), np.full((50, k), -np.inf, np.float32)
-    kernel.merge_among(block, np.array([4, 6, 49], np.int32), 5, best, score)
+    merge_kernel.merge_among(block, np.array([4, 6, 49], np.int32), 5, best, score)
     for i, row in enumerate((4, 6, 49)):
         candidates = sorted(block[i].tolist(), reverse=True)[:k]
         assert score[row][: len(candidates)].tolist() == candidates

@@ -59,6 +59,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("text",),
         ("memory",),
         ("kernels",),
+        ("halves",),
         ("threads",),
         ("options",),
         ("codes",),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from subsel.config import Metric
 from subsel.embeddings.metrics import FloatMatrix, faiss_metric, rows_per_block
+from subsel.embeddings.rows import Rows
 from subsel.fixedpoint import Int64Array
 
 #: Sample rows per cell that k-means sees: enough for stable cells, and the sample stays bounded.
@@ -165,7 +166,7 @@ def neighbor_pairs(sample: FloatMatrix, n: int, neighbors: int, metric: Metric) 
     """
     if len(sample) < 2:
         return sample[:0], sample[:0]
-    asked = sample[:_ASKED]
+    asked = sample[:_ASKED].copy()  # a view would keep all of the sample
     rank = min(-(-neighbors * len(sample) // n), len(sample) - 1)
     near = _knn(asked, sample, rank + 1, metric)[1]
     itself = near == np.arange(len(asked))[:, None]
@@ -225,8 +226,8 @@ class Cells:
     probes: npt.NDArray[np.int32]
     home: npt.NDArray[np.int32]
 
-    def probing(self, X: FloatMatrix, quantizer: Quantizer, probes: int, reach: float) -> Cells:
-        """Return the same cells with other cells to probe; ``X``, float32, (n, d), are the rows in their order."""
+    def probing(self, X: Rows, quantizer: Quantizer, probes: int, reach: float) -> Cells:
+        """Return the same cells with other cells to probe; ``X``, (n, d), are the rows in their order."""
         again = assign_cells(lambda begin, end: X[begin:end], len(X), quantizer, probes, reach, self.home)
         # Rows come cell by cell and in the same order inside each, so they stay where they are.
         assert (again.bounds == self.bounds).all()

@@ -8,58 +8,81 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 
-
-@numba.njit(cache=True, nogil=True)
-def look_back(begin: int, end: int, best: Any, back: Any, indptr: Any) -> None:
-    """Note in which place each neighbour lists the point, -1 for none; and how many neighbours the point lists."""
-    for v in range(begin, end):
-        for a in range(best.shape[1]):
-            j, back[v, a] = best[v, a], -1
-            if j >= 0:
-                indptr[v + 1] += 1
-                for b in range(best.shape[1]):
-                    if best[j, b] == v:
-                        back[v, a] = b
-                        break
+from subsel.threads import sort
 
 
 @numba.njit(cache=True)
-def count_askers(best: Any, back: Any, askers: Any) -> None:
-    """Count who lists each point without being listed."""
+def count_askers(best: Any, starts: Any) -> None:
+    """Count who lists each point, two places after it."""
     for v in range(best.shape[0]):
         for a in range(best.shape[1]):
-            if best[v, a] >= 0 and back[v, a] < 0:
-                askers[best[v, a]] += 1
+            if best[v, a] >= 0:
+                starts[best[v, a] + 2] += 1
 
 
 @numba.njit(cache=True)
-def put_askers(best: Any, back: Any, similarity: Any, end: Any, indices: Any, values: Any) -> None:
-    """Write who lists each point without being listed, ascending; move the ends of its row."""
+def put_askers(best: Any, similarity: Any, starts: Any, askers: Any, values: Any) -> None:
+    """Write who lists each point, ascending, and how near; move the starts of its run back by one place."""
     for v in range(best.shape[0]):
         for a in range(best.shape[1]):
             j = best[v, a]
-            if j >= 0 and back[v, a] < 0:
-                indices[end[j]], values[end[j]] = v, similarity[v, a]
-                end[j] += 1
+            if j >= 0:
+                at = starts[j + 1]
+                askers[at], values[at] = v, similarity[v, a]
+                starts[j + 1] = at + 1
 
 
 @numba.njit(cache=True, nogil=True)
-def put_own(
-    begin: int, end: int, best: Any, back: Any, similarity: Any, indptr: Any, filled: Any, indices: Any, values: Any
-) -> None:
-    """Write each point's own neighbours after those before them, each in its place."""
+def count_union(begin: int, end: int, best: Any, starts: Any, askers: Any, indptr: Any) -> None:
+    """Count who each point lists or is listed by, one place after it."""
+    lister = np.full(len(best), -1, np.int32)
     for v in range(begin, end):
-        last = filled[v]
         for a in range(best.shape[1]):
-            j, value = best[v, a], similarity[v, a]
-            if j < 0:
-                continue
-            if back[v, a] >= 0:
-                value = max(value, similarity[j, back[v, a]])
-            at = last
-            while at > indptr[v] and indices[at - 1] > j:
-                indices[at], values[at] = indices[at - 1], values[at - 1]
-                at -= 1
+            if best[v, a] >= 0:
+                lister[best[v, a]] = v
+                indptr[v + 1] += 1
+        for at in range(starts[v], starts[v + 1]):
+            indptr[v + 1] += np.int64(lister[askers[at]] != v)
+
+
+@numba.njit(cache=True, nogil=True)
+def put_union(
+    begin: int,
+    end: int,
+    best: Any,
+    similarity: Any,
+    starts: Any,
+    askers: Any,
+    asked: Any,
+    indptr: Any,
+    indices: Any,
+    values: Any,
+) -> None:
+    """Merge each point's own list, sorted by number here, and who lists it; ``asked`` is how near these are."""
+    k = best.shape[1]
+    mine = np.empty(k, np.int64)  # number and place
+    for v in range(begin, end):
+        found = 0
+        for a in range(k):
+            if best[v, a] >= 0:
+                mine[found] = (np.int64(best[v, a]) << 32) | a
+                found += 1
+        sort(mine[:found])
+        at, other = indptr[v], starts[v]
+        for one in range(found):
+            j, value = mine[one] >> 32, similarity[v, mine[one] & 0xFFFFFFFF]
+            while other < starts[v + 1] and askers[other] < j:
+                indices[at], values[at] = askers[other], asked[other]
+                at += 1
+                other += 1
+            if other < starts[v + 1] and askers[other] == j:
+                value = max(value, asked[other])
+                other += 1
             indices[at], values[at] = j, value
-            last += 1
+            at += 1
+        while other < starts[v + 1]:
+            indices[at], values[at] = askers[other], asked[other]
+            at += 1
+            other += 1

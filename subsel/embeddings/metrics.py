@@ -47,19 +47,32 @@ class Preparation:
         mean = rows.mean(axis=0, dtype=np.float64) if metric == "l2" and len(rows) else np.zeros(rows.shape[1])
         return cls(metric, mean)
 
-    def rows(self, rows: npt.NDArray[Any]) -> FloatMatrix:
-        """Return rows as float32, C order: for cosine of length 1, for L2 centred. Always a copy.
+    def factor(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Return what each row is multiplied by: float64, (b,).
+
+        Args:
+            rows: float32 or float64, (b, d); finite, and for cosine not zero.
+        """
+        if self.metric != "cosine":
+            return np.ones(len(rows))
+        return np.asarray(1 / np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
+
+    def rows(self, rows: npt.NDArray[Any], out: FloatMatrix | None = None) -> FloatMatrix:
+        """Return rows as float32, C order: for cosine of length 1, for L2 centred. A copy, unless told where to write.
 
         Args:
             rows: float16, float32 or float64, (b, d); finite, and for cosine not zero.
+            out: float32, (b, d): where they are written; the rows themselves will do.
         """
-        out = np.empty(rows.shape, np.float32)
+        if out is None:
+            out = np.empty(rows.shape, np.float32)
+        if rows.dtype == np.float16:
+            rows = rows.astype(np.float32)
         if self.metric == "cosine":
-            norm = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-            np.divide(rows, norm[:, None], out=out, casting="same_kind")
+            np.multiply(rows, self.factor(rows)[:, None], out=out, casting="same_kind")
         elif self.metric == "l2":
             np.subtract(rows, self.center, out=out, casting="same_kind")
-        else:
+        elif out is not rows:
             out[:] = rows
         return out
 

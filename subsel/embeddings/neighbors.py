@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from subsel.embeddings import kernel, search
-from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, similarity_of_scores, with_themselves
+from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores, with_themselves
 from subsel.embeddings.recipe import Found, Search, StepProgress, find_neighbors, sample_rows
+from subsel.embeddings.rows import Rows, prepared, reordered
 from subsel.errors import ConfigError, option
 from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
@@ -112,30 +114,25 @@ def neighbor_graph(
 
     progress("k-means", 0.0)
     prepare = Preparation.of_sample(embeddings[by_code[: sample_rows(n, how.probes)]], metric)
-    # The name that is deleted below is not undefined where the lambda uses it (F821).
-    held = [copy_rows(lambda some: prepare.rows(embeddings.take(some, axis=0)), by_code, dimension)]  # noqa: F821
+    X = prepared(embeddings, prepare)
     del embeddings
-
-    def give(order: Int64Array) -> FloatMatrix:
-        ordered = held.pop()
-        return copy_rows(lambda some: ordered.take(some, axis=0), order, dimension)
-
     k = min(how.neighbors, n - 1)
     may_ask = np.ones(n, np.bool_)
     may_ask[max(0, n - how.sample) :] = n <= how.sample  # the others are asked how it went
-    found = find_neighbors(lambda begin, end: held[0][begin:end], give, n, k, how, may_ask=may_ask, progress=progress)
-    X, best, score = found.X, found.best, found.score
+    access = partial(_taken, X, by_code), partial(_reordered, X, by_code)
+    found = find_neighbors(*access, n, k, how, may_ask=may_ask, progress=progress)
+    best, score = found.best, found.score
     rows = by_code[found.order]
     recall = None
     if how.sample:
         progress("recall", 0.0)
         # The points with the largest codes: a uniform sample, none of them in the k-means sample for n large.
         asked = np.flatnonzero(found.order >= n - how.sample)
-        recall = search.estimate_recall(X, score, asked, metric)
+        recall = search.estimate_recall(found.X, score, asked, metric)
     keep(Searched(found, rows, prepare))
     told: dict[str, Any] = {"cells": found.cells, "probes": found.probes, "passes": found.passes}
     told |= {"source": "embeddings", "neighbors": k, "dimension": dimension, "recall": recall, "target": how.recall}
-    del X, found
+    del X, access, found
     progress("symmetrise", 0.0)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
     ids = points.ids.take(pa.array(rows))
@@ -143,3 +140,11 @@ def neighbor_graph(
     if itself is not None:
         graph = replace(graph, itself=itself[rows])
     return NeighborResult(graph.report().model_copy(update=told), graph)
+
+
+def _taken(X: Rows, order: Int64Array, begin: int, end: int) -> FloatMatrix:
+    return X.take(order[begin:end], axis=0)
+
+
+def _reordered(X: Rows, order: Int64Array, again: Int64Array) -> Rows:
+    return reordered(X, order[again])

@@ -19,6 +19,7 @@ from subsel.config import Metric, SelectConfig
 from subsel.embeddings import cells, search
 from subsel.embeddings.cells import Quantizer
 from subsel.embeddings.metrics import FloatMatrix
+from subsel.embeddings.rows import Rows
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 
@@ -31,6 +32,8 @@ PASSES, MOST_PASSES = 2, 6
 _MARGIN = 0.2
 #: A first search should meet this share of neighbours, whatever it costs; refinement finds the rest.
 _MEET_FIRST = 0.5
+#: Of an exact list, so many places or a few more say whether the first search would meet it; short lists are all asked.
+_PLACES_ASKED = 10
 #: So many scores of a matrix product take about as long as one of refinement: a first search that meets enough
 #: neighbours to need no refinement may take them.
 _PRODUCT_SCORES = 16
@@ -82,14 +85,14 @@ class Search:
 class Found(NamedTuple):
     """What a search found; all arrays but ``order`` are in the order of cells.
 
-    ``order`` (int64, (n,)) are the rows in that order, ``X`` (float32, (n, d)) their vectors. ``best`` (int32, (n, k),
+    ``order`` (int64, (n,)) are the rows in that order, ``X`` (n, d) their vectors. ``best`` (int32, (n, k),
     -1 for none) are places in ``X``, ``score`` (float32, (n, k), -inf there) falls in each row. ``cells`` were made, of
     which points probed ``probes`` at most, within ``reach``; ``passes`` refined the lists. ``quantizer`` has the cells,
     and ``home`` (int32, (n,), ascending) says in which of them each point is.
     """
 
     order: Int64Array
-    X: FloatMatrix
+    X: Rows
     best: Int32Array
     score: FloatMatrix
     cells: int
@@ -107,7 +110,7 @@ def sample_rows(n: int, probes: int) -> int:
 
 def find_neighbors(
     block: Callable[[int, int], FloatMatrix],
-    give: Callable[[Int64Array], FloatMatrix],
+    give: Callable[[Int64Array], Rows],
     n: int,
     k: int,
     how: Search,
@@ -132,11 +135,11 @@ def find_neighbors(
     sample = block(0, seen)
     quantizer = cells.Quantizer.train(sample, cells.cell_count(n, how.probes), metric, how.seed)
     pairs = cells.neighbor_pairs(sample, n, k, metric)
-    del sample  # a view keeps the rows that are given away below
+    del sample
     progress("cells", 0.0)
     reach = cells.probe_reach(quantizer, pairs, how.probes)
     assigned = cells.assign_cells(block, n, quantizer, how.probes, reach)
-    X = give(assigned.order)  # the only copy from here on
+    X = give(assigned.order)
     improved = None if resident is None else resident[assigned.order]
     asked = None
     if how.recall is not None and k > 0:
@@ -164,7 +167,7 @@ def find_neighbors(
 
 
 def _refined(
-    X: FloatMatrix,
+    X: Rows,
     best: Int32Array,
     score: FloatMatrix,
     how: Search,
@@ -207,7 +210,7 @@ class _Asked:
     @classmethod
     def of(
         cls,
-        X: FloatMatrix,
+        X: Rows,
         k: int,
         how: Search,
         improved: npt.NDArray[np.bool_] | None,
@@ -227,13 +230,15 @@ class _Asked:
         """Return the recall of lists with these scores, (n, k)."""
         return search.recall_of_scores(score[self.rows], self.exact)
 
-    def first_probes(self, X: FloatMatrix, quantizer: cells.Quantizer, probes: int) -> int:
+    def first_probes(self, X: Rows, quantizer: cells.Quantizer, probes: int) -> int:
         """Return how many cells to probe at first, doubled until enough of the exact neighbours would be met.
 
         That is half of them, or all that is aimed at while it costs less than a pass of refinement.
         """
         most = min(MOST_PROBES, len(quantizer.centroids))
-        near = self.exact.which
+        k = self.exact.which.shape[1]
+        step = max(1, k // _PLACES_ASKED)
+        near = self.exact.which[:, step // 2 :: step]
         if probes >= most or near.shape[1] == 0:
             return probes
         mine = quantizer.nearest(X[self.rows], most)
@@ -244,7 +249,7 @@ class _Asked:
             cell_of = theirs[others]  # (k, most)
             meets = (mine[row] == cell_of[:, :1]) | (cell_of == mine[row, 0])
             met[row] = np.where(meets.any(axis=1), meets.argmax(axis=1), most)
-        cell, afford = len(X) / len(quantizer.centroids), _PRODUCT_SCORES * search.candidates(near.shape[1])
+        cell, afford = len(X) / len(quantizer.centroids), _PRODUCT_SCORES * search.candidates(k)
         while probes < most:
             share = (met < probes).mean()
             if share >= self.aim or (share >= _MEET_FIRST and 2 * probes * cell > afford):

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from subsel.config import Metric
-from subsel.embeddings import kernel
-from subsel.embeddings.metrics import FloatMatrix
+from subsel.embeddings import kernel, merge_kernel
+from subsel.embeddings.metrics import FloatMatrix, rows_per_block
+from subsel.embeddings.rows import HalfRows, Rows
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 
@@ -32,7 +33,7 @@ Progress = Callable[[float], None]
 
 
 def search_cells(
-    X: FloatMatrix,
+    X: Rows,
     bounds: Int64Array,
     probes: npt.NDArray[np.int32],
     k: int,
@@ -62,13 +63,14 @@ def search_cells(
     score = np.full((n, k), -np.inf, np.float32)
     if k == 0:
         return best, score
-    squares = np.einsum("ij,ij->i", X, X) if metric == "l2" else None
-    starts, askers = kernel.askers_by_cell(probes, len(bounds) - 1)
+    squares = _squares(X) if metric == "l2" else None
+    starts, askers = merge_kernel.askers_by_cell(probes, len(bounds) - 1)
     locks = [Lock() for _ in range(0, n, _LOCKED_ROWS)]
 
-    def meet(rows: npt.NDArray[np.int32], queries: FloatMatrix, first: int, last: int) -> None:
-        """Score rows, ascending, against the points from first to last; merge those that share locks at once."""
-        block = scores(queries, X[first:last], None if squares is None else squares[rows], metric)
+    def meet(rows: npt.NDArray[np.int32], queries: FloatMatrix, others: FloatMatrix, first: int) -> None:
+        """Score rows, ascending, against others, the first of which is so; merge those that share locks at once."""
+        block = scores(queries, others, None if squares is None else squares[rows], metric)
+        last = first + len(others)
         cuts = np.flatnonzero(np.diff(rows // _LOCKED_ROWS)) + 1
         for begin, end in pairwise([0, *cuts.tolist(), len(rows)]):
             at = int(rows[begin]) // _LOCKED_ROWS
@@ -76,19 +78,21 @@ def search_cells(
             with ExitStack() as held:
                 for lock in needed:  # ascending, so that no two threads wait for each other
                     held.enter_context(locks[lock])
-                kernel.merge_both(block[begin:end], rows[begin:end], first, probes, best, score)
+                merge_kernel.merge_both(block[begin:end], rows[begin:end], first, probes, best, score)
 
     def meet_itself(cell: int) -> None:
         first, last = int(bounds[cell]), int(bounds[cell + 1])
-        for at in range(first, last, TILE_ROWS):
-            end = min(at + TILE_ROWS, last)
-            meet(np.arange(at, end, dtype=np.int32), X[at:end], at, last)
+        mine = X[first:last]
+        for at in range(0, last - first, TILE_ROWS):
+            rows = np.arange(first + at, min(first + at + TILE_ROWS, last), dtype=np.int32)
+            meet(rows, mine[at : at + TILE_ROWS], mine[at:], first + at)
 
     def meet_askers(cell: int) -> None:
         first, last, end = int(bounds[cell]), int(bounds[cell + 1]), int(starts[cell + 1])
+        mine = X[first:last]
         for begin in range(int(starts[cell]), end if first < last else 0, _PRODUCT_ROWS):
             rows = askers[begin : min(begin + _PRODUCT_ROWS, end)]
-            meet(rows, X.take(rows, axis=0), first, last)
+            meet(rows, X.take(rows, axis=0), mine, first)
 
     n_cells = len(bounds) - 1
     stride = math.isqrt(n_cells) + 1
@@ -97,8 +101,25 @@ def search_cells(
         list(pool.map(meet_itself, order))  # first: what it finds makes the other scores quick to merge
         for done, _ in enumerate(pool.map(meet_askers, order), 1):
             progress(done / n_cells)
-    kernel.rescore(X, best, score, metric == "l2")
+    _rescore(X, best, score, metric)
     return best, score
+
+
+def _squares(X: Rows) -> npt.NDArray[np.float32]:
+    """Return the squared length of each row: float32, (n,)."""
+    out, step = np.empty(len(X), np.float32), rows_per_block(X.shape[1])
+    for begin in range(0, len(X), step):
+        some = X[begin : begin + step]
+        out[begin : begin + step] = np.einsum("ij,ij->i", some, some)
+    return out
+
+
+def _rescore(X: Rows, best: Int32Array, score: FloatMatrix, metric: Metric) -> None:
+    """See `subsel.embeddings.kernel.rescore`."""
+    if isinstance(X, HalfRows):
+        X.rescore(best, score, metric == "l2")
+    else:
+        kernel.rescore(X, best, score, metric == "l2")
 
 
 class Descent:
@@ -117,7 +138,7 @@ class Descent:
 
     def __init__(
         self,
-        X: FloatMatrix,
+        X: Rows,
         best: Int32Array,
         score: FloatMatrix,
         metric: Metric,
@@ -126,6 +147,10 @@ class Descent:
         self.X, self.best, self.score, self.metric = X, best, score, metric
         self.improved = np.ones(len(X), np.bool_) if improved is None else improved
         self.fresh = np.ones(best.shape, np.bool_)
+        whole, halves, factor = X, np.empty((0, X.shape[1]), np.uint16), np.empty(0, np.float32)
+        if isinstance(X, HalfRows):
+            whole, halves, factor = np.empty((0, X.shape[1]), np.float32), X.values, X.factor.astype(np.float32)
+        self._whole, self._halves = whole, (halves, factor)
         self.width, self.slots = _descent_width(best.shape[1]), _seen_slots(best.shape[1])
 
     def step(self) -> int:
@@ -133,7 +158,7 @@ class Descent:
         reverse = kernel.reverse_lists(self.best, self.width)
         new = np.empty_like(self.best), np.empty_like(self.score), np.empty_like(self.fresh)
         changed = kernel.descend(
-            self.X,
+            self._whole,
             self.best,
             self.score,
             reverse,
@@ -142,8 +167,11 @@ class Descent:
             self.metric == "l2",
             self.slots,
             *new,
+            self._halves,
         )
         self.best, self.score, self.fresh = new
+        if self._halves[0].size:  # scores were near enough to look for neighbours, but are no more than that
+            _rescore(self.X, self.best, self.score, self.metric)
         return int(changed)
 
 
@@ -167,7 +195,7 @@ class Exact(NamedTuple):
     score: FloatMatrix
 
 
-def exact_neighbors(X: FloatMatrix, rows: Int64Array, k: int, metric: Metric) -> Exact:
+def exact_neighbors(X: Rows, rows: Int64Array, k: int, metric: Metric) -> Exact:
     """Return the k nearest of some rows among all, by comparing with all.
 
     Args:
@@ -178,14 +206,24 @@ def exact_neighbors(X: FloatMatrix, rows: Int64Array, k: int, metric: Metric) ->
     """
     queries = np.ascontiguousarray(X[rows])
     squares = np.square(queries).sum(axis=1) if metric == "l2" else None
-    which, score = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
     itself = np.arange(len(rows))
-    for first in range(0, len(X), _PRODUCT_ROWS):
-        block = scores(queries, X[first : first + _PRODUCT_ROWS], squares, metric)
-        inside = np.flatnonzero((rows >= first) & (rows < first + block.shape[1]))
-        block[inside, rows[inside] - first] = -np.inf  # a point is no neighbour of itself
-        kernel.merge_among(block, itself, first, which, score)
-    return Exact(which.astype(np.int64), score)
+
+    def among(run: tuple[int, int]) -> tuple[Int32Array, FloatMatrix]:
+        which, score = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
+        for first in range(*run, _PRODUCT_ROWS):
+            block = scores(queries, X[first : first + _PRODUCT_ROWS], squares, metric)
+            inside = np.flatnonzero((rows >= first) & (rows < first + block.shape[1]))
+            block[inside, rows[inside] - first] = -np.inf  # a point is no neighbour of itself
+            merge_kernel.merge_among(block, itself, first, which, score)
+        return which, score
+
+    threads, blocks = numba.get_num_threads(), -(-len(X) // _PRODUCT_ROWS)
+    cuts = [min(len(X), blocks * one // threads * _PRODUCT_ROWS) for one in range(threads + 1)]  # the same products
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(among, pairwise(cuts)))
+    which, score = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    first = np.argsort(-score, axis=1, kind="stable")[:, :k]  # of equal ones the smaller number
+    return Exact(*(np.take_along_axis(one, first, axis=1) for one in (which.astype(np.int64), score)))
 
 
 def least_score(exact: FloatMatrix) -> npt.NDArray[np.float32]:
@@ -214,7 +252,7 @@ def recall_of_scores(found: FloatMatrix, exact: Exact) -> float:
     return float((found[:, :k] >= least_score(exact.score)[:, None]).mean())
 
 
-def estimate_recall(X: FloatMatrix, score: FloatMatrix, sample: Int64Array, metric: Metric) -> float:
+def estimate_recall(X: Rows, score: FloatMatrix, sample: Int64Array, metric: Metric) -> float:
     """Return recall@k on a sample: the share of exact neighbours that were found, see `recall_of_scores`.
 
     Args:
@@ -230,7 +268,7 @@ def merge_scores(block: npt.NDArray[np.float32], best: npt.NDArray[np.float32]) 
     """Merge scores, (q, m), into the running top-k scores ``best``, (q, k), in place."""
     q = len(block)
     which = np.empty(best.shape, np.int32)  # which points they are of is not needed
-    kernel.merge_among(block, np.arange(q), 0, which, best)
+    merge_kernel.merge_among(block, np.arange(q), 0, which, best)
 
 
 def scores(

@@ -12,7 +12,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from subsel.embeddings.kernel import _beats_last, _insert_at, _insert_in_order, _score
+from subsel.embeddings.kernel import _score
+from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
 
 #: Scores that are compared at once while merging.
 _RUN = 32

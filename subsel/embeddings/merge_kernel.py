@@ -1,0 +1,162 @@
+"""Merging scores into lists of neighbours.
+
+Pure functions on arrays; compiled by numba. ``best`` and ``score`` are a running top-k: int32 and
+float32, (n, k), rows in falling order of score, empty places -1 and -inf. Scores are larger for nearer
+points; see `subsel.embeddings.metrics`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+#: Scores that are compared at once while merging.
+_RUN = 32
+#: Which of them are worth a look, as bits; and where the only bit of 32 stands, by a product (Leiserson et al. 1998).
+_BITS = (np.uint32(1) << np.arange(_RUN, dtype=np.uint32)).view(np.int32)
+_DE_BRUIJN = np.uint32(0x077CB531)
+_PLACES = np.empty(_RUN, np.int64)
+_PLACES[(_BITS.view(np.uint32) * _DE_BRUIJN) >> np.uint32(27)] = np.arange(_RUN)
+
+
+@numba.njit(cache=True, inline="always")
+def _insert(best: Any, score: Any, row: int, candidate: int, value: float) -> Any:
+    """Insert a candidate that beats the row's last entry and is not in the row; return its place."""
+    at = best.shape[1] - 1
+    while at > 0 and score[row, at - 1] < value:
+        best[row, at], score[row, at] = best[row, at - 1], score[row, at - 1]
+        at -= 1
+    best[row, at], score[row, at] = candidate, value
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def merge_among(block: Any, queries: Any, first: int, best: Any, score: Any) -> None:
+    """Merge the scores of some queries against a run of points into the running top-k.
+
+    Args:
+        block: float32, (q, m): score of query i against point ``first + j``.
+        queries: int32 or int64, (q,): rows of ``best``; all different.
+        first: number of the run's first point.
+        best: running top-k, changed in place. Releases the GIL; two threads may merge different queries at once.
+        score: its scores, changed in place.
+    """
+    k = best.shape[1]
+    m = block.shape[1]
+    full = m // _RUN * _RUN
+    for i in range(block.shape[0]):
+        row, scores = queries[i], block[i]
+        threshold = score[row, k - 1]
+        for begin in range(0, full, _RUN):
+            hits = np.int32(0)
+            for j in range(_RUN):  # vector instructions
+                hits += np.int32(scores[begin + j] > threshold)
+            if hits:  # most runs have none
+                for j in range(begin, begin + _RUN):
+                    if scores[j] > threshold:
+                        _insert(best, score, row, first + j, scores[j])
+                        threshold = score[row, k - 1]
+        for j in range(full, m):
+            if scores[j] > threshold:
+                _insert(best, score, row, first + j, scores[j])
+                threshold = score[row, k - 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def merge_both(block: Any, queries: Any, first: int, probes: Any, best: Any, score: Any) -> None:
+    """Merge the scores of some points against the points of a cell that they probe into the running top-k of both.
+
+    A pair whose ends probe each other's cells is in two products, and counts in one of them. Equal scores are in the
+    order of the points' numbers, so the order in which products are merged does not matter.
+
+    Args:
+        block: float32, (q, m): score of point ``queries[i]`` against point ``first + j``.
+        queries: int32, (q,): all of other cells, or of the same one.
+        first: number of the first point of the run, which is in one cell.
+        probes: int32, (n, p): the cells that each point probes, its own first.
+        best: running top-k, changed in place. Releases the GIL; two threads may merge different points at once.
+        score: its scores, changed in place.
+    """
+    k = best.shape[1]
+    m = block.shape[1]
+    least = score[first : first + m, k - 1].copy()  # what the run's points have last
+    cell = probes[first, 0]
+    for i in range(block.shape[0]):
+        row, scores = queries[i], block[i]
+        home = probes[row, 0]
+        threshold = score[row, k - 1]
+        for begin in range(0, m, _RUN):
+            hits = np.int32(0)
+            if m - begin >= _RUN:
+                for j in range(_RUN):  # vector instructions
+                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
+            else:
+                for j in range(m - begin):
+                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
+            left = np.int64(np.uint32(hits))
+            while left:  # few runs have any
+                lowest = np.uint32(left & -left)
+                left &= left - 1
+                j = begin + _PLACES[np.uint32(lowest * _DE_BRUIJN) >> 27]
+                value, other = scores[j], first + j
+                if other <= row if home == cell else home > cell and _probes(probes, other, home):
+                    continue
+                if _beats_last(best, score, row, other, value):
+                    _insert_in_order(best, score, row, other, value)
+                    threshold = score[row, k - 1]
+                if _beats_last(best, score, other, row, value):
+                    _insert_in_order(best, score, other, row, value)
+                    least[j] = score[other, k - 1]
+
+
+@numba.njit(cache=True, inline="always")
+def _beats_last(best: Any, score: Any, row: int, candidate: int, value: float) -> bool:
+    last = best.shape[1] - 1
+    return bool(value > score[row, last] or (value == score[row, last] and candidate < best[row, last]))
+
+
+@numba.njit(cache=True, inline="always")
+def _insert_in_order(best: Any, score: Any, row: int, candidate: int, value: float) -> None:
+    """Insert a candidate that beats the row's last entry, equal scores by number."""
+    _insert_at(best, score, row, best.shape[1] - 1, candidate, value)
+
+
+@numba.njit(cache=True, inline="always")
+def _insert_at(best: Any, score: Any, row: int, at: int, candidate: int, value: Any) -> None:
+    """Put a candidate where it belongs among a row's first entries, which are in order, instead of entry ``at``."""
+    while at > 0 and (score[row, at - 1] < value or (score[row, at - 1] == value and best[row, at - 1] > candidate)):
+        best[row, at], score[row, at] = best[row, at - 1], score[row, at - 1]
+        at -= 1
+    best[row, at], score[row, at] = candidate, value
+
+
+@numba.njit(cache=True)
+def askers_by_cell(probes: Any, n_cells: int) -> Any:
+    """Return which points probe each cell beside their own: int64, (n_cells+1,), and int32, ascending in each run."""
+    n, p = probes.shape
+    starts = np.zeros(n_cells + 2, np.int64)  # moved by one place, since filling moves them back
+    for v in range(n):
+        for a in range(1, p):
+            if probes[v, a] >= 0:
+                starts[probes[v, a] + 2] += 1
+    for cell in range(n_cells):
+        starts[cell + 2] += starts[cell + 1]
+    rows = np.empty(starts[n_cells + 1], np.int32)
+    for v in range(n):
+        for a in range(1, p):
+            cell = probes[v, a]
+            if cell >= 0:
+                rows[starts[cell + 1]] = v
+                starts[cell + 1] += 1
+    return starts[:-1], rows
+
+
+@numba.njit(cache=True, inline="always")
+def _probes(probes: Any, point: int, cell: int) -> bool:
+    """Whether a point probes a cell that is not its own."""
+    found = False
+    for at in range(1, probes.shape[1]):
+        found |= probes[point, at] == cell
+    return found
