@@ -32,7 +32,7 @@ def number(value: Any) -> Any:
     return np.uint16(value).view(np.float16) if isinstance(value, np.uint16) else value
 
 
-@overload(number, inline="always")
+@overload(number, inline="always", strict=False)
 def _number(value: Any) -> Any:
     if value == types.uint16:
         return lambda value: from_bits(value)  # noqa: PLW0108  (numba wants a function of its own)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from subsel.errors import SubselError
 from subsel.input.edges import KnownPoints, as_neighbor_graph
 from subsel.input.ids import shown, storage_type
-from subsel.input.points import kept_columns
 from subsel.input.rows import RowChecker
+from subsel.input.taking import kept_columns
 from subsel.input.types import as_plain, plain_type
 from subsel.input.wishes import Constraints
 from subsel.request import Request

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from subsel import InputError, SelectConfig
 from subsel.input.findings import Findings
-from subsel.input.points import kept_columns, read_points
+from subsel.input.points import read_points
 from subsel.input.rows import Columns, RowChecker, flat_lists, may_be_read
 from subsel.input.source import open_source
+from subsel.input.taking import kept_columns
 from subsel.input.types import as_plain, plain_type
 
 NAN = float("nan")
@@ -79,7 +80,7 @@ IDS = {
 @pytest.mark.parametrize("kind", EMBEDDINGS)
 def test_embeddings_of_every_encoding(kind):
     points, _ = read(pa.table({"id": [1, 2, 3, 4], "embedding": EMBEDDINGS[kind]}))
-    assert points.embeddings.dtype == np.float32
+    assert points.embeddings.dtype == (np.float16 if kind == "halves" else np.float32)
     assert points.embeddings.tolist() == VALUES
 
 

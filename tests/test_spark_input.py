@@ -11,9 +11,10 @@ import pytest
 
 from subsel import InputError, SelectConfig
 from subsel.input.edges import KnownPoints, as_neighbor_graph
-from subsel.input.points import kept_columns, read_points
+from subsel.input.points import read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import open_source
+from subsel.input.taking import kept_columns
 from subsel.input.wishes import Wishes
 
 NAN = float("nan")

@@ -196,7 +196,7 @@ def _refined(
     enough = asked is None or found >= asked.aim
     if asked is not None:
         log.info("recall %.3f of a sample after %d passes", found, passes)
-    return descent.best, descent.score, passes, enough
+    return *descent.lists(), passes, enough
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,9 +170,13 @@ class Descent:
             self._halves,
         )
         self.best, self.score, self.fresh = new
-        if self._halves[0].size:  # scores were near enough to look for neighbours, but are no more than that
-            _rescore(self.X, self.best, self.score, self.metric)
         return int(changed)
+
+    def lists(self) -> tuple[Int32Array, FloatMatrix]:
+        """Return lists and their scores, exact ones: those of halves are only near enough to look for neighbours."""
+        if isinstance(self.X, HalfRows):
+            _rescore(self.X, self.best, self.score, self.metric)
+        return self.best, self.score
 
 
 def _descent_width(k: int) -> int:

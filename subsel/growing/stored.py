@@ -29,15 +29,16 @@ class StoredRows:
 
     @classmethod
     def of(cls, rows: npt.NDArray[Any]) -> Self:
-        """Return rows, float32, (n, d), finite, rounded to 16 bits."""
+        """Return rows, float32 or float16, (n, d), finite, rounded to 16 bits."""
         values, exponent = np.empty(rows.shape, np.float16), np.zeros(len(rows), np.int16)
         step = rows_per_block(rows.shape[1])
         for begin in range(0, len(rows), step):
             some = slice(begin, begin + step)
-            most = np.abs(rows[some]).max(axis=1, initial=0.0)
+            X = rows[some].astype(np.float32, copy=False)
+            most = np.abs(X).max(axis=1, initial=0.0)
             beyond = (most > 0) & ((most < _LEAST) | (most >= _MOST))
             exponent[some] = np.where(beyond, np.frexp(most)[1], 0)
-            values[some] = np.ldexp(rows[some], -exponent[some, None]) if beyond.any() else rows[some]
+            values[some] = np.ldexp(X, -exponent[some, None]) if beyond.any() else X
         return cls(values, exponent)
 
     def take(self, order: Int64Array) -> StoredRows:

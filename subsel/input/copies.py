@@ -26,6 +26,7 @@ from subsel.codes import GOLDEN, finalize, rows_with_equal_codes
 from subsel.config import Metric
 from subsel.errors import ConfigError, InputError, option
 from subsel.fixedpoint import Int64Array
+from subsel.halves import bits_of, number
 from subsel.input.checked import CheckedBatch
 from subsel.input.ids import shown
 from subsel.report import InputReport
@@ -167,7 +168,7 @@ class Found:
 
 
 def find_copies(
-    X: npt.NDArray[np.float32],
+    X: npt.NDArray[Any],
     utility: npt.NDArray[np.float64],
     code: Int64Array,
     included: npt.NDArray[np.bool_],
@@ -179,7 +180,7 @@ def find_copies(
     Candidates have one hash; whether they are equal is then looked at, so that points which differ are never merged.
 
     Args:
-        X: float32, (n, d), as checked.
+        X: float32 or float16, (n, d), as checked.
         utility: float64, (n,): the first thing that it is made of.
         code: int64, (n,), unique.
         included: bool, (n,): who stays in any case.
@@ -193,7 +194,7 @@ def find_copies(
         return None
     member = suspects[np.lexsort((marks[1][suspects], marks[0][suspects]))]
     equal = np.zeros(len(member), np.bool_)
-    over_rows(_like_the_one_before, len(member), X, member, metric == "cosine", some, equal)
+    over_rows(_like_the_one_before, len(member), bits_of(X), member, metric == "cosine", some, equal)
     number = np.cumsum(~equal) - 1  # of each one's set
     keys, wished = (code[member], utility[member]), included[member]
     best = member[_last_of_each(number, *keys, wished)][number]
@@ -222,15 +223,15 @@ def _prepare(row: Any, cosine: bool, out: Any) -> None:
         a = b = c = d = 0.0
         whole = len(row) - len(row) % 4
         for j in range(0, whole, 4):
-            a += np.float64(row[j]) * np.float64(row[j])
-            b += np.float64(row[j + 1]) * np.float64(row[j + 1])
-            c += np.float64(row[j + 2]) * np.float64(row[j + 2])
-            d += np.float64(row[j + 3]) * np.float64(row[j + 3])
+            a += np.float64(number(row[j])) * np.float64(number(row[j]))
+            b += np.float64(number(row[j + 1])) * np.float64(number(row[j + 1]))
+            c += np.float64(number(row[j + 2])) * np.float64(number(row[j + 2]))
+            d += np.float64(number(row[j + 3])) * np.float64(number(row[j + 3]))
         for j in range(whole, len(row)):
-            a += np.float64(row[j]) * np.float64(row[j])
+            a += np.float64(number(row[j])) * np.float64(number(row[j]))
         length = math.sqrt((a + b) + (c + d))
     for j in range(len(row)):
-        out[j] = np.float64(row[j]) / length
+        out[j] = np.float64(number(row[j])) / length
 
 
 @numba.njit(cache=True, inline="always")
@@ -242,16 +243,16 @@ def _word(bits: Any, cosine: bool) -> Any:
     return word if word & _NO_SIGN else np.uint64(0)
 
 
-def fingerprints(X: npt.NDArray[np.float32], cosine: bool, classes: Int64Array) -> npt.NDArray[np.uint64]:
+def fingerprints(X: npt.NDArray[Any], cosine: bool, classes: Int64Array) -> npt.NDArray[np.uint64]:
     """Return a hash of 128 bits of each vector as it is compared, and of its class: uint64, (2, n).
 
     Args:
-        X: float32, (n, d).
+        X: float32 or float16, (n, d).
         cosine: whether directions are compared.
         classes: int64, (n,), or empty where all are of one.
     """
     out = np.empty((2, len(X)), np.uint64)
-    over_rows(_fingerprints, len(X), X, cosine, classes, out)
+    over_rows(_fingerprints, len(X), bits_of(X), cosine, classes, out)
     return out
 
 

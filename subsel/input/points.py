@@ -24,7 +24,7 @@ from subsel.input.ids import is_unsigned, smallest
 from subsel.input.rows import REPEATED, Columns, RowChecker, text_beside
 from subsel.input.source import Source, iterate_columns, require_columns
 from subsel.input.taking import stay_in, take_rows
-from subsel.input.types import in_pieces
+from subsel.input.types import value_type
 from subsel.input.utility import Utility
 from subsel.report import InputReport
 
@@ -48,8 +48,8 @@ class Points:
         utility: float64, (n,): the first thing that it is made of; 1.0 where rows have none.
         others: float64, (c, n): what else it is made of.
         made_of: in words and columns.
-        embeddings: float32, (n, d), not normalised; None where not asked for. The neighbour search takes it away, to
-            free it as soon as it has its own copy.
+        embeddings: float32, (n, d), not normalised, or float16 where the input has that; None where not asked for. The
+            neighbour search takes it away, and works in the memory that it is in.
         dropped: rows dropped, by reason.
         cost: int64, (n,), ≥ 0: what each costs; None where no column says so.
         group: int32, (columns, n): the number of each point's group, column by column; None where none says so.
@@ -69,7 +69,7 @@ class Points:
     utility: npt.NDArray[np.float64]
     others: npt.NDArray[np.float64]
     made_of: Utility
-    embeddings: npt.NDArray[np.float32] | None
+    embeddings: npt.NDArray[Any] | None
     dropped: dict[str, int] = field(default_factory=dict)
     cost: Int64Array | None = None
     group: Int32Array | None = None
@@ -120,7 +120,12 @@ class Points:
             found = np.unique(found * len(names.names) + group, return_inverse=True)[1]
         return found
 
-    def take_embeddings(self) -> npt.NDArray[np.float32]:
+    def vectors(self, some: slice) -> npt.NDArray[np.float32]:
+        """Return the embeddings of some points: float32, (b, d)."""
+        assert self.embeddings is not None
+        return self.embeddings[some].astype(np.float32, copy=False)
+
+    def take_embeddings(self) -> npt.NDArray[Any]:
         """Return the embeddings and forget them here."""
         assert self.embeddings is not None
         taken, self.embeddings = self.embeddings, None
@@ -149,7 +154,7 @@ class Points:
         total, beside = 0, self._beside()
         for begin in range(0, self.n, _BLOCK_ROWS):
             some = slice(begin, begin + _BLOCK_ROWS)
-            X = None if self.embeddings is None else self.embeddings[some]
+            X = None if self.embeddings is None else self.vectors(some)
             values = self.utility[some], X, self.others[:, some]
             batch = CheckedBatch(self.rows[some], self.ids[some], *values)
             total += content_sum(batch, None if beside is None else beside[some])
@@ -199,20 +204,34 @@ def read_points(
         raise InputError(
             f"utility has shape {utility.shape}, but {source.name} has {n:,} rows: give one number per row."
         )
-    reader = _Reader(columns, config, n)
+    stored = _stored_width(source, columns)
+    reader = _Reader(columns, config, n, stored)
     reader.read(source, utility, progress)
     if not reader.checker.settled():  # lists of the first batch were of another length than most
-        reader = _Reader(columns, config, n, reader.checker.findings.length_of_most())
+        reader = _Reader(columns, config, n, stored, reader.checker.findings.length_of_most())
         reader.read(source, utility, progress)
     pa.default_memory_pool().release_unused()
     return reader.points(source)
 
 
+def _stored_width(source: Source, columns: Columns) -> type[np.floating[Any]]:
+    """Return as what embeddings are kept: as float16 where the input has them so, since nothing is lost."""
+    kind = None if columns.embedding is None else value_type(source.schema.field(columns.embedding).type)
+    return np.float16 if kind is not None and pa.types.is_float16(kind) else np.float32
+
+
 class _Reader:
     """Fills one matrix and one utility vector with the good rows, batch by batch."""
 
-    def __init__(self, columns: Columns, config: SelectConfig, n: int, lengths: dict[str, int] | None = None) -> None:
-        self.columns, self.config, self.n = columns, config, n
+    def __init__(
+        self,
+        columns: Columns,
+        config: SelectConfig,
+        n: int,
+        stored: type[np.floating[Any]],
+        lengths: dict[str, int] | None = None,
+    ) -> None:
+        self.columns, self.config, self.n, self.stored = columns, config, n, stored
         self.checker = RowChecker(columns, config, lengths)
         self.seen = 0
         self.kept = 0
@@ -223,7 +242,7 @@ class _Reader:
         self.cost = np.empty(0 if columns.cost is None else n, np.int64)
         self.importance = np.empty(n if config.covers else 0, np.float64)
         self.groups: list[tuple[pa.DictionaryArray, ...]] = []
-        self.matrix: npt.NDArray[np.float32] | None = None
+        self.matrix: npt.NDArray[Any] | None = None
 
     def read(self, source: Source, utility: npt.NDArray[np.float64] | None, progress: _PROGRESS) -> None:
         """Check all batches and keep their good rows."""
@@ -236,7 +255,7 @@ class _Reader:
             self.others[:, begin : self.kept] = good.others
             if good.embeddings is not None:
                 if self.matrix is None and len(good.ids):
-                    self.matrix = np.empty((self.n, good.embeddings.shape[1]), np.float32)
+                    self.matrix = np.empty((self.n, good.embeddings.shape[1]), self.stored)
                 if self.matrix is not None:
                     self.matrix[begin : self.kept] = good.embeddings
             if good.cost is not None:
@@ -306,7 +325,7 @@ class _Reader:
         if not equal.any():
             return np.empty(0, np.int64)
         twice = np.unique(np.concatenate([order[1:][equal], order[:-1][equal]]))
-        X = None if self.matrix is None else self.matrix[twice]
+        X = None if self.matrix is None else self.matrix[twice].astype(np.float32)
         utility = self.utility[twice]
         others = self.others[:, twice]
         content = CheckedBatch(rows[twice], ids.take(pa.array(twice)), utility, X, others).content()
@@ -321,25 +340,6 @@ class _Reader:
         if not beside:
             return [""] * len(rows)
         return [text for batch in take_rows(source, list(beside), rows) for text in text_beside(batch, beside)]
-
-
-def kept_columns(source: Source, columns: list[str], rows: Int64Array) -> pa.Table:
-    """Return columns of some input rows, in the order of ``rows`` (int64, any order); text of any length."""
-    order = np.argsort(rows)
-    parts = take_rows(source, columns, rows[order])
-    place = np.empty(len(rows), np.int64)
-    place[order] = np.arange(len(rows))
-    if not parts:
-        return pa.table({column: pa.array([], source.schema.field(column).type) for column in columns})
-    table = pa.Table.from_batches(parts)
-    wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}  # taking may join more than 2 GiB
-    kinds = pa.schema([pa.field(field.name, wide.get(field.type, field.type)) for field in table.schema])
-    taken = table.cast(kinds).take(pa.array(place))
-    arrays = [
-        pa.chunked_array([one for chunk in column.chunks for one in in_pieces(chunk, field.type)], field.type)
-        for column, field in zip(taken.columns, table.schema, strict=True)
-    ]
-    return pa.table(arrays, table.schema)
 
 
 def given_utility(utility: Any, data: Any) -> npt.NDArray[np.float64]:

@@ -6,14 +6,12 @@ what tells it from another. Reading it again gives the same rows in the same ord
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
@@ -21,6 +19,7 @@ import pyarrow.parquet as pq
 from subsel.config import SelectConfig
 from subsel.errors import InputError, MissingPackageError, option
 from subsel.input.files import FileSet, files_of, footers, open_place, partition_value, table_format
+from subsel.input.matrix import load_matrix, table_of_matrix
 from subsel.input.names import all_names, require_named, with_names
 from subsel.input.types import as_plain, plain_type
 from subsel.storage import ArrowPlace, Place, place_of, result_files
@@ -28,6 +27,8 @@ from subsel.storage import ArrowPlace, Place, place_of, result_files
 #: Bytes of embeddings in a batch, and rows at most.
 _BATCH_BYTES = 16 << 20
 _BATCH_ROWS = 8_192
+#: Bytes of a file on this machine that are read at a time, for each column.
+_FILE_BUFFER = 1 << 20
 _ARTICLES = {"delta": "a Delta", "iceberg": "an Iceberg", "hudi": "a Hudi"}
 
 Wanted = Callable[[str], bool]
@@ -78,12 +79,16 @@ def require_columns(source: Source, columns: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TableSource:
-    """Rows in memory, or an Arrow dataset of the user's; ``original`` is what `select` was given."""
+    """Rows in memory, in a mapped file, or an Arrow dataset of the user's.
+
+    ``let_go`` says to a mapped file that what was read of it need not stay in this process' memory.
+    """
 
     name: str
     schema: pa.Schema
     dataset: pads.Dataset
     version: dict[str, Any] | None = None
+    let_go: Callable[[], object] = lambda: None
 
     @property
     def rows(self) -> int:
@@ -105,6 +110,7 @@ class TableSource:
                 **options,
             ):
                 yield _plain_batch(batch, self.schema)
+                self.let_go()
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self.name} cannot be read: {str(error).splitlines()[0]}") from error
 
@@ -141,32 +147,29 @@ class FileSource:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield all rows, file by file, without reading ahead: what is in memory is one batch, not files."""
         require_columns(self, columns)
-        scan = pads.ParquetFragmentScanOptions(pre_buffer=False)
         kinds = {column: self.schema.field(column).type for column in columns}
         out = pa.schema(list(kinds.items()))
         for file, footer in zip(self.set.files, self.set.footers, strict=True):
             if footer.rows == 0:
                 continue
             stored = [column for column in columns if column in footer.schema.names]
+            # Through a buffer a file costs no more than that and a batch, else what it reads of a row group at once:
+            # which is what costs least where each request takes its time.
+            buffer = _FILE_BUFFER if getattr(file.place, "local", None) is not None else 0
             try:
-                assert isinstance(file.place, ArrowPlace)
-                fragment = pads.ParquetFileFormat().make_fragment(file.place.path, file.place.filesystem)
-                for batch in fragment.to_batches(
-                    schema=footer.schema,
-                    columns=stored,
-                    batch_size=_batch_rows(self.schema),
-                    batch_readahead=0,
-                    fragment_readahead=0,
-                    fragment_scan_options=scan,
+                with (
+                    file.place.open_input() as opened,
+                    pq.ParquetFile(opened, pre_buffer=False, buffer_size=buffer) as parquet,
                 ):
-                    arrays = []
-                    for column, kind in kinds.items():
-                        if column in stored:
-                            arrays.append(as_plain(batch.column(column), kind))
-                        else:
-                            value = partition_value(file, column, kind)
-                            arrays.append(pa.repeat(pa.scalar(value, kind), batch.num_rows))
-                    yield pa.RecordBatch.from_arrays(arrays, schema=out)
+                    for batch in parquet.iter_batches(_batch_rows(self.schema), columns=stored):
+                        arrays = []
+                        for column, kind in kinds.items():
+                            if column in stored:
+                                arrays.append(as_plain(batch.column(column), kind))
+                            else:
+                                value = partition_value(file, column, kind)
+                                arrays.append(pa.repeat(pa.scalar(value, kind), batch.num_rows))
+                        yield pa.RecordBatch.from_arrays(arrays, schema=out)
             except (pa.ArrowException, OSError) as error:
                 raise InputError(f"{file.place.uri} cannot be read: {str(error).splitlines()[0]}") from error
 
@@ -207,7 +210,7 @@ def open_source(
     if isinstance(data, pads.Dataset):
         return _table_source(data, "the dataset", wanted)
     if isinstance(data, np.ndarray):
-        return _table_source(pads.dataset(_table_of_matrix(data, config)), "the array", wanted)
+        return _table_source(pads.dataset(table_of_matrix(data, config)), "the array", wanted)
     return _table_source(pads.dataset(_as_table(data, wanted, what)), "the table", wanted)
 
 
@@ -217,10 +220,14 @@ def is_location(data: Any) -> bool:
 
 
 def _table_source(
-    dataset: pads.Dataset, name: str, wanted: Wanted, version: dict[str, Any] | None = None
+    dataset: pads.Dataset,
+    name: str,
+    wanted: Wanted,
+    version: dict[str, Any] | None = None,
+    let_go: Callable[[], object] = lambda: None,
 ) -> TableSource:
     fields = [pa.field(field.name, plain_type(field.type)) for field in dataset.schema if wanted(field.name)]
-    return TableSource(name, with_names(pa.schema(fields), all_names(dataset.schema)), dataset, version)
+    return TableSource(name, with_names(pa.schema(fields), all_names(dataset.schema)), dataset, version, let_go)
 
 
 def _open_locations(
@@ -234,10 +241,10 @@ def _open_locations(
     if len(texts) == 1:
         place = open_place(texts[0], opener)
         if place is not None and place.name.endswith((".npy", ".npz")) and place.kind() == "file":
-            matrix = _load_matrix(place)
+            matrix, let_go = load_matrix(place)
             listed = [[place.key, info.size, info.stamp] for info in place.files()]
-            table = pads.dataset(_table_of_matrix(matrix, config, name))
-            return _table_source(table, name, wanted, {"files": listed, "rows": len(matrix)})
+            table = pads.dataset(table_of_matrix(matrix, config, name))
+            return _table_source(table, name, wanted, {"files": listed, "rows": len(matrix)}, let_go)
         kind = table_format(place) if place is not None and place.kind() == "folder" else None
         if kind is not None:
             return _open_table(texts[0], kind, wanted, options, what)
@@ -270,20 +277,6 @@ def _open_table(where: str, kind: str, wanted: Wanted, options: Mapping[str, Any
     except Exception as error:
         raise InputError(f"{what} {where} cannot be read as a Delta table: {str(error).splitlines()[0]}") from error
     return _table_source(dataset, where, wanted, {"delta": str(table.table_uri), "version": table.version()})
-
-
-def _load_matrix(place: Place) -> npt.NDArray[Any]:
-    if place.name.endswith(".npz"):
-        raise InputError(f"{place.uri} holds several arrays: give numpy.load(…)[name], or a .npy file.")
-    local = getattr(place, "local", None)
-    try:
-        if local is None:
-            loaded = np.load(io.BytesIO(place.read_bytes()), allow_pickle=False)
-        else:
-            loaded = np.load(local, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{place.uri} cannot be read as a numpy array: {str(error).splitlines()[0]}") from error
-    return np.asarray(loaded)
 
 
 def _as_table(data: Any, wanted: Wanted, what: str) -> pa.Table:
@@ -344,23 +337,6 @@ def _of_pandas(frame: Any, wanted: Wanted) -> pa.Table:
                 f"column {name!r} of the table has values of several types: {str(error).splitlines()[0]}"
             ) from error
     return _named(pa.table(columns), map(str, frame.columns))
-
-
-def _table_of_matrix(matrix: npt.NDArray[Any], config: SelectConfig, name: str = "the array") -> pa.Table:
-    if matrix.ndim != 2 or 0 in matrix.shape:
-        raise InputError(f"{name} has shape {matrix.shape}, but must be (n, d) with n, d >= 1.")
-    if not (np.issubdtype(matrix.dtype, np.floating) or np.issubdtype(matrix.dtype, np.integer)):
-        raise InputError(f"{name} is {matrix.dtype}, but must be float16, float32, float64 or integers: cast it.")
-    if isinstance(matrix, np.ma.MaskedArray):  # a masked value is no value
-        kind = matrix.dtype if np.issubdtype(matrix.dtype, np.floating) else np.float32
-        matrix = np.ma.filled(matrix.astype(kind), np.nan)
-    if matrix.dtype == np.longdouble or not matrix.dtype.isnative:
-        matrix = matrix.astype(np.float64 if matrix.dtype == np.longdouble else matrix.dtype.newbyteorder("="))
-    flat = pa.array(np.ascontiguousarray(matrix).reshape(-1))
-    columns: dict[str, Any] = {config.embedding_column: pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])}
-    if config.id_column is not None:
-        columns[config.id_column] = pa.array(np.arange(len(matrix)))
-    return pa.table(columns)
 
 
 def _plain_batch(batch: pa.RecordBatch, kinds: pa.Schema) -> pa.RecordBatch:

@@ -22,10 +22,11 @@ from subsel.graph import NeighborGraph, PartGraph
 from subsel.input.edges import COLUMNS, KnownPoints, as_neighbor_graph, is_edges
 from subsel.input.given import with_given
 from subsel.input.near import mark_of
-from subsel.input.points import Points, given_utility, kept_columns, read_points
+from subsel.input.points import Points, given_utility, read_points
 from subsel.input.reference import NEAR, ReferenceRows, target_mark
 from subsel.input.rows import may_be_read
 from subsel.input.source import Source, open_source, require_columns
+from subsel.input.taking import kept_columns
 from subsel.input.utility import Utility
 from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity

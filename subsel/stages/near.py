@@ -124,7 +124,7 @@ def _vectors(
     """Yield numbers of points, int64, (b,), and their embeddings, float32, (b, d), until all are there."""
     if points.embeddings is not None:
         for begin in range(0, points.n, _BLOCK_ROWS):
-            X = points.embeddings[begin : begin + _BLOCK_ROWS]
+            X = points.vectors(slice(begin, begin + _BLOCK_ROWS))
             yield np.arange(begin, begin + len(X)), X
         return
     order = np.argsort(points.rows)

@@ -120,7 +120,7 @@ def _nearest(
     lists = TargetLists.of(target.rows, config.metric, k)
     for begin in range(0, points.n, _BLOCK_ROWS):
         some = slice(begin, begin + _BLOCK_ROWS)
-        lists.meet(points.code[some], points.embeddings[some])
+        lists.meet(points.code[some], points.vectors(some))
         tell("target", min(1.0, some.stop / points.n))
     return edges_of_lists(0, target.number, target.importance, lists.code, lists.similarity)
 
