@@ -43,7 +43,7 @@ def main() -> None:
         for metric in ("l2", "cosine"):  # compiles the kernels
             subsel.select(some, size=1, metric=metric)
         pa.default_memory_pool().release_unused()
-        about = f"{n:,} points x {dimension}, 10% selected, Parquet to Parquet; limit: 2.5 x embeddings + 40 B/edge"
+        about = f"{n:,} points x {dimension}, 10% selected, Parquet to Parquet; limit: 1.3 x embeddings + 40 B/edge"
         with recording(arguments, about) as record:
             record(COLUMNS, (row(points, n, dimension, probes) for probes in arguments.probes))
 
@@ -58,7 +58,7 @@ def row(points: Path, n: int, dimension: int, probes: int) -> Row:
     assert report.k == len(selection.table) == round(n / 10)
     assert len(np.unique(selection.ids)) == report.k
     assert abs(selection.table["gain"].to_numpy().sum() - report.objective.total) < 1e-6 * report.k
-    limit = 2.5 * 4 * n * dimension + 40 * 2 * report.graph.edges
+    limit = 1.3 * 4 * n * dimension + 40 * 2 * report.graph.edges
     took, total = report.seconds, sum(report.seconds.values())
     rest = total - took["read"] - took["neighbors"]
     del selection

@@ -12,6 +12,7 @@ from subsel import cost
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig, resolve_size
 from subsel.errors import ConfigError, InputError, option
 from subsel.input.given import NEAR
+from subsel.input.points import width_of
 from subsel.input.rows import embedding_type, may_be_read
 from subsel.input.source import Source, open_source
 from subsel.input.types import flat_lists, value_type
@@ -19,8 +20,9 @@ from subsel.memory import available_memory
 from subsel.parts.crowded import MOST_TRAVEL
 from subsel.sizes import parse_budget
 
-#: Bytes that one machine needs per value of the embeddings and per directed edge (README: memory).
-LOCAL_BYTES_PER_VALUE = 2.5 * 4
+#: Bytes that one machine needs per value of the embeddings, by the bytes that one is kept in, and per directed edge
+#: (README: memory).
+LOCAL_BYTES_PER_VALUE = {4: 1.3 * 4, 2: 0.8 * 4}
 LOCAL_BYTES_PER_EDGE = 40
 #: Directed edges per neighbour after symmetrisation, as measured on demo data and in the paper.
 EDGES_PER_NEIGHBOR = 1.6
@@ -134,15 +136,22 @@ def reference_rows(config: SelectConfig, storage_options: Mapping[str, Any] | No
     return open_source(config.exclude_near, wanted, config, storage_options, what).rows
 
 
-def local_bytes(n: int, dimension: int, neighbors: int, searched: int) -> int:
-    """Return the peak memory of selecting on one machine, in bytes: n points are read, so many of them searched."""
+def local_bytes(n: int, dimension: int, neighbors: int, searched: int, width: int = 4) -> int:
+    """Return the peak memory of selecting on one machine, in bytes: n points are read, so many of them searched.
+
+    Their values are kept in ``width`` bytes each, see `subsel.input.points.width_of`.
+    """
     edges = EDGES_PER_NEIGHBOR * min(neighbors, searched) * searched
-    values = max(4 * n * dimension, LOCAL_BYTES_PER_VALUE * searched * dimension)
+    read = n + (searched if 2 * searched < n else 0)  # few that are left are copied, so that the others can go
+    values = max(width * read * dimension, LOCAL_BYTES_PER_VALUE[width] * searched * dimension)
     return int(values + LOCAL_BYTES_PER_EDGE * edges + 64 * n)
 
 
-def estimate(n: int, dimension: int, k: int | None, config: SelectConfig, near: int = 0) -> Plan:
-    """Return what selecting k of n points takes, all of which are compared with ``near`` rows."""
+def estimate(n: int, dimension: int, k: int | None, config: SelectConfig, near: int = 0, width: int = 4) -> Plan:
+    """Return what selecting k of n points takes, all of which are compared with ``near`` rows.
+
+    On one machine, values are kept in ``width`` bytes.
+    """
     reference = 2 * 4 * near * dimension
     read, neighbors = n, min(config.degree(n, k), n)
     drawn = config.drawn(n, k)
@@ -159,7 +168,7 @@ def estimate(n: int, dimension: int, k: int | None, config: SelectConfig, near: 
         dimension=dimension,
         k=k,
         neighbors=neighbors,
-        local_bytes=local_bytes(read, dimension, neighbors, n) + reference,
+        local_bytes=local_bytes(read, dimension, neighbors, n, width) + reference,
         available_bytes=available_memory(),
         parts=parts,
         part_points=points,
@@ -199,7 +208,8 @@ def plan_input(
         k = planned_count(config, n, source.name) if sizes is None else None
     else:
         k = min(resolve_size(size, n, source.name) for size in sizes)
-    return estimate(n, dimension, k, config, reference_rows(config, storage_options))
+    width = width_of(source.schema, config.embedding_column if with_embeddings else None)
+    return estimate(n, dimension, k, config, reference_rows(config, storage_options), width)
 
 
 def planned_count(config: SelectConfig, n: int, name: str) -> int | None:

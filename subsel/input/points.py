@@ -204,7 +204,7 @@ def read_points(
         raise InputError(
             f"utility has shape {utility.shape}, but {source.name} has {n:,} rows: give one number per row."
         )
-    stored = _stored_width(source, columns)
+    stored = np.dtype(f"f{width_of(source.schema, columns.embedding)}")
     reader = _Reader(columns, config, n, stored)
     reader.read(source, utility, progress)
     if not reader.checker.settled():  # lists of the first batch were of another length than most
@@ -214,10 +214,10 @@ def read_points(
     return reader.points(source)
 
 
-def _stored_width(source: Source, columns: Columns) -> type[np.floating[Any]]:
-    """Return as what embeddings are kept: as float16 where the input has them so, since nothing is lost."""
-    kind = None if columns.embedding is None else value_type(source.schema.field(columns.embedding).type)
-    return np.float16 if kind is not None and pa.types.is_float16(kind) else np.float32
+def width_of(columns: pa.Schema, embedding: str | None) -> int:
+    """Return how many bytes a value of a column of embeddings takes in memory: 2 where it has float16, else 4."""
+    kind = None if embedding is None else value_type(columns.field(embedding).type)
+    return 2 if kind is not None and pa.types.is_float16(kind) else 4
 
 
 class _Reader:
@@ -228,7 +228,7 @@ class _Reader:
         columns: Columns,
         config: SelectConfig,
         n: int,
-        stored: type[np.floating[Any]],
+        stored: np.dtype[Any],
         lengths: dict[str, int] | None = None,
     ) -> None:
         self.columns, self.config, self.n, self.stored = columns, config, n, stored

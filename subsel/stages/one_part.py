@@ -34,7 +34,8 @@ def check_memory(points: Points, neighbors: int, config: SelectConfig) -> None:
         InputError: see above; neighbours that were asked for by number are taken to be meant, and only warned of.
     """
     assert points.embeddings is not None
-    needed = local_bytes(points.n, points.embeddings.shape[1], neighbors, points.n) - points.embeddings.nbytes
+    about = points.embeddings.shape[1], neighbors, points.n, points.embeddings.itemsize
+    needed = local_bytes(points.n, *about) - points.embeddings.nbytes
     available = available_memory()
     if needed <= available:
         return
