@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import mmap
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -214,6 +216,47 @@ def test_numpy_files(tmp_path, rng):
     (tmp_path / "y.npy").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"y\.npy cannot be read as a numpy array"):
         subsel.select(tmp_path / "y.npy", size=5)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="this system has no such advice")
+def test_of_a_mapped_file_no_more_stays_in_memory_than_a_batch(tmp_path):
+    X = np.random.default_rng(0).standard_normal((50_000, 64), np.float32)
+    np.save(tmp_path / "x.npy", X)
+    source = open_source(tmp_path / "x.npy", lambda name: True, SelectConfig())
+    seen, begin = [], 0
+    for batch in source.batches(["embedding"]):
+        values = batch.column(0).flatten().to_numpy()
+        np.testing.assert_array_equal(values.reshape(-1, 64), X[begin : begin + len(batch)])
+        seen.append(_resident(tmp_path / "x.npy"))
+        begin += len(batch)
+    assert begin == len(X)
+    assert max(seen) < X.nbytes / 2
+    assert _resident(tmp_path / "x.npy") == 0
+
+
+def _resident(path):
+    """Return the bytes of a mapped file that this process has in memory."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    maps = [at for at, line in enumerate(lines) if line.endswith(str(path))]
+    return sum(1024 * int(next(line for line in lines[at:] if line.startswith("Rss:")).split()[1]) for at in maps)
+
+
+def test_a_column_whose_name_begins_like_another_is_read_alone(tmp_path):
+    """Names with dots, which a reader of Parquet could take for fields of another column; lists and structs."""
+    table = pa.table(
+        {
+            "a": [1, 2, 3],
+            "a.b": ["x", "y", "z"],
+            "s": [{"a": 1}, {"a": 2}, None],
+            "l": [[1.0], [], None],
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=2)
+    source = open_source(tmp_path / "t.parquet", lambda name: True, SelectConfig())
+    for names in (["a"], ["a.b"], ["l", "a"], ["a.b", "a"], ["s"]):
+        found = pa.Table.from_batches(list(source.batches(names)))
+        assert found.column_names == names
+        assert found.to_pylist() == table.select(names).to_pylist()
 
 
 def test_frames_of_every_library(tmp_path, demo_table):

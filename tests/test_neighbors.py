@@ -5,16 +5,22 @@ import pickle
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
 import subsel
 from subsel.demo import demo_points
-from subsel.embeddings import cells, kernel, merge_kernel, search
+from subsel.embeddings import cells, kernel, merge_kernel, rows, search
 from subsel.embeddings.metrics import Preparation, similarity_of_scores
+from subsel.embeddings.neighbors import neighbor_graph
+from subsel.embeddings.recipe import Search
+from subsel.input.points import read_points
+from subsel.input.source import open_source
 from tests.reference import exact_neighbors
 
 METRICS = ["cosine", "inner_product", "l2"]
+CONFIG = subsel.SelectConfig()
 
 
 def table(points, ids=None):
@@ -237,6 +243,120 @@ def test_float_widths(dtype, rng):
     assert abs(half - full).max() < 1e-6
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_halves_are_searched_as_what_they_are_in_float32(metric, rng):
+    """Rows to the last bit, and so scores: of the smallest halves, the largest, and zeros with a sign."""
+    halves = rng.standard_normal((500, 37)).astype(np.float16)
+    halves[3, :5] = [6e-8, -6e-8, 65504, -0.0, 6.1e-5]
+    whole = halves.astype(np.float32)
+    prepare = Preparation.of_sample(whole[:100], metric)
+    expected = prepare.rows(whole)
+    packed = rows.prepared(halves.copy(), prepare)
+    assert isinstance(packed, rows.HalfRows)
+    assert packed.shape == halves.shape
+    some = np.array([3, 0, 499], np.int32)
+    for found, wanted in ((packed[7:300], expected[7:300]), (packed.take(some), expected[some])):
+        np.testing.assert_array_equal(found.view(np.uint32) << 1, wanted.view(np.uint32) << 1)  # zeros of either sign
+    quantizer = cells.Quantizer.train(expected, 10, metric, 0)
+    assigned = cells.assign_cells(lambda a, b: packed[a:b], len(packed), quantizer, 4)
+    packed, Y = rows.reordered(packed, assigned.order), expected[assigned.order]
+    lists = [search.search_cells(X, assigned.bounds, assigned.probes, 6, metric) for X in (packed, Y)]
+    for one, other in zip(*lists, strict=True):
+        np.testing.assert_array_equal(one, other)
+    descent = search.Descent(packed, *(one.copy() for one in lists[0]), metric)
+    assert descent.step() > 0
+    best, score = descent.lists()
+    again = best.copy(), np.empty_like(score)
+    kernel.rescore(Y, *again, metric == "l2")
+    np.testing.assert_array_equal(again[1], score)
+    assert (score >= lists[0][1]).all()
+    assert (score.sum() - descend(Y, *lists[1], 1, metric)[1].sum()) == pytest.approx(0, abs=1e-3)
+    asked = np.arange(0, 500, 9)
+    exact = [search.exact_neighbors(X, asked, 5, metric).score for X in (packed, Y)]
+    np.testing.assert_array_equal(*exact)
+
+
+def test_a_selection_of_halves_is_that_of_the_same_numbers(rng):
+    """Copies among them, which are hashed; and the checksum by which a run directory knows its input."""
+    halves = (rng.standard_normal((40, 24))[rng.integers(0, 40, 3000)] + 0.3 * rng.standard_normal((3000, 24))).astype(
+        "f2"
+    )
+    halves[50:60] = 2 * halves[50]
+    one, other = (subsel.select(points, size=0.1) for points in (halves, halves.astype(np.float32)))
+    assert one.report.objective.total == other.report.objective.total
+    np.testing.assert_array_equal(np.sort(one.ids), np.sort(other.ids))
+    assert one.report.input.copies == other.report.input.copies > 0
+    read = [
+        read_points(open_source(X, lambda name: True, CONFIG), CONFIG, with_embeddings=True)
+        for X in (halves, halves.astype("f4"))
+    ]
+    assert [points.embeddings.dtype for points in read] == [np.float16, np.float32]
+    assert read[0].checksum() == read[1].checksum()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_search_works_in_the_memory_that_points_were_read_into(dtype, rng):
+    source = open_source(rng.standard_normal((800, 70)).astype(dtype), lambda name: True, CONFIG)
+    points, kept = read_points(source, CONFIG, with_embeddings=True), list[bool]()
+    memory = points.embeddings
+
+    def keep(searched):
+        X = searched.found.X
+        kept.append(np.shares_memory(getattr(X, "values", X), memory))
+
+    neighbor_graph(points, Search.of(CONFIG, 800, 80), keep=keep)
+    assert kept == [True]
+    assert points.embeddings is None
+
+
+@given(st.integers(1, 30), st.integers(1, 300), st.integers(0, 3), st.booleans())
+def test_rows_are_reordered_where_they_are(n, d, seed, halves):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d)).astype(np.float16 if halves else np.float32)
+    order = rng.permutation(n)
+    expected = X[order]
+    prepare = Preparation.of_sample(X, "inner_product")
+    found = rows.reordered(rows.prepared(X, prepare), order)
+    np.testing.assert_array_equal(found[:], expected.astype(np.float32))
+    assert np.shares_memory(found.values if halves else found, X)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_exact_neighbours_are_those_of_sorting_whatever_the_threads(metric, rng, monkeypatch):
+    points = np.round(rng.standard_normal((700, 3)), 1) + 0.05  # ties
+    X = Preparation.of_sample(points, metric).rows(points)
+    monkeypatch.setattr(search, "_PRODUCT_ROWS", 64)
+    asked, found = np.arange(0, 700, 13), []
+    for threads in (1, 3, 20):
+        monkeypatch.setattr(search.numba, "get_num_threads", lambda threads=threads: threads)
+        found.append(search.exact_neighbors(X, asked, 9, metric))
+    for one in found[1:]:
+        np.testing.assert_array_equal(one.which, found[0].which)
+        np.testing.assert_array_equal(one.score, found[0].score)
+    assert similarity_of_scores(found[0].score, metric) == pytest.approx(exact_neighbors(X, 9, metric)[asked], abs=2e-6)
+    assert (found[0].which != asked[:, None]).all()
+
+
+def test_long_lists_are_made_symmetric(rng):
+    """Against a matrix: lists of many, of few and of none, whose directions disagree."""
+    n, k = 300, 100
+    W = np.zeros((n, n))
+    best, similarity = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+    for v in range(n):
+        count = [0, 3, k][v % 3]
+        best[v, :count] = rng.permutation(np.delete(np.arange(n), v))[:count]
+        similarity[v, :count] = np.sort(rng.random(count, np.float32))[::-1] + np.float32(0.01)
+        W[v, best[v, :count]] = similarity[v, :count]
+    kept = best.copy(), similarity.copy()
+    indptr, indices, values = kernel.symmetrize(best, similarity)
+    expected = sp.csr_matrix(np.maximum(W, W.T))
+    np.testing.assert_array_equal(indptr, expected.indptr)
+    np.testing.assert_array_equal(indices, expected.indices)
+    np.testing.assert_array_equal(values, expected.data.astype(np.float32))
+    np.testing.assert_array_equal(best, kept[0])
+    np.testing.assert_array_equal(similarity, kept[1])
+
+
 def test_masses_of_duplicates_are_split_and_find_each_other(rng):
     points = np.concatenate([np.tile(rng.standard_normal((1, 8)), (3000, 1)), rng.standard_normal((1000, 8))])
     found = subsel.neighbors(points.astype(np.float32), recall_sample=500)
@@ -269,14 +389,14 @@ def test_number_of_threads_changes_nothing(demo_table):
 @given(st.data())
 def test_symmetrize_equals_a_dictionary(data):
     n = data.draw(st.integers(1, 8))
-    rows = [
+    drawn = [
         data.draw(st.lists(st.sampled_from([j for j in range(n) if j != v]), unique=True, max_size=3)) if n > 1 else []
         for v in range(n)
     ]
     best = np.full((n, 3), -1, np.int32)
     score = np.zeros((n, 3), np.float32)
     expected: dict[tuple[int, int], float] = {}
-    for v, row in enumerate(rows):
+    for v, row in enumerate(drawn):
         for a, j in enumerate(row):
             best[v, a], score[v, a] = j, data.draw(st.integers(0, 4)) / 4
             for pair in ((v, j), (j, v)):
