@@ -218,20 +218,22 @@ def _last_of_each(number: Int64Array, *keys: Any) -> Int64Array:
 @numba.njit(cache=True)
 def _prepare(row: Any, cosine: bool, out: Any) -> None:
     """Write a row as it is compared, but for rounding; summed in one order on every machine."""
+    for j in range(len(row)):
+        out[j] = number(row[j])
     length = 1.0
     if cosine:
         a = b = c = d = 0.0
         whole = len(row) - len(row) % 4
         for j in range(0, whole, 4):
-            a += np.float64(number(row[j])) * np.float64(number(row[j]))
-            b += np.float64(number(row[j + 1])) * np.float64(number(row[j + 1]))
-            c += np.float64(number(row[j + 2])) * np.float64(number(row[j + 2]))
-            d += np.float64(number(row[j + 3])) * np.float64(number(row[j + 3]))
+            a += np.float64(out[j]) * np.float64(out[j])
+            b += np.float64(out[j + 1]) * np.float64(out[j + 1])
+            c += np.float64(out[j + 2]) * np.float64(out[j + 2])
+            d += np.float64(out[j + 3]) * np.float64(out[j + 3])
         for j in range(whole, len(row)):
-            a += np.float64(number(row[j])) * np.float64(number(row[j]))
+            a += np.float64(out[j]) * np.float64(out[j])
         length = math.sqrt((a + b) + (c + d))
     for j in range(len(row)):
-        out[j] = np.float64(number(row[j])) / length
+        out[j] = np.float64(out[j]) / length
 
 
 @numba.njit(cache=True, inline="always")
