@@ -124,7 +124,7 @@ def neighbor_graph(
     may_ask = np.ones(n, np.bool_)
     may_ask[max(0, n - how.sample) :] = n <= how.sample  # the others are asked how it went
     found = find_neighbors(lambda begin, end: held[0][begin:end], give, n, k, how, may_ask=may_ask, progress=progress)
-    X, best, score = found.X, found.best, found.score
+    X, best, score = found.X, found.best[:, :k], found.score[:, :k]
     rows = by_code[found.order]
     recall = None
     if how.sample:
@@ -137,6 +137,7 @@ def neighbor_graph(
     told |= {"source": "embeddings", "neighbors": k, "dimension": dimension, "recall": recall, "target": how.recall}
     del X, found
     progress("symmetrise", 0.0)
+    best, score = np.ascontiguousarray(best), np.ascontiguousarray(score)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
     ids = points.ids.take(pa.array(rows))
     graph = NeighborGraph(ids, rows, indptr, indices, similarity, unsigned=points.unsigned)

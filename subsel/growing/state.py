@@ -22,6 +22,9 @@ from subsel.input.ids import is_unsigned
 from subsel.input.points import Points
 from subsel.threads import over_rows
 
+#: One entry is in reserve for so many neighbours.
+_PER_RESERVE = 3
+
 
 @dataclass(frozen=True, slots=True)
 class GraphState:
@@ -32,8 +35,9 @@ class GraphState:
         id_type: the user's type.
         home: int32, (n,), ascending: the cell of each.
         rows: their vectors.
-        best: int32, (n, k): numbers of the neighbours of each, -1 for none.
-        score: float32, (n, k), falling; -inf for none.
+        best: int32, (n, k + reserve): numbers of the neighbours of each, -1 for none.
+        score: float32, (n, k + reserve), falling. Of none: -inf where anybody may come next; else what those that are
+            not listed score at most, as in a list whose neighbours have left: who scores no more stays out.
         quantizer: of the cells.
         center: float64, (d,): what is subtracted of rows under L2 (`subsel.embeddings.metrics.Preparation`).
         probes: cells that the search probed at most.
@@ -41,6 +45,7 @@ class GraphState:
         recall: that lists are to have; None: the search was told what to take.
         reached: recall that they had when the graph was made; None: it was not measured.
         sample: points of which recall is measured.
+        reserve: entries at the end of each list that are no edges, and take the place of neighbours that leave.
     """
 
     ids: pa.Array
@@ -56,6 +61,7 @@ class GraphState:
     recall: float | None
     reached: float | None
     sample: int
+    reserve: int
 
     @property
     def n(self) -> int:
@@ -64,8 +70,8 @@ class GraphState:
 
     @property
     def neighbors(self) -> int:
-        """Places in a list."""
-        return int(self.best.shape[1])
+        """Of each point, at most."""
+        return int(self.best.shape[1]) - self.reserve
 
     @property
     def dimension(self) -> int:
@@ -93,8 +99,9 @@ class GraphState:
 
     def graph(self) -> NeighborGraph:
         """Return the symmetric graph; its rows are its nodes."""
-        similarity = similarity_of_scores(self.score.copy(), self.metric)
-        indptr, indices, similarity = lists_kernel.symmetrize(self.best, similarity)
+        best = np.ascontiguousarray(self.best[:, : self.neighbors])
+        similarity = similarity_of_scores(self.score[:, : self.neighbors].copy(), self.metric)
+        indptr, indices, similarity = lists_kernel.symmetrize(best, similarity)
         about = np.arange(self.n), indptr, indices, similarity
         return NeighborGraph(self.ids, *about, unsigned=is_unsigned(self.id_type))
 
@@ -118,6 +125,11 @@ class GraphState:
         return replace(self, ids=ids, home=self.home[stay], rows=rows, best=best, score=score)
 
 
+def reserve_of(neighbors: int) -> int:
+    """Return how many entries a list has in reserve: when a twentieth leaves, few lose more."""
+    return -(-neighbors // _PER_RESERVE)
+
+
 def search_to_grow(
     points: Points, how: Search, progress: StepProgress = lambda what, share: None
 ) -> tuple[NeighborResult, GraphState]:
@@ -125,15 +137,16 @@ def search_to_grow(
 
     Args:
         points: with embeddings.
-        how: to search.
+        how: to search, but for the reserve.
         progress: told what goes on.
     """
     assert points.embeddings is not None
+    how = replace(how, reserve=reserve_of(how.neighbors))
     stored, kept = StoredRows.of(points.embeddings), list[GraphState]()
 
     def keep(searched: Searched) -> None:
         found, rows = searched.found, searched.rows
-        wide = how.neighbors - found.best.shape[1]  # in a graph of few points, room for those to come
+        wide = how.neighbors + how.reserve - found.best.shape[1]  # in a graph of few points, room for those to come
         kept.append(
             GraphState(
                 ids=points.ids.take(pa.array(rows)),
@@ -149,6 +162,7 @@ def search_to_grow(
                 recall=how.recall,
                 reached=None,
                 sample=how.sample,
+                reserve=how.reserve,
             )
         )
 
