@@ -56,16 +56,34 @@ def test_lists_are_those_of_a_search_among_all(rng, metric, cuts):
         graph.add(table(points[begin:end], begin))
     gone = np.arange(0, 320, 9)
     graph.remove(gone)
-    state = graph._kept.state
+    check_exact(graph._kept.state, points, metric)
+    assert sorted(graph._kept.state.ids.to_numpy()) == sorted(set(range(320)) - set(gone.tolist()))
+
+
+def check_exact(state, points, metric):
+    """Lists are those of exact search, the reserve too as far as it goes; ids say which points there are."""
     check_lists(state)
     ids = state.ids.to_numpy()
-    assert sorted(ids) == sorted(set(range(320)) - set(gone.tolist()))
     X = Preparation(metric, state.center).rows(points[ids].astype(np.float32))
     named = (state.best >= 0).sum(axis=1)
     assert named.min() >= 7
     expected = np.where(state.best < 0, 0, exact_neighbors(X, state.best.shape[1], metric))
     found = similarity_of_scores(np.where(state.best < 0, -np.inf, state.score), metric)
-    assert found == pytest.approx(expected, abs=2e-6)  # the reserve, too, as far as it goes
+    assert found == pytest.approx(expected, abs=2e-6)
+
+
+def test_a_spent_reserve_lets_in_only_who_is_next(rng):
+    """Lists that lost some stay the beginning of what exact search finds while others join: none is passed over."""
+    points = grid(rng, 700)
+    graph = subsel.growing_graph(table(points[:300]), **EVERYWHERE)
+    searched = []
+    for begin in range(300, 700, 50):
+        gone = rng.choice(graph._kept.state.ids.to_numpy(), len(graph) // 12, replace=False)
+        searched.append(graph.remove(gone).searched / len(graph))
+        check_exact(graph._kept.state, points, "cosine")
+        graph.add(table(points[begin : begin + 50], begin))
+        check_exact(graph._kept.state, points, "cosine")
+    assert 0 < max(searched) < 0.1  # nearly half of the lists lose somebody each time
 
 
 def test_what_is_of_16_bits_is_kept_exactly_and_the_rest_nearly(rng):

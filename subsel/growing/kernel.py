@@ -1,8 +1,8 @@
 """Steps on lists of neighbours of which some rows are new or have lost entries: pure functions, compiled by numba.
 
 ``best`` and ``score`` are lists as in `subsel.embeddings.kernel`: int32 and float32, (n, k), rows in falling order of
-score, equal scores by number, empty places -1 and what one must score more than to be there. Functions with ``begin`` and ``end`` are for
-`subsel.threads.over_rows`.
+score, equal scores by number. Places that are empty come last: -1, and what one must score more than to be there.
+Functions with ``begin`` and ``end`` are for `subsel.threads.over_rows`.
 """
 
 from __future__ import annotations

@@ -29,15 +29,18 @@ def leave(
         progress: told what goes on.
     """
     progress("lists", 0.0)
-    short = np.empty(state.n, np.bool_)
-    over_rows(kernel.falls_short, state.n, gone, state.best, state.neighbors, short)
-    short &= ~gone
-    if not short.any():
-        return state.without(gone, state.best, state.score), Effort(0, 0, 0, None)
-    working = replace(state, best=state.best.copy(), score=state.score.copy())
-    X = state.vectors()
-    look_around(working, X, np.flatnonzero(short), np.zeros(state.n, np.bool_), gone)
-    left, X = state.without(gone, working.best, working.score), X[~gone]
+    stay = int(np.count_nonzero(~gone))
+    moved = state.taken(np.argsort(gone, kind="stable"))  # who leaves comes last
+    leaving = np.arange(state.n) >= stay
+    short = np.empty(stay, np.bool_)
+    over_rows(kernel.falls_short, stay, leaving, moved.best, state.neighbors, short)
+    rows = np.flatnonzero(short)
+    if not len(rows):
+        return moved.first(stay), Effort(0, 0, 0, None)
+    X = moved.vectors(stay)
+    nobody = np.zeros(state.n, np.bool_)
+    look_around(moved, X, rows, nobody, leaving)
+    left = moved.first(stay)
     probes = state.probes if state.recall is None else _PROBES
-    effort = search_some(left, X, np.flatnonzero(short[~gone]), np.zeros(left.n, np.bool_), progress, probes)
+    effort = search_some(left, X, rows, nobody[:stay], progress, probes)
     return left, replace(effort, passes=effort.passes + 1)

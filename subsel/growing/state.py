@@ -93,9 +93,9 @@ class GraphState:
         """The run of each cell: int64, (cells+1,)."""
         return np.searchsorted(self.home, np.arange(len(self.quantizer.centroids) + 1)).astype(np.int64)
 
-    def vectors(self) -> FloatMatrix:
-        """Return the vectors as they are searched: float32, (n, d)."""
-        return self.rows.prepared(self.prepare, np.arange(self.n))
+    def vectors(self, count: int | None = None) -> FloatMatrix:
+        """Return the vectors as they are searched: float32, (n, d); or the first (count, d)."""
+        return self.rows.prepared(self.prepare, np.arange(self.n if count is None else count))
 
     def graph(self) -> NeighborGraph:
         """Return the symmetric graph; its rows are its nodes."""
@@ -107,22 +107,25 @@ class GraphState:
 
     def ordered(self, home: Int32Array) -> GraphState:
         """Return the same points in the order of other homes, int32, (n,); in a cell in the order they have."""
-        order = np.argsort(home, kind="stable")
+        return replace(self, home=home).taken(np.argsort(home, kind="stable"))
+
+    def taken(self, order: Int64Array) -> GraphState:
+        """Return the points in an order, int64, (n,), of which homes say nothing any more."""
         number = np.empty(self.n, np.int32)
         number[order] = np.arange(self.n, dtype=np.int32)
-        best, score = self.best[order], self.score[order]
+        best, score = self.best.take(order, axis=0), self.score.take(order, axis=0)
         over_rows(kernel.renumber, self.n, number, best, score)
         ids, rows = self.ids.take(pa.array(order)), self.rows.take(order)
-        return replace(self, ids=ids, home=home[order], rows=rows, best=best, score=score)
+        return replace(self, ids=ids, home=self.home[order], rows=rows, best=best, score=score)
 
-    def without(self, gone: npt.NDArray[np.bool_], best: Int32Array, score: FloatMatrix) -> GraphState:
-        """Return the points that are not gone, with other lists, in which those that are gone lose their places."""
-        stay = ~gone
-        number = np.where(stay, np.cumsum(stay) - 1, -1).astype(np.int32)
-        best, score = best[stay], score[stay]
-        over_rows(kernel.renumber, len(best), number, best, score)
-        ids, rows = self.ids.filter(pa.array(stay)), self.rows.take(np.flatnonzero(stay))
-        return replace(self, ids=ids, home=self.home[stay], rows=rows, best=best, score=score)
+    def first(self, count: int) -> GraphState:
+        """Return the first points alone: lists, which change here, too, close up behind those that others leave."""
+        number = np.arange(self.n, dtype=np.int32)
+        number[count:] = -1
+        best, score = self.best[:count], self.score[:count]
+        over_rows(kernel.renumber, count, number, best, score)
+        ids, rows = self.ids[:count], StoredRows(self.rows.values[:count], self.rows.exponent[:count])
+        return replace(self, ids=ids, home=self.home[:count], rows=rows, best=best, score=score)
 
 
 def reserve_of(neighbors: int) -> int:
