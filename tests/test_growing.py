@@ -167,6 +167,13 @@ def test_a_point_that_is_replaced_is_where_its_new_vector_is(rng):
         graph.add(table(points), replace=True)
 
 
+def test_who_lost_those_that_were_replaced_counts_as_searched(rng):
+    points = grid(rng, 200)
+    graph = subsel.growing_graph(table(points), **EVERYWHERE)
+    done = graph.add(table(-points[:80]), replace=True)
+    assert done.replaced == 80 and 80 < done.searched <= 200
+
+
 def similarity_sums(graph):
     state = graph._kept.state
     return similarity_of_scores(state.score[:, : state.neighbors].copy(), state.metric).sum(axis=1)[

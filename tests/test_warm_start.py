@@ -156,11 +156,28 @@ def test_a_run_directory_keeps_the_old_subset_apart(grown, tmp_path, monkeypatch
 
 def test_new_utilities_on_the_same_graph_search_nothing(grown, monkeypatch):
     table, graph, old = grown
-    monkeypatch.setattr("subsel.embeddings.recipe.find_neighbors", lambda *a, **o: pytest.fail("searched"))
+    for name in ("recipe.find_neighbors", "neighbors.find_neighbors", "kernel.symmetrize"):
+        monkeypatch.setattr(f"subsel.embeddings.{name}", lambda *a, **o: pytest.fail("searched"))
     scores = np.random.default_rng(0).random(1500)
     anew = subsel.select(table, size=150, graph=graph, utility=scores, report=False)
     warm = subsel.select(table, size=150, graph=graph, utility=scores, report=False, warm_start=old)
     assert warm.report.greedy.kept > 100 and warm.objective > 0.9 * anew.objective
+
+
+def test_new_utilities_by_the_command_line_search_nothing(grown, tmp_path, monkeypatch):
+    table, _, _ = grown
+    monkeypatch.chdir(tmp_path)
+    subsel.growing_graph(table.slice(0, 300), neighbors=8, output="graph")
+    pq.write_table(table.slice(0, 300).append_column("score", pa.array(np.arange(300.0))), "points.parquet")
+    before = {file: file.read_bytes() for file in Path("graph").rglob("*") if file.is_file()}
+    monkeypatch.setattr("subsel.embeddings.neighbors.find_neighbors", lambda *a, **o: pytest.fail("searched"))
+    words = ["-q", "select", "points.parquet", "--size", "30", "--graph", "graph", "--no-report"]
+    for more in (["old", "--utility", "density"], ["new", "--utility", "score", "--warm-start", "old"]):
+        done = CliRunner().invoke(main, [*words, *more])
+        assert done.exit_code == 0, done.output
+    assert before == {file: file.read_bytes() for file in Path("graph").rglob("*") if file.is_file()}
+    told = json.loads(Path("new/_manifest.json").read_text())
+    assert told["graph"]["source"] == "given" and told["greedy"]["kept"] is not None
 
 
 def test_quotas_hold_from_an_old_subset_on(grown):

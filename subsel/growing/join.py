@@ -60,6 +60,11 @@ class Effort:
     recall: float | None
     split: int = 0
 
+    def after(self, other: Effort) -> Effort:
+        """Return what both took; recall is of these points."""
+        most = max(self.probes, other.probes), max(self.passes, other.passes)
+        return Effort(self.points + other.points, *most, self.recall, self.split + other.split)
+
 
 def join(
     state: GraphState, ids: pa.Array, rows: StoredRows, progress: StepProgress = lambda what, share: None
