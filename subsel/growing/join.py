@@ -37,7 +37,7 @@ _LOCKED_ROWS = 4_096
 #: Offers that a point makes in one pass to those in whose lists it belongs, at most: so many times the neighbours.
 _OFFERS = 4
 #: Recall is measured of so many times fewer points than by the graph's search: comparing with all is most of the work.
-_SAMPLED = 2
+_SAMPLED = 4
 #: Only one end of a pair probes the other's cell here, so it probes so many times as many cells.
 _ONE_SIDED = 2
 

@@ -16,6 +16,8 @@ from subsel.embeddings.kernel import _beats_last, _insert_at, _insert_in_order, 
 
 #: Scores that are compared at once while merging.
 _RUN = 32
+#: Values of 16 bits have an exponent that is so much smaller than those of 32 bits count theirs.
+_TO_SINGLE = np.float32(2.0**112)
 
 
 @numba.njit(cache=True, inline="always")
@@ -217,3 +219,42 @@ def falls_short(begin: int, end: int, gone: Any, best: Any, least: int, out: Any
                 named += 1
                 left += not gone[best[v, a]]
         out[v] = left < named and left < least
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def widen(
+    begin: int, end: int, order: Any, values: Any, exponent: Any, unit: bool, center: Any, out: Any, bits: Any
+) -> None:
+    """Write rows of 16 bits a value as they are searched; see `subsel.growing.stored`.
+
+    Args:
+        begin: first of ``order``.
+        end: after the last.
+        order: int64, (m,): the rows.
+        values: uint16, (n, d): the bits of values of 16 bits; all finite.
+        exponent: int16, (n,): the power of two that a row is multiplied with.
+        unit: whether rows are to be of length 1.
+        center: float64, (d,): else subtracted.
+        out: float32, (m, d), written.
+        bits: int32, (m, d): the same, as bits.
+    """
+    for at in range(begin, end):
+        v, squares, length = order[at], 0.0, out.shape[1]
+        for d in range(length):  # sign, and the rest of the bits where those of 32 bits have theirs: 2^112 too small
+            half = np.int32(values[v, d])
+            bits[at, d] = ((half & 0x8000) << 16) | ((half & 0x7FFF) << 13)
+        for d in range(length):
+            out[at, d] *= _TO_SINGLE
+        if exponent[v] != 0:
+            factor = 2.0 ** np.float64(exponent[v])
+            for d in range(length):
+                out[at, d] = np.float64(out[at, d]) * factor
+        if unit:
+            for d in range(length):
+                squares += np.float64(out[at, d]) * np.float64(out[at, d])
+            factor = 1.0 / np.sqrt(squares)
+            for d in range(length):
+                out[at, d] = np.float64(out[at, d]) * factor
+        else:
+            for d in range(length):
+                out[at, d] = np.float64(out[at, d]) - center[d]
