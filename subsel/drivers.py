@@ -149,8 +149,7 @@ def warm_greedy(
     moves, start, members = moves_of(config), engine.keep(), members_of(engine.counts())
     fresh = run_greedy(engine, k, config, "forward", capacity)
     (*limits, value), anew = worth_of(engine, capacity, moves), engine.keep()
-    beyond = value - 2 * random(members_of(engine.counts()))
-    least = (*limits, value - max(beyond, 0) // _NEARLY)
+    slack = max(value - 2 * random(members_of(engine.counts())), 0) // _NEARLY
     engine.back(start)
     if capacity is not None:
         capacity = replace(capacity, per_cost=capacity.per_cost and fresh.direction != BY_GAIN)
@@ -163,7 +162,7 @@ def warm_greedy(
 
     kept = take_old(engine, old, fill, k, limited=capacity is not None)
     fill(k - kept)
-    if not renew(engine, fill, partial(worth_of, engine, capacity, moves), least, capacity):
+    if not renew(engine, fill, partial(worth_of, engine, capacity, moves), (*limits, value - slack), slack, capacity):
         log.info("renewal does not come to what greedy selects, which is taken")
         engine.back(anew)
         return replace(fresh, kept=0)

@@ -23,7 +23,8 @@ from subsel.schema import KEPT, Status
 log = logging.getLogger(__name__)
 
 #: Shares of the members that make room in a round: the next one where the one before gains no more and is not enough.
-SHARES = (0.4, 0.5, 0.6, 0.8)
+SHARES = (0.5, 0.6, 0.8)
+_GAINED = 4
 #: Rounds of one share, at most.
 ROUNDS = 16
 
@@ -66,6 +67,7 @@ def renew(
     fill: Callable[[int], object],
     worth: Callable[[], tuple[int, ...]],
     least: tuple[int, ...],
+    slack: int,
     capacity: Capacity | None,
 ) -> bool:
     """Let the members that add least make room for others, as long as that gains; return whether it is enough.
@@ -75,6 +77,7 @@ def renew(
         fill: selects so many of the undecided points, or as many as limits allow.
         worth: of the subset, see `worth_of`.
         least: what is enough.
+        slack: of 2 f: a round that gains less than a part in `_GAINED` of it is a share's last.
         capacity: limits; None: but the size there are none.
     """
     value = worth()
@@ -94,7 +97,9 @@ def renew(
                 engine.back(before)
                 break
             log.info("renewal %d: %d members made room", number + 1, leave)
-            value = now
+            gained, value = now[-1] - value[-1], now
+            if gained * _GAINED < slack:
+                break
         if value >= least:
             return True
     return False
