@@ -101,7 +101,12 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize("limits", LIMITS)
+QUICK = ("budget", "minima", "coverage")
+
+
+@pytest.mark.parametrize(
+    "limits", [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in LIMITS]
+)
 def test_every_limit_holds_from_an_old_subset_on(grown, limits):
     table, graph, _ = grown
     table = table.append_column("half", pa.array([str(one % 2) for one in range(1500)]))
