@@ -104,9 +104,9 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
             whatever ``data`` may be, with the same embedding column; it needs no ids.
         target: under coverage data that is covered instead of the points, likewise: points are selected that are like
             it (docs/coverage.md).
-        warm_start: an old subset, as ``include``: greedy adds what is missing, or chooses among its points where they
-            are too many (under quotas that is refused); what adds least is chosen anew and swapped as long as that
-            gains (docs/guides/monthly.md). On one machine.
+        warm_start: an old subset, as ``include``: greedy takes what limits allow of it, adds what is missing, and
+            chooses anew what adds least, until the subset is worth no less than what greedy selects without it
+            (docs/guides/monthly.md). On one machine.
         run_dir: a folder in which finished stages are kept, on Spark also boards; there, one that driver and executors
             share.
         resume: go on from what ``run_dir`` has; another config or input is refused.

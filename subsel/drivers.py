@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from subsel.audit import Room
 from subsel.board import Counts
@@ -21,9 +18,10 @@ from subsel.config import SelectConfig
 from subsel.covering.bound import cover_bound
 from subsel.covering.greedy import COVERAGE
 from subsel.engines.base import Engine
-from subsel.errors import ConfigError, option
+from subsel.fixedpoint import Int64Array
 from subsel.greedy.exchange import exchange
 from subsel.greedy.limited import (
+    BY_GAIN,
     PAIRWISE,
     Moves,
     best_limited_greedy,
@@ -35,7 +33,7 @@ from subsel.greedy.limited import (
 )
 from subsel.greedy.partitioned import partitioned_greedy
 from subsel.greedy.refine import refine
-from subsel.greedy.renew import renew
+from subsel.greedy.renew import renew, take_old, worth_of
 from subsel.greedy.reverse import directed_greedy
 from subsel.input.wishes import Constraints
 from subsel.limits.build import check_precision, check_reserved
@@ -54,6 +52,8 @@ from subsel.stages.base import Stages
 
 log = logging.getLogger(__name__)
 
+#: After a warm start f may be less than greedy's by one part in so many of what that has beyond random subsets.
+_NEARLY = 1000
 #: Passes of swaps after a warm start, at least: they end sooner if nothing is gained.
 WARM_PASSES = 64
 
@@ -126,40 +126,47 @@ def run_greedy(engine: Engine, k: int, config: SelectConfig, direction: str, cap
 
 
 def warm_greedy(
-    engine: Engine, warm: Callable[[int], int], k: int, config: SelectConfig, capacity: Capacity | None
+    engine: Engine,
+    old: Int64Array,
+    k: int,
+    config: SelectConfig,
+    capacity: Capacity | None,
+    random: Callable[[int], int],
 ) -> GreedyResult:
-    """Begin with an old subset, select what is left of k points by the method of the config, and renew what adds least.
+    """Begin with an old subset, select what is left of k points, or of what limits allow, and renew what adds least.
 
-    Swaps come next.
+    The subset is worth as much as what greedy selects without it but for a thousandth of what that has beyond random
+    ones; where renewal does not get there, it is greedy's. Swaps come next, where limits allow them.
 
     Args:
         engine: what bounding left.
-        warm: see `subsel.stages.base.Stages`.
+        old: numbers of the old subset's points, int64.
         k: points to select beside those that are members.
         config: of the request.
         capacity: limits; None: but the size there are none.
-
-    Raises:
-        ConfigError: the old subset takes more than limits allow, or they allow no swaps.
+        random: the expectation of f over all subsets of so many points, in fixed point.
     """
-    subset = option("warm_start")
-    if capacity is not None and not capacity.swaps:
-        raise ConfigError(
-            f"{subset} is improved by swaps, which a limit of cost, or several columns of groups, does not allow: give "
-            f"{option('include')} what is to stay, or leave it out."
-        )
-    kept = warm(k)
+    moves, start, members = moves_of(config), engine.keep(), members_of(engine.counts())
+    fresh = run_greedy(engine, k, config, "forward", capacity)
+    (*limits, value), anew = worth_of(engine, capacity, moves), engine.keep()
+    slack = max(value - 2 * random(members_of(engine.counts())), 0) // _NEARLY
+    engine.back(start)
     if capacity is not None:
-        spent, totals = spent_by_groups(engine, capacity)
-        over = sum(int(np.minimum(left, 0).sum()) for left in capacity.quotas_left(spent))
-        if over or not kept or (capacity.size is not None and totals["points"] > capacity.size):
-            raise ConfigError(
-                f"the subset of {subset} takes more than the limits allow: give {option('include')} what is to stay, "
-                "or leave it out."
-            )
-    found = run_greedy(engine, k - kept, config, "forward", capacity)
-    renew(engine, lambda count: run_greedy(engine, count, config, "forward", capacity))
-    return replace(found, kept=kept)
+        capacity = replace(capacity, per_cost=capacity.per_cost and fresh.direction != BY_GAIN)
+
+    def fill(count: int) -> None:
+        if capacity is None:
+            run_greedy(engine, count, config, "forward", None)
+        else:
+            limited_greedy(engine, capacity, config.max_supersteps, moves)
+
+    kept = take_old(engine, old, fill, k, limited=capacity is not None)
+    fill(k - kept)
+    if not renew(engine, fill, partial(worth_of, engine, capacity, moves), (*limits, value - slack), slack, capacity):
+        log.info("renewal does not come to what greedy selects, which is taken")
+        engine.back(anew)
+        return replace(fresh, kept=0)
+    return replace(fresh, selected=members_of(engine.counts()) - members - kept, kept=kept)
 
 
 def moves_of(config: SelectConfig) -> Moves:
@@ -210,8 +217,7 @@ def run_certify(
 ) -> CertificateResult:
     """Lower the upper bound by dual variables; under coverage find one first."""
     engine.reopen()
-    units = round(math.ldexp(random / fixed_point.unit, fixed_point.fraction_bits))
-    gap = config.certify_gap
+    units, gap = fixed_point.units(random), config.certify_gap
     if config.covers:
         assert left is not None
         return cover_bound(engine, left, fixed_point.tie_bits, config.certify, gap=gap, random=units)

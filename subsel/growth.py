@@ -134,7 +134,7 @@ class GrowingGraph:
         return self._revised(state, effort, of, seconds, joined=points.n - len(known), replaced=len(known), left=0)
 
     def remove(self, ids: Any, *, progress: bool | None = None) -> Revision:
-        """Let points leave; whose lists fall below the number of neighbours is searched again.
+        """Let points leave; whose list has none in reserve for those that it loses is searched again.
 
         Args:
             ids: whatever has them, as ``include`` of `subsel.select`, but no column's name.
@@ -303,8 +303,10 @@ def _marked(state: GraphState, places: Int64Array) -> npt.NDArray[np.bool_]:
 
 def _joined(state: GraphState, points: Points, known: Int64Array, tell: Tell) -> tuple[GraphState, Effort]:
     """Return a graph that points have joined, after those that they replace have left; in the order of their codes."""
+    before = Effort(0, 0, 0, None)
     if len(known):
-        state, _ = leave(state, _marked(state, known), tell)
+        state, before = leave(state, _marked(state, known), tell)
     order = np.argsort(points.code)
     rows = StoredRows.of(points.take_embeddings()).take(order)
-    return join(state, points.ids.take(pa.array(order)), rows, tell)
+    state, effort = join(state, points.ids.take(pa.array(order)), rows, tell)
+    return state, effort.after(before)

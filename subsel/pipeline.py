@@ -38,6 +38,7 @@ from subsel.pages.page import check_templates, files_of
 from subsel.report import (
     BoundingReport,
     ConstraintsReport,
+    FixedPointReport,
     GraphReport,
     GreedyReport,
     InputReport,
@@ -147,17 +148,16 @@ def _select(
         capacity = limits_of(stages, engine, config, points, wishes, k) if config.limited else None
         left = None if capacity is None else beside_included(engine, capacity, wishes)
     n = graph.drawn or points.distinct
-    bounds, picked = _decide(stages, config, run, fixed_point.tie_bits, n, k, wishes, capacity, left)
+    bounds, picked = _decide(stages, config, run, fixed_point, weights, n, k, wishes, capacity, left)
     if capacity is not None:
         k = wishes.included + (picked.kept or 0) + picked.selected
         capacity = replace(capacity, per_cost=capacity.per_cost and picked.direction != BY_GAIN)
-    passes = config.refine if not config.covers and (capacity is None or capacity.swaps) else 0
-    passes = max(passes, WARM_PASSES) if picked.kept is not None else passes
+    swaps = not config.covers and (capacity is None or capacity.swaps)
+    passes = (config.refine if picked.kept is None else max(config.refine, WARM_PASSES)) if swaps else 0
     refined = _refine(stages, config, run, capacity, passes)
     if capacity is not None:
         k = members_of(engine.counts())
-    random = stages.expected_random(k)
-    lift = weights.alpha * fixed_point.origin * k  # what utilities of k points have below their origin
+    random, lift = stages.expected_random(k), _lift(fixed_point, weights, k)
     with run.stage("certify") as tell:
         tell("iterations", 0)
         certified = CertificateResult(None, 0)
@@ -166,7 +166,12 @@ def _select(
             certify = partial(run_certify, config=config, fixed_point=fixed_point, random=random - lift, left=free)
             certified = stages.once("certify", CertificateResult, lambda engine: engine.drive(certify))
     with run.stage("rank"):
-        as_picked = picked.selected == k and picked.direction == "forward" and picked.rounded_after is None
+        as_picked = (
+            picked.kept is None
+            and picked.selected == k
+            and picked.direction == "forward"
+            and picked.rounded_after is None
+        )
         restart = not as_picked or passes > 0 or refined.left > 0 or config.greedy != "exact"
         restart |= certified.bound is not None and not config.covers
         limits, room, ranks_rounded_after = None, Room(), None
@@ -257,7 +262,8 @@ def _decide(
     stages: Stages,
     config: SelectConfig,
     run: Run,
-    tie_bits: int,
+    fixed_point: FixedPointReport,
+    weights: WeightsReport,
     n: int,
     k: int,
     wishes: Constraints,
@@ -267,20 +273,31 @@ def _decide(
     """Select k of n points by bounding and greedy, or as many as limits allow; included points leave ``left``."""
     with run.stage("bounding") as tell:
         tell("rounds", 0)
-        bounding = partial(run_bounding, k=k - wishes.included, config=config, tie_bits=tie_bits, left=left)
+        bounding = partial(run_bounding, k=k - wishes.included, config=config, tie_bits=fixed_point.tie_bits, left=left)
         bounds = stages.once("bounding", BoundingResult, lambda engine: engine.drive(bounding))
     with run.stage("greedy") as tell:
         tell("supersteps", 0)
         open_points = n - wishes.out - wishes.included - bounds.accepted - bounds.discarded
         needed = k - wishes.included - bounds.accepted
-        if stages.warm is not None:
-            warmly = partial(warm_greedy, warm=stages.warm, k=needed, config=config, capacity=capacity)
-            return bounds, stages.once("greedy", GreedyResult, warmly)
-        direction = "forward" if config.covers else resolve_direction(config.greedy_direction, needed, open_points)
         limits = Capacity(size=k) if capacity is None and config.covers else capacity
-        greedy = partial(run_greedy, k=needed, config=config, direction=direction, capacity=limits)
+        if stages.old is not None:
+            random = partial(_random_units, stages, fixed_point, weights)
+            greedy = partial(warm_greedy, old=stages.old(), k=needed, config=config, capacity=limits, random=random)
+        else:
+            direction = "forward" if config.covers else resolve_direction(config.greedy_direction, needed, open_points)
+            greedy = partial(run_greedy, k=needed, config=config, direction=direction, capacity=limits)
         picked = stages.once("greedy", GreedyResult, lambda engine: engine.drive(greedy))
     return bounds, picked
+
+
+def _lift(fixed_point: FixedPointReport, weights: WeightsReport, k: int) -> float:
+    """Return what utilities of k points have below their origin."""
+    return weights.alpha * fixed_point.origin * k
+
+
+def _random_units(stages: Stages, fixed_point: FixedPointReport, weights: WeightsReport, k: int) -> int:
+    """Return the expectation of f over all subsets of k points, in fixed point."""
+    return fixed_point.units(stages.expected_random(k) - _lift(fixed_point, weights, k))
 
 
 def _refine(stages: Stages, config: SelectConfig, run: Run, capacity: Capacity | None, passes: int) -> RefineResult:

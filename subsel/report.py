@@ -122,6 +122,10 @@ class FixedPointReport(Section):
         """Return what so many units are in f."""
         return self.unit * math.ldexp(units, -self.fraction_bits)
 
+    def units(self, value: float) -> int:
+        """Return an amount in fixed point."""
+        return round(math.ldexp(value / self.unit, self.fraction_bits))
+
 
 class ConstraintsReport(Section):
     """How many points are in the subset, and out of it, by the user's wish; and out of it as outliers.

@@ -172,26 +172,7 @@ class Request:
             )
         if resume and run_dir is None:
             raise ConfigError(NOTHING_TO_RESUME)
-        if warm_start is not None:
-            request.check_warm_start()
         return request
-
-    def check_warm_start(self) -> None:
-        """Refuse what a selection cannot be that goes on from an old subset.
-
-        Raises:
-            ConfigError: see above.
-        """
-        config, warm = self.config, option("warm_start")
-        no_swaps = [option(name) for name in ("budget", "max_similarity") if getattr(config, name) is not None]
-        no_swaps += [option("objective", config.objective)] * config.covers
-        if no_swaps:
-            raise ConfigError(
-                f"{warm} is improved by swaps, which {' and '.join(no_swaps)} does not allow: give {option('include')} "
-                "what is to stay, or leave it out."
-            )
-        if self.run_dir is not None:
-            raise ConfigError(f"{warm} keeps no stages: leave {option('run_dir')} out.")
 
     @property
     def config(self) -> SelectConfig:

@@ -229,6 +229,8 @@ class RunDirectory:
         others = _WISHES - {"include"} if self.include_matters else _WISHES
         tables = {"quotas"} if self.config.thin is None else set()  # points are drawn by them
         left_out = {"graph": others | tables | {"exclude_near"}, "utility": tables}.get(stage, set())
+        if STAGES.index(stage) < STAGES.index("greedy"):
+            left_out |= {"warm_start"}
         return {name: value for name, value in self.of.items() if name not in left_out}
 
     def _write(self, name: str, content: dict[str, Any]) -> None:

@@ -42,8 +42,8 @@ def check_lists(state):
     for row, values in zip(best, score, strict=True):
         some = row[row >= 0]
         assert len(np.unique(some)) == len(some)
-        assert np.isfinite(values[: len(some)]).all() and (values[len(some) :] == -np.inf).all()
-        assert (np.diff(values[: len(some)]) <= 0).all()
+        assert np.isfinite(values[: len(some)]).all() and (row[len(some) :] == -1).all()
+        assert (values[:-1] >= values[1:]).all()
     assert (np.diff(state.home) >= 0).all() and len(state.ids) == len(state.home) == len(best)
 
 
@@ -56,13 +56,34 @@ def test_lists_are_those_of_a_search_among_all(rng, metric, cuts):
         graph.add(table(points[begin:end], begin))
     gone = np.arange(0, 320, 9)
     graph.remove(gone)
-    state = graph._kept.state
+    check_exact(graph._kept.state, points, metric)
+    assert sorted(graph._kept.state.ids.to_numpy()) == sorted(set(range(320)) - set(gone.tolist()))
+
+
+def check_exact(state, points, metric):
+    """Lists are those of exact search, the reserve too as far as it goes; ids say which points there are."""
     check_lists(state)
     ids = state.ids.to_numpy()
-    assert sorted(ids) == sorted(set(range(320)) - set(gone.tolist()))
     X = Preparation(metric, state.center).rows(points[ids].astype(np.float32))
-    expected = exact_neighbors(X, 7, metric)
-    assert similarity_of_scores(state.score.copy(), metric) == pytest.approx(expected, abs=2e-6)
+    named = (state.best >= 0).sum(axis=1)
+    assert named.min() >= 7
+    expected = np.where(state.best < 0, 0, exact_neighbors(X, state.best.shape[1], metric))
+    found = similarity_of_scores(np.where(state.best < 0, -np.inf, state.score), metric)
+    assert found == pytest.approx(expected, abs=2e-6)
+
+
+def test_a_spent_reserve_lets_in_only_who_is_next(rng):
+    """Lists that lost some stay the beginning of what exact search finds while others join: none is passed over."""
+    points = grid(rng, 700)
+    graph = subsel.growing_graph(table(points[:300]), **EVERYWHERE)
+    searched = []
+    for begin in range(300, 700, 50):
+        gone = rng.choice(graph._kept.state.ids.to_numpy(), len(graph) // 12, replace=False)
+        searched.append(graph.remove(gone).searched / len(graph))
+        check_exact(graph._kept.state, points, "cosine")
+        graph.add(table(points[begin : begin + 50], begin))
+        check_exact(graph._kept.state, points, "cosine")
+    assert 0 < max(searched) < 0.1  # nearly half of the lists lose somebody each time
 
 
 def test_what_is_of_16_bits_is_kept_exactly_and_the_rest_nearly(rng):
@@ -124,6 +145,7 @@ def test_a_small_graph_fills_its_lists_as_it_grows(rng):
     points = grid(rng, 40)
     graph = subsel.growing_graph(table(points[:4]), **EVERYWHERE)
     assert (graph._kept.state.best >= 0).sum() == 4 * 3
+    assert (graph._kept.state.score[:, 3:] == -np.inf).all()
     graph.add(table(points[4:], 4))
     assert (graph._kept.state.best >= 0).all()
     graph.remove(np.arange(37))
@@ -145,9 +167,18 @@ def test_a_point_that_is_replaced_is_where_its_new_vector_is(rng):
         graph.add(table(points), replace=True)
 
 
+def test_who_lost_those_that_were_replaced_counts_as_searched(rng):
+    points = grid(rng, 200)
+    graph = subsel.growing_graph(table(points), **EVERYWHERE)
+    done = graph.add(table(-points[:80]), replace=True)
+    assert done.replaced == 80 and 80 < done.searched <= 200
+
+
 def similarity_sums(graph):
     state = graph._kept.state
-    return similarity_of_scores(state.score.copy(), state.metric).sum(axis=1)[np.argsort(state.ids.to_numpy())]
+    return similarity_of_scores(state.score[:, : state.neighbors].copy(), state.metric).sum(axis=1)[
+        np.argsort(state.ids.to_numpy())
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +325,7 @@ def test_a_damaged_place_is_told(small, tmp_path):
     subsel.growing_graph(small[0], neighbors=6, output=place)
     manifest = json.loads((place / MANIFEST).read_text())
     for change, told in (
-        ({"graph_format": 99}, "is of format 99, this is 1: make the graph anew"),
+        ({"graph_format": 99}, "is of format 99, this is 2: make the graph anew"),
         ({"search": {}}, "is damaged: .*Make the graph anew"),
     ):
         (place / MANIFEST).write_text(json.dumps(manifest | change))

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import subsel
-from subsel import ConfigError, InputError
+from subsel import InputError, drivers
 from subsel.cli.commands import main
 
 OPTIONS = {"utility": "density", "report": False, "engine": "local"}
@@ -23,11 +23,20 @@ OPTIONS = {"utility": "density", "report": False, "engine": "local"}
 @pytest.fixture(scope="module")
 def grown(demo_table):
     """The graph of 1,500 points, of which 1,400 were there first, and what was selected of those: ids."""
-    table = demo_table.slice(0, 1500)
+    rng = np.random.default_rng(4)
+    points = (rng.standard_normal((1500, 16)) / np.sqrt(np.arange(1, 17))).astype(np.float32)
+    table = demo_table.slice(0, 1500).set_column(1, "embedding", pa.array(list(points)))
+    table = table.append_column("tokens", pa.array(rng.integers(1, 30, 1500)))
     graph = subsel.growing_graph(table.slice(0, 1400), neighbors=8)
     old = subsel.select(table.slice(0, 1400), size=140, graph=graph.graph, **OPTIONS).ids
     graph.add(table.slice(1400))
     return table, graph.graph, old
+
+
+def nearly(warm, fresh):
+    """Whether a warm start is worth what was selected without, but for a thousandth of what that has beyond random."""
+    lost = 0.001 * (fresh.objective - fresh.report.objective.random)
+    return warm.objective >= fresh.objective - lost and warm.upper_bound >= max(warm.objective, fresh.objective)
 
 
 def test_it_goes_on_from_the_old_subset_and_only_gains(grown):
@@ -37,25 +46,32 @@ def test_it_goes_on_from_the_old_subset_and_only_gains(grown):
     stayed = subsel.select(table, include=old, refine=0, bounding="off", **about)
     assert 100 < warm.report.greedy.kept <= 140
     assert len(set(warm.ids)) == 150 and warm.objective >= stayed.objective
-    assert warm.upper_bound >= warm.objective
     decided = warm.table["decided_by"].to_pylist()
     kept = {one for one, by in zip(warm.ids, decided, strict=True) if by == "warm_start"}
-    assert kept <= set(old.tolist()) and len(kept) > 75
-    assert len(set(old.tolist()) & set(warm.ids.tolist())) > 100
+    assert kept <= set(old.tolist()) and len(kept) > 50
     assert subsel.score(warm.ids, points=table, size=150, graph=graph, utility="density").total == pytest.approx(
         warm.objective
     )
-    unmoved = subsel.select(table, warm_start=warm.ids, **about)
-    assert set(unmoved.ids) == set(warm.ids)  # nothing is gained any more
     fresh = subsel.select(table, **about)
+    assert nearly(warm, fresh)
+    assert len(np.intersect1d(old, warm.ids)) > len(np.intersect1d(old, fresh.ids))
     assert subsel.select(table, warm_start=fresh.ids, **about).objective >= fresh.objective - 1e-9
+
+
+def test_an_old_subset_that_stays_behind_is_given_up(demo_table):
+    table = demo_table.slice(0, 1500)
+    about = {"neighbors": 8, **OPTIONS}
+    old = subsel.select(table.slice(0, 1400), size=140, **about).ids
+    fresh, warm = (subsel.select(table, size=150, **about, **more) for more in ({}, {"warm_start": old}))
+    assert warm.report.greedy.kept == 0 and set(warm.ids) == set(fresh.ids)
+    assert set(warm.table["decided_by"].to_pylist()) <= {"greedy", "bounding"}
 
 
 def test_of_an_old_subset_that_is_too_large_greedy_chooses(grown):
     table, graph, old = grown
     about = {"size": 100, "graph": graph, "bounding": "off", **OPTIONS}
     warm = subsel.select(table, warm_start=old, **about)
-    assert warm.report.greedy.kept == 0 and len(warm) == 100
+    assert warm.report.greedy.kept == 100 and len(warm) == 100
     among = subsel.select(
         table,
         exclude=np.setdiff1d(table["id"].to_numpy(), old),
@@ -67,13 +83,110 @@ def test_of_an_old_subset_that_is_too_large_greedy_chooses(grown):
     assert warm.objective >= among.objective - 1e-9
 
 
+LIMITS = {
+    "budget": {"budget": "20%", "cost": "tokens"},
+    "best": {"budget": "20%", "cost": "tokens", "order": "best"},
+    "quotas of cost": {
+        "budget": "20%",
+        "cost": "tokens",
+        "groups": "source",
+        "other": "30%",
+        "quotas": {"web": "20%"},
+        "quotas_by": "cost",
+    },
+    "minima": {"size": 150, "groups": "source", "at_least": {"web": 60}},
+    "two columns": {"size": 150, "groups": ["source", "half"], "quotas": {"source": {"web": 40}, "half": {"0": 70}}},
+    "similarity": {"size": 150, "max_similarity": 0.8, "graph": None},  # without one vectors are compared, too
+    "coverage": {"size": 150, "objective": "coverage", "utility": None},
+}
+
+
+QUICK = ("budget", "minima", "coverage")
+
+
+@pytest.mark.parametrize(
+    "limits", [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in LIMITS]
+)
+def test_every_limit_holds_from_an_old_subset_on(grown, limits):
+    table, graph, _ = grown
+    table = table.append_column("half", pa.array([str(one % 2) for one in range(1500)]))
+    about = OPTIONS | {"graph": graph} | LIMITS[limits]
+    old = subsel.select(table.slice(0, 1400), **about | {"graph": None, "neighbors": 8}).ids
+    fresh, warm = (subsel.select(table, **about | more) for more in ({}, {"warm_start": old}))
+    assert nearly(warm, fresh)
+    if limits in {"budget", "quotas of cost"}:  # of so few points renewal may not get there
+        assert warm.report.greedy.kept or set(warm.ids) == set(fresh.ids)
+    else:
+        assert warm.report.greedy.kept > 40
+        assert len(np.intersect1d(old, warm.ids)) > len(np.intersect1d(old, fresh.ids))
+    assert sum(warm.report.greedy.model_dump()[name] for name in ("kept", "selected")) == len(warm)
+    mine = warm.filter(table)
+    if "budget" in about:
+        assert pa.compute.sum(mine["tokens"]).as_py() <= 0.2 * pa.compute.sum(table["tokens"]).as_py()
+    else:
+        assert len(warm) == 150
+    web = pa.compute.equal(mine["source"], "web")
+    if limits == "quotas of cost":
+        assert pa.compute.sum(mine.filter(web)["tokens"]).as_py() <= 0.04 * pa.compute.sum(table["tokens"]).as_py() + 1
+    if limits == "minima":
+        assert pa.compute.sum(web).as_py() >= 60
+    if limits == "two columns":
+        assert pa.compute.sum(web).as_py() <= 40 and mine["half"].to_pylist().count("0") <= 70
+    if limits == "similarity":
+        points = np.array(mine["embedding"].to_pylist())
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        assert (points @ points.T - 2 * np.eye(len(points))).max() <= 0.8 + 1e-6
+
+
+def test_a_run_directory_keeps_the_old_subset_apart(grown, tmp_path, monkeypatch):
+    table, graph, old = grown
+    about = {"size": 150, "graph": graph, "warm_start": old, **OPTIONS}
+    plain = subsel.select(table, **about)
+    calls, fill = [], drivers.run_greedy
+
+    def killed(*given):
+        calls.append(given)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return fill(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drivers, "run_greedy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            subsel.select(table, run_dir=tmp_path / "run", **about)
+    for _ in range(2):
+        again = subsel.select(table, run_dir=tmp_path / "run", resume=True, **about)
+        assert again.table.equals(plain.table)
+    with pytest.raises(InputError, match=r"its greedy is of warm_start .*choose another run_dir"):
+        subsel.select(table, run_dir=tmp_path / "run", resume=True, **about | {"warm_start": old[1:]})
+    with pytest.raises(InputError, match=r"its greedy is of warm_start .*choose another run_dir"):
+        subsel.select(table, run_dir=tmp_path / "run", resume=True, **about | {"warm_start": None})
+
+
 def test_new_utilities_on_the_same_graph_search_nothing(grown, monkeypatch):
     table, graph, old = grown
-    monkeypatch.setattr("subsel.embeddings.recipe.find_neighbors", lambda *a, **o: pytest.fail("searched"))
+    for name in ("recipe.find_neighbors", "neighbors.find_neighbors", "kernel.symmetrize"):
+        monkeypatch.setattr(f"subsel.embeddings.{name}", lambda *a, **o: pytest.fail("searched"))
     scores = np.random.default_rng(0).random(1500)
     anew = subsel.select(table, size=150, graph=graph, utility=scores, report=False)
     warm = subsel.select(table, size=150, graph=graph, utility=scores, report=False, warm_start=old)
     assert warm.report.greedy.kept > 100 and warm.objective > 0.9 * anew.objective
+
+
+def test_new_utilities_by_the_command_line_search_nothing(grown, tmp_path, monkeypatch):
+    table, _, _ = grown
+    monkeypatch.chdir(tmp_path)
+    subsel.growing_graph(table.slice(0, 300), neighbors=8, output="graph")
+    pq.write_table(table.slice(0, 300).append_column("score", pa.array(np.arange(300.0))), "points.parquet")
+    before = {file: file.read_bytes() for file in Path("graph").rglob("*") if file.is_file()}
+    monkeypatch.setattr("subsel.embeddings.neighbors.find_neighbors", lambda *a, **o: pytest.fail("searched"))
+    words = ["-q", "select", "points.parquet", "--size", "30", "--graph", "graph", "--no-report"]
+    for more in (["old", "--utility", "density"], ["new", "--utility", "score", "--warm-start", "old"]):
+        done = CliRunner().invoke(main, [*words, *more])
+        assert done.exit_code == 0, done.output
+    assert before == {file: file.read_bytes() for file in Path("graph").rglob("*") if file.is_file()}
+    told = json.loads(Path("new/_manifest.json").read_text())
+    assert told["graph"]["source"] == "given" and told["greedy"]["kept"] is not None
 
 
 def test_quotas_hold_from_an_old_subset_on(grown):
@@ -85,24 +198,19 @@ def test_quotas_hold_from_an_old_subset_on(grown):
     warm = subsel.select(table, size=150, warm_start=old, **about)
     sources = pa.table({"s": warm.filter(table)["source"]}).group_by("s").aggregate([("s", "count")])
     assert max(sources["s_count"].to_pylist()) <= 45
-    with pytest.raises(ConfigError, match="takes more than the limits allow: give include what is to stay"):
-        subsel.select(table, size=150, warm_start=old, **about | {"quotas": {"web": "20%"}, "other": "20%"})
+    tight = about | {"quotas": {"web": "20%"}, "other": "20%"}  # the old subset takes more than that
+    assert nearly(subsel.select(table, size=150, warm_start=old, **tight), subsel.select(table, size=150, **tight))
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"budget": 5000, "cost": "tokens"}, "improved by swaps, which budget does not allow"),
-        ({"max_similarity": 0.9}, "improved by swaps, which max_similarity does not allow"),
-        ({"objective": "coverage", "utility": None}, "objective='coverage' does not allow: give include"),
-        ({"run_dir": "run"}, "warm_start keeps no stages: leave run_dir out"),
         ({"engine": "spark"}, "goes on from an old subset on one machine only"),
         ({"warm_start": [1, 2]}, "none of its 2 points is among the 1,500 to select from"),
     ],
 )
 def test_what_it_refuses(grown, options, told):
     table, graph, old = grown
-    table = table.append_column("tokens", pa.array(np.ones(len(table), np.int64)))
     with pytest.raises(InputError, match=told):
         subsel.select(table, **{"size": 150, "graph": graph, "warm_start": old, **OPTIONS} | options)
 
@@ -148,15 +256,3 @@ def test_what_changed_is_told_with_its_reason(grown, tmp_path, monkeypatch):
         assert subsel.changes(name, "new", audit="why").equals(subsel.changes("old", "new", audit="why"))
     done = CliRunner().invoke(main, ["compare", "old", "new", "--audit", "why"])
     assert done.exit_code == 2 and "give --changes, too" in done.output
-
-
-def test_renewal_never_lowers_f_and_ends(grown):
-    table, graph, old = grown
-    about = {"size": 150, "graph": graph, **OPTIONS}
-    fresh = subsel.select(table, **about)
-    worst = subsel.select(table, size=150, graph=graph, utility="constant", seed=7, report=False).ids
-    for start in (old, worst):
-        warm = subsel.select(table, warm_start=start, **about)
-        span = fresh.upper_bound - fresh.report.objective.random
-        assert warm.objective >= fresh.objective - 0.02 * span
-        assert len(warm) == 150

@@ -183,7 +183,7 @@ warm_start = _option(
     "Subset",
     "--warm-start",
     metavar="SUBSET",
-    help="Begin with an old subset, Parquet, and improve it by swaps; on one machine.",
+    help="Begin with an old subset, Parquet, of which most stays, and improve it; on one machine.",
 )
 audit = _option(
     "Subset",

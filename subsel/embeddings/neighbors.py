@@ -121,7 +121,7 @@ def neighbor_graph(
     may_ask[max(0, n - how.sample) :] = n <= how.sample  # the others are asked how it went
     access = partial(_taken, X, by_code), partial(_reordered, X, by_code)
     found = find_neighbors(*access, n, k, how, may_ask=may_ask, progress=progress)
-    best, score = found.best, found.score
+    best, score = found.best[:, :k], found.score[:, :k]
     rows = by_code[found.order]
     recall = None
     if how.sample:
@@ -134,6 +134,7 @@ def neighbor_graph(
     told |= {"source": "embeddings", "neighbors": k, "dimension": dimension, "recall": recall, "target": how.recall}
     del X, access, found
     progress("symmetrise", 0.0)
+    best, score = np.ascontiguousarray(best), np.ascontiguousarray(score)
     indptr, indices, similarity = kernel.symmetrize(best, similarity_of_scores(score, metric))
     ids = points.ids.take(pa.array(rows))
     graph = NeighborGraph(ids, rows, indptr, indices, similarity, unsigned=points.unsigned)

@@ -57,6 +57,7 @@ class Search:
         recall: aimed at; None: probes and passes are as they are.
         sample: points of which exact neighbours are computed, for the aim and for the report.
         seed: of k-means.
+        reserve: more neighbours that a list has, which are no edges; recall is of those that are.
     """
 
     metric: Metric
@@ -66,6 +67,7 @@ class Search:
     recall: float | None
     sample: int
     seed: int
+    reserve: int = 0
 
     @classmethod
     def of(cls, config: SelectConfig, n: int, k: int | None) -> Self:
@@ -125,7 +127,7 @@ def find_neighbors(
         block: returns the prepared rows from one number up to another.
         give: returns all rows in an order; nothing is asked for after that, so whoever gives may let go of them.
         n: rows.
-        k: neighbours wanted of each.
+        k: neighbours wanted of each, beside the reserve.
         how: to search.
         resident: bool, (n,): whose lists are refined; everybody's if None.
         may_ask: bool, (n,): of whom recall may be measured to decide how hard to search; anybody's if None.
@@ -154,7 +156,12 @@ def find_neighbors(
             reach = cells.probe_reach(quantizer, pairs, probes)
             assigned = assigned.probing(X, quantizer, probes, reach)
         best, score = search.search_cells(
-            X, assigned.bounds, assigned.probes, k, metric, lambda share: progress("search", share)
+            X,
+            assigned.bounds,
+            assigned.probes,
+            min(k + how.reserve, n - 1),
+            metric,
+            lambda share: progress("search", share),
         )
         worth = _WORTH if probes < most else _WORTH_AT_LAST
         best, score, passes, enough = _refined(X, best, score, how, improved, asked, worth, progress)
@@ -227,7 +234,7 @@ class _Asked:
         return cls(rows, exact, how.recall + _MARGIN * (1 - how.recall))
 
     def recall(self, score: FloatMatrix) -> float:
-        """Return the recall of lists with these scores, (n, k)."""
+        """Return the recall of lists with these scores, (n, k or more)."""
         return search.recall_of_scores(score[self.rows], self.exact)
 
     def first_probes(self, X: Rows, quantizer: cells.Quantizer, probes: int) -> int:

@@ -37,7 +37,7 @@ _LOCKED_ROWS = 4_096
 #: Offers that a point makes in one pass to those in whose lists it belongs, at most: so many times the neighbours.
 _OFFERS = 4
 #: Recall is measured of so many times fewer points than by the graph's search: comparing with all is most of the work.
-_SAMPLED = 2
+_SAMPLED = 4
 #: Only one end of a pair probes the other's cell here, so it probes so many times as many cells.
 _ONE_SIDED = 2
 
@@ -60,6 +60,11 @@ class Effort:
     recall: float | None
     split: int = 0
 
+    def after(self, other: Effort) -> Effort:
+        """Return what both took; recall is of these points."""
+        most = max(self.probes, other.probes), max(self.passes, other.passes)
+        return Effort(self.points + other.points, *most, self.recall, self.split + other.split)
+
 
 def join(
     state: GraphState, ids: pa.Array, rows: StoredRows, progress: StepProgress = lambda what, share: None
@@ -72,14 +77,14 @@ def join(
         rows: their vectors, (m, d).
         progress: told what goes on.
     """
-    m, k = len(ids), state.neighbors
+    m, width = len(ids), state.best.shape[1]
     progress("cells", 0.0)
     grown = replace(
         state,
         ids=pa.concat_arrays([state.ids, ids]),
         rows=state.rows.beside(rows),
-        best=np.concatenate([state.best, np.full((m, k), -1, np.int32)]),
-        score=np.concatenate([state.score, np.full((m, k), -np.inf, np.float32)]),
+        best=np.concatenate([state.best, np.full((m, width), -1, np.int32)]),
+        score=np.concatenate([state.score, np.full((m, width), -np.inf, np.float32)]),
     )
     fresh_rows = rows.prepared(state.prepare, np.arange(m))
     home = np.concatenate([state.home, state.quantizer.nearest(fresh_rows, 1)[:, 0].astype(np.int32)])
@@ -255,14 +260,14 @@ def look_around(
         hears: bool, (n,): whose lists may change beside theirs; none of the points.
         gone: bool, (n,): points that no list is to have any more; None: nobody is.
     """
-    k, m = state.neighbors, len(rows)
-    new_best, new_score = np.empty((m, k), np.int32), np.empty((m, k), np.float32)
+    k, shape = state.neighbors, (len(rows), state.best.shape[1])
+    new_best, new_score = np.empty(shape, np.int32), np.empty(shape, np.float32)
     offers = _OFFERS * k if hears.any() else 0
-    offered, offer = np.empty((m, offers), np.int32), np.empty((m, offers), np.float32)
+    offered, offer = np.empty((len(rows), offers), np.int32), np.empty((len(rows), offers), np.float32)
     nobody = np.zeros(0, np.bool_) if gone is None else gone
-    slots = max(2048, 1 << (4 * k * (k + 1) - 1).bit_length())
+    slots = max(2048, 1 << (4 * shape[1] * (k + 1) - 1).bit_length())
     arrays = rows, X, state.best, state.score, nobody, hears, state.metric == "l2", slots
-    over_rows(kernel.look_around, m, *arrays, new_best, new_score, offered, offer)
+    over_rows(kernel.look_around, len(rows), *arrays, new_best, new_score, offered, offer, k)
     changed = bool((new_best != state.best[rows]).any())
     state.best[rows], state.score[rows] = new_best, new_score
     kernel.take_offers(rows, offered, offer, state.best, state.score)

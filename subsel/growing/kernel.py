@@ -1,8 +1,8 @@
 """Steps on lists of neighbours of which some rows are new or have lost entries: pure functions, compiled by numba.
 
 ``best`` and ``score`` are lists as in `subsel.embeddings.kernel`: int32 and float32, (n, k), rows in falling order of
-score, equal scores by number, empty places -1 and -inf. Functions with ``begin`` and ``end`` are for
-`subsel.threads.over_rows`.
+score, equal scores by number. Places that are empty come last: -1, and what one must score more than to be there.
+Functions with ``begin`` and ``end`` are for `subsel.threads.over_rows`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_o
 
 #: Scores that are compared at once while merging.
 _RUN = 32
+#: Values of 16 bits have an exponent that is so much smaller than those of 32 bits count theirs.
+_TO_SINGLE = np.float32(2.0**112)
 
 
 @numba.njit(cache=True, inline="always")
@@ -87,7 +89,8 @@ def rescore(begin: int, end: int, X: Any, known: Any, place: Any, both: bool, be
                 one, other = (v, j) if place[v] >= 0 else (j, v)
                 if not _lists(known, place[one], other):
                     value = _score(X, v, j, l2)
-            _insert_at(best, score, v, a, j, value)
+            if j >= 0:  # else it stays behind all others
+                _insert_at(best, score, v, a, j, value)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -106,6 +109,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
     new_score: Any,
     offered: Any,
     offer: Any,
+    k: int,
 ) -> None:
     """Compare some points with the neighbours of their neighbours; lists are read, new ones written apart.
 
@@ -114,33 +118,34 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         end: after the last.
         rows: int64, (m,): the points.
         X: float32, (n, d).
-        best: int32, (n, k); may list points that are gone, whose neighbours are looked at as well.
-        score: float32, (n, k).
+        best: int32, (n, width); may list points that are gone, whose neighbours are looked at as well.
+        score: float32, (n, width).
         gone: bool, (n,): who may be in no new list; (0,) where nobody is gone.
         hears: bool, (n,): to whom points are offered that belong in their lists.
         l2: score by negative squared distance instead of the inner product.
         slots: of the table of candidates, a power of two; half of it is filled at most.
-        new_best: int32, (m, k), written.
-        new_score: float32, (m, k), written.
+        new_best: int32, (m, width), written.
+        new_score: float32, (m, width), written.
         offered: int32, (m, c), written: points in whose lists the point belongs, -1 after the last; c may be 0.
         offer: float32, (m, c), written: their scores.
+        k: entries of a list that are looked at; others are in reserve.
     """
-    k = best.shape[1]
+    width = best.shape[1]
     seen = np.full(slots, -1, np.int32)
     stamp = np.full(slots, -1, np.int32)
     for at in range(begin, end):
         v, filled, count, some = rows[at], 0, 0, len(gone) > 0
-        for a in range(k):
+        for a in range(width):
             new_best[at, a], new_score[at, a] = -1, -np.inf
         for c in range(offered.shape[1]):
             offered[at, c] = -1
-        for a in range(k):  # what it has stays
+        for a in range(width):  # what it has stays
             j = best[v, a]
             if j >= 0 and not (some and gone[j]):
                 new_best[at, filled], new_score[at, filled] = j, score[v, a]
                 filled += 1
         room = slots // 2
-        for a in range(-1, k):
+        for a in range(-1, width):
             j = v if a < 0 else best[v, a]
             if j >= 0:
                 _note(seen, stamp, at, j)
@@ -190,23 +195,67 @@ def take_offers(rows: Any, offered: Any, offer: Any, best: Any, score: Any) -> N
 
 @numba.njit(cache=True, nogil=True)
 def renumber(begin: int, end: int, number: Any, best: Any, score: Any) -> None:
-    """Call neighbours by new numbers (int32, (n,), -1 for those that are gone); lists close up behind these."""
+    """Call neighbours by new numbers (int32, (n,), -1 for those that are gone); lists close up behind these.
+
+    Whom a list does not name scores no more than its last entry did, which is noted in the places that are empty now.
+    """
     for v in range(begin, end):
-        filled = 0
+        filled, last = 0, score[v, best.shape[1] - 1]
         for a in range(best.shape[1]):
             j = number[best[v, a]] if best[v, a] >= 0 else -1
             if j >= 0:
                 best[v, filled], score[v, filled] = j, score[v, a]
                 filled += 1
         for a in range(filled, best.shape[1]):
-            best[v, a], score[v, a] = -1, -np.inf
+            best[v, a], score[v, a] = -1, last
 
 
 @numba.njit(cache=True, nogil=True)
-def lost(begin: int, end: int, gone: Any, best: Any, out: Any) -> None:
-    """Say whose lists name points that are gone: bool, (n,), into ``out``."""
+def falls_short(begin: int, end: int, gone: Any, best: Any, least: int, out: Any) -> None:
+    """Say whose lists name points that are gone, and fewer than ``least`` others: bool, (n,), into ``out``."""
     for v in range(begin, end):
-        out[v] = False
+        named = left = 0
         for a in range(best.shape[1]):
-            if best[v, a] >= 0 and gone[best[v, a]]:
-                out[v] = True
+            if best[v, a] >= 0:
+                named += 1
+                left += not gone[best[v, a]]
+        out[v] = left < named and left < least
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def widen(
+    begin: int, end: int, order: Any, values: Any, exponent: Any, unit: bool, center: Any, out: Any, bits: Any
+) -> None:
+    """Write rows of 16 bits a value as they are searched; see `subsel.growing.stored`.
+
+    Args:
+        begin: first of ``order``.
+        end: after the last.
+        order: int64, (m,): the rows.
+        values: uint16, (n, d): the bits of values of 16 bits; all finite.
+        exponent: int16, (n,): the power of two that a row is multiplied with.
+        unit: whether rows are to be of length 1.
+        center: float64, (d,): else subtracted.
+        out: float32, (m, d), written.
+        bits: int32, (m, d): the same, as bits.
+    """
+    for at in range(begin, end):
+        v, squares, length = order[at], 0.0, out.shape[1]
+        for d in range(length):  # sign, and the rest of the bits where those of 32 bits have theirs: 2^112 too small
+            half = np.int32(values[v, d])
+            bits[at, d] = ((half & 0x8000) << 16) | ((half & 0x7FFF) << 13)
+        for d in range(length):
+            out[at, d] *= _TO_SINGLE
+        if exponent[v] != 0:
+            factor = 2.0 ** np.float64(exponent[v])
+            for d in range(length):
+                out[at, d] = np.float64(out[at, d]) * factor
+        if unit:
+            for d in range(length):
+                squares += np.float64(out[at, d]) * np.float64(out[at, d])
+            factor = 1.0 / np.sqrt(squares)
+            for d in range(length):
+                out[at, d] = np.float64(out[at, d]) * factor
+        else:
+            for d in range(length):
+                out[at, d] = np.float64(out[at, d]) - center[d]

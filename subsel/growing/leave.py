@@ -1,4 +1,4 @@
-"""Points leave a graph: whose list falls below the asked number of neighbours is searched again."""
+"""Points leave a graph: the reserve takes their place in lists; where that is not enough, a list is searched again."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ def leave(
         progress: told what goes on.
     """
     progress("lists", 0.0)
-    lost = np.empty(state.n, np.bool_)
-    over_rows(kernel.lost, state.n, gone, state.best, lost)
-    lost &= ~gone
-    working = replace(state, best=state.best.copy(), score=state.score.copy())
+    stay = int(np.count_nonzero(~gone))
+    moved = state.taken(np.argsort(gone, kind="stable"))  # who leaves comes last
+    leaving = np.arange(state.n) >= stay
+    short = np.empty(stay, np.bool_)
+    over_rows(kernel.falls_short, stay, leaving, moved.best, state.neighbors, short)
+    rows = np.flatnonzero(short)
+    if not len(rows):
+        return moved.first(stay), Effort(0, 0, 0, None)
+    X = moved.vectors(stay)
     nobody = np.zeros(state.n, np.bool_)
-    X = state.vectors() if lost.any() else None
-    if X is not None:
-        look_around(working, X, np.flatnonzero(lost), nobody, gone)
-        X = X[~gone]
-    left = state.without(gone, working.best, working.score)
-    rows = np.flatnonzero(lost[~gone])
-    if X is None:
-        return left, Effort(0, 0, 0, None)
+    look_around(moved, X, rows, nobody, leaving)
+    left = moved.first(stay)
     probes = state.probes if state.recall is None else _PROBES
-    effort = search_some(left, X, rows, np.zeros(left.n, np.bool_), progress, probes)
+    effort = search_some(left, X, rows, nobody[:stay], progress, probes)
     return left, replace(effort, passes=effort.passes + 1)

@@ -34,7 +34,7 @@ from subsel.storage import KEPT, Place, arrow_place, manifest_of, new_folder, re
 from subsel.version import __version__
 
 #: Raised whenever the meaning of what is kept changes.
-GRAPH_FORMAT = 1
+GRAPH_FORMAT = 2
 _EDGES, _POINTS, _CELLS = "edges.parquet", f"{KEPT}/points.arrow", f"{KEPT}/cells.arrow"
 _ROWS = 65_536
 _ANEW = "Make the graph anew"
@@ -90,6 +90,7 @@ def write_graph(kept: KeptGraph, graph: NeighborGraph, place: Place, *, overwrit
                 "reach": state.reach if math.isfinite(state.reach) else None,
                 "recall": state.recall,
                 "sample": state.sample,
+                "reserve": state.reserve,
                 "center": state.center.tolist(),
             },
             "revisions": [one.model_dump(mode="json") for one in kept.revisions],
@@ -154,6 +155,7 @@ def _state(
         recall=how["recall"],
         reached=report.recall,
         sample=how["sample"],
+        reserve=how["reserve"],
     )
 
 

@@ -15,8 +15,8 @@ class Revision(BaseModel):
         replaced: points that had been there with other vectors; they count in none of the others.
         left: points that are gone.
         points: that the graph has now.
-        searched: whose neighbours were searched: who joined, and whose lists had lost some.
-        recall: of a sample of those that joined, else of those that had lost some; None: it was not measured.
+        searched: whose neighbours were searched: who joined, and whose lists had lost more than was in reserve.
+        recall: of a sample of those that joined, else of all that were searched; None: it was not measured.
         target: what it was to be; None: the search was told what to take.
         probes: cells that a point was compared with at most.
         passes: over neighbours of neighbours.

@@ -22,6 +22,9 @@ from subsel.input.ids import is_unsigned
 from subsel.input.points import Points
 from subsel.threads import over_rows
 
+#: One entry is in reserve for so many neighbours.
+_PER_RESERVE = 3
+
 
 @dataclass(frozen=True, slots=True)
 class GraphState:
@@ -32,8 +35,9 @@ class GraphState:
         id_type: the user's type.
         home: int32, (n,), ascending: the cell of each.
         rows: their vectors.
-        best: int32, (n, k): numbers of the neighbours of each, -1 for none.
-        score: float32, (n, k), falling; -inf for none.
+        best: int32, (n, k + reserve): numbers of the neighbours of each, -1 for none.
+        score: float32, (n, k + reserve), falling. Of none: -inf where anybody may come next; else what those that are
+            not listed score at most, as in a list whose neighbours have left: who scores no more stays out.
         quantizer: of the cells.
         center: float64, (d,): what is subtracted of rows under L2 (`subsel.embeddings.metrics.Preparation`).
         probes: cells that the search probed at most.
@@ -41,6 +45,7 @@ class GraphState:
         recall: that lists are to have; None: the search was told what to take.
         reached: recall that they had when the graph was made; None: it was not measured.
         sample: points of which recall is measured.
+        reserve: entries at the end of each list that are no edges, and take the place of neighbours that leave.
     """
 
     ids: pa.Array
@@ -56,6 +61,7 @@ class GraphState:
     recall: float | None
     reached: float | None
     sample: int
+    reserve: int
 
     @property
     def n(self) -> int:
@@ -64,8 +70,8 @@ class GraphState:
 
     @property
     def neighbors(self) -> int:
-        """Places in a list."""
-        return int(self.best.shape[1])
+        """Of each point, at most."""
+        return int(self.best.shape[1]) - self.reserve
 
     @property
     def dimension(self) -> int:
@@ -87,35 +93,44 @@ class GraphState:
         """The run of each cell: int64, (cells+1,)."""
         return np.searchsorted(self.home, np.arange(len(self.quantizer.centroids) + 1)).astype(np.int64)
 
-    def vectors(self) -> FloatMatrix:
-        """Return the vectors as they are searched: float32, (n, d)."""
-        return self.rows.prepared(self.prepare, np.arange(self.n))
+    def vectors(self, count: int | None = None) -> FloatMatrix:
+        """Return the vectors as they are searched: float32, (n, d); or the first (count, d)."""
+        return self.rows.prepared(self.prepare, np.arange(self.n if count is None else count))
 
     def graph(self) -> NeighborGraph:
         """Return the symmetric graph; its rows are its nodes."""
-        similarity = similarity_of_scores(self.score.copy(), self.metric)
-        indptr, indices, similarity = lists_kernel.symmetrize(self.best, similarity)
+        best = np.ascontiguousarray(self.best[:, : self.neighbors])
+        similarity = similarity_of_scores(self.score[:, : self.neighbors].copy(), self.metric)
+        indptr, indices, similarity = lists_kernel.symmetrize(best, similarity)
         about = np.arange(self.n), indptr, indices, similarity
         return NeighborGraph(self.ids, *about, unsigned=is_unsigned(self.id_type))
 
     def ordered(self, home: Int32Array) -> GraphState:
         """Return the same points in the order of other homes, int32, (n,); in a cell in the order they have."""
-        order = np.argsort(home, kind="stable")
+        return replace(self, home=home).taken(np.argsort(home, kind="stable"))
+
+    def taken(self, order: Int64Array) -> GraphState:
+        """Return the points in an order, int64, (n,), of which homes say nothing any more."""
         number = np.empty(self.n, np.int32)
         number[order] = np.arange(self.n, dtype=np.int32)
-        best, score = self.best[order], self.score[order]
+        best, score = self.best.take(order, axis=0), self.score.take(order, axis=0)
         over_rows(kernel.renumber, self.n, number, best, score)
         ids, rows = self.ids.take(pa.array(order)), self.rows.take(order)
-        return replace(self, ids=ids, home=home[order], rows=rows, best=best, score=score)
+        return replace(self, ids=ids, home=self.home[order], rows=rows, best=best, score=score)
 
-    def without(self, gone: npt.NDArray[np.bool_], best: Int32Array, score: FloatMatrix) -> GraphState:
-        """Return the points that are not gone, with other lists, in which those that are gone lose their places."""
-        stay = ~gone
-        number = np.where(stay, np.cumsum(stay) - 1, -1).astype(np.int32)
-        best, score = best[stay], score[stay]
-        over_rows(kernel.renumber, len(best), number, best, score)
-        ids, rows = self.ids.filter(pa.array(stay)), self.rows.take(np.flatnonzero(stay))
-        return replace(self, ids=ids, home=self.home[stay], rows=rows, best=best, score=score)
+    def first(self, count: int) -> GraphState:
+        """Return the first points alone: lists, which change here, too, close up behind those that others leave."""
+        number = np.arange(self.n, dtype=np.int32)
+        number[count:] = -1
+        best, score = self.best[:count], self.score[:count]
+        over_rows(kernel.renumber, count, number, best, score)
+        ids, rows = self.ids[:count], StoredRows(self.rows.values[:count], self.rows.exponent[:count])
+        return replace(self, ids=ids, home=self.home[:count], rows=rows, best=best, score=score)
+
+
+def reserve_of(neighbors: int) -> int:
+    """Return how many entries a list has in reserve: when a twentieth leaves, few lose more."""
+    return -(-neighbors // _PER_RESERVE)
 
 
 def search_to_grow(
@@ -125,15 +140,16 @@ def search_to_grow(
 
     Args:
         points: with embeddings.
-        how: to search.
+        how: to search, but for the reserve.
         progress: told what goes on.
     """
     assert points.embeddings is not None
+    how = replace(how, reserve=reserve_of(how.neighbors))
     stored, kept = StoredRows.of(points.embeddings), list[GraphState]()
 
     def keep(searched: Searched) -> None:
         found, rows = searched.found, searched.rows
-        wide = how.neighbors - found.best.shape[1]  # in a graph of few points, room for those to come
+        wide = how.neighbors + how.reserve - found.best.shape[1]  # in a graph of few points, room for those to come
         kept.append(
             GraphState(
                 ids=points.ids.take(pa.array(rows)),
@@ -149,6 +165,7 @@ def search_to_grow(
                 recall=how.recall,
                 reached=None,
                 sample=how.sample,
+                reserve=how.reserve,
             )
         )
 

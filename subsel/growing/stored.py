@@ -8,8 +8,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from subsel.embeddings.metrics import FloatMatrix, Preparation, copy_rows, rows_per_block
+from subsel.embeddings.metrics import FloatMatrix, Preparation, rows_per_block
 from subsel.fixedpoint import Int64Array
+from subsel.growing import kernel
+from subsel.threads import over_rows
 
 #: Rows whose largest value is in between are kept as they are: what is of 16 bits or fewer already loses nothing.
 _LEAST, _MOST = 2.0**-6, 2.0**15
@@ -52,11 +54,8 @@ class StoredRows:
         )
 
     def prepared(self, prepare: Preparation, order: Int64Array) -> FloatMatrix:
-        """Return rows in an order as they are searched: float32, (m, d)."""
-
-        def rows(some: Int64Array) -> FloatMatrix:
-            found = self.values.take(some, axis=0).astype(np.float32)
-            exponent = self.exponent[some]
-            return prepare.rows(np.ldexp(found, exponent[:, None]) if exponent.any() else found)
-
-        return copy_rows(rows, order, self.values.shape[1])
+        """Return rows in an order as they are searched: float32, (m, d); as `Preparation.rows`, but for rounding."""
+        out = np.empty((len(order), self.values.shape[1]), np.float32)
+        about = order, self.values.view(np.uint16), self.exponent, prepare.metric == "cosine", prepare.center
+        over_rows(kernel.widen, len(order), *about, out, out.view(np.int32))
+        return out

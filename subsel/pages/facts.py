@@ -112,7 +112,10 @@ def _add_wishes(rows: Facts, report: Report) -> None:
     """Add who was in or out before anything was selected."""
     wishes = report.constraints
     if report.greedy.kept is not None:
-        rows.add("warm start", f"{count(report.greedy.kept, 'point')} of the old subset, then swaps")
+        told = "it is worth less than what greedy selects without it, which was taken"
+        rows.add(
+            "warm start", f"{count(report.greedy.kept, 'point')} of the old subset" if report.greedy.kept else told
+        )
     if wishes.included or wishes.excluded:
         rows.add("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
     if report.config.exclude_near is not None:

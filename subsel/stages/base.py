@@ -11,6 +11,7 @@ from subsel.config import SelectConfig, resolve_size
 from subsel.engines.base import Engine
 from subsel.engines.replay import Replay
 from subsel.errors import in_library
+from subsel.fixedpoint import Int64Array
 from subsel.input.copies import Wishful, check_left
 from subsel.input.wishes import Constraints
 from subsel.limits.capacity import Capacity
@@ -44,10 +45,10 @@ class Stages(Protocol):
     tables: Sequence[GroupTable]
 
     @property
-    def warm(self) -> Callable[[int], int] | None:
-        """Puts the points of an old subset on the boards, of which so many have room; None: there is no old subset.
+    def old(self) -> Callable[[], Int64Array] | None:
+        """Returns the numbers of an old subset's points, from which greedy is to go on; None: there is none.
 
-        As members, or, where they are more, as the only ones that are undecided. Returns how many are members now.
+        It raises `subsel.InputError` where no point is left of it.
         """
 
     def read(self, tell: Tell) -> InputReport:

@@ -16,7 +16,6 @@ from subsel.rundir import open_run, open_to_score
 from subsel.selection import Chosen
 from subsel.stages.base import make_ready
 from subsel.stages.local import LocalStages
-from subsel.stages.warm import warm_here
 from subsel.storage import Place, place_of
 
 
@@ -30,18 +29,11 @@ def select_here(request: Request, run: Run) -> list[tuple[Report, Place | None, 
     places = places_for(request, partial(place_of, storage_options=request.storage_options))
     with open_run(places.run_dir, request.kept_config, run.id, resume=request.resume, stages=request.stages) as rundir:
         stages = LocalStages(request, rundir)
-        if request.warm_start is not None:
-            stages.warm = partial(_warm, stages, request.warm_start)
         chosen: list[Chosen] = []
         stages.written = chosen.append
         reports = run_pipeline(stages, places.of_sizes(request), run, overwrite=request.overwrite)
     found = zip(reports, places.outputs, places.audits, chosen, strict=True)
     return [(report, place, audit, stages.graph, one) for report, place, audit, one in found]
-
-
-def _warm(stages: LocalStages, old: Any, room: int) -> int:
-    about = stages.points, stages.graph, stages.local, stages.config, stages.storage_options
-    return warm_here(old, room, *about)
 
 
 def score_here(request: Request, subsets: Sequence[Any]) -> list[Score]:

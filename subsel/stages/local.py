@@ -59,6 +59,7 @@ from subsel.stages.one_part import points_of_graph, whole_part
 from subsel.stages.ranked import expected_here, objective_here, ranked_table, score_here
 from subsel.stages.sketched import sketch_here
 from subsel.stages.target import read_target, search_here
+from subsel.stages.warm import mark_of_old, nodes_of_old, read_old
 from subsel.stages.weighed import weigh_here
 from subsel.stages.wished import find_wishes, nodes_of_subset
 from subsel.storage import Place
@@ -83,7 +84,7 @@ class LocalStages:
         self.tables: Sequence[GroupTable] = ()
         self.utility, self.config, self.wishes = request.utility, request.config, request.wishes
         self.kept = None if rundir is None else KeptRun(rundir)
-        self.asked_audit, self.call = request.audit is not None, request.call
+        self.asked_audit, self.call, self.warm_start = request.audit is not None, request.call, request.warm_start
         self.everyone: Everyone | None = None
         self.source: Source
         self.points: Points
@@ -104,7 +105,7 @@ class LocalStages:
         self.replay: Replay
         self.table: pa.Table
         self.map: PointMap | None = None
-        self.warm: Callable[[int], int] | None = None
+        self.old: Callable[[], Int64Array] | None = None
         self.written: Callable[[Chosen], None] = lambda chosen: None
 
     def read(self, tell: Tell) -> InputReport:
@@ -249,9 +250,11 @@ class LocalStages:
         for k in self._least(sizes):
             self._constraints().check(self.points.n, k, found.both, found.example)
         self.reference = read_reference(NEAR, self.wishes.near, *about[1:], made)
+        if (old := read_old(self.warm_start, *about[2:])) is not None:
+            self.old = lambda: nodes_of_old(old, self.points, self.graph)
         if self.kept is not None:
             near = self.reference and mark_of(self.reference, self.config)
-            self.kept.rundir.identify(**found.marks, exclude_near=near)
+            self.kept.rundir.identify(**found.marks, **mark_of_old(old), exclude_near=near)
 
     def merge(self, tell: Tell, sizes: Sequence[int]) -> InputReport:
         """Merge points of equal vectors, if they are to be and no finished stage has."""

@@ -74,7 +74,7 @@ from subsel.weighing import mean_of
 class SparkStages:
     """Implements `subsel.stages.base.Stages` on a Spark session, which it neither stops nor reconfigures."""
 
-    name, warm = "spark", None
+    name, old = "spark", None
 
     def __init__(self, spark: SparkSession, request: Request, run_id: str, rundir: RunDirectory | None = None) -> None:
         if request.data is None:

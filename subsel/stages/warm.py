@@ -1,62 +1,49 @@
-"""Warm starts on one machine: a selection goes on from an old subset."""
+"""Warm starts on one machine: the old subset from which greedy goes on."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from subsel.board import hear_wishes
+import numpy as np
+import pyarrow as pa
+
+from subsel.codes import hash_ids
 from subsel.config import SelectConfig
-from subsel.engines.local import LocalEngine
 from subsel.errors import InputError
+from subsel.fixedpoint import Int64Array
 from subsel.graph import NeighborGraph
 from subsel.input.ids import known_places
 from subsel.input.points import Points
 from subsel.input.wishes import wished_ids
-from subsel.schema import KEPT, Status
 
 _WHAT = "warm_start"
 
 
-def warm_here(
-    old: Any,
-    room: int,
-    points: Points,
-    graph: NeighborGraph,
-    engine: LocalEngine,
-    config: SelectConfig,
-    storage_options: Mapping[str, Any] | None,
-) -> int:
-    """Put an old subset's points on the board, see `subsel.stages.base.Stages.warm`; those that are gone are left out.
-
-    Args:
-        old: the subset, see `subsel.input.wishes.wished_ids`.
-        room: points to select beside those that are members.
-        points: their ids' type.
-        graph: whose nodes they are.
-        engine: what bounding left.
-        config: names the id column.
-        storage_options: how paths are opened.
+def read_old(old: Any, points: Points, config: SelectConfig, storage_options: Mapping[str, Any] | None) -> pa.Array:
+    """Return the ids of an old subset, as they are kept; None if there is none.
 
     Raises:
-        InputError: it cannot be read, or names no point of the graph.
+        InputError: see `subsel.input.wishes.wished_ids`.
     """
-    ids = wished_ids(old, config, points.id_type, _WHAT, storage_options)
+    return None if old is None else wished_ids(old, config, points.id_type, _WHAT, storage_options)
+
+
+def mark_of_old(ids: pa.Array | None) -> dict[str, str | None]:
+    """Return what tells an old subset from others, see `subsel.rundir.RunDirectory.identify`."""
+    return {_WHAT: None if ids is None else hashlib.sha256(np.sort(hash_ids(ids, 0)).tobytes()).hexdigest()[:16]}
+
+
+def nodes_of_old(ids: pa.Array, points: Points, graph: NeighborGraph) -> Int64Array:
+    """Return the nodes of an old subset's points, without those that are gone.
+
+    Raises:
+        InputError: all are.
+    """
     places = known_places(ids, graph.ids, _WHAT, points.id_type, all_known=False)
     if not len(places):
         raise InputError(
             f"{_WHAT}: none of its {len(ids):,} points is among the {graph.n:,} to select from: leave it out."
         )
-    board = engine.board
-    open_ones = places[board.status[places] == Status.UNDECIDED]
-    if len(open_ones) > room:
-        aside = board.status == Status.UNDECIDED
-        aside[open_ones] = False
-        board.status[aside] = Status.DISCARDED
-        open_ones = open_ones[:0]
-    else:
-        # As bounding's, until swaps begin: then they are free to leave.
-        board.status[open_ones], board.decided_by[open_ones] = Status.ACCEPTED, KEPT
-        board.decided_at[open_ones] = board.steps + 1
-    engine.step(hear_wishes)
-    return len(open_ones)
+    return places
