@@ -22,6 +22,7 @@ from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.graph import NeighborGraph
 from subsel.growing.join import Effort, join
 from subsel.growing.leave import leave
+from subsel.growing.parted import divided
 from subsel.growing.place import KeptGraph, is_graph_place, read_graph, write_graph
 from subsel.growing.revision import Revision
 from subsel.growing.state import GraphState, search_to_grow
@@ -32,6 +33,7 @@ from subsel.input.rows import may_be_read
 from subsel.input.source import is_location, open_source
 from subsel.input.wishes import wished_ids
 from subsel.options import Options
+from subsel.planning import part_points
 from subsel.report import GraphReport
 from subsel.request import Location, keywords_of, load_config
 from subsel.run import Run, Tell
@@ -180,7 +182,7 @@ class GrowingGraph:
             raise InputError(f"{where} is one file, which has edges only: save into a folder.")
         back = self.place is not None and where.key == self.place.key
         kept = self._kept if back else replace(self._kept, manifest=None)
-        written = write_graph(kept, self.graph, where, overwrite=overwrite or place is None)
+        written = write_graph(kept, where, overwrite=overwrite or place is None)
         self._kept, self.place = replace(self._kept, manifest=written), where
 
     def _config(self, options: Mapping[str, Any]) -> SelectConfig:
@@ -273,7 +275,9 @@ def growing_graph(
         points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
     k = known_count(settings, points.n, points.name, None if points.cost is None else exact_sum(points.cost))
     with run.stage("neighbors") as tell:
-        found, state = search_to_grow(points, Search.of(settings, points.n, k), tell)
+        how = Search.of(settings, points.n, k)
+        found, state = search_to_grow(points, how, tell)
+        state = divided(state, part_points(state.dimension, state.neighbors, settings), how)
     note_recall(found.report)
     graph = GrowingGraph(KeptGraph(state, settings, found.report, ()), None, storage_options)
     if where is not None:

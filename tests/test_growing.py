@@ -225,7 +225,7 @@ def test_unsigned_ids_are_those_of_the_input(small, tmp_path):
     graph.add(parts[1])
     graph.save()
     everything = pa.concat_tables(parts)
-    assert pq.read_table(tmp_path / "graph" / "edges.parquet")["src"].type == pa.uint64()
+    assert pq.read_table(tmp_path / "graph" / "edges-0.parquet")["src"].type == pa.uint64()
     one, other = (
         subsel.select(everything, graph=given, size=20, utility="constant", progress=False)
         for given in (graph.graph, str(tmp_path / "graph"))
@@ -250,17 +250,17 @@ def test_two_that_change_a_graph_at_a_time_do_not_lose_either(small, tmp_path):
     mine, theirs = (subsel.open_graph(tmp_path / "graph") for _ in range(2))
     mine.add(more.slice(0, 30))
     theirs.add(more.slice(30))
-    plain = growing_place._cells
+    plain = growing_place.edges_of
 
-    def meanwhile(quantizer):
+    def meanwhile(part):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(growing_place, "_cells", plain)
+            patch.setattr(growing_place, "edges_of", plain)
             if theirs.revisions and len(subsel.open_graph(tmp_path / "graph")) == 400:
                 theirs.save()
-        return plain(quantizer)
+        return plain(part)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(growing_place, "_cells", meanwhile)
+        patch.setattr(growing_place, "edges_of", meanwhile)
         with pytest.raises(InputError, match="has changed since it was read"):
             mine.save()
     assert len(subsel.open_graph(tmp_path / "graph")) == 430
@@ -294,14 +294,14 @@ def test_a_damaged_place_is_told(small, tmp_path):
     subsel.growing_graph(small[0], neighbors=6, output=place)
     manifest = json.loads((place / MANIFEST).read_text())
     for change, told in (
-        ({"graph_format": 99}, "is of format 99, this is 1: make the graph anew"),
+        ({"graph_format": 99}, "is of format 99, this is 2: make the graph anew"),
         ({"search": {}}, "is damaged: .*Make the graph anew"),
     ):
         (place / MANIFEST).write_text(json.dumps(manifest | change))
         with pytest.raises(InputError, match=told):
             subsel.open_graph(place)
     (place / MANIFEST).write_text(json.dumps(manifest))
-    (place / "_kept" / "points.arrow").write_bytes(b"")
+    (place / "_kept" / "points-0.parquet").write_bytes(b"")
     with pytest.raises(InputError, match="is not whole"):
         subsel.open_graph(place)
 

@@ -78,7 +78,7 @@ def join(
         state,
         ids=pa.concat_arrays([state.ids, ids]),
         rows=state.rows.beside(rows),
-        best=np.concatenate([state.best, np.full((m, k), -1, np.int32)]),
+        best=np.concatenate([state.beyond(m), np.full((m, k), -1, np.int32)]),
         score=np.concatenate([state.score, np.full((m, k), -np.inf, np.float32)]),
     )
     fresh_rows = rows.prepared(state.prepare, np.arange(m))
@@ -122,7 +122,7 @@ def search_some(
         progress("search", 0.0)
         known = state.best[rows]
         meet_cells(state, X, rows, probes, hears)
-        place = np.full(state.n, -1, np.int32)
+        place = np.full(state.n + state.others, -1, np.int32)
         place[rows] = np.arange(len(rows), dtype=np.int32)
         arrays = X, known, place, bool(hears.any()), state.best, state.score
         over_rows(kernel.rescore, state.n, *arrays, state.metric == "l2")
@@ -175,11 +175,13 @@ class _Asked:
         if self.exact is None:
             return None
         best = state.best[self.rows]
-        pairs = X[self.rows][:, None], X[np.maximum(best, 0)]
+        here = (best >= 0) & (best < state.n)
+        pairs = X[self.rows][:, None], X[np.where(here, best, 0)]
         found = (
             -np.square(pairs[0] - pairs[1]).sum(axis=2) if state.metric == "l2" else (pairs[0] * pairs[1]).sum(axis=2)
         )
-        return search.recall_of_scores(-np.sort(-np.where(best < 0, -np.inf, found), axis=1), self.exact)
+        found = np.where(here, found, np.where(best < 0, -np.inf, state.score[self.rows]))
+        return search.recall_of_scores(-np.sort(-found, axis=1), self.exact)
 
     def as_before(self, found: float | None) -> bool:
         """Return whether that is the recall that the graph had when it was made."""
@@ -276,7 +278,7 @@ def _split(state: GraphState) -> tuple[GraphState, Int32Array, int]:
         The graph, the home of each point, and the number of cells that were split. Masses of near duplicates, which no
         k-means divides, stay.
     """
-    home, quantizer, done = state.home.copy(), state.quantizer, 0
+    home, quantizer, division, done = state.home.copy(), state.quantizer, state.division, 0
     cap = fullest_cell(state.n, len(quantizer.centroids))
     for cell in np.flatnonzero(np.bincount(home, minlength=len(quantizer.centroids)) > cap).tolist():
         members = np.flatnonzero(home == cell)
@@ -290,4 +292,7 @@ def _split(state: GraphState) -> tuple[GraphState, Int32Array, int]:
         centroids[cell] = parts.centroids[0]
         home[members] = np.where(inside == 0, cell, len(quantizer.centroids) + inside - 1)
         quantizer, done = Quantizer(centroids, quantizer.groups, state.metric), done + 1
-    return replace(state, quantizer=quantizer), home, done
+        if division is not None:
+            more = np.full(len(parts.centroids) - 1, division.part[cell], np.int32)
+            division = replace(division, part=np.concatenate([division.part, more]))
+    return replace(state, quantizer=quantizer, division=division), home, done

@@ -113,9 +113,10 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         end: after the last.
         rows: int64, (m,): the points.
         X: float32, (n, d).
-        best: int32, (n, k); may list points that are gone, whose neighbours are looked at as well.
+        best: int32, (n, k); may list points that are gone, whose neighbours are looked at as well, and others that are
+            not here (from n), which stay.
         score: float32, (n, k).
-        gone: bool, (n,): who may be in no new list; (0,) where nobody is gone.
+        gone: bool, (n + others,): who may be in no new list; (0,) where nobody is gone.
         hears: bool, (n,): to whom points are offered that belong in their lists.
         l2: score by negative squared distance instead of the inner product.
         slots: of the table of candidates, a power of two; half of it is filled at most.
@@ -146,11 +147,11 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 room -= 1
         for a in range(k):
             middle = best[v, a]
-            if middle < 0:
+            if middle < 0 or middle >= len(X):
                 continue
             for b in range(-1, k):
                 j = middle if b < 0 else best[middle, b]
-                if j < 0 or room == 0 or (some and gone[j]) or not _note(seen, stamp, at, j):
+                if j < 0 or j >= len(X) or room == 0 or (some and gone[j]) or not _note(seen, stamp, at, j):
                     continue
                 room -= 1
                 value = _score(X, v, j, l2)
@@ -187,9 +188,28 @@ def take_offers(rows: Any, offered: Any, offer: Any, best: Any, score: Any) -> N
                 _insert_in_order(best, score, j, v, value)
 
 
+@numba.njit(cache=True)
+def take_lists(rows: Any, other: Any, value: Any, best: Any, score: Any) -> None:
+    """Merge lists that were found elsewhere into those of some points, in whatever order they come.
+
+    Args:
+        rows: int64, (m,): the points.
+        other: int32, (m, w): whom the list found of each names; -1 for none.
+        value: float32, (m, w): their scores.
+        best: lists, changed in place.
+        score: their scores, changed in place.
+    """
+    for at in range(len(rows)):
+        v = rows[at]
+        for a in range(other.shape[1]):
+            j = other[at, a]
+            if j >= 0 and _beats_last(best, score, v, j, value[at, a]) and not _lists(best, v, j):
+                _insert_in_order(best, score, v, j, value[at, a])
+
+
 @numba.njit(cache=True, nogil=True)
 def renumber(begin: int, end: int, number: Any, best: Any, score: Any) -> None:
-    """Call neighbours by new numbers (int32, (n,), -1 for those that are gone); lists close up behind these."""
+    """Call neighbours by new numbers (int32, (n + others,), -1: gone); lists close up behind those that are gone."""
     for v in range(begin, end):
         filled = 0
         for a in range(best.shape[1]):

@@ -25,21 +25,22 @@ def leave(
 
     Args:
         state: the graph.
-        gone: bool, (n,): who leaves; somebody stays.
+        gone: bool, (n + others,): who leaves.
         progress: told what goes on.
     """
     progress("lists", 0.0)
     lost = np.empty(state.n, np.bool_)
     over_rows(kernel.lost, state.n, gone, state.best, lost)
-    lost &= ~gone
+    stay = ~gone[: state.n]
+    lost &= stay
     working = replace(state, best=state.best.copy(), score=state.score.copy())
     nobody = np.zeros(state.n, np.bool_)
     X = state.vectors() if lost.any() else None
     if X is not None:
         look_around(working, X, np.flatnonzero(lost), nobody, gone)
-        X = X[~gone]
+        X = X[stay]
     left = state.without(gone, working.best, working.score)
-    rows = np.flatnonzero(lost[~gone])
+    rows = np.flatnonzero(lost[stay])
     if X is None:
         return left, Effort(0, 0, 0, None)
     probes = state.probes if state.recall is None else _PROBES

@@ -20,7 +20,21 @@ from subsel.growing import kernel
 from subsel.growing.stored import StoredRows
 from subsel.input.ids import is_unsigned
 from subsel.input.points import Points
+from subsel.parts.route import PartMap
 from subsel.threads import over_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """A graph's parts: groups of neighbouring cells.
+
+    Attributes:
+        map: to which parts new points go.
+        part: int32, (cells,): the part of each cell.
+    """
+
+    map: PartMap
+    part: Int32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +46,7 @@ class GraphState:
         id_type: the user's type.
         home: int32, (n,), ascending: the cell of each.
         rows: their vectors.
-        best: int32, (n, k): numbers of the neighbours of each, -1 for none.
+        best: int32, (n, k): numbers of the neighbours of each, -1 for none; from n those of points of other parts.
         score: float32, (n, k), falling; -inf for none.
         quantizer: of the cells.
         center: float64, (d,): what is subtracted of rows under L2 (`subsel.embeddings.metrics.Preparation`).
@@ -41,6 +55,8 @@ class GraphState:
         recall: that lists are to have; None: the search was told what to take.
         reached: recall that they had when the graph was made; None: it was not measured.
         sample: points of which recall is measured.
+        others: points that lists name and that are not here.
+        division: of the whole graph in parts; None: it was not divided yet, or this is a part.
     """
 
     ids: pa.Array
@@ -56,6 +72,8 @@ class GraphState:
     recall: float | None
     reached: float | None
     sample: int
+    others: int = 0
+    division: Division | None = None
 
     @property
     def n(self) -> int:
@@ -98,10 +116,14 @@ class GraphState:
         about = np.arange(self.n), indptr, indices, similarity
         return NeighborGraph(self.ids, *about, unsigned=is_unsigned(self.id_type))
 
+    def beyond(self, m: int) -> Int32Array:
+        """Return the lists with room for m points more before those that are not here: int32, (n, k)."""
+        return np.where(self.best >= self.n, self.best + np.int32(m), self.best) if self.others else self.best
+
     def ordered(self, home: Int32Array) -> GraphState:
         """Return the same points in the order of other homes, int32, (n,); in a cell in the order they have."""
         order = np.argsort(home, kind="stable")
-        number = np.empty(self.n, np.int32)
+        number = np.arange(self.n + self.others, dtype=np.int32)
         number[order] = np.arange(self.n, dtype=np.int32)
         best, score = self.best[order], self.score[order]
         over_rows(kernel.renumber, self.n, number, best, score)
@@ -109,9 +131,16 @@ class GraphState:
         return replace(self, ids=ids, home=home[order], rows=rows, best=best, score=score)
 
     def without(self, gone: npt.NDArray[np.bool_], best: Int32Array, score: FloatMatrix) -> GraphState:
-        """Return the points that are not gone, with other lists, in which those that are gone lose their places."""
-        stay = ~gone
-        number = np.where(stay, np.cumsum(stay) - 1, -1).astype(np.int32)
+        """Return the points that are not gone, with other lists, in which those that are gone lose their places.
+
+        Args:
+            gone: bool, (n + others,).
+            best, score: the lists, (n, k).
+        """
+        stay = ~gone[: self.n]
+        first = int(stay.sum())
+        number = np.concatenate([np.cumsum(stay) - 1, first + np.arange(self.others)]).astype(np.int32)
+        number[gone] = -1
         best, score = best[stay], score[stay]
         over_rows(kernel.renumber, len(best), number, best, score)
         ids, rows = self.ids.filter(pa.array(stay)), self.rows.take(np.flatnonzero(stay))
