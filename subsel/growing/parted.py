@@ -25,7 +25,6 @@ from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, distinct
 from subsel.growing.state import Division, GraphState
 from subsel.growing.stored import StoredRows
-from subsel.input.ids import given_back
 from subsel.parts.pack import Parcel, of_kind, pack, unpack
 from subsel.parts.route import PartMap, sample_rows
 
@@ -179,7 +178,10 @@ def _rows(values: Any, nobody: GraphState) -> FloatMatrix:
 
 
 def edges_of(part: Part) -> pa.Table:
-    """Return the edges of a part's lists, ``src, dst, similarity``: each once but those between parts, once by each."""
+    """Return the edges of a part's lists, ``src, dst`` as ids are kept and ``similarity``.
+
+    Each is there once; those between parts once in each of the two whose list names the other's point.
+    """
     state = part.state
     best = np.ascontiguousarray(state.best[:, : state.neighbors])
     similarity = similarity_of_scores(state.score[:, : state.neighbors].copy(), state.metric)
@@ -191,7 +193,7 @@ def edges_of(part: Part) -> pa.Table:
     first = np.ones(len(low), np.bool_)
     first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
     ends = {schema.SRC: low[first], schema.DST: high[first]}
-    columns: dict[str, Any] = {name: given_back(part.ids_of(end), state.id_type) for name, end in ends.items()}
+    columns: dict[str, Any] = {name: part.ids_of(end) for name, end in ends.items()}
     return pa.table(columns | {schema.SIMILARITY: similarity[first]})
 
 

@@ -30,7 +30,7 @@ from subsel.growing.parted import MAP_PART, apart, edges_of, pack_map, pack_part
 from subsel.growing.revision import Revision
 from subsel.growing.state import GraphState
 from subsel.growing.stored import StoredRows
-from subsel.input.ids import storage_type
+from subsel.input.ids import given_back, storage_type
 from subsel.parts.pack import Parcel, from_rows
 from subsel.parts.rows import to_table
 from subsel.report import GraphReport
@@ -111,7 +111,7 @@ def write_graph(kept: KeptGraph, place: Place, *, overwrite: bool) -> dict[str, 
             if old.get(part.number) == checksum:
                 folder.keep(kept.files([part.number]))
                 continue
-            _write(edges_of(part), folder.file(_EDGES.format(part.number)))
+            _write(_given(edges_of(part), state.id_type), folder.file(_EDGES.format(part.number)))
             _write(to_table(parcels), folder.file(_POINTS.format(part.number)))
         if old:
             folder.keep(kept.files([MAP_PART]))
@@ -237,6 +237,13 @@ def _nobody(how: dict[str, Any], config: SelectConfig, report: GraphReport) -> G
         reached=report.recall,
         sample=how["sample"],
     )
+
+
+def _given(edges: pa.Table, id_type: pa.DataType) -> pa.Table:
+    """Return edges with the user's ids."""
+    for place, name in enumerate((schema.SRC, schema.DST)):
+        edges = edges.set_column(place, name, given_back(edges[name].combine_chunks(), id_type))
+    return edges
 
 
 def _write(table: pa.Table, place: Place) -> None:

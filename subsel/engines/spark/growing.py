@@ -1,0 +1,337 @@
+"""Graphs that grow on Spark: points travel to the parts that they probe, and only these parts are read and written.
+
+What a task does is in `subsel.growing.travel`. Two scans are of all parts, a few at a time: for ids that are there, and
+for the exact neighbours of a sample, by which recall is measured.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_type
+
+from subsel import schema
+from subsel.codes import hash_ids
+from subsel.config import SelectConfig
+from subsel.engines.spark.ids import given, kept_kind
+from subsel.engines.spark.neighbors import Rules, numbered, task_number
+from subsel.engines.spark.output import read_rows
+from subsel.engines.spark.parcels import (
+    PARCEL_SCHEMA,
+    PartFunction,
+    exchange,
+    map_in_arrow,
+    place,
+    plain_ids,
+    task,
+)
+from subsel.engines.spark.points import SparkPoints
+from subsel.engines.spark.together import worker_limit
+from subsel.engines.spark.wishes import Wished
+from subsel.fixedpoint import Int64Array
+from subsel.graph import distinct
+from subsel.growing import travel
+from subsel.growing.join import Effort
+from subsel.growing.parted import IDS, LISTS, MAP_PART, edges_of, packable, unpack_map, unpack_part
+from subsel.growing.place import KeptGraph
+from subsel.parts import route
+from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
+from subsel.parts.route import PartMap
+from subsel.parts.rows import parcels_in, to_table
+from subsel.planning import check_worker
+from subsel.run import Tell
+from subsel.storage import KEPT, Place
+
+log = logging.getLogger(__name__)
+
+#: Where a recall is aimed at, new points visit up to so many cells' parts until they have it.
+_MOST_VISITS = 48
+#: Only one end of a pair travels here, so it goes so many times as far.
+_ONE_SIDED = 2
+#: Bytes of a point on its way beside its values.
+_POINT_BYTES = 32
+
+
+#: What is done in a part.
+_Step = Callable[[int, list[Parcel], travel.Kept], Iterable[Parcel]]
+
+
+class PartedGraph:
+    """A graph by its parts, which changes; `written` says how.
+
+    Args:
+        spark: the session.
+        where: its place.
+        kept: what its manifest says.
+
+    Attributes:
+        done: what was done in each part that has changed.
+    """
+
+    def __init__(self, spark: SparkSession, where: Place, kept: KeptGraph) -> None:
+        assert kept.manifest is not None
+        self.spark, self.where, self.kept = spark, where, kept
+        self.salt = int(kept.manifest["search"]["salt"])
+        self.common = travel.Kept(kept.state, kept.config.seed, self.salt, max(1, kept.state.sample // 2))
+        self.done: dict[int, travel.Done] = {}
+        self._changed: DataFrame | None = None
+        self._persisted: list[DataFrame] = []
+        self.map: PartMap = unpack_map(_collected(self._stored([MAP_PART])), kept.state)[0]
+
+    @property
+    def n(self) -> int:
+        """Points that it has now."""
+        return sum(self.points.values())
+
+    @property
+    def points(self) -> dict[int, int]:
+        """How many each part has now."""
+        return self.kept.points | {part: one.points for part, one in self.done.items()}
+
+    @property
+    def tasks(self) -> int:
+        """Parts that something was done in."""
+        return len(self.done)
+
+    @property
+    def id_kind(self) -> str:
+        """The Spark type in which ids are kept."""
+        return kept_kind(self.kept.state.id_type)
+
+    @property
+    def id_target(self) -> T.DataType:
+        """The Spark type of the user's ids."""
+        id_type = self.kept.state.id_type
+        return from_arrow_type(pa.decimal128(20, 0) if pa.types.is_uint64(id_type) else id_type)
+
+    def close(self) -> None:
+        """Let go of all that is persisted."""
+        for frame in self._persisted:
+            frame.unpersist()
+
+    def parcels(self, parts: Collection[int]) -> DataFrame:
+        """Return the parcels of some parts as they are now."""
+        stored = [part for part in parts if part not in self.done and part in self.kept.sums]
+        frame = self._stored(stored)
+        if self._changed is not None:
+            now = self._changed.where(F.col("part").isin(sorted(set(parts) & set(self.done))))
+            frame = frame.unionByName(now.where(F.col("kind").isin(IDS, LISTS)))
+        return frame
+
+    def _stored(self, parts: Iterable[int]) -> DataFrame:
+        names = [name for name in self.kept.files(parts) if name.startswith(f"{KEPT}/")]
+        if not names:
+            return self.spark.createDataFrame([], PARCEL_SCHEMA)
+        frame = read_rows(self.spark, PARCEL_SCHEMA, *(self.where.join(name) for name in names))
+        return frame if len(names) <= len(set(parts)) else place(frame, self.map.parts)
+
+    def whereabouts(self, *, own: bool) -> DataFrame:
+        """Return who is in which part, ``id, code, part``: who lives there; or whom its lists name, too."""
+        names = f"{schema.ID} {self.id_kind}, code bigint, part int"
+        return map_in_arrow(self.parcels(self.points).where(F.col("kind") == IDS), partial(_whereabouts, own), names)
+
+    def known(self, ids: DataFrame) -> tuple[int, Any]:
+        """Return how many of some ids, one column ``id``, it has, and one of these."""
+        found = self.whereabouts(own=True).join(ids, schema.ID, "left_semi")
+        row = found.agg(F.count("*"), F.min(schema.ID)).collect()[0]
+        return int(row[0]), row[1]
+
+    def leave(self, ids: DataFrame) -> Effort:
+        """Let points leave, whose ids are one column ``id``."""
+        there = self.whereabouts(own=False).join(ids, schema.ID, "left_semi").select(schema.ID, "part")
+        gone = self.kept_frame(map_in_arrow(there, _gone, PARCEL_SCHEMA))
+        return self._step([travel.leave_part], gone, travel.GONE, None, self.map)
+
+    def join(self, points: SparkPoints, config: SelectConfig, tell: Tell) -> Effort:
+        """Let points join, checked by a config: they go as far as the recall takes that the graph was made for."""
+        state, cells = self.kept.state, len(self.map.first_part)
+        crowded = {part: _ONE_SIDED * reach for part, reach in self.map.crowded.items()}
+        visits = min(_ONE_SIDED * self.map.visits, cells)
+        far = replace(self.map, visits=visits, reach=_ONE_SIDED * self.map.reach, crowded=crowded)
+        share = min(1.0, self.common.asked / points.n)
+        before = self.done, self._changed
+        while True:
+            tell(f"up to {far.visits} cells' parts", 0.0)
+            self.done, self._changed = before
+            rules = replace(Rules.of(points, config), salt=self.salt)
+            send = partial(_send, rules, self.common, far, share)
+            fresh = self.kept_frame(map_in_arrow(points.frame, send, PARCEL_SCHEMA))
+            effort = self._step([travel.meet_part, travel.merge_part], fresh, travel.FRESH, share, far)
+            enough = effort.recall is None or state.recall is None or effort.recall >= state.recall
+            if enough or far.visits >= min(_MOST_VISITS, cells):
+                return replace(effort, points=points.n)
+            far = replace(far, visits=min(2 * far.visits, _MOST_VISITS, cells), reach=np.inf, crowded={})
+
+    def _step(
+        self,
+        functions: list[_Step],
+        sent: DataFrame,
+        kind: str,
+        share: float | None,
+        far: PartMap,
+    ) -> Effort:
+        """Deliver parcels to their parts, run functions there one after the other, and measure recall."""
+        state, came = self.kept.state, sent.where(F.col("kind") == kind)
+        size = F.sum(F.octet_length("payload"))
+        to = {int(row[0]): int(row[1]) for row in came.groupBy("part").agg(size).collect()}
+        each = 2 * state.dimension + _POINT_BYTES
+        most = max((self.points.get(part, 0) + bytes_ // each for part, bytes_ in to.items()), default=0)
+        check_worker(worker_limit(self.spark), most, most, state.dimension, state.best.shape[1])
+        frame = self.parcels(to).unionByName(came)
+        for function in functions:
+            frame = exchange(frame, partial(_part, function, self.common), self.map.parts)
+        frame = self.kept_frame(frame)
+        done = travel.done_of(_collected(frame.where(F.col("kind") == travel.DONE)))
+        searched = max(1, sum(one.searched for one in done.values()))
+        old = self.parcels(set(self.done) - set(done))
+        log.info("%d of %d parts searched, each in a task", len(done), len(self.points))
+        self._changed = frame if not self.done else frame.unionByName(old.select(*frame.columns))
+        self.done = self.done | done
+        asked = _collected((frame if share is None else sent).where(F.col("kind") == travel.ASKED))
+        recall = self._recall(asked) if state.sample and asked else None
+        probes, passes = (
+            max((getattr(one, name) for one in done.values()), default=0) for name in ("probes", "passes")
+        )
+        log.info("%d points, up to %d cells' parts: recall %s", searched, far.visits, recall)
+        split = sum(one.split for one in done.values())
+        return Effort(sum(one.searched for one in done.values()), probes, passes, recall, split)
+
+    def _recall(self, asked: list[Parcel]) -> float:
+        """Return the recall of the sample: all parts are read for it, each by itself."""
+        codes, X = travel.sample_of(asked, self.kept.state)
+        scan = partial(travel.exact_part, kept=self.common, asked=codes, X=X)
+        found = map_in_arrow(self.parcels(self.points), partial(_scan, scan), PARCEL_SCHEMA)
+        merged = exchange(found.withColumn("part", F.lit(0)), partial(_merge_exact, len(codes)), 1)
+        return route.recall_of(_collected(merged), codes, self.kept.state.neighbors)
+
+    def written(self) -> tuple[DataFrame, DataFrame, dict[int, tuple[int, str]], set[int]]:
+        """Return parcels and edges of the parts that changed, points and checksums of all parts, and which changed."""
+        changed = {part for part, one in self.done.items() if self.kept.sums.get(part) != one.checksum}
+        parts = {part: (n, self.kept.sums.get(part, "")) for part, n in self.kept.points.items()}
+        parts |= {part: (one.points, one.checksum) for part, one in self.done.items()}
+        parcels, id_type = self.parcels(changed), self.kept.state.id_type
+        ends = f"{schema.SRC} {self.id_kind}, {schema.DST} {self.id_kind}"
+        names = f"{ends}, {schema.SIMILARITY} float, part int"
+        edges = map_in_arrow(parcels, partial(_scan_edges, self.common), names)
+        for end in (schema.SRC, schema.DST):
+            edges = edges.withColumn(end, given(F.col(end), id_type, self.id_target))
+        return parcels, edges, parts, changed
+
+    def kept_frame(self, frame: DataFrame) -> DataFrame:
+        """Persist a frame until the graph is closed."""
+        self._persisted.append(frame.persist(StorageLevel.DISK_ONLY))
+        return frame
+
+
+def fresh_ids(points: SparkPoints, graph: PartedGraph, config: SelectConfig) -> DataFrame:
+    """Return ids of points that were checked by a config, ``id, code``, as a graph keeps them."""
+    rules = replace(Rules.of(points, config), salt=graph.salt)
+    names = f"{schema.ID} {graph.id_kind}, code bigint"
+    return map_in_arrow(points.frame, partial(_ids, rules), names)
+
+
+def checksum_of(wished: Wished) -> tuple[int, int]:
+    """Return how many ids there are, and the sum of their codes, modulo 2^64."""
+    rows = map_in_arrow(wished.ids, _code_sums, "n bigint, total bigint").toArrow().to_pylist()
+    return sum(row["n"] for row in rows), sum(row["total"] for row in rows)
+
+
+def _collected(frame: DataFrame) -> list[Parcel]:
+    return from_rows(frame.toArrow())
+
+
+def _part(function: _Step, kept: travel.Kept, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
+    return function(part, parcels, kept)
+
+
+def _by_part(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, list[Parcel]]]:
+    for part, parcels in groupby(parcels_in(batches), key=attrgetter("part")):
+        yield part, list(parcels)
+
+
+def _scan(function: PartFunction, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        for part, parcels in _by_part(batches):
+            yield from to_table(function(part, parcels)).to_batches()
+
+
+def _merge_exact(q: int, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
+    return route.merged_exact(part, parcels, q)
+
+
+def _scan_edges(kept: travel.Kept, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        for part, parcels in _by_part(batches):
+            found = edges_of(unpack_part(part, parcels, kept.nobody))
+            ends = [plain_ids(packable(found[name].combine_chunks())) for name in (schema.SRC, schema.DST)]
+            similarity = found[schema.SIMILARITY].combine_chunks().cast(pa.float32())
+            columns = [*ends, similarity, pa.array(np.full(len(found), part, np.int32))]
+            yield pa.RecordBatch.from_arrays(columns, names=[schema.SRC, schema.DST, schema.SIMILARITY, "part"])
+
+
+def _whereabouts(own: bool, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        for part, parcels in _by_part(batches):
+            found = unpack(of_kind(parcels, IDS)[0].payload)
+            for head in ("",) if own else ("", "other_"):
+                ids, code = plain_ids(found[f"{head}id"]), found[f"{head}code"]
+                columns = [ids, pa.array(code), pa.array(np.full(len(code), part, np.int32))]
+                yield pa.RecordBatch.from_arrays(columns, names=[schema.ID, "code", "part"])
+
+
+def _gone(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        for number, batch in enumerate(batches):
+            part = batch.column("part").to_numpy()
+            ids = batch.column(schema.ID)
+            wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+            ids = ids.cast(wide.get(ids.type, ids.type))
+            parcels = []
+            for to in distinct(part).tolist():
+                some = ids.take(pa.array(np.flatnonzero(part == to)))
+                parcels.append(Parcel(to, task_number(), travel.GONE, pack(id=packable(some))))
+            yield from numbered(parcels, number)
+
+
+def _send(
+    rules: Rules,
+    kept: travel.Kept,
+    part_map: PartMap,
+    share: float,
+    batches: Iterator[pa.RecordBatch],
+) -> Iterator[pa.RecordBatch]:
+    with task():
+        source = task_number()
+        for number, (good, _) in enumerate(rules.good(batches)):
+            assert good.embeddings is not None
+            parcels = [
+                *travel.send(source, kept, good.ids, good.embeddings, part_map),
+                *travel.ask(part_map.parts, source, kept, good.ids, good.embeddings, share),
+            ]
+            yield from numbered(parcels, number)
+
+
+def _ids(rules: Rules, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        for good, code in rules.good(batches):
+            yield pa.RecordBatch.from_arrays([plain_ids(packable(good.ids)), pa.array(code)], names=[schema.ID, "code"])
+
+
+def _code_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        for batch in batches:
+            code: Int64Array = hash_ids(batch.column(0), 0)
+            total = [int(code.sum(dtype=np.int64))]
+            yield pa.RecordBatch.from_pydict({"n": [len(batch)], "total": pa.array(total, pa.int64())})
