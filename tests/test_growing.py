@@ -347,7 +347,7 @@ def test_the_command_line_joins_and_removes(small, tmp_path):
     run(str(tmp_path / "again.parquet"), graph, "--onto", "--replace")
     assert subsel.open_graph(graph).revisions[-1].replaced == 10
     assert "give --onto, too" in run(b, graph, "--remove", gone, code=2)
-    assert "leave --engine spark" in run(b, graph, "--onto", "--engine", "spark", code=2)
+    assert "--run-dir is for graphs that are made" in run(b, graph, "--onto", "--run-dir", "r", code=2)
 
 
 def test_equal_lists_whatever_the_threads(demo_table):

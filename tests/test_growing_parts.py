@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 import subsel
-from subsel.embeddings.metrics import similarity_of_scores
+from subsel import InputError
+from subsel.embeddings.metrics import Preparation, similarity_of_scores
+from subsel.growing import travel
+from subsel.growing.parted import IDS, LISTS, apart, pack_part, unpack_part, whole
 from subsel.growing.place import part_of
+from subsel.parts.pack import Parcel, pack
+from subsel.storage import TEMPORARY
 from tests.reference import exact_neighbors
-from tests.test_growing import check_lists, pairs
+from tests.test_growing import check_lists, grid, pairs, table
 
 PARTS = {"neighbors": 6, "part_points": 150}
 
@@ -77,11 +86,10 @@ def write(table, where):
     return str(where)
 
 
-def recall_of(graph, points, metric="l2"):
+def recall_of(graph):
     state = graph._kept.state
-    X = state.vectors()
-    best = exact_neighbors(X, state.neighbors, metric)
-    found = similarity_of_scores(state.score[:, : state.neighbors].copy(), metric)
+    best = exact_neighbors(state.vectors(), state.neighbors, state.metric)
+    found = similarity_of_scores(state.score[:, : state.neighbors].copy(), state.metric)
     return (found >= best[:, -1:] - 1e-5).mean()
 
 
@@ -99,7 +107,7 @@ def test_points_join_on_spark_as_on_one_machine(place, rng, on_spark, tmp_path):
         check_lists(graph._kept.state)
     assert sorted(one._kept.state.ids.to_pylist()) == sorted(two._kept.state.ids.to_pylist())
     assert found.revisions[0].of == local.revisions[0].of
-    ours, theirs = (recall_of(graph, points) for graph in (one, two))
+    ours, theirs = (recall_of(graph) for graph in (one, two))
     assert ours == pytest.approx(theirs, abs=0.01) and ours > 0.98, (ours, theirs)
     assert found.revisions[0].recall >= 0.95
     after = contents(where)
@@ -115,3 +123,178 @@ def scored(graph):
     for batch in graph.graph.edges():
         for a, b, s in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             yield (min(a, b), max(a, b)), s
+
+
+EVERYWHERE = {"probes": 1000, "descent_passes": 0, "neighbors": 7, "utility": "constant", "part_points": 80}
+
+
+class OnParcels:
+    """Delivers parcels to parts, as Spark does."""
+
+    def __init__(self, made):
+        state, none = made._kept.state, np.zeros(0, np.int64)
+        parts, salt = apart(state, made.config.seed)
+        empty = {"ids": state.ids[:0], "home": state.home[:0], "rows": state.rows.take(none)}
+        empty |= {"best": state.best[:0], "score": state.score[:0], "division": None}
+        cells = replace(state.quantizer, centroids=state.quantizer.centroids[:0])
+        self.nobody = replace(state, quantizer=cells, **empty)
+        self.kept = travel.Kept(self.nobody, made.config.seed, salt, 500)
+        self.map, self.groups = replace(state.division.map, reach=np.inf, visits=10**3), state.quantizer.groups
+        self.parcels = [parcel for part in parts for parcel in pack_part(part)[0]]
+
+    def deliver(self, function, came, own=None):
+        to = {parcel.part for parcel in came}
+        there = [one for one in self.parcels if one.part in to] if own is None else own
+        by_part = {}
+        for parcel in [*there, *came]:
+            by_part.setdefault(parcel.part, []).append(parcel)
+        return [one for part, parcels in sorted(by_part.items()) for one in function(part, parcels, self.kept)]
+
+    def change(self, found):
+        changed = {one.part for one in found if one.kind == IDS}
+        self.parcels = [one for one in self.parcels if one.part not in changed] + travel.own(found)
+
+    def leave(self, ids):
+        gone = [Parcel(part, 0, travel.GONE, pack(id=ids)) for part in {one.part for one in self.parcels}]
+        found = self.deliver(partial(travel.leave_part, self.map), gone)
+        self.change(found)
+        lists = self.deliver(travel.visit_part, [one for one in found if one.kind == travel.FRESH])
+        kept = [one for one in found if one.kind in (IDS, LISTS, travel.DONE)]
+        self.change(self.deliver(travel.merge_part, lists, kept))
+
+    def join(self, ids, rows):
+        fresh = list(travel.send(0, self.kept, pa.array(ids), rows.astype(np.float32), self.map))
+        self.change(self.deliver(travel.merge_part, self.deliver(travel.meet_part, fresh), []))
+
+    def whole(self):
+        parts = sorted({one.part for one in self.parcels})
+        mine = {part: [one for one in self.parcels if one.part == part] for part in parts}
+        return whole([unpack_part(part, mine[part], self.nobody) for part in parts], self.map, self.groups)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
+def test_lists_are_those_of_a_search_among_all(rng, metric):
+    """Points that go to all parts: some leave, some are replaced, others join."""
+    points = grid(rng, 330)
+    graph = OnParcels(subsel.growing_graph(table(points[:260]), metric=metric, **EVERYWHERE))
+    assert len({one.part for one in graph.parcels}) > 1
+    gone, turned = np.arange(100, 120), points[:8] * [[-1] + [1] * 5]
+    graph.leave(gone)
+    graph.leave(np.arange(8))
+    points[:8] = turned
+    new = np.r_[np.arange(8), np.arange(260, 330)]
+    graph.join(new, points[new])
+    state = graph.whole()
+    check_lists(state)
+    rows = state.ids.to_numpy()
+    assert sorted(rows) == sorted(set(range(330)) - set(gone.tolist()))
+    X = Preparation(metric, state.center).rows(points[rows].astype(np.float32))
+    expected = exact_neighbors(X, 7, metric)
+    assert similarity_of_scores(state.score[:, :7].copy(), metric) == pytest.approx(expected, abs=2e-6)
+
+
+def test_points_leave_and_are_replaced_on_spark(rng, tmp_path, on_spark):
+    """Ids are unsigned, which Spark has no type for; what the other engine has grown grows on."""
+    first, new = clusters(rng, 400, centers=6), clusters(rng, 30, 390, centers=6)
+    high = pa.scalar(2**63, pa.uint64())
+
+    def unsigned(table):
+        return table.set_column(0, "id", pc.add(table["id"].cast(pa.uint64()), high))
+
+    first, new = unsigned(first), unsigned(new)
+    where, data = tmp_path / "graph", write(new, tmp_path / "new.parquet")
+    subsel.growing_graph(first, output=where, metric="l2", **PARTS)
+    gone = write(first.select(["id"]).slice(0, 20), tmp_path / "gone.parquet")
+    done = on_spark(where, data, remove=gone, replace=True)
+    assert [(one.left, one.joined, one.replaced) for one in done.revisions] == [(20, 0, 0), (0, 20, 10)]
+    grown = subsel.open_graph(where)
+    check_lists(grown._kept.state)
+    assert recall_of(grown) > 0.97 and len(grown) == done.points == 400
+    ids = pa.chunked_array([pa.array([2**63 + one for one in range(20, 420)], pa.uint64())])
+    everything = pa.concat_tables([first.slice(20, 370), new])
+    assert everything["id"].equals(ids)
+    taken = subsel.select(everything, size=20, graph=where)
+    assert taken.ids.tolist() == subsel.select(everything, size=20, graph=grown.graph).ids.tolist()
+    again = subsel.grow_graph(where, remove=gone)
+    assert again.revisions == done.revisions[:1]  # as after a run that was killed
+    assert subsel.grow_graph(where, remove=new["id"]).points == 370
+
+
+@pytest.mark.parametrize("wrong", ["known", "wide", "text", "nan", "unknown", "all", "option", "nobody"])
+def test_what_cannot_join_or_leave_is_told_alike(rng, tmp_path_factory, on_spark, wrong):
+    first = clusters(rng, 120)
+    where = tmp_path_factory.mktemp("graph") / "graph"
+    subsel.growing_graph(first, output=where, metric="l2", neighbors=6)
+    before = contents(where)
+    new = clusters(rng, 10, 500)
+    how = {}
+    if wrong == "known":
+        new = pa.concat_tables([new, first.slice(3, 2)])
+    elif wrong == "wide":
+        new = clusters(rng, 10, 500, d=5, centers=3)
+    elif wrong == "text":
+        new = new.set_column(0, "id", new["id"].cast(pa.string()))
+    elif wrong == "nan":
+        new = new.set_column(1, "embedding", pa.array([[np.nan] * 6] * 10, pa.list_(pa.float32())))
+    elif wrong == "option":
+        how = {"metric": "cosine"}
+    data = write(new, where.parent / "new.parquet")
+    if wrong in {"unknown", "all"}:
+        data, how = None, {"remove": [5, 10**6] if wrong == "unknown" else first["id"].to_pylist()}
+    elif wrong == "nobody":
+        data = None
+    told = []
+    for grow in (on_spark, subsel.grow_graph):
+        with pytest.raises(InputError) as error:
+            grow(where, data, **how)
+        told.append(str(error.value))
+    assert told[0] == told[1] and "\n" not in told[0]
+    assert contents(where) == before
+
+
+def test_killed_while_it_is_written_on_spark_the_old_graph_stands(place, rng, on_spark, tmp_path):
+    from subsel.engines.spark import changing
+
+    where, _ = place
+    before = contents(where)
+    data = write(clusters(rng, 30, 5000, only=1), tmp_path / "new.parquet")
+
+    def killed(*given):
+        plain(*given)
+        raise KeyboardInterrupt
+
+    plain = changing.write_by
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(changing, "write_by", killed)
+        with pytest.raises(KeyboardInterrupt):
+            on_spark(where, data)
+    assert contents(where) == before and len(subsel.open_graph(where)) == 900
+    assert on_spark(where, data).points == len(subsel.open_graph(where)) == 930
+    assert not [one for one in where.parent.iterdir() if one.name.startswith(TEMPORARY)]
+
+
+def test_a_graph_is_made_on_spark_and_grows_here(rng, tmp_path, spark):
+    points, new = clusters(rng, 600, centers=6), clusters(rng, 20, 1000, centers=6)
+    where, data = tmp_path / "graph", write(points, tmp_path / "points.parquet")
+    how = {"metric": "l2", "engine": spark, "output": where, "progress": False} | PARTS
+    report = subsel.neighbors(data, **how).report
+    made = subsel.open_graph(where)
+    state = made._kept.state
+    check_lists(state)
+    assert len(made._kept.sums) == report.parts > 1 and sorted(state.ids.to_pylist()) == list(range(600))
+    assert recall_of(made) > 0.95 and report.recall >= 0.95
+    assert report.edges == len(pairs(made.graph)) == pq.read_table(where).num_rows - len(twice(where))
+    assert report.max_degree == np.diff(made.graph.indptr).max()
+    by_path = subsel.select(points, size=30, graph=where, utility="density")
+    assert by_path.ids.tolist() == subsel.select(points, size=30, graph=made.graph, utility="density").ids.tolist()
+    assert subsel.grow_graph(where, new).points == 620
+    with pytest.raises(InputError, match="exists: choose another path"):
+        subsel.neighbors(data, **how)
+
+
+def twice(where):
+    """Edges between parts that both have."""
+    edges = pq.read_table(where)
+    ends = np.sort(np.stack([edges["src"].to_numpy(), edges["dst"].to_numpy()], axis=1), axis=1)
+    distinct, count = np.unique(ends, axis=0, return_counts=True)
+    return distinct[count > 1]

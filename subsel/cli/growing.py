@@ -28,6 +28,9 @@ def make(data: str, graph: str | None, *, overwrite: bool, options: dict[str, An
     if graph is None:
         report, points = subsel.neighbors(data, progress=told, **options).report, ""
     else:
+        if options.get("engine") == "spark":
+            found = subsel.neighbors(data, output=graph, overwrite=overwrite, progress=told, **options)
+            return _made(data, found.report, "", graph), found.report
         where = place_of(graph, storage)
         check_new(where, overwrite=overwrite, inputs=[place_of(data, storage)])
         if is_graph_place(where):
@@ -42,10 +45,14 @@ def make(data: str, graph: str | None, *, overwrite: bool, options: dict[str, An
             found.graph.to_parquet(where, overwrite=overwrite)
             report, n = found.report, found.graph.n
         points = f"{n:,} x "
+    return _made(data, report, points, graph or options["run_dir"]), report
+
+
+def _made(data: str, report: GraphReport, points: str, where: str) -> Facts:
     rows = Facts({"points": f"{points}{report.dimension} from {data}"})
     rows.add_graph(report)
-    rows.add("written", graph or options["run_dir"])
-    return rows, report
+    rows.add("written", where)
+    return rows
 
 
 def change(

@@ -62,7 +62,12 @@ class Effort:
 
 
 def join(
-    state: GraphState, ids: pa.Array, rows: StoredRows, progress: StepProgress = lambda what, share: None
+    state: GraphState,
+    ids: pa.Array,
+    rows: StoredRows,
+    progress: StepProgress = lambda what, share: None,
+    *,
+    heard: bool = True,
 ) -> tuple[GraphState, Effort]:
     """Return a graph with more points, and what it took.
 
@@ -71,6 +76,7 @@ def join(
         ids: of the points, none of which it has, as they are kept, (m,).
         rows: their vectors, (m, d).
         progress: told what goes on.
+        heard: whether they get into the lists of those who are there.
     """
     m, k = len(ids), state.neighbors
     progress("cells", 0.0)
@@ -88,7 +94,7 @@ def join(
     fresh = fresh[np.argsort(home, kind="stable")]
     grown = grown.ordered(home)
     X = grown.vectors()
-    effort = search_some(grown, X, np.flatnonzero(fresh), ~fresh, progress)
+    effort = search_some(grown, X, np.flatnonzero(fresh), ~fresh if heard else np.zeros_like(fresh), progress)
     return grown, replace(effort, split=split)
 
 

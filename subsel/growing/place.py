@@ -19,12 +19,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from subsel import schema
 from subsel.config import SelectConfig
 from subsel.embeddings.cells import Quantizer
+from subsel.embeddings.recipe import Search
 from subsel.errors import InputError
 from subsel.growing.parted import MAP_PART, apart, edges_of, pack_map, pack_part, unpack_map, unpack_part, whole
 from subsel.growing.revision import Revision
@@ -220,22 +222,38 @@ def _damaged(place: Place, error: BaseException) -> InputError:
 
 def _nobody(how: dict[str, Any], config: SelectConfig, report: GraphReport) -> GraphState:
     id_type = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(how["ids"]))).field(schema.ID).type
-    assert report.dimension is not None
-    shape, none = (0, report.dimension), np.zeros((0, report.dimension), np.float32)
+    reach = math.inf if how["reach"] is None else how["reach"]
+    search = Search(config.metric, how["places"], how["probes"], None, how["recall"], how["sample"], config.seed)
+    found = nobody(id_type, np.array(how["center"], np.float64), search)
+    if found.dimension != report.dimension:
+        raise ValueError("its vectors are of another dimension than its report says")
+    return replace(found, reach=reach, reached=report.recall)
+
+
+def nobody(id_type: pa.DataType, center: npt.NDArray[np.float64], how: Search) -> GraphState:
+    """Return a graph without points and cells.
+
+    Args:
+        id_type: the user's type.
+        center: see `GraphState`.
+        how: points will be searched.
+    """
+    d = len(center)
+    none = np.zeros((0, d), np.float32)
     return GraphState(
         ids=pa.array([], storage_type(id_type)),
         id_type=id_type,
         home=np.zeros(0, np.int32),
-        rows=StoredRows(np.zeros(shape, np.float16), np.zeros(0, np.int16)),
-        best=np.zeros((0, how["places"]), np.int32),
-        score=np.zeros((0, how["places"]), np.float32),
-        quantizer=Quantizer(none, none, config.metric),
-        center=np.array(how["center"], np.float64),
-        probes=how["probes"],
-        reach=math.inf if how["reach"] is None else how["reach"],
-        recall=how["recall"],
-        reached=report.recall,
-        sample=how["sample"],
+        rows=StoredRows(np.zeros((0, d), np.float16), np.zeros(0, np.int16)),
+        best=np.zeros((0, how.neighbors), np.int32),
+        score=np.zeros((0, how.neighbors), np.float32),
+        quantizer=Quantizer(none, none, how.metric),
+        center=center,
+        probes=how.probes,
+        reach=math.inf,
+        recall=how.recall,
+        reached=None,
+        sample=how.sample,
     )
 
 

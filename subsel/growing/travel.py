@@ -20,7 +20,7 @@ from subsel.embeddings.metrics import FloatMatrix
 from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
 from subsel.growing import kernel
-from subsel.growing.join import join
+from subsel.growing.join import Effort, join
 from subsel.growing.leave import leave
 from subsel.growing.parted import IDS, LISTS, Part, numbers_of, pack_part, packable, unpack_part, unpacked
 from subsel.growing.state import GraphState
@@ -113,6 +113,26 @@ def meet_part(part: int, parcels: Sequence[Parcel], kept: Kept) -> Iterator[Parc
         parcels: its own, and points that came.
         kept: see there.
     """
+    now, home, effort = _met(part, parcels, kept, heard=True)
+    yield from _homeward(now, home)
+    yield from _done(now.settled(home == part), effort.points, effort.probes, effort.passes, effort.split)
+
+
+def visit_part(part: int, parcels: Sequence[Parcel], kept: Kept) -> Iterator[Parcel]:
+    """Let points of other parts look around in one, which stays as it is; send the lists of these home."""
+    now, home, _ = _met(part, parcels, kept, heard=False)
+    yield from _homeward(now, home)
+
+
+def _homeward(now: Part, home: Int64Array) -> Iterator[Parcel]:
+    for to in distinct(home[home != now.number]).tolist():
+        rows = np.flatnonzero(home == to)
+        found = now.named(now.state.best[rows])
+        yield Parcel(to, now.number, HOMEWARD, pack(code=now.code[rows], score=now.state.score[rows], **found))
+
+
+def _met(part: int, parcels: Sequence[Parcel], kept: Kept, *, heard: bool) -> tuple[Part, Int64Array, Effort]:
+    """Return a part with points that came, where each of its points lives, and what that took."""
     old, nobody = unpack_part(part, parcels, kept.nobody), kept.nobody
     fresh = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, FRESH))
     order = np.argsort(fresh["code"])
@@ -123,17 +143,12 @@ def meet_part(part: int, parcels: Sequence[Parcel], kept: Kept) -> Iterator[Parc
         X = stored.prepared(nobody.prepare, np.arange(len(ids)))
         cells = Quantizer.train(X, cell_count(len(X), nobody.probes), nobody.metric, kept.seed)
         state = replace(state, quantizer=replace(cells, groups=nobody.quantizer.groups))
-    state, effort = join(state, ids, stored)
+    state, effort = join(state, ids, stored, heard=heard)
     now = Part(part, state, kept.codes(state.ids), old.other_code, old.other_ids)
     home = np.full(state.n, part, np.int64)
     by_code = np.argsort(now.code)
     home[by_code[np.searchsorted(now.code[by_code], fresh["code"])]] = fresh["home"]
-    for to in distinct(home[home != part]).tolist():
-        rows = np.flatnonzero(home == to)
-        found = now.named(state.best[rows])
-        yield Parcel(to, part, HOMEWARD, pack(code=now.code[rows], score=state.score[rows], **found))
-    mine = int((fresh["home"] == part).sum())
-    yield from _done(now.settled(home == part), mine, effort.probes, effort.passes, effort.split)
+    return now, home, replace(effort, points=int((fresh["home"] == part).sum()))
 
 
 def _done(part: Part, searched: int, probes: int, passes: int, split: int) -> Iterator[Parcel]:
@@ -172,10 +187,11 @@ def merge_part(part: int, parcels: Sequence[Parcel], kept: Kept) -> Iterator[Par
     yield from _done(now.settled(), told.searched, told.probes, told.passes, told.split)
 
 
-def leave_part(part: int, parcels: Sequence[Parcel], kept: Kept) -> Iterator[Parcel]:
-    """Let points leave a part, and its lists; whose lists are too short now is searched again among those that stay.
+def leave_part(part_map: route.PartMap, part: int, parcels: Sequence[Parcel], kept: Kept) -> Iterator[Parcel]:
+    """Let points leave a part, and its lists; whose lists are too short now is searched again, and visits other parts.
 
     Args:
+        part_map: which parts are near.
         part: this part.
         parcels: its own, and ids of those that leave.
         kept: see there.
@@ -187,12 +203,20 @@ def leave_part(part: int, parcels: Sequence[Parcel], kept: Kept) -> Iterator[Par
     over_rows(kernel.lost, old.state.n, gone, old.state.best, lost)
     stay = ~gone[: old.state.n]
     left, effort = leave(old.state, gone)
-    asked = np.flatnonzero(lost[stay])[: kept.asked]
-    if len(asked):
-        rows = left.rows.take(asked)
-        sample = pack(code=old.code[stay][asked], values=rows.values, exponent=rows.exponent)
-        yield Parcel(part, part, ASKED, sample)
-    now = Part(part, left, old.code[stay], old.other_code, old.other_ids)
+    rows, code = np.flatnonzero(lost[stay]), old.code[stay]
+    if len(rows):
+        stored = left.rows.take(rows)
+        to = part_map.destinations(stored.prepared(left.prepare, np.arange(len(rows))), code[rows])
+        for other in distinct(to[(to >= 0) & (to != part)]).tolist():
+            some = np.flatnonzero((to == other).any(axis=1))
+            home = np.full(len(some), part)
+            yield Parcel(
+                other, part, FRESH, _points(code[rows[some]], left.ids.take(pa.array(rows)), stored, some, home)
+            )
+        sample = stored.take(np.arange(min(len(rows), kept.asked)))
+        asked = pack(code=code[rows[: kept.asked]], values=sample.values, exponent=sample.exponent)
+        yield Parcel(part, part, ASKED, asked)
+    now = Part(part, left, code, old.other_code, old.other_ids)
     yield from _done(now.settled(), effort.points, effort.probes, effort.passes, 0)
 
 

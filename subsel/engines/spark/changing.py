@@ -6,36 +6,49 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from subsel import schema
-from subsel.config import SelectConfig
+from subsel.config import SelectConfig, resolve_size
+from subsel.embeddings.recipe import Search
 from subsel.engines.spark.failures import known
 from subsel.engines.spark.growing import PartedGraph, checksum_of, fresh_ids
 from subsel.engines.spark.ids import given
+from subsel.engines.spark.inputs import rows_of_sample
 from subsel.engines.spark.output import write_by
-from subsel.engines.spark.points import SparkPoints, check_points
+from subsel.engines.spark.points import SampleRows, SparkPoints, check_points
 from subsel.engines.spark.source import open_on_spark
+from subsel.engines.spark.storage import place_in
 from subsel.engines.spark.storage_errors import storage_error
 from subsel.engines.spark.wishes import subset_on_spark
-from subsel.errors import InputError, in_library
+from subsel.errors import ConfigError, InputError, in_library, option
 from subsel.growing import rules
 from subsel.growing.join import Effort
-from subsel.growing.parted import MAP_PART
-from subsel.growing.place import IN_PART, KeptGraph, check_same, manifest_for, read_about
+from subsel.growing.parted import MAP_PART, pack_map
+from subsel.growing.place import IN_PART, KeptGraph, check_same, manifest_for, nobody, read_about
 from subsel.growing.revision import Revision
 from subsel.input.ids import shown_one
 from subsel.input.rows import may_be_read
+from subsel.input.source import is_location
 from subsel.input.wishes import ids_checksum
+from subsel.parts.route import PartMap
+from subsel.parts.rows import to_table
+from subsel.planning import part_points
+from subsel.report import GraphReport
 from subsel.run import Run
 from subsel.storage import KEPT, Place, check_new, manifest_of, new_folder
 
 log = logging.getLogger(__name__)
+
+
+def _nobody(n: int, dimension: int) -> int:
+    return 0
 
 
 @dataclass(slots=True)
@@ -89,7 +102,7 @@ def change_on_spark(
     """
     kept = read_about(where)
     check_new(where, overwrite=True)
-    graph = PartedGraph(spark, where, kept)
+    graph = PartedGraph(spark, kept, where)
     try:
         change = _Change(graph, kept, run, [])
         if remove is not None:
@@ -157,9 +170,21 @@ def _join(spark: SparkSession, change: _Change, data: Any, config: SelectConfig,
         effort = graph.join(points, config, tell)
     seconds["search"] = time.perf_counter() - began
     change.note(effort, points.content, seconds, graph.tasks, joined=points.n - there, replaced=there)
+    most, planned = max(graph.points.values()), part_points(state.dimension, state.neighbors, change.kept.config)
+    if most > 2 * planned:
+        log.warning(
+            "a part of the graph has %d points now, and %d were planned: make the graph of all points anew",
+            most,
+            planned,
+        )
 
 
-def _checked(spark: SparkSession, data: Any, config: SelectConfig) -> SparkPoints:
+def _checked(spark: SparkSession, data: Any, config: SelectConfig, sample_rows: SampleRows = _nobody) -> SparkPoints:
+    if config.id_column is None:
+        raise ConfigError(
+            f"points of a graph that grows on Spark need ids: give {option('id_column')}, or "
+            f"{option('engine', 'local')}."
+        )
     source = open_on_spark(spark, data, may_be_read(config))
     asks_nobody = config.model_copy(update={"recall_sample": 0})
     return check_points(spark, source, asks_nobody, with_embeddings=True, sample_rows=lambda n, d: 0, with_content=True)
@@ -187,16 +212,79 @@ def _shown(graph: PartedGraph, value: Any) -> Any:
 def _write(change: _Change, where: Place) -> None:
     graph, kept = change.graph, change.kept
     with change.run.stage("write"):
-        parcels, edges, parts, changed = graph.written()
         check_same(kept, where, overwrite=True)
-        with new_folder(where, overwrite=True) as folder:
+        change.kept = _written(graph, kept, where, None, overwrite=True)
+
+
+def _written(
+    graph: PartedGraph, kept: KeptGraph, where: Place, part_map: DataFrame | None, *, overwrite: bool
+) -> KeptGraph:
+    """Write the parts that have changed, and the map if it is given; all else is kept as it is."""
+    parcels, edges, parts, changed = graph.written()
+    with new_folder(where, overwrite=overwrite) as folder:
+        if kept.manifest is not None:
             folder.keep(kept.files({*kept.sums, MAP_PART} - changed))
-            try:
-                write_by(IN_PART, parcels.withColumn(IN_PART, F.col("part")), folder.data.join(KEPT))
-                write_by(IN_PART, edges.withColumnRenamed("part", IN_PART), folder.data)
-            except (PySparkException, Py4JError) as error:
-                log.debug("what Spark says in full: %s", error)
-                raise known(error) or storage_error(error, str(where), writing=True) from error
-            folder.manifest = manifest_for(kept, parts, graph.salt)
-            check_same(kept, where, overwrite=True)
-        change.kept = replace(kept, manifest=manifest_of(where))
+        try:
+            for frame in (parcels,) if part_map is None else (parcels, part_map):
+                write_by(IN_PART, frame.withColumn(IN_PART, F.col("part")), folder.data.join(KEPT))
+            write_by(IN_PART, edges.withColumnRenamed("part", IN_PART), folder.data)
+        except (PySparkException, Py4JError) as error:
+            log.debug("what Spark says in full: %s", error)
+            raise known(error) or storage_error(error, str(where), writing=True) from error
+        folder.manifest = manifest_for(kept, parts, graph.salt)
+        check_same(kept, where, overwrite=overwrite)
+    return replace(kept, manifest=manifest_of(where))
+
+
+def make_on_spark(
+    spark: SparkSession, where: Place, data: Any, config: SelectConfig, run: Run, *, overwrite: bool
+) -> KeptGraph:
+    """Make a graph that grows, in its place: all points join one of nobody, whose parts follow from a sample of them.
+
+    Args:
+        spark: the session.
+        where: a folder.
+        data: points, see `subsel.engines.spark.source.open_on_spark`.
+        config: how to search.
+        run: of it.
+        overwrite: replace what is there if subsel wrote it.
+
+    Returns:
+        What is there now, with a state of nobody.
+
+    Raises:
+        InputError: the data or an option is wrong, or something is there.
+        OutputError: it could not be written; what was there is there.
+    """
+    check_new(where, overwrite=overwrite, inputs=[place_in(spark, data)] if is_location(data) else [])
+    with run.stage("read"):
+        points = _checked(spark, data, config, partial(rows_of_sample, config))
+    k = None if config.size is None else resolve_size(config.size, points.n, points.name)
+    how = Search.of(config, points.n, k)
+    part_map = PartMap.plan(points.sample, points.n, part_points(points.dimension, how.neighbors, config), how)
+    report = GraphReport(
+        source="embeddings",
+        edges=0,
+        mean_degree=0,
+        max_degree=0,
+        parts=part_map.parts,
+        neighbors=how.neighbors,
+        dimension=points.dimension,
+        cells=len(part_map.first_part),
+        target=how.recall,
+    )
+    kept = KeptGraph(nobody(points.columns.id_type, points.prepare.center, how), config, report, ())
+    graph = PartedGraph(spark, kept, None, (part_map, points.salt))
+    try:
+        with run.stage("neighbors") as tell:
+            effort = graph.join(points, config, tell)
+            edges, most = graph.degrees()
+        found = {"probes": effort.probes, "passes": effort.passes, "recall": effort.recall}
+        shape = {"edges": edges, "mean_degree": round(2 * edges / points.n, 2), "max_degree": most}
+        report = report.model_copy(update=found | shape)
+        kept = replace(kept, report=report, state=replace(kept.state, reached=report.recall))
+        with run.stage("write"):
+            to = spark.createDataFrame(to_table([pack_map(part_map, kept.state.quantizer.groups)]))
+            return _written(graph, kept, where, to, overwrite=overwrite)
+    finally:
+        graph.close()

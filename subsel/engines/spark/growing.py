@@ -56,10 +56,8 @@ from subsel.storage import KEPT, Place
 
 log = logging.getLogger(__name__)
 
-#: Where a recall is aimed at, new points visit up to so many cells' parts until they have it.
-_MOST_VISITS = 48
-#: Only one end of a pair travels here, so it goes so many times as far.
-_ONE_SIDED = 2
+#: Where a recall is aimed at, new points go twice as far again, so often at most, and to so many cells' parts.
+_ROUNDS, _MOST_VISITS = 4, 48
 #: Bytes of a point on its way beside its values.
 _POINT_BYTES = 32
 
@@ -73,22 +71,28 @@ class PartedGraph:
 
     Args:
         spark: the session.
-        where: its place.
-        kept: what its manifest says.
+        kept: what its manifest says, or will.
+        where: its place; None: nowhere yet.
+        made: of one that is made, to which parts points go, and the salt of their codes; None: as in its place.
 
     Attributes:
         done: what was done in each part that has changed.
     """
 
-    def __init__(self, spark: SparkSession, where: Place, kept: KeptGraph) -> None:
-        assert kept.manifest is not None
+    def __init__(
+        self, spark: SparkSession, kept: KeptGraph, where: Place | None, made: tuple[PartMap, int] | None = None
+    ) -> None:
         self.spark, self.where, self.kept = spark, where, kept
-        self.salt = int(kept.manifest["search"]["salt"])
-        self.common = travel.Kept(kept.state, kept.config.seed, self.salt, max(1, kept.state.sample // 2))
         self.done: dict[int, travel.Done] = {}
         self._changed: DataFrame | None = None
+        self._visited: dict[int, int] = {}
         self._persisted: list[DataFrame] = []
-        self.map: PartMap = unpack_map(_collected(self._stored([MAP_PART])), kept.state)[0]
+        if made is None:
+            assert kept.manifest is not None
+            part_map = unpack_map(_collected(self._stored([MAP_PART])), kept.state)[0]
+            made = part_map, int(kept.manifest["search"]["salt"])
+        self.map, self.salt = made
+        self.common = travel.Kept(kept.state, kept.config.seed, self.salt, max(1, kept.state.sample // 2))
 
     @property
     def n(self) -> int:
@@ -126,7 +130,7 @@ class PartedGraph:
         stored = [part for part in parts if part not in self.done and part in self.kept.sums]
         frame = self._stored(stored)
         if self._changed is not None:
-            now = self._changed.where(F.col("part").isin(sorted(set(parts) & set(self.done))))
+            now = self._changed.where(F.col("part").isin([part for part in parts if part in self.done]))
             frame = frame.unionByName(now.where(F.col("kind").isin(IDS, LISTS)))
         return frame
 
@@ -134,6 +138,7 @@ class PartedGraph:
         names = [name for name in self.kept.files(parts) if name.startswith(f"{KEPT}/")]
         if not names:
             return self.spark.createDataFrame([], PARCEL_SCHEMA)
+        assert self.where is not None
         frame = read_rows(self.spark, PARCEL_SCHEMA, *(self.where.join(name) for name in names))
         return frame if len(names) <= len(set(parts)) else place(frame, self.map.parts)
 
@@ -149,64 +154,83 @@ class PartedGraph:
         return int(row[0]), row[1]
 
     def leave(self, ids: DataFrame) -> Effort:
-        """Let points leave, whose ids are one column ``id``."""
+        """Let points leave, whose ids are one column ``id``; whose lists are too short now visits the parts around."""
         there = self.whereabouts(own=False).join(ids, schema.ID, "left_semi").select(schema.ID, "part")
         gone = self.kept_frame(map_in_arrow(there, _gone, PARCEL_SCHEMA))
-        return self._step([travel.leave_part], gone, travel.GONE, None, self.map)
+        self._check(gone)
+        found = self._delivered(gone, partial(travel.leave_part, self.map))
+        took = self._changed_to(found)
+        visitors = found.where(F.col("kind") == travel.FRESH)
+        self._check(visitors)
+        lists = self._delivered(visitors, travel.visit_part)
+        back = found.where(F.col("kind").isin(IDS, LISTS, travel.DONE)).unionByName(lists)
+        self._changed_to(
+            self.kept_frame(exchange(back, partial(_part, travel.merge_part, self.common), self.map.parts))
+        )
+        return self._measured(took, found)
 
     def join(self, points: SparkPoints, config: SelectConfig, tell: Tell) -> Effort:
         """Let points join, checked by a config: they go as far as the recall takes that the graph was made for."""
-        state, cells = self.kept.state, len(self.map.first_part)
-        crowded = {part: _ONE_SIDED * reach for part, reach in self.map.crowded.items()}
-        visits = min(_ONE_SIDED * self.map.visits, cells)
-        far = replace(self.map, visits=visits, reach=_ONE_SIDED * self.map.reach, crowded=crowded)
+        state = self.kept.state
+        far = self._farther(self.map) if self.points else self.map
         share = min(1.0, self.common.asked / points.n)
         before = self.done, self._changed
-        while True:
+        for again in range(_ROUNDS, 0, -1):
             tell(f"up to {far.visits} cells' parts", 0.0)
             self.done, self._changed = before
             rules = replace(Rules.of(points, config), salt=self.salt)
             send = partial(_send, rules, self.common, far, share)
             fresh = self.kept_frame(map_in_arrow(points.frame, send, PARCEL_SCHEMA))
-            effort = self._step([travel.meet_part, travel.merge_part], fresh, travel.FRESH, share, far)
+            came = fresh.where(F.col("kind") == travel.FRESH)
+            self._check(came)
+            found = self._delivered(came, travel.meet_part)
+            merge = partial(_part, travel.merge_part, self.common)
+            took = self._changed_to(self.kept_frame(exchange(found, merge, self.map.parts)))
+            effort = self._measured(took, fresh)
             enough = effort.recall is None or state.recall is None or effort.recall >= state.recall
-            if enough or far.visits >= min(_MOST_VISITS, cells):
-                return replace(effort, points=points.n)
-            far = replace(far, visits=min(2 * far.visits, _MOST_VISITS, cells), reach=np.inf, crowded={})
+            if enough or again == 1 or (self.points and len(self.done) == self.map.parts):
+                break
+            far = self._farther(far)
+        return replace(effort, points=points.n)
 
-    def _step(
-        self,
-        functions: list[_Step],
-        sent: DataFrame,
-        kind: str,
-        share: float | None,
-        far: PartMap,
-    ) -> Effort:
-        """Deliver parcels to their parts, run functions there one after the other, and measure recall."""
-        state, came = self.kept.state, sent.where(F.col("kind") == kind)
-        size = F.sum(F.octet_length("payload"))
-        to = {int(row[0]): int(row[1]) for row in came.groupBy("part").agg(size).collect()}
+    def _farther(self, part_map: PartMap) -> PartMap:
+        """Return a map by which points go twice as far."""
+        crowded = {part: 2 * reach for part, reach in part_map.crowded.items()}
+        visits = min(2 * part_map.visits, max(part_map.visits, _MOST_VISITS), len(part_map.first_part))
+        return replace(part_map, visits=visits, reach=2 * part_map.reach, crowded=crowded)
+
+    def _check(self, came: DataFrame) -> None:
+        """Refuse parts that do not fit into a worker with all who come to them."""
+        state, size = self.kept.state, F.sum(F.octet_length("payload"))
+        self._visited = {int(row[0]): int(row[1]) for row in came.groupBy("part").agg(size).collect()}
         each = 2 * state.dimension + _POINT_BYTES
-        most = max((self.points.get(part, 0) + bytes_ // each for part, bytes_ in to.items()), default=0)
+        most = max((self.points.get(part, 0) + size // each for part, size in self._visited.items()), default=0)
         check_worker(worker_limit(self.spark), most, most, state.dimension, state.best.shape[1])
-        frame = self.parcels(to).unionByName(came)
-        for function in functions:
-            frame = exchange(frame, partial(_part, function, self.common), self.map.parts)
-        frame = self.kept_frame(frame)
+
+    def _delivered(self, came: DataFrame, function: _Step) -> DataFrame:
+        """Return what a function makes of the parts that parcels have come to, and of these."""
+        rows = self.parcels(self._visited).unionByName(came)
+        return self.kept_frame(exchange(rows, partial(_part, function, self.common), self.map.parts))
+
+    def _changed_to(self, frame: DataFrame) -> dict[int, travel.Done]:
+        """Take what was made of parts; return what was done in them."""
         done = travel.done_of(_collected(frame.where(F.col("kind") == travel.DONE)))
-        searched = max(1, sum(one.searched for one in done.values()))
         old = self.parcels(set(self.done) - set(done))
-        log.info("%d of %d parts searched, each in a task", len(done), len(self.points))
         self._changed = frame if not self.done else frame.unionByName(old.select(*frame.columns))
         self.done = self.done | done
-        asked = _collected((frame if share is None else sent).where(F.col("kind") == travel.ASKED))
-        recall = self._recall(asked) if state.sample and asked else None
+        return done
+
+    def _measured(self, done: dict[int, travel.Done], sent: DataFrame) -> Effort:
+        """Return what was done in parts, and the recall of the sample among what was sent."""
+        log.info("%d of %d parts searched, each in a task", len(done), len(self.points))
+        asked = _collected(sent.where(F.col("kind") == travel.ASKED))
+        recall = self._recall(asked) if self.kept.state.sample and asked else None
+        searched, split = (sum(getattr(one, name) for one in done.values()) for name in ("searched", "split"))
         probes, passes = (
             max((getattr(one, name) for one in done.values()), default=0) for name in ("probes", "passes")
         )
-        log.info("%d points, up to %d cells' parts: recall %s", searched, far.visits, recall)
-        split = sum(one.split for one in done.values())
-        return Effort(sum(one.searched for one in done.values()), probes, passes, recall, split)
+        log.info("%d points: recall %s", searched, recall)
+        return Effort(searched, probes, passes, recall, split)
 
     def _recall(self, asked: list[Parcel]) -> float:
         """Return the recall of the sample: all parts are read for it, each by itself."""
@@ -228,6 +252,14 @@ class PartedGraph:
         for end in (schema.SRC, schema.DST):
             edges = edges.withColumn(end, given(F.col(end), id_type, self.id_target))
         return parcels, edges, parts, changed
+
+    def degrees(self) -> tuple[int, int]:
+        """Return how many edges there are, and the most of a point."""
+        edges = self.written()[1]
+        ends = [F.col(name) for name in (schema.SRC, schema.DST)]
+        pairs = self.kept_frame(edges.select(F.least(*ends).alias("a"), F.greatest(*ends).alias("b")).distinct())
+        degree = pairs.select("a").union(pairs.select("b")).groupBy("a").count()
+        return pairs.count(), int(degree.agg(F.max("count")).collect()[0][0] or 0)
 
     def kept_frame(self, frame: DataFrame) -> DataFrame:
         """Persist a frame until the graph is closed."""
