@@ -93,6 +93,7 @@ def recall_of(graph):
     return (found >= best[:, -1:] - 1e-5).mean()
 
 
+@pytest.mark.slow
 def test_points_join_on_spark_as_on_one_machine(place, rng, on_spark, tmp_path):
     where, points = place
     other = tmp_path / "local"
@@ -193,6 +194,7 @@ def test_lists_are_those_of_a_search_among_all(rng, metric):
     assert similarity_of_scores(state.score[:, :7].copy(), metric) == pytest.approx(expected, abs=2e-6)
 
 
+@pytest.mark.slow
 def test_points_leave_and_are_replaced_on_spark(rng, tmp_path, on_spark):
     """Ids are unsigned, which Spark has no type for; what the other engine has grown grows on."""
     first, new = clusters(rng, 400, centers=6), clusters(rng, 30, 390, centers=6)
@@ -220,38 +222,36 @@ def test_points_leave_and_are_replaced_on_spark(rng, tmp_path, on_spark):
     assert subsel.grow_graph(where, remove=new["id"]).points == 370
 
 
-@pytest.mark.parametrize("wrong", ["known", "wide", "text", "nan", "unknown", "all", "option", "nobody"])
-def test_what_cannot_join_or_leave_is_told_alike(rng, tmp_path_factory, on_spark, wrong):
-    first = clusters(rng, 120)
-    where = tmp_path_factory.mktemp("graph") / "graph"
+@pytest.mark.slow
+def test_what_cannot_join_or_leave_is_told_alike(rng, tmp_path, on_spark):
+    first, new = clusters(rng, 120), clusters(rng, 10, 500)
+    where = tmp_path / "graph"
     subsel.growing_graph(first, output=where, metric="l2", neighbors=6)
     before = contents(where)
-    new = clusters(rng, 10, 500)
-    how = {}
-    if wrong == "known":
-        new = pa.concat_tables([new, first.slice(3, 2)])
-    elif wrong == "wide":
-        new = clusters(rng, 10, 500, d=5, centers=3)
-    elif wrong == "text":
-        new = new.set_column(0, "id", new["id"].cast(pa.string()))
-    elif wrong == "nan":
-        new = new.set_column(1, "embedding", pa.array([[np.nan] * 6] * 10, pa.list_(pa.float32())))
-    elif wrong == "option":
-        how = {"metric": "cosine"}
-    data = write(new, where.parent / "new.parquet")
-    if wrong in {"unknown", "all"}:
-        data, how = None, {"remove": [5, 10**6] if wrong == "unknown" else first["id"].to_pylist()}
-    elif wrong == "nobody":
-        data = None
-    told = []
-    for grow in (on_spark, subsel.grow_graph):
-        with pytest.raises(InputError) as error:
-            grow(where, data, **how)
-        told.append(str(error.value))
-    assert told[0] == told[1] and "\n" not in told[0]
+    bad = pa.array([[np.nan] * 6] * 10, pa.list_(pa.float32()))
+    cases = [
+        (pa.concat_tables([new, first.slice(3, 2)]), {}, "2 of 12 ids of .* are in the graph, such as 3"),
+        (clusters(rng, 10, 500, d=5, centers=3), {}, "have 5 values, those of the graph 6"),
+        (new.set_column(0, "id", new["id"].cast(pa.string())), {}, "use one type"),
+        (new.set_column(1, "embedding", bad), {}, "NaN"),
+        (new, {"metric": "cosine"}, "metric='cosine': the graph was made with 'l2'"),
+        (first, {"replace": True}, "replaces all 120 points"),
+        (None, {"remove": [5, 10**6]}, "1 of 2 ids of the points to remove are unknown, such as 1000000"),
+        (None, {"remove": first["id"].to_pylist()}, "all 120 points would leave"),
+        (None, {}, "say who joins the graph"),
+    ]
+    for number, (data, how, expected) in enumerate(cases):
+        given = None if data is None else write(data, tmp_path / f"{number}.parquet")
+        told = []
+        for grow in (on_spark, subsel.grow_graph):
+            with pytest.raises(InputError, match=expected) as error:
+                grow(where, given, **how)
+            told.append(str(error.value))
+        assert told[0] == told[1] and "\n" not in told[0]
     assert contents(where) == before
 
 
+@pytest.mark.slow
 def test_killed_while_it_is_written_on_spark_the_old_graph_stands(place, rng, on_spark, tmp_path):
     from subsel.engines.spark import changing
 
@@ -273,6 +273,7 @@ def test_killed_while_it_is_written_on_spark_the_old_graph_stands(place, rng, on
     assert not [one for one in where.parent.iterdir() if one.name.startswith(TEMPORARY)]
 
 
+@pytest.mark.slow
 def test_a_graph_is_made_on_spark_and_grows_here(rng, tmp_path, spark):
     points, new = clusters(rng, 600, centers=6), clusters(rng, 20, 1000, centers=6)
     where, data = tmp_path / "graph", write(points, tmp_path / "points.parquet")

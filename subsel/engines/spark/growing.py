@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -25,6 +24,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 from subsel import schema
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig
+from subsel.engines.spark.checkpoints import local_checkpoint, release_checkpoint
 from subsel.engines.spark.ids import given, kept_kind
 from subsel.engines.spark.neighbors import Rules, numbered, task_number
 from subsel.engines.spark.output import read_rows
@@ -123,16 +123,16 @@ class PartedGraph:
     def close(self) -> None:
         """Let go of all that is persisted."""
         for frame in self._persisted:
-            frame.unpersist()
+            release_checkpoint(frame)
 
     def parcels(self, parts: Collection[int]) -> DataFrame:
         """Return the parcels of some parts as they are now."""
         stored = [part for part in parts if part not in self.done and part in self.kept.sums]
-        frame = self._stored(stored)
-        if self._changed is not None:
-            now = self._changed.where(F.col("part").isin([part for part in parts if part in self.done]))
-            frame = frame.unionByName(now.where(F.col("kind").isin(IDS, LISTS)))
-        return frame
+        changed = [part for part in parts if part in self.done]
+        if self._changed is None or not changed:
+            return self._stored(stored)
+        now = self._changed.where(F.col("part").isin(changed) & F.col("kind").isin(IDS, LISTS))
+        return now.unionByName(self._stored(stored)) if stored else now
 
     def _stored(self, parts: Iterable[int]) -> DataFrame:
         names = [name for name in self.kept.files(parts) if name.startswith(f"{KEPT}/")]
@@ -215,8 +215,8 @@ class PartedGraph:
     def _changed_to(self, frame: DataFrame) -> dict[int, travel.Done]:
         """Take what was made of parts; return what was done in them."""
         done = travel.done_of(_collected(frame.where(F.col("kind") == travel.DONE)))
-        old = self.parcels(set(self.done) - set(done))
-        self._changed = frame if not self.done else frame.unionByName(old.select(*frame.columns))
+        old = set(self.done) - set(done)
+        self._changed = frame.unionByName(self.parcels(old)) if old else frame
         self.done = self.done | done
         return done
 
@@ -262,8 +262,8 @@ class PartedGraph:
         return pairs.count(), int(degree.agg(F.max("count")).collect()[0][0] or 0)
 
     def kept_frame(self, frame: DataFrame) -> DataFrame:
-        """Persist a frame until the graph is closed."""
-        self._persisted.append(frame.persist(StorageLevel.DISK_ONLY))
+        """Compute a frame and keep it until the graph is closed, without how it came about: plans do not grow."""
+        self._persisted.append(local_checkpoint(frame, 0))
         return frame
 
 
