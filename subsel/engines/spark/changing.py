@@ -187,7 +187,7 @@ def _checked(spark: SparkSession, data: Any, config: SelectConfig, sample_rows: 
         )
     source = open_on_spark(spark, data, may_be_read(config))
     asks_nobody = config.model_copy(update={"recall_sample": 0})
-    return check_points(spark, source, asks_nobody, with_embeddings=True, sample_rows=lambda n, d: 0, with_content=True)
+    return check_points(spark, source, asks_nobody, with_embeddings=True, sample_rows=sample_rows, with_content=True)
 
 
 def _refuse_collisions(graph: PartedGraph, points: SparkPoints, ids: Any) -> None:
