@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from dataclasses import replace
 from functools import partial
 
@@ -18,8 +20,9 @@ from subsel.growing import travel
 from subsel.growing.parted import IDS, LISTS, apart, pack_part, unpack_part, whole
 from subsel.growing.place import part_of
 from subsel.parts.pack import Parcel, pack
-from subsel.storage import TEMPORARY
+from subsel.storage import MANIFEST, TEMPORARY
 from tests.reference import exact_neighbors
+from tests.spark_fixtures import MOUNTED
 from tests.test_growing import check_lists, grid, pairs, table
 
 PARTS = {"neighbors": 6, "part_points": 150}
@@ -94,7 +97,7 @@ def recall_of(graph):
 
 
 @pytest.mark.slow
-def test_points_join_on_spark_as_on_one_machine(place, rng, on_spark, tmp_path):
+def test_points_join_on_spark_as_on_one_machine(place, rng, on_spark, tmp_path, spark):
     where, points = place
     other = tmp_path / "local"
     subsel.growing_graph(points, output=other, metric="l2", **PARTS)
@@ -118,6 +121,10 @@ def test_points_join_on_spark_as_on_one_machine(place, rng, on_spark, tmp_path):
     scores = [dict(scored(graph)) for graph in (one, two)]
     assert all(abs(scores[0][pair] - scores[1][pair]) < 1e-5 for pair in scores[0].keys() & scores[1].keys())
     assert on_spark(where, str(tmp_path / "new.parquet")).revisions == found.revisions  # as after a run that was killed
+    data = write(pa.concat_tables([points, new]), tmp_path / "all.parquet")
+    how = {"size": 40, "graph": str(where), "utility": "density"}
+    chosen = subsel.select(data, engine=spark, output=tmp_path / "subset", progress=False, **how)
+    assert chosen.ids.tolist() == subsel.select(data, **how).ids.tolist()
 
 
 def scored(graph):
@@ -291,6 +298,27 @@ def test_a_graph_is_made_on_spark_and_grows_here(rng, tmp_path, spark):
     assert subsel.grow_graph(where, new).points == 620
     with pytest.raises(InputError, match="exists: choose another path"):
         subsel.neighbors(data, **how)
+
+
+@pytest.mark.slow
+def test_where_folders_are_not_exchanged_files_of_other_parts_stay(rng, tmp_path, spark, on_spark):
+    """What Hadoop's file systems do: new files come beside old ones, and the manifest says which count."""
+    name = uuid.uuid4().hex
+    where, local = f"viewfs://subsel/mounted/{name}", MOUNTED / name
+    data = write(clusters(rng, 600, centers=6), tmp_path / "points.parquet")
+    subsel.neighbors(data, metric="l2", engine=spark, output=where, progress=False, **PARTS)
+    before = contents(local)
+    found = on_spark(where, write(clusters(rng, 10, 5000, centers=6, only=2), tmp_path / "new.parquet"))
+    after, manifest = contents(local), json.loads((local / MANIFEST).read_text())
+    assert set(after) <= set(manifest["files"]) and {name for name in manifest["files"] if "parquet" in name} == set(
+        after
+    )
+    kept = {part_of(name) for name in after if name in before}
+    changed = {part_of(name) for name in after if name not in before}
+    assert kept and changed and kept.isdisjoint(changed)
+    grown = subsel.open_graph(local)
+    check_lists(grown._kept.state)
+    assert len(grown) == found.points == 610 and recall_of(grown) > 0.95
 
 
 def twice(where):
