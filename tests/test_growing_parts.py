@@ -201,10 +201,12 @@ def test_lists_are_those_of_a_search_among_all(rng, metric):
     assert similarity_of_scores(state.score[:, :7].copy(), metric) == pytest.approx(expected, abs=2e-6)
 
 
-@pytest.mark.slow
-def test_points_leave_and_are_replaced_on_spark(rng, tmp_path, on_spark):
+@pytest.mark.parametrize(
+    "replaced", [pytest.param(0, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.long)]
+)
+def test_points_leave_and_are_replaced_on_spark(rng, tmp_path, on_spark, replaced):
     """Ids are unsigned, which Spark has no type for; what the other engine has grown grows on."""
-    first, new = clusters(rng, 400, centers=6), clusters(rng, 30, 390, centers=6)
+    first, new = clusters(rng, 400, centers=6), clusters(rng, 20 + replaced, 400 - replaced, centers=6)
     high = pa.scalar(2**63, pa.uint64())
 
     def unsigned(table):
@@ -214,19 +216,19 @@ def test_points_leave_and_are_replaced_on_spark(rng, tmp_path, on_spark):
     where, data = tmp_path / "graph", write(new, tmp_path / "new.parquet")
     subsel.growing_graph(first, output=where, metric="l2", **PARTS)
     gone = write(first.select(["id"]).slice(0, 20), tmp_path / "gone.parquet")
-    done = on_spark(where, data, remove=gone, replace=True)
-    assert [(one.left, one.joined, one.replaced) for one in done.revisions] == [(20, 0, 0), (0, 20, 10)]
+    done = on_spark(where, data, remove=gone, replace=replaced > 0)
+    assert [(one.left, one.joined, one.replaced) for one in done.revisions] == [(20, 0, 0), (0, 20, replaced)]
     grown = subsel.open_graph(where)
     check_lists(grown._kept.state)
     assert recall_of(grown) > 0.97 and len(grown) == done.points == 400
     ids = pa.chunked_array([pa.array([2**63 + one for one in range(20, 420)], pa.uint64())])
-    everything = pa.concat_tables([first.slice(20, 370), new])
+    everything = pa.concat_tables([first.slice(20, 380 - replaced), new])
     assert everything["id"].equals(ids)
     taken = subsel.select(everything, size=20, graph=where)
     assert taken.ids.tolist() == subsel.select(everything, size=20, graph=grown.graph).ids.tolist()
     again = subsel.grow_graph(where, remove=gone)
     assert again.revisions == done.revisions[:1]  # as after a run that was killed
-    assert subsel.grow_graph(where, remove=new["id"]).points == 370
+    assert subsel.grow_graph(where, remove=new["id"]).points == 380 - replaced
 
 
 @pytest.mark.slow
