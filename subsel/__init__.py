@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from subsel.estimator import SubsetSelector
     from subsel.explaining import explain
     from subsel.graph import NeighborGraph
-    from subsel.growth import GrowingGraph, growing_graph, open_graph
+    from subsel.growth import GrowingGraph, grow_graph, growing_graph, open_graph
     from subsel.report import Report
     from subsel.reports import compare, make_page
     from subsel.selection import Selection
@@ -33,7 +33,7 @@ _HOMES = {
     "estimator": ("SubsetSelector",),
     "explaining": ("explain",),
     "graph": ("NeighborGraph",),
-    "growth": ("GrowingGraph", "growing_graph", "open_graph"),
+    "growth": ("GrowingGraph", "grow_graph", "growing_graph", "open_graph"),
     "report": ("Report",),
     "reports": ("compare", "make_page"),
     "selection": ("Selection",),
@@ -56,6 +56,7 @@ __all__ = [
     "changes",
     "compare",
     "explain",
+    "grow_graph",
     "growing_graph",
     "make_page",
     "neighbors",

@@ -31,6 +31,8 @@ def neighbors(
     engine: Any = "local",
     master: str | None = None,
     run_dir: Location | None = None,
+    output: Location | None = None,
+    overwrite: bool = False,
     config: SelectConfig | str | Path | None = None,
     progress: bool | None = None,
     storage_options: dict[str, Any] | None = None,
@@ -47,7 +49,10 @@ def neighbors(
         engine: "local", "spark" or a SparkSession. On Spark the graph stays by parts in ``run_dir``, from which
             `select` goes on; copies are merged first, as there.
         master: see `select`.
-        run_dir: on Spark, where the graph is kept.
+        run_dir: on Spark, where the graph is kept for `select` to go on from.
+        output: on Spark instead, a folder: the graph as `subsel.growing_graph` makes it on one machine, which can grow
+            (`subsel.grow_graph`); copies are points of it.
+        overwrite: replace ``output`` if subsel wrote it.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         progress: show progress on stderr; None: if that is a terminal.
         storage_options: see `select`.
@@ -61,7 +66,16 @@ def neighbors(
     if settings.thin is not None:
         raise ConfigError(f"{option('thin')} draws so many times the points to select, and nothing is selected here.")
     if not isinstance(engine, str) or engine != "local":
+        if (output is None) == (run_dir is None):
+            told = f"give a {option('run_dir')}, or {option('output')}, a folder"
+            raise ConfigError(f"on Spark the graph stays in its parts, it is never collected: {told}.")
+        if output is not None:
+            return _growing_on_spark(data, settings, engine, master, output, progress, overwrite=overwrite)
         return _neighbors_on_spark(data, settings, engine, master, run_dir, progress)
+    if output is not None:
+        raise ConfigError(
+            f"{option('output')} is for {option('engine', 'spark')}: here growing_graph makes such a graph."
+        )
     if run_dir is not None:
         raise ConfigError(f"{option('run_dir')} is for {option('engine', 'spark')}: give that, too, or leave it out.")
     run = Run(progress)
@@ -80,16 +94,37 @@ def _neighbors_on_spark(
     data: Any, config: SelectConfig, engine: Any, master: str | None, run_dir: Location | None, progress: bool | None
 ) -> NeighborResult:
     """Compute the graph by parts into a run directory."""
-    if engine != "spark" and not hasattr(engine, "createDataFrame"):
-        raise ConfigError(f"{option('engine')} {engine!r} is unknown here: give 'local', 'spark' or a SparkSession.")
-    if run_dir is None:
-        raise ConfigError(f"on Spark the graph stays in its parts, it is never collected: give a {option('run_dir')}.")
+    _check_engine(engine)
     request = Request.of(
         data, purpose="score on", engine=engine, master=master, run_dir=run_dir, config=config, progress=progress
     )
     from subsel.stages.on_spark import build_graph  # noqa: PLC0415  (needs pyspark)
 
     return NeighborResult(build_graph(request, Run(progress)))
+
+
+def _growing_on_spark(
+    data: Any,
+    config: SelectConfig,
+    engine: Any,
+    master: str | None,
+    output: Location,
+    progress: bool | None,
+    *,
+    overwrite: bool,
+) -> NeighborResult:
+    """Make a graph's place."""
+    _check_engine(engine)
+    if config.size is None and config.budget is not None:
+        raise ConfigError(f"a graph that grows is of points, whatever they cost: give {option('size')}.")
+    from subsel.stages.on_spark import make_graph  # noqa: PLC0415  (needs pyspark)
+
+    return NeighborResult(make_graph(output, data, config, Run(progress), engine, master, overwrite=overwrite))
+
+
+def _check_engine(engine: Any) -> None:
+    if engine != "spark" and not hasattr(engine, "createDataFrame"):
+        raise ConfigError(f"{option('engine')} {engine!r} is unknown here: give 'local', 'spark' or a SparkSession.")
 
 
 def plan(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +20,21 @@ from subsel.embeddings.recipe import Search
 from subsel.errors import ConfigError, InputError, in_library, option
 from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.graph import NeighborGraph
+from subsel.growing import rules
 from subsel.growing.join import Effort, join
 from subsel.growing.leave import leave
+from subsel.growing.parted import divided
 from subsel.growing.place import KeptGraph, is_graph_place, read_graph, write_graph
 from subsel.growing.revision import Revision
 from subsel.growing.state import GraphState, search_to_grow
 from subsel.growing.stored import StoredRows
-from subsel.input.ids import known_places, same_type, shown
+from subsel.input.ids import known_places, shown
 from subsel.input.points import Points, read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import is_location, open_source
-from subsel.input.wishes import wished_ids
+from subsel.input.wishes import ids_checksum, wished_ids
 from subsel.options import Options
+from subsel.planning import part_points
 from subsel.report import GraphReport
 from subsel.request import Location, keywords_of, load_config
 from subsel.run import Run, Tell
@@ -39,9 +42,6 @@ from subsel.stages.base import known_count, note_recall
 from subsel.storage import Place, check_new, path_of, place_of
 
 log = logging.getLogger(__name__)
-
-#: What may differ for points that join: how their rows are read, and what a run says.
-_OF_ROWS = ("id_column", "embedding_column", "on_bad_rows", "log_level")
 
 
 class GrowingGraph:
@@ -108,24 +108,19 @@ class GrowingGraph:
             InputError: the data are wrong, of another dimension or type of ids, or ids are there already.
         """
         run, seconds, began = Run(progress), dict[str, float](), time.perf_counter()
-        config = self._config(options)
+        check_known(options, keywords_of(self.add))
+        config = rules.config_of_rows(self.config, options)
         with run.stage("read") as tell:
             source = open_source(data, may_be_read(config), config, self._storage_options)
             points = read_points(source, config, with_embeddings=True, progress=lambda share: tell("rows", share))
         state, of = self._kept.state, points.checksum()
         known = self._known(points, state)
-        done = self._done(of, left=False) if len(known) == points.n else None
+        done = rules.done_before(self.revisions, of, left=False) if len(known) == points.n else None
         if done is not None:
-            log.warning("%s: these points have joined already, nothing is to be done", points.name)
+            log.warning("%s", rules.nothing_to_do(points.name, left=False))
             return done
-        if len(known) and not replace:
-            example = shown(state.ids[int(known[0]) : int(known[0]) + 1], state.id_type)[0]
-            raise InputError(
-                f"{len(known):,} of {points.n:,} ids of {points.name} are in the graph, such as {example!r}: leave "
-                f"them out, or let them take the place of those ({option('replace', True)})."
-            )
-        if len(known) == state.n:
-            raise InputError(f"{points.name} replaces all {state.n:,} points: make the graph of them anew.")
+        example = shown(state.ids[int(known[0]) : int(known[0]) + 1], state.id_type)[0] if len(known) else None
+        rules.check_known(points.name, len(known), points.n, example, state.n, replace=replace)
         seconds["read"] = time.perf_counter() - began
         began = time.perf_counter()
         with run.stage("neighbors") as tell:
@@ -145,16 +140,15 @@ class GrowingGraph:
         """
         run, seconds, began = Run(progress), dict[str, float](), time.perf_counter()
         state = self._kept.state
-        what = "the points to remove"
+        what = rules.LEAVING
         found = wished_ids(ids, self.config, state.id_type, what, self._storage_options)
-        of = hashlib.sha256(np.sort(hash_ids(found, 0)).tobytes()).hexdigest()[:16]
+        of = ids_checksum(len(found), int(hash_ids(found, 0).view(np.uint64).sum(dtype=np.uint64)))
         places = known_places(found, state.ids, what, state.id_type, all_known=False)
-        if (done := self._done(of, left=True)) is not None and not len(places):
-            log.warning("%s have left already, nothing is to be done", what)
+        if (done := rules.done_before(self.revisions, of, left=True)) is not None and not len(places):
+            log.warning("%s", rules.nothing_to_do(what, left=True))
             return done
         places = known_places(found, state.ids, what, state.id_type)
-        if len(places) == state.n:
-            raise InputError(f"all {state.n:,} points would leave, and no graph is of none: keep some.")
+        rules.check_left(len(places), state.n)
         seconds["read"] = time.perf_counter() - began
         began = time.perf_counter()
         with run.stage("neighbors") as tell:
@@ -180,25 +174,8 @@ class GrowingGraph:
             raise InputError(f"{where} is one file, which has edges only: save into a folder.")
         back = self.place is not None and where.key == self.place.key
         kept = self._kept if back else replace(self._kept, manifest=None)
-        written = write_graph(kept, self.graph, where, overwrite=overwrite or place is None)
+        written = write_graph(kept, where, overwrite=overwrite or place is None)
         self._kept, self.place = replace(self._kept, manifest=written), where
-
-    def _config(self, options: Mapping[str, Any]) -> SelectConfig:
-        """Return the graph's config with other names of columns.
-
-        Raises:
-            ConfigError: an option is unknown, or is the graph's and of another value.
-        """
-        check_known(options, keywords_of(self.add))
-        now = SelectConfig.of(self.config.model_dump() | dict(options))
-        for name in options:
-            then = getattr(self.config, name)
-            if name not in _OF_ROWS and getattr(now, name) != then:
-                raise ConfigError(
-                    f"{option(name, getattr(now, name))}: the graph was made with {then!r}. Leave it out, or make "
-                    "another graph."
-                )
-        return now
 
     def _known(self, points: Points, state: GraphState) -> Int64Array:
         """Return where points stand in the graph that it has; refuse those that cannot join.
@@ -206,24 +183,12 @@ class GrowingGraph:
         Raises:
             InputError: ids are of another type, or vectors of another dimension.
         """
-        same_type(points.id_type, state.id_type, points.name)
         assert points.embeddings is not None
-        if points.embeddings.shape[1] != state.dimension:
-            raise InputError(
-                f"embeddings of {points.name} have {points.embeddings.shape[1]} values, those of the graph "
-                f"{state.dimension}: use those of one model."
-            )
+        rules.check_kind(points.name, points.id_type, points.embeddings.shape[1], state)
         return known_places(points.ids, state.ids, points.name, state.id_type, all_known=False)
 
-    def _done(self, of: str, *, left: bool) -> Revision | None:
-        """Return the last joining, or leaving, if it is of the same: whoever asks goes on after an interruption."""
-        last = next((one for one in reversed(self.revisions) if (one.left > 0) == left), None)
-        return last if last is not None and last.of == of else None
-
-    def _revised(self, state: GraphState, effort: Effort, of: str, seconds: dict[str, float], **who: int) -> Revision:
-        taken = {"probes": effort.probes, "passes": effort.passes, "split": effort.split, "recall": effort.recall}
-        about = {"points": state.n, "searched": effort.points, "target": state.recall, "of": of, "seconds": seconds}
-        revision = Revision.model_validate(who | taken | about)
+    def _revised(self, state: GraphState, effort: Effort, of: str, seconds: dict[str, float], **who: Any) -> Revision:
+        revision = Revision.after(effort, state.n, state.recall, of, seconds=seconds, **who)
         if revision.warning is not None:
             log.warning("%s", in_library(revision.warning))
         self._kept = replace(self._kept, state=state, revisions=(*self.revisions, revision))
@@ -273,12 +238,86 @@ def growing_graph(
         points = read_points(source, settings, with_embeddings=True, progress=lambda share: tell("rows", share))
     k = known_count(settings, points.n, points.name, None if points.cost is None else exact_sum(points.cost))
     with run.stage("neighbors") as tell:
-        found, state = search_to_grow(points, Search.of(settings, points.n, k), tell)
+        how = Search.of(settings, points.n, k)
+        found, state = search_to_grow(points, how, tell)
+        state = divided(state, part_points(state.dimension, state.neighbors, settings), how)
     note_recall(found.report)
     graph = GrowingGraph(KeptGraph(state, settings, found.report, ()), None, storage_options)
     if where is not None:
         graph.save(where, overwrite=overwrite)
     return graph
+
+
+class GraphChange(NamedTuple):
+    """What `grow_graph` did.
+
+    Attributes:
+        revisions: what was asked for, leaving first, also where that had been done before.
+        points: that the graph has now.
+        neighbors: of each.
+        path: where it is.
+    """
+
+    revisions: list[Revision]
+    points: int
+    neighbors: int
+    path: Path | str
+
+
+def grow_graph(
+    graph: Location,
+    data: Any = None,
+    *,
+    remove: Any = None,
+    replace: bool = False,
+    engine: Any = "local",
+    master: str | None = None,
+    progress: bool | None = None,
+    storage_options: dict[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> GraphChange:
+    """Let points leave a graph that is in a place, then others join it, and write it: whole or not at all.
+
+    On one machine that is `open_graph`, `GrowingGraph.remove`, `add` and `save`. On Spark the graph stays in its parts:
+    new points go to those that they probe, and only these are read and written anew.
+
+    Args:
+        graph: a folder that `growing_graph` or ``subsel neighbors`` wrote.
+        data: who joins, see `GrowingGraph.add`, on Spark also a DataFrame or the name of a table; None: nobody.
+        remove: who leaves, see `GrowingGraph.remove`; None: nobody.
+        replace: whether points whose ids the graph has take the place of those.
+        engine: "local", "spark" or a SparkSession.
+        master: see `subsel.select`.
+        progress: show progress on stderr; None: if that is a terminal.
+        storage_options: see `subsel.select`; Spark has its own.
+        **options: how rows are read: id_column, embedding_column, on_bad_rows; others must be the graph's.
+
+    Raises:
+        InputError: there is no graph, or points cannot join or leave; nothing was written.
+        OutputError: it could not be written; what was there is there.
+    """
+    check_known(options, keywords_of(grow_graph))
+    if data is None and (remove is None or options or replace):
+        raise ConfigError(f"say who joins the graph ({option('data')}), or only who leaves it ({option('remove')}).")
+    if isinstance(engine, str) and engine == "local":
+        grown = open_graph(graph, storage_options=storage_options)
+        before, done = grown.revisions, []
+        if remove is not None:
+            done.append(grown.remove(remove, progress=progress))
+        if data is not None:
+            done.append(grown.add(data, replace=replace, progress=progress, **options))
+        if grown.revisions != before:
+            grown.save()
+        assert grown.path is not None
+        return GraphChange(done, len(grown), grown._kept.state.neighbors, grown.path)
+    if engine != "spark" and not hasattr(engine, "createDataFrame"):
+        raise ConfigError(f"{option('engine')} {engine!r} is unknown here: give 'local', 'spark' or a SparkSession.")
+    from subsel.stages.on_spark import change_graph  # noqa: PLC0415  (needs pyspark)
+
+    config_of = partial(rules.config_of_rows, options=dict(options))
+    about = {"engine": engine, "master": master, "log_level": options.get("log_level", "error"), "replace": replace}
+    kept, done, place = change_graph(graph, data, remove, config_of, Run(progress), **about)
+    return GraphChange(done, sum(kept.points.values()), kept.state.neighbors, path_of(place) or str(place))
 
 
 def open_graph(place: Location, *, storage_options: dict[str, Any] | None = None) -> GrowingGraph:

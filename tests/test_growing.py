@@ -256,7 +256,7 @@ def test_unsigned_ids_are_those_of_the_input(small, tmp_path):
     graph.add(parts[1])
     graph.save()
     everything = pa.concat_tables(parts)
-    assert pq.read_table(tmp_path / "graph" / "edges.parquet")["src"].type == pa.uint64()
+    assert pq.read_table(tmp_path / "graph" / "edges-0.parquet")["src"].type == pa.uint64()
     one, other = (
         subsel.select(everything, graph=given, size=20, utility="constant", progress=False)
         for given in (graph.graph, str(tmp_path / "graph"))
@@ -281,17 +281,17 @@ def test_two_that_change_a_graph_at_a_time_do_not_lose_either(small, tmp_path):
     mine, theirs = (subsel.open_graph(tmp_path / "graph") for _ in range(2))
     mine.add(more.slice(0, 30))
     theirs.add(more.slice(30))
-    plain = growing_place._cells
+    plain = growing_place.edges_of
 
-    def meanwhile(quantizer):
+    def meanwhile(part):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(growing_place, "_cells", plain)
+            patch.setattr(growing_place, "edges_of", plain)
             if theirs.revisions and len(subsel.open_graph(tmp_path / "graph")) == 400:
                 theirs.save()
-        return plain(quantizer)
+        return plain(part)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(growing_place, "_cells", meanwhile)
+        patch.setattr(growing_place, "edges_of", meanwhile)
         with pytest.raises(InputError, match="has changed since it was read"):
             mine.save()
     assert len(subsel.open_graph(tmp_path / "graph")) == 430
@@ -332,7 +332,7 @@ def test_a_damaged_place_is_told(small, tmp_path):
         with pytest.raises(InputError, match=told):
             subsel.open_graph(place)
     (place / MANIFEST).write_text(json.dumps(manifest))
-    (place / "_kept" / "points.arrow").write_bytes(b"")
+    (place / "_kept" / "points-0.parquet").write_bytes(b"")
     with pytest.raises(InputError, match="is not whole"):
         subsel.open_graph(place)
 
@@ -378,7 +378,7 @@ def test_the_command_line_joins_and_removes(small, tmp_path):
     run(str(tmp_path / "again.parquet"), graph, "--onto", "--replace")
     assert subsel.open_graph(graph).revisions[-1].replaced == 10
     assert "give --onto, too" in run(b, graph, "--remove", gone, code=2)
-    assert "leave --engine spark" in run(b, graph, "--onto", "--engine", "spark", code=2)
+    assert "--run-dir is for graphs that are made" in run(b, graph, "--onto", "--run-dir", "r", code=2)
 
 
 def test_equal_lists_whatever_the_threads(demo_table):

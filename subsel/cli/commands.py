@@ -96,14 +96,14 @@ def select(data: str, output: str, sizes: str | None, **options: Any) -> None:
 def neighbors(data: str, graph: str | None, overwrite: bool, **options: Any) -> None:
     """Compute the neighbour graph of INPUT and write it to GRAPH: a folder, which can grow, or one .parquet of edges.
 
-    With --onto the points of INPUT join a GRAPH that is there; with --remove points leave it. On Spark the graph stays
-    by parts in --run-dir, from which select goes on with --resume.
+    With --onto the points of INPUT join a GRAPH that is there; with --remove points leave it. On Spark GRAPH is a
+    folder; or the graph stays by parts in --run-dir, from which select goes on with --resume.
     """
     onto, exchange, remove = (options.pop(name) for name in ("onto", "replace", "remove"))
     options = opt.checked(options)
     changed, on_spark = onto or exchange or remove is not None, options.get("engine") == "spark"
-    if not changed and (graph is None) != on_spark:
-        wanted = "--run-dir, and no GRAPH" if on_spark else "GRAPH, a folder, or one .parquet file of edges"
+    if not changed and (graph is None) != (on_spark and "run_dir" in options):
+        wanted = "GRAPH, a folder, or --run-dir" if on_spark else "GRAPH, a folder, or one .parquet file of edges"
         raise ConfigError(f"say where the graph goes: give {wanted}.")
     if onto or not changed:
         opt.look_for(data, options)

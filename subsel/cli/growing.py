@@ -8,8 +8,7 @@ import subsel
 from subsel.cli.shell import progress
 from subsel.errors import ConfigError, option
 from subsel.growing.place import is_graph_place
-from subsel.growing.revision import Revision
-from subsel.growth import GrowingGraph
+from subsel.growth import GraphChange
 from subsel.pages.facts import Facts
 from subsel.report import GraphReport
 from subsel.storage import check_new, place_of
@@ -29,6 +28,9 @@ def make(data: str, graph: str | None, *, overwrite: bool, options: dict[str, An
     if graph is None:
         report, points = subsel.neighbors(data, progress=told, **options).report, ""
     else:
+        if options.get("engine") == "spark":
+            found = subsel.neighbors(data, output=graph, overwrite=overwrite, progress=told, **options)
+            return _made(data, found.report, "", graph), found.report
         where = place_of(graph, storage)
         check_new(where, overwrite=overwrite, inputs=[place_of(data, storage)])
         if is_graph_place(where):
@@ -43,10 +45,14 @@ def make(data: str, graph: str | None, *, overwrite: bool, options: dict[str, An
             found.graph.to_parquet(where, overwrite=overwrite)
             report, n = found.report, found.graph.n
         points = f"{n:,} x "
+    return _made(data, report, points, graph or options["run_dir"]), report
+
+
+def _made(data: str, report: GraphReport, points: str, where: str) -> Facts:
     rows = Facts({"points": f"{points}{report.dimension} from {data}"})
     rows.add_graph(report)
-    rows.add("written", graph or options["run_dir"])
-    return rows, report
+    rows.add("written", where)
+    return rows
 
 
 def change(
@@ -70,34 +76,26 @@ def change(
         raise ConfigError(f"say who joins which graph: give {wanted}.")
     if replace and not onto:
         raise ConfigError("--replace is of points that join: give --onto, too.")
-    if options.get("engine") == "spark" or "run_dir" in options:
-        raise ConfigError(
-            "points join and leave a graph on one machine only: leave --engine spark and --run-dir out, or make the "
-            "graph of all points anew."
-        )
+    if "run_dir" in options:
+        raise ConfigError(f"{option('run_dir')} is for graphs that are made, not for those that change: leave it out.")
     if overwrite:
         raise ConfigError("a graph that points join or leave is replaced anyway: leave --overwrite out.")
-    storage = options.pop("storage_options", None)
-    given = {name: value for name, value in options.items() if name not in _ELSEWHERE}
+    places = {name: options.pop(name) for name in ("engine", "master", "storage_options") if name in options}
+    given = options
     if "config" in given or (given and not onto):
         first = option("config") if "config" in given else option(next(iter(given)))
         raise ConfigError(
             f"{first} says how a graph is made, or how rows are read that join one: leave it out, or make a graph anew."
         )
-    grown = subsel.open_graph(graph or data, storage_options=storage)
-    before, done = grown.revisions, []
-    if remove is not None:
-        done.append(grown.remove(remove, progress=progress()))
-    if onto:
-        done.append(grown.add(data, replace=replace, progress=progress(), **given))
-    if grown.revisions != before:
-        grown.save()
-    return _told(grown, done), {"revisions": [one.model_dump() for one in done], "written": str(grown.path)}
+    joining = {"data": data, "replace": replace, **given} if onto else {}
+    found = subsel.grow_graph(graph or data, remove=remove, progress=progress(), **places, **joining)
+    done = [one.model_dump() for one in found.revisions]
+    return _told(found), {"revisions": done, "written": str(found.path)}
 
 
-def _told(grown: GrowingGraph, done: list[Revision]) -> Facts:
-    rows = Facts({"graph": f"{len(grown):,} points, {grown.report.neighbors} neighbours of each"})
-    for one in done:
+def _told(found: GraphChange) -> Facts:
+    rows = Facts({"graph": f"{found.points:,} points, {found.neighbors} neighbours of each"})
+    for one in found.revisions:
         if one.joined or one.replaced:
             swapped = f", {one.replaced:,} replaced" if one.replaced else ""
             rows.add("joined", f"{count(one.joined, 'point')}{swapped}")
@@ -106,7 +104,9 @@ def _told(grown: GrowingGraph, done: list[Revision]) -> Facts:
         if one.split:
             rows.add("split", f"{count(one.split, 'cell')} that had grown too large")
         if one.recall is not None:
-            found = f"{one.recall:.3f} of their exact neighbours (sampled), {count(one.probes, 'probe')}"
-            rows.add(f"recall@{grown.report.neighbors}", f"{found}, {count(one.passes, 'pass')}")
-    rows.add("written", str(grown.path))
+            recall = f"{one.recall:.3f} of their exact neighbours (sampled), {count(one.probes, 'probe')}"
+            rows.add(f"recall@{found.neighbors}", f"{recall}, {count(one.passes, 'pass')}")
+        if one.engine == "spark":
+            rows.add("searched", f"{count(one.tasks, 'part')}, each in a task")
+    rows.add("written", str(found.path))
     return rows

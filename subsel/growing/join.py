@@ -67,7 +67,12 @@ class Effort:
 
 
 def join(
-    state: GraphState, ids: pa.Array, rows: StoredRows, progress: StepProgress = lambda what, share: None
+    state: GraphState,
+    ids: pa.Array,
+    rows: StoredRows,
+    progress: StepProgress = lambda what, share: None,
+    *,
+    heard: bool = True,
 ) -> tuple[GraphState, Effort]:
     """Return a graph with more points, and what it took.
 
@@ -76,6 +81,7 @@ def join(
         ids: of the points, none of which it has, as they are kept, (m,).
         rows: their vectors, (m, d).
         progress: told what goes on.
+        heard: whether they get into the lists of those who are there.
     """
     m, width = len(ids), state.best.shape[1]
     progress("cells", 0.0)
@@ -83,7 +89,7 @@ def join(
         state,
         ids=pa.concat_arrays([state.ids, ids]),
         rows=state.rows.beside(rows),
-        best=np.concatenate([state.best, np.full((m, width), -1, np.int32)]),
+        best=np.concatenate([state.beyond(m), np.full((m, width), -1, np.int32)]),
         score=np.concatenate([state.score, np.full((m, width), -np.inf, np.float32)]),
     )
     fresh_rows = rows.prepared(state.prepare, np.arange(m))
@@ -93,7 +99,7 @@ def join(
     fresh = fresh[np.argsort(home, kind="stable")]
     grown = grown.ordered(home)
     X = grown.vectors()
-    effort = search_some(grown, X, np.flatnonzero(fresh), ~fresh, progress)
+    effort = search_some(grown, X, np.flatnonzero(fresh), ~fresh if heard else np.zeros_like(fresh), progress)
     return grown, replace(effort, split=split)
 
 
@@ -127,7 +133,7 @@ def search_some(
         progress("search", 0.0)
         known = state.best[rows]
         meet_cells(state, X, rows, probes, hears)
-        place = np.full(state.n, -1, np.int32)
+        place = np.full(state.n + state.others, -1, np.int32)
         place[rows] = np.arange(len(rows), dtype=np.int32)
         arrays = X, known, place, bool(hears.any()), state.best, state.score
         over_rows(kernel.rescore, state.n, *arrays, state.metric == "l2")
@@ -180,11 +186,13 @@ class _Asked:
         if self.exact is None:
             return None
         best = state.best[self.rows]
-        pairs = X[self.rows][:, None], X[np.maximum(best, 0)]
+        here = (best >= 0) & (best < state.n)
+        pairs = X[self.rows][:, None], X[np.where(here, best, 0)]
         found = (
             -np.square(pairs[0] - pairs[1]).sum(axis=2) if state.metric == "l2" else (pairs[0] * pairs[1]).sum(axis=2)
         )
-        return search.recall_of_scores(-np.sort(-np.where(best < 0, -np.inf, found), axis=1), self.exact)
+        found = np.where(here, found, np.where(best < 0, -np.inf, state.score[self.rows]))
+        return search.recall_of_scores(-np.sort(-found, axis=1), self.exact)
 
     def as_before(self, found: float | None) -> bool:
         """Return whether that is the recall that the graph had when it was made."""
@@ -281,7 +289,7 @@ def _split(state: GraphState) -> tuple[GraphState, Int32Array, int]:
         The graph, the home of each point, and the number of cells that were split. Masses of near duplicates, which no
         k-means divides, stay.
     """
-    home, quantizer, done = state.home.copy(), state.quantizer, 0
+    home, quantizer, division, done = state.home.copy(), state.quantizer, state.division, 0
     cap = fullest_cell(state.n, len(quantizer.centroids))
     for cell in np.flatnonzero(np.bincount(home, minlength=len(quantizer.centroids)) > cap).tolist():
         members = np.flatnonzero(home == cell)
@@ -295,4 +303,7 @@ def _split(state: GraphState) -> tuple[GraphState, Int32Array, int]:
         centroids[cell] = parts.centroids[0]
         home[members] = np.where(inside == 0, cell, len(quantizer.centroids) + inside - 1)
         quantizer, done = Quantizer(centroids, quantizer.groups, state.metric), done + 1
-    return replace(state, quantizer=quantizer), home, done
+        if division is not None:
+            more = np.full(len(parts.centroids) - 1, division.part[cell], np.int32)
+            division = replace(division, part=np.concatenate([division.part, more]))
+    return replace(state, quantizer=quantizer, division=division), home, done

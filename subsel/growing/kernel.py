@@ -14,11 +14,10 @@ import numpy as np
 
 from subsel.embeddings.kernel import _score
 from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
+from subsel.halves import from_bits
 
 #: Scores that are compared at once while merging.
 _RUN = 32
-#: Values of 16 bits have an exponent that is so much smaller than those of 32 bits count theirs.
-_TO_SINGLE = np.float32(2.0**112)
 
 
 @numba.njit(cache=True, inline="always")
@@ -118,9 +117,10 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         end: after the last.
         rows: int64, (m,): the points.
         X: float32, (n, d).
-        best: int32, (n, width); may list points that are gone, whose neighbours are looked at as well.
+        best: int32, (n, width); may list points that are gone, whose neighbours are looked at as well, and others that
+            are not here (from n), which stay. Vectors of points that are gone may be missing where these are the last.
         score: float32, (n, width).
-        gone: bool, (n,): who may be in no new list; (0,) where nobody is gone.
+        gone: bool, (n + others,): who may be in no new list; (0,) where nobody is gone.
         hears: bool, (n,): to whom points are offered that belong in their lists.
         l2: score by negative squared distance instead of the inner product.
         slots: of the table of candidates, a power of two; half of it is filled at most.
@@ -152,11 +152,11 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 room -= 1
         for a in range(k):
             middle = best[v, a]
-            if middle < 0:
+            if middle < 0 or middle >= len(best):
                 continue
             for b in range(-1, k):
                 j = middle if b < 0 else best[middle, b]
-                if j < 0 or room == 0 or (some and gone[j]) or not _note(seen, stamp, at, j):
+                if j < 0 or j >= len(best) or room == 0 or (some and gone[j]) or not _note(seen, stamp, at, j):
                     continue
                 room -= 1
                 value = _score(X, v, j, l2)
@@ -193,9 +193,28 @@ def take_offers(rows: Any, offered: Any, offer: Any, best: Any, score: Any) -> N
                 _insert_in_order(best, score, j, v, value)
 
 
+@numba.njit(cache=True)
+def take_lists(rows: Any, other: Any, value: Any, best: Any, score: Any) -> None:
+    """Merge lists that were found elsewhere into those of some points, in whatever order they come.
+
+    Args:
+        rows: int64, (m,): the points.
+        other: int32, (m, w): whom the list found of each names; -1 for none.
+        value: float32, (m, w): their scores.
+        best: lists, changed in place.
+        score: their scores, changed in place.
+    """
+    for at in range(len(rows)):
+        v = rows[at]
+        for a in range(other.shape[1]):
+            j = other[at, a]
+            if j >= 0 and _beats_last(best, score, v, j, value[at, a]) and not _lists(best, v, j):
+                _insert_in_order(best, score, v, j, value[at, a])
+
+
 @numba.njit(cache=True, nogil=True)
 def renumber(begin: int, end: int, number: Any, best: Any, score: Any) -> None:
-    """Call neighbours by new numbers (int32, (n,), -1 for those that are gone); lists close up behind these.
+    """Call neighbours by new numbers (int32, (n + others,), -1: gone); lists close up behind those that are gone.
 
     Whom a list does not name scores no more than its last entry did, which is noted in the places that are empty now.
     """
@@ -223,9 +242,7 @@ def falls_short(begin: int, end: int, gone: Any, best: Any, least: int, out: Any
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def widen(
-    begin: int, end: int, order: Any, values: Any, exponent: Any, unit: bool, center: Any, out: Any, bits: Any
-) -> None:
+def widen(begin: int, end: int, order: Any, values: Any, exponent: Any, unit: bool, center: Any, out: Any) -> None:
     """Write rows of 16 bits a value as they are searched; see `subsel.growing.stored`.
 
     Args:
@@ -237,15 +254,11 @@ def widen(
         unit: whether rows are to be of length 1.
         center: float64, (d,): else subtracted.
         out: float32, (m, d), written.
-        bits: int32, (m, d): the same, as bits.
     """
     for at in range(begin, end):
         v, squares, length = order[at], 0.0, out.shape[1]
-        for d in range(length):  # sign, and the rest of the bits where those of 32 bits have theirs: 2^112 too small
-            half = np.int32(values[v, d])
-            bits[at, d] = ((half & 0x8000) << 16) | ((half & 0x7FFF) << 13)
         for d in range(length):
-            out[at, d] *= _TO_SINGLE
+            out[at, d] = from_bits(values[v, d])
         if exponent[v] != 0:
             factor = 2.0 ** np.float64(exponent[v])
             for d in range(length):

@@ -25,22 +25,22 @@ def leave(
 
     Args:
         state: the graph.
-        gone: bool, (n,): who leaves; somebody stays.
+        gone: bool, (n + others,): who leaves.
         progress: told what goes on.
     """
     progress("lists", 0.0)
-    stay = int(np.count_nonzero(~gone))
-    moved = state.taken(np.argsort(gone, kind="stable"))  # who leaves comes last
-    leaving = np.arange(state.n) >= stay
+    stay = int(np.count_nonzero(~gone[: state.n]))
+    moved = state.taken(np.argsort(gone[: state.n], kind="stable"))  # who leaves comes last
+    leaving = np.concatenate([np.arange(state.n) >= stay, gone[state.n :]])
     short = np.empty(stay, np.bool_)
     over_rows(kernel.falls_short, stay, leaving, moved.best, state.neighbors, short)
     rows = np.flatnonzero(short)
     if not len(rows):
-        return moved.first(stay), Effort(0, 0, 0, None)
+        return moved.first(stay, leaving), Effort(0, 0, 0, None)
     X = moved.vectors(stay)
     nobody = np.zeros(state.n, np.bool_)
     look_around(moved, X, rows, nobody, leaving)
-    left = moved.first(stay)
+    left = moved.first(stay, leaving)
     probes = state.probes if state.recall is None else _PROBES
     effort = search_some(left, X, rows, nobody[:stay], progress, probes)
     return left, replace(effort, passes=effort.passes + 1)

@@ -1,42 +1,50 @@
 """A graph's place: a folder of edges, as any graph has them, and beside them what it needs to grow.
 
-    edges.parquet        src, dst, similarity: each undirected edge once; all that readers of Parquet see
-    _kept/points.arrow   by point, in the order of cells: id, home, vector, exponent, neighbors, score
-    _kept/cells.arrow    centroids of cells, and of groups of these
-    _manifest.json       the config, how the graph was made, how it was searched, and every change since
+    edges-3.parquet          src, dst, similarity: of part 3; all that readers of Parquet see
+    _kept/points-3.parquet   of part 3: ids, cells, vectors, lists (`subsel.growing.parted`)
+    _kept/map.parquet        to which parts new points go
+    _manifest.json           the config, how the graph was made, how it was searched, its parts, every change since
 
-Vectors are 16 bits a value (`subsel.growing.stored`), neighbours are numbers of rows of the same file.
+Spark names files itself: in folders ``in_part=3``. Parts that a change leaves as they are keep their files. Vectors are
+16 bits a value (`subsel.growing.stored`).
 """
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import ipc
+import pyarrow.parquet as pq
 
 from subsel import schema
 from subsel.config import SelectConfig
 from subsel.embeddings.cells import Quantizer
+from subsel.embeddings.recipe import Search
 from subsel.errors import InputError
-from subsel.graph import NeighborGraph
+from subsel.growing.parted import MAP_PART, apart, edges_of, pack_map, pack_part, unpack_map, unpack_part, whole
 from subsel.growing.revision import Revision
 from subsel.growing.state import GraphState
 from subsel.growing.stored import StoredRows
-from subsel.input.ids import given_back, stored_ids
+from subsel.input.ids import given_back, storage_type
+from subsel.parts.pack import Parcel, from_rows
+from subsel.parts.rows import to_table
 from subsel.report import GraphReport
 from subsel.storage import KEPT, Place, arrow_place, manifest_of, new_folder, result_files
 from subsel.version import __version__
 
 #: Raised whenever the meaning of what is kept changes.
 GRAPH_FORMAT = 2
-_EDGES, _POINTS, _CELLS = "edges.parquet", f"{KEPT}/points.arrow", f"{KEPT}/cells.arrow"
-_ROWS = 65_536
+_EDGES, _POINTS, _MAP = "edges-{}.parquet", f"{KEPT}/points-{{}}.parquet", f"{KEPT}/map.parquet"
+#: What Spark calls the folders of parts.
+IN_PART = "in_part"
+_PART = re.compile(rf"(?:^|/)(?:{IN_PART}=|edges-|points-)(-?\d+)")
 _ANEW = "Make the graph anew"
 
 
@@ -45,7 +53,7 @@ class KeptGraph:
     """What is in a graph's place.
 
     Attributes:
-        state: lists, cells, vectors.
+        state: lists, cells, vectors; where only the manifest was read, of nobody.
         config: of the search that made it.
         report: of that search.
         revisions: every change since, in their order.
@@ -58,59 +66,114 @@ class KeptGraph:
     revisions: tuple[Revision, ...]
     manifest: dict[str, Any] | None = None
 
+    @property
+    def sums(self) -> dict[int, str]:
+        """Checksums of the parts that are there, by number."""
+        known = {} if self.manifest is None else self.manifest["parts"]
+        return {int(part): one["sum"] for part, one in known.items()}
+
+    @property
+    def points(self) -> dict[int, int]:
+        """How many points they have."""
+        known = {} if self.manifest is None else self.manifest["parts"]
+        return {int(part): one["points"] for part, one in known.items()}
+
+    def files(self, parts: Iterable[int]) -> list[str]:
+        """Return the names of all files that are of some parts; those of `MAP_PART` are the map's."""
+        wanted = set(parts)
+        return [] if self.manifest is None else [name for name in self.manifest["files"] if part_of(name) in wanted]
+
+
+def part_of(name: str) -> int:
+    """Return of which part a file is."""
+    found = _PART.search(name)
+    return MAP_PART if found is None else int(found[1])
+
 
 def is_graph_place(place: Place) -> bool:
     """Return whether a graph that is written there can grow: a folder, not one file of edges."""
     return not place.name.endswith(".parquet")
 
 
-def write_graph(kept: KeptGraph, graph: NeighborGraph, place: Place, *, overwrite: bool) -> dict[str, Any]:
-    """Write a graph's place, whole or not at all; return its manifest.
+def write_graph(kept: KeptGraph, place: Place, *, overwrite: bool) -> dict[str, Any]:
+    """Write a graph's place, whole or not at all; return its manifest. Parts that are as they were keep their files.
 
     Raises:
         InputError: see `subsel.storage.check_new`; or another process has changed the place since it was read.
         OutputError: it could not be written; what was there is there.
     """
-    _check_same(kept, place, overwrite=overwrite)
-    state = kept.state
+    check_same(kept, place, overwrite=overwrite)
+    state, old, parts = kept.state, kept.sums if overwrite else {}, dict[int, tuple[int, str]]()
+    found, salt = apart(state, kept.config.seed)
     with new_folder(place, overwrite=overwrite) as folder:
-        graph.write_edges(folder.file(_EDGES))
         folder.data.join(KEPT).make_folder()
-        _write(_points(state), folder.file(_POINTS))
-        _write(_cells(state.quantizer), folder.file(_CELLS))
-        folder.manifest = {
-            "subsel": __version__,
-            "made_by": "subsel neighbors",
-            "graph_format": GRAPH_FORMAT,
-            "points": state.n,
-            "config": kept.config.model_dump(mode="json"),
-            "graph": kept.report.model_dump(mode="json"),
-            "search": {
-                "probes": state.probes,
-                "reach": state.reach if math.isfinite(state.reach) else None,
-                "recall": state.recall,
-                "sample": state.sample,
-                "reserve": state.reserve,
-                "center": state.center.tolist(),
-            },
-            "revisions": [one.model_dump(mode="json") for one in kept.revisions],
-        }
-        _check_same(kept, place, overwrite=overwrite)  # writing may have taken minutes
+        for part in found:
+            parcels, checksum = pack_part(part)
+            parts[part.number] = part.state.n, checksum
+            if old.get(part.number) == checksum:
+                folder.keep(kept.files([part.number]))
+                continue
+            _write(_given(edges_of(part), state.id_type), folder.file(_EDGES.format(part.number)))
+            _write(to_table(parcels), folder.file(_POINTS.format(part.number)))
+        if old:
+            folder.keep(kept.files([MAP_PART]))
+        else:
+            assert state.division is not None
+            _write(to_table([pack_map(state.division.map, state.quantizer.groups)]), folder.file(_MAP))
+        folder.manifest = manifest_for(kept, parts, salt)
+        check_same(kept, place, overwrite=overwrite)  # writing may have taken minutes
     written = manifest_of(place)
     assert written is not None
     return written
 
 
-def _check_same(kept: KeptGraph, place: Place, *, overwrite: bool) -> None:
+def manifest_for(kept: KeptGraph, parts: Mapping[int, tuple[int, str]], salt: int) -> dict[str, Any]:
+    """Return what a manifest says.
+
+    Args:
+        kept: the graph.
+        parts: how many points each has, and its checksum.
+        salt: of the points' codes, see `subsel.codes.unique_codes`.
+    """
+    state = kept.state
+    return {
+        "subsel": __version__,
+        "made_by": "subsel neighbors",
+        "graph_format": GRAPH_FORMAT,
+        "points": sum(points for points, _ in parts.values()),
+        "config": kept.config.model_dump(mode="json"),
+        "graph": kept.report.model_dump(mode="json"),
+        "search": {
+            "probes": state.probes,
+            "reach": state.reach if math.isfinite(state.reach) else None,
+            "recall": state.recall,
+            "sample": state.sample,
+            "neighbors": state.neighbors,
+            "reserve": state.reserve,
+            "center": state.center.tolist(),
+            "salt": salt,
+            "ids": base64.b64encode(pa.schema([(schema.ID, state.id_type)]).serialize()).decode(),
+        },
+        "parts": {str(part): {"points": points, "sum": checksum} for part, (points, checksum) in sorted(parts.items())},
+        "revisions": [one.model_dump(mode="json") for one in kept.revisions],
+    }
+
+
+def check_same(kept: KeptGraph, place: Place, *, overwrite: bool) -> None:
+    """Refuse to replace a graph that another process has changed since it was read.
+
+    Raises:
+        InputError: one has.
+    """
     if kept.manifest is not None and overwrite and manifest_of(place) != kept.manifest:
         raise InputError(f"graph {place} has changed since it was read, and is left as it is: do that again.")
 
 
-def read_graph(place: Place) -> KeptGraph:
-    """Return what is in a graph's place.
+def read_about(place: Place) -> KeptGraph:
+    """Return what a graph's manifest says; its state is of nobody.
 
     Raises:
-        InputError: it is none, of another format, or damaged.
+        InputError: there is none, or it is of another format, or damaged.
     """
     manifest = manifest_of(place) if place.kind() == "folder" else None
     if manifest is None or "graph_format" not in manifest:
@@ -124,86 +187,96 @@ def read_graph(place: Place) -> KeptGraph:
         )
     result_files(place)  # all that it names is there, and whole
     try:
-        found = {name: _read(place, manifest, name) for name in (_POINTS, _CELLS)}
         config = SelectConfig(**manifest["config"])
         report = GraphReport.model_validate(manifest["graph"])
         revisions = tuple(Revision.model_validate(one) for one in manifest["revisions"])
-        state = _state(found[_POINTS], found[_CELLS], manifest["search"], config, report)
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"graph {place} is damaged: {told}. {_ANEW}.") from error
-    return KeptGraph(state, config, report, revisions, manifest)
+        kept = KeptGraph(_nobody(manifest["search"], config, report), config, report, revisions, manifest)
+        assert sum(kept.points.values()) == manifest["points"] and len(kept.sums)
+    except _DAMAGES as error:
+        raise _damaged(place, error) from error
+    return kept
 
 
-def _state(
-    points: pa.Table, cells: pa.Table, how: dict[str, Any], config: SelectConfig, report: GraphReport
-) -> GraphState:
-    kind = cells["group"].to_numpy()
-    centroids = _matrix(cells, "vector")
-    quantizer = Quantizer(centroids[~kind], centroids[kind], config.metric)
+def read_graph(place: Place) -> KeptGraph:
+    """Return what is in a graph's place.
+
+    Raises:
+        InputError: it is none, of another format, or damaged.
+    """
+    kept = read_about(place)
+    try:
+        part_map, groups = unpack_map(_parcels(place, kept.files([MAP_PART])), kept.state)
+        read = (unpack_part(part, _parcels(place, kept.files([part])), kept.state) for part in kept.sums)
+        state = whole(read, part_map, groups)
+    except (*_DAMAGES, InputError) as error:
+        raise _damaged(place, error) from error
+    return replace(kept, state=state)
+
+
+_DAMAGES = (KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError, OSError, pa.ArrowException)
+
+
+def _damaged(place: Place, error: BaseException) -> InputError:
+    told = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"graph {place} is damaged: {told}. {_ANEW}.")
+
+
+def _nobody(how: dict[str, Any], config: SelectConfig, report: GraphReport) -> GraphState:
+    id_type = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(how["ids"]))).field(schema.ID).type
+    reach = math.inf if how["reach"] is None else how["reach"]
+    about = how["neighbors"], how["probes"], None, how["recall"], how["sample"], config.seed, how["reserve"]
+    search = Search(config.metric, *about)
+    found = nobody(id_type, np.array(how["center"], np.float64), search)
+    if found.dimension != report.dimension:
+        raise ValueError("its vectors are of another dimension than its report says")
+    return replace(found, reach=reach, reached=report.recall)
+
+
+def nobody(id_type: pa.DataType, center: npt.NDArray[np.float64], how: Search) -> GraphState:
+    """Return a graph without points and cells.
+
+    Args:
+        id_type: the user's type.
+        center: see `GraphState`.
+        how: points will be searched.
+    """
+    d = len(center)
+    none = np.zeros((0, d), np.float32)
     return GraphState(
-        ids=pa.concat_arrays([stored_ids(one) for one in points[schema.ID].chunks]),
-        id_type=points.schema.field(schema.ID).type,
-        home=points["home"].to_numpy(),
-        rows=StoredRows(_matrix(points, "vector"), points["exponent"].to_numpy()),
-        best=_matrix(points, "neighbors"),
-        score=_matrix(points, "score"),
-        quantizer=quantizer,
-        center=np.array(how["center"], np.float64),
-        probes=how["probes"],
-        reach=math.inf if how["reach"] is None else how["reach"],
-        recall=how["recall"],
-        reached=report.recall,
-        sample=how["sample"],
-        reserve=how["reserve"],
+        ids=pa.array([], storage_type(id_type)),
+        id_type=id_type,
+        home=np.zeros(0, np.int32),
+        rows=StoredRows(np.zeros((0, d), np.float16), np.zeros(0, np.int16)),
+        best=np.zeros((0, how.neighbors + how.reserve), np.int32),
+        score=np.zeros((0, how.neighbors + how.reserve), np.float32),
+        quantizer=Quantizer(none, none, how.metric),
+        center=center,
+        probes=how.probes,
+        reach=math.inf,
+        recall=how.recall,
+        reached=None,
+        sample=how.sample,
+        reserve=how.reserve,
     )
 
 
-def _points(state: GraphState) -> Iterator[pa.RecordBatch]:
-    columns: dict[str, npt.NDArray[Any]] = {
-        "vector": state.rows.values,
-        "neighbors": state.best,
-        "score": state.score,
-    }
-    for begin in range(0, state.n, _ROWS):
-        some = slice(begin, min(begin + _ROWS, state.n))
-        ids: Any = given_back(state.ids[some], state.id_type).combine_chunks()
-        lists = {name: _lists(values[some]) for name, values in columns.items()}
-        plain = {schema.ID: ids, "home": pa.array(state.home[some]), "exponent": pa.array(state.rows.exponent[some])}
-        yield pa.RecordBatch.from_pydict(plain | lists)
+def _given(edges: pa.Table, id_type: pa.DataType) -> pa.Table:
+    """Return edges with the user's ids."""
+    for place, name in enumerate((schema.SRC, schema.DST)):
+        edges = edges.set_column(place, name, given_back(edges[name].combine_chunks(), id_type))
+    return edges
 
 
-def _cells(quantizer: Quantizer) -> Iterator[pa.RecordBatch]:
-    group = np.arange(len(quantizer.centroids) + len(quantizer.groups)) >= len(quantizer.centroids)
-    vectors = np.concatenate([quantizer.centroids, quantizer.groups])
-    yield pa.RecordBatch.from_pydict({"group": pa.array(group), "vector": _lists(vectors)})
-
-
-def _lists(values: npt.NDArray[Any]) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).ravel()), values.shape[1])
-
-
-def _matrix(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    """Return a column of lists of one length as a matrix that may be written to: (n, length)."""
-    length = table.schema.field(name).type.list_size
-    return np.concatenate([one.flatten().to_numpy().reshape(-1, length) for one in table[name].chunks])
-
-
-def _write(batches: Iterator[pa.RecordBatch], place: Place) -> None:
+def _write(table: pa.Table, place: Place) -> None:
     there = arrow_place(place)
-    first = next(batches)
-    with (
-        there.filesystem.open_output_stream(there.path) as out,
-        ipc.new_file(out, first.schema) as writer,
-    ):
-        writer.write_batch(first)
-        for batch in batches:
-            writer.write_batch(batch)
+    pq.write_table(table, there.path, filesystem=there.filesystem, row_group_size=max(1, len(table)))
 
 
-def _read(place: Place, manifest: dict[str, Any], name: str) -> pa.Table:
-    """Return the rows of a file of the place, whose name may have a suffix there."""
-    head, _, tail = name.partition(".")
-    (stored,) = (one for one in manifest["files"] if one.startswith(head) and one.endswith(f".{tail}"))
-    with place.join(stored).open_input() as source:
-        return ipc.open_file(source).read_all()
+def _parcels(place: Place, names: Sequence[str]) -> list[Parcel]:
+    """Return the parcels that are kept in some files."""
+    found: list[Parcel] = []
+    for name in names:
+        if name.startswith(f"{KEPT}/") and name.endswith(".parquet"):
+            with place.join(name).open_input() as source:
+                found += from_rows(pq.read_table(source))
+    return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 from pydantic import BaseModel, ConfigDict
 
 from subsel.errors import option
+from subsel.growing.join import Effort
 
 
 class Revision(BaseModel):
@@ -21,6 +24,8 @@ class Revision(BaseModel):
         probes: cells that a point was compared with at most.
         passes: over neighbours of neighbours.
         split: cells that had grown beyond their share, and are several now.
+        engine: that did it.
+        tasks: parts that were searched, each in a task of its own; on one machine the graph is one.
         of: what tells this change from others: a checksum of what was given.
         seconds: what was done, and how long it took.
     """
@@ -37,8 +42,24 @@ class Revision(BaseModel):
     probes: int = 0
     passes: int = 0
     split: int = 0
+    engine: str = "local"
+    tasks: int = 1
     of: str
     seconds: dict[str, float]
+
+    @classmethod
+    def after(cls, effort: Effort, points: int, target: float | None, of: str, **about: Any) -> Self:
+        """Return what a change was.
+
+        Args:
+            effort: that it took.
+            points: that the graph has now.
+            target: recall that lists are to have.
+            of: what tells it from others.
+            **about: who joined and left, and what else differs from the defaults.
+        """
+        taken = {name: getattr(effort, name) for name in ("probes", "passes", "split", "recall")}
+        return cls(points=points, searched=effort.points, target=target, of=of, **taken | about)
 
     @property
     def warning(self) -> str | None:

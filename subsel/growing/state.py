@@ -20,10 +20,24 @@ from subsel.growing import kernel
 from subsel.growing.stored import StoredRows
 from subsel.input.ids import is_unsigned
 from subsel.input.points import Points
+from subsel.parts.route import PartMap
 from subsel.threads import over_rows
 
 #: One entry is in reserve for so many neighbours.
 _PER_RESERVE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """A graph's parts: groups of neighbouring cells.
+
+    Attributes:
+        map: to which parts new points go.
+        part: int32, (cells,): the part of each cell.
+    """
+
+    map: PartMap
+    part: Int32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,8 @@ class GraphState:
         id_type: the user's type.
         home: int32, (n,), ascending: the cell of each.
         rows: their vectors.
-        best: int32, (n, k + reserve): numbers of the neighbours of each, -1 for none.
+        best: int32, (n, k + reserve): numbers of the neighbours of each, -1 for none; from n those of points of other
+            parts.
         score: float32, (n, k + reserve), falling. Of none: -inf where anybody may come next; else what those that are
             not listed score at most, as in a list whose neighbours have left: who scores no more stays out.
         quantizer: of the cells.
@@ -46,6 +61,8 @@ class GraphState:
         reached: recall that they had when the graph was made; None: it was not measured.
         sample: points of which recall is measured.
         reserve: entries at the end of each list that are no edges, and take the place of neighbours that leave.
+        others: points that lists name and that are not here.
+        division: of the whole graph in parts; None: it was not divided yet, or this is a part.
     """
 
     ids: pa.Array
@@ -62,6 +79,8 @@ class GraphState:
     reached: float | None
     sample: int
     reserve: int
+    others: int = 0
+    division: Division | None = None
 
     @property
     def n(self) -> int:
@@ -105,23 +124,33 @@ class GraphState:
         about = np.arange(self.n), indptr, indices, similarity
         return NeighborGraph(self.ids, *about, unsigned=is_unsigned(self.id_type))
 
+    def beyond(self, m: int) -> Int32Array:
+        """Return the lists with room for m points more before those that are not here: int32, (n, k)."""
+        return np.where(self.best >= self.n, self.best + np.int32(m), self.best) if self.others else self.best
+
     def ordered(self, home: Int32Array) -> GraphState:
         """Return the same points in the order of other homes, int32, (n,); in a cell in the order they have."""
         return replace(self, home=home).taken(np.argsort(home, kind="stable"))
 
     def taken(self, order: Int64Array) -> GraphState:
         """Return the points in an order, int64, (n,), of which homes say nothing any more."""
-        number = np.empty(self.n, np.int32)
+        number = np.arange(self.n + self.others, dtype=np.int32)
         number[order] = np.arange(self.n, dtype=np.int32)
         best, score = self.best.take(order, axis=0), self.score.take(order, axis=0)
         over_rows(kernel.renumber, self.n, number, best, score)
         ids, rows = self.ids.take(pa.array(order)), self.rows.take(order)
         return replace(self, ids=ids, home=self.home[order], rows=rows, best=best, score=score)
 
-    def first(self, count: int) -> GraphState:
-        """Return the first points alone: lists, which change here, too, close up behind those that others leave."""
-        number = np.arange(self.n, dtype=np.int32)
-        number[count:] = -1
+    def first(self, count: int, gone: npt.NDArray[np.bool_]) -> GraphState:
+        """Return the first points alone: lists, which change here, too, close up behind those that others leave.
+
+        Args:
+            count: of points that stay.
+            gone: bool, (n + others,): those behind them, and others that no list is to have any more.
+        """
+        number = np.arange(self.n + self.others, dtype=np.int32)
+        number[self.n :] -= self.n - count
+        number[gone] = -1
         best, score = self.best[:count], self.score[:count]
         over_rows(kernel.renumber, count, number, best, score)
         ids, rows = self.ids[:count], StoredRows(self.rows.values[:count], self.rows.exponent[:count])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from subsel.embeddings.metrics import FloatMatrix, Preparation, rows_per_block
 from subsel.fixedpoint import Int64Array
 from subsel.growing import kernel
+from subsel.halves import bits_of
 from subsel.threads import over_rows
 
 #: Rows whose largest value is in between are kept as they are: what is of 16 bits or fewer already loses nothing.
@@ -56,6 +57,6 @@ class StoredRows:
     def prepared(self, prepare: Preparation, order: Int64Array) -> FloatMatrix:
         """Return rows in an order as they are searched: float32, (m, d); as `Preparation.rows`, but for rounding."""
         out = np.empty((len(order), self.values.shape[1]), np.float32)
-        about = order, self.values.view(np.uint16), self.exponent, prepare.metric == "cosine", prepare.center
-        over_rows(kernel.widen, len(order), *about, out, out.view(np.int32))
+        about = order, bits_of(self.values), self.exponent, prepare.metric == "cosine", prepare.center
+        over_rows(kernel.widen, len(order), *about, out)
         return out

@@ -121,6 +121,11 @@ def wished_ids(
     return subset_ids(columns, id_type, what)
 
 
+def ids_checksum(count: int, total: int) -> str:
+    """Return what tells ids from others: how many they are, and the sum of their codes (`subsel.codes.hash_ids`)."""
+    return f"{count} ids {total % 2**64:016x}"
+
+
 @dataclass(frozen=True, slots=True)
 class Constraints:
     """How many points are in the subset, and out of it, by the user's wish; and out of it as outliers, or as near."""

@@ -366,10 +366,9 @@ class LocalStages:
 
     def sketch(self, report: Report, room: Room) -> Sketch:
         """Count what is drawn."""
-        near = np.isin(self.graph.rows, self.near)
-        about = self.graph, self.points.id_type, self.outlier, near, room, self.ranked, self.table
+        about = self.graph, self.points.id_type, self.outlier, np.isin(self.graph.rows, self.near), room
         take = self._kept_columns if self.config.examples else None
-        found = sketch_here(report, self.part, self.local.board, *about, take)
+        found = sketch_here(report, self.part, self.local.board, *about, self.ranked, self.table, take)
         return found.model_copy(update={"call": self.call, "map": self.map})
 
     def _kept_columns(self, nodes: Int64Array) -> pa.Table:

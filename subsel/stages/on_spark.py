@@ -9,17 +9,20 @@ from typing import Any
 
 from subsel.config import SelectConfig, resolve_size
 from subsel.drivers import run_bounding
+from subsel.engines.spark.changing import change_on_spark, make_on_spark
 from subsel.engines.spark.copies import subset_to_score
 from subsel.engines.spark.parcels import plain_errors
 from subsel.engines.spark.ranking import score_of
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.session import session_for
 from subsel.engines.spark.storage import place_in
-from subsel.errors import ConfigError, option
+from subsel.errors import ConfigError, InputError, option
+from subsel.growing.place import KeptGraph, is_graph_place
+from subsel.growing.revision import Revision
 from subsel.objective import Score
 from subsel.pipeline import run_pipeline
 from subsel.report import GraphReport, Report
-from subsel.request import Places, Request, places_for
+from subsel.request import Location, Places, Request, places_for
 from subsel.results import BoundingResult
 from subsel.run import Run
 from subsel.rundir import STAGES, RunDirectory, open_run, open_to_score
@@ -113,6 +116,44 @@ def score_on_spark(request: Request, subsets: Sequence[Any], run: Run) -> list[S
         with run.stage("score") as tell:
             stages.weigh(tell, k, None)
             return [score_ids(stages, subset) for subset in subsets]
+
+
+def change_graph(
+    graph: Location,
+    data: Any,
+    remove: Any,
+    config_of: Callable[[SelectConfig], SelectConfig],
+    run: Run,
+    *,
+    engine: Any,
+    master: str | None,
+    log_level: str,
+    replace: bool,
+) -> tuple[KeptGraph, list[Revision], Place]:
+    """Let points leave and join a graph in a Spark session, see `subsel.engines.spark.changing.change_on_spark`."""
+    with session_for(engine, master, log_level) as spark, plain_errors():
+        where = place_in(spark, graph)
+        return *change_on_spark(spark, where, data, remove, config_of, run, replacing=replace), where
+
+
+def make_graph(
+    graph: Location,
+    data: Any,
+    config: SelectConfig,
+    run: Run,
+    engine: Any,
+    master: str | None,
+    *,
+    overwrite: bool,
+) -> GraphReport:
+    """Make a graph that grows in a Spark session, see `subsel.engines.spark.changing.make_on_spark`."""
+    with session_for(engine, master, config.log_level) as spark, plain_errors():
+        where = place_in(spark, graph)
+        if not is_graph_place(where):
+            raise InputError(f"{where} is one file, which has edges only: give a folder.")
+        report = make_on_spark(spark, where, data, config, run, overwrite=overwrite).report
+    note_recall(report)
+    return report
 
 
 def score_ids(stages: SparkStages, subset: Any) -> Score:

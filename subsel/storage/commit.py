@@ -58,6 +58,24 @@ class NewFolder:
     _record: Record
     _direct: bool = False
     pages: Mapping[str, str] = field(default_factory=dict)
+    _target: Place | None = None
+    _kept: dict[str, int] = field(default_factory=dict)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Take over data files of the result that is replaced, as they are.
+
+        Where the whole folder is exchanged they are linked into the new one, else they stay where they are.
+        """
+        assert self._target is not None, "nothing is replaced"
+        manifest = manifest_of(self._target)
+        known = {} if manifest is None else named_files(self._target, manifest)
+        for name in names:
+            if name not in known:
+                raise InputError(f"output {self._target} has changed while this run was at work: do that again.")
+            if isinstance(self.data, LocalPlace) and isinstance(self._target, LocalPlace):
+                self._target.join(name).link(self.data.join(name))
+            else:
+                self._kept[name] = known[name]
 
     def file(self, name: str) -> Place:
         """Return where a file of that name is to be written; the name gets a suffix where old files are beside it."""
@@ -74,7 +92,7 @@ class NewFolder:
         """Return the manifest's text."""
         assert self.manifest is not None, "a result folder needs a manifest"
         head = {"format": FORMAT}
-        return json.dumps(head | self.manifest | head | {"files": files}, indent=2) + "\n"
+        return json.dumps(head | self.manifest | head | {"files": files | self._kept}, indent=2) + "\n"
 
 
 def _without_pages(folder: Place, names: Iterable[str]) -> None:
@@ -203,7 +221,7 @@ def _beside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
         begin(beside, record)
         data = beside.join("data")
         data.make_folder()
-        new = NewFolder(data, None, record)
+        new = NewFolder(data, None, record, _target=target)
         yield new
         files = {name: size for name, size in sizes(data).items() if is_named(name)}
         new.write_pages(data)
@@ -218,8 +236,9 @@ def _beside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
 def _place_folder(new: NewFolder, target: Place, beside: Place, *, overwrite: bool) -> None:
     for _ in range(_TRIES):
         try:
-            new.data.rename_new(target)
-            return
+            if not new._kept:
+                new.data.rename_new(target)
+                return
         except FileExistsError:
             if not overwrite:
                 raise
@@ -278,7 +297,7 @@ def _inside(target: Place, *, overwrite: bool) -> Iterator[NewFolder]:
     try:
         target.make_folder()
         mark.write_text(record.text())
-        new = NewFolder(target, None, record, _direct=True)
+        new = NewFolder(target, None, record, _direct=True, _target=target)
         yield new
         found = {name: size for name, size in sizes(target).items() if record.wrote(name) and is_named(name)}
         own = {name: size for name, size in found.items() if record.token in name}

@@ -104,7 +104,7 @@ def is_data(name: str) -> bool:
 
 def is_named(name: str) -> bool:
     """Return whether a manifest names a file below its folder: data, and what is kept beside them."""
-    return is_data(name) or name.startswith(f"{KEPT}/")
+    return is_data(name.removeprefix(f"{KEPT}/"))
 
 
 def manifest_of(folder: Place) -> dict[str, Any] | None:

@@ -230,6 +230,17 @@ class LocalPlace(ArrowPlace):
             flush(target.local.parent)
         return swapped
 
+    def link(self, target: LocalPlace) -> None:
+        """Make a file another name of this one, or a copy where the file system has no links."""
+        with writing(target, target.local.parent):
+            target.local.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(self.local, target.local)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                    raise
+                shutil.copyfile(self.local, target.local)
+
     def flush(self) -> None:
         """Bring a file, or a folder with all in it, to the disk."""
         with writing(self, self.local.parent):

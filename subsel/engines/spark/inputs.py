@@ -91,7 +91,7 @@ class SparkInputs:
 
     def sample(self, points: SparkPoints) -> SparkPoints:
         """Return points, of which copies were left out, with samples of those that stay."""
-        return sample_anew(points, self.config, sample_rows=partial(_sample_rows, self.config))
+        return sample_anew(points, self.config, sample_rows=partial(rows_of_sample, self.config))
 
     def draw(
         self, points: SparkPoints, count: int, k: int, cost: int | None, wished: Wished | None, keep: Keep
@@ -127,7 +127,7 @@ class SparkInputs:
             source,
             self.config,
             with_embeddings=self.with_embeddings,
-            sample_rows=partial(_sample_rows, self.config),
+            sample_rows=partial(rows_of_sample, self.config),
             with_content=with_content,
             wishes=wishes,
             drawn=drawn,
@@ -224,7 +224,7 @@ class SparkInputs:
         return wishes_on_spark(self.spark, self.wishes, rows, columns, self.config, self.source.name, self.id_type)
 
 
-def _sample_rows(config: SelectConfig, n: int, dimension: int) -> int:
+def rows_of_sample(config: SelectConfig, n: int, dimension: int) -> int:
     """Return the rows wanted for k-means of n points; bad rows among them do not matter here."""
     count = None if config.size is None else count_of(parse_size(config.size), n)
     return route.sample_rows(n, dimension, part_points(dimension, config.degree(n, count), config))

@@ -302,7 +302,7 @@ def _route(
     batches: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     with task():
-        source = _task_number()
+        source = task_number()
         exact = np.full((len(asked), how.neighbors), -np.inf, np.float32)
         sent = 0
         for good, columns in rules.columns_of(batches):
@@ -310,26 +310,26 @@ def _route(
             X = prepare.rows(good.embeddings)
             if len(asked):
                 route.exact_scores(exact, asked, asked_code, X, columns["code"], how.metric)
-            yield from _numbered(route.route(source, columns, X, part_map), sent)
+            yield from numbered(route.route(source, columns, X, part_map), sent)
             sent += 1
         if len(asked):
-            yield from _numbered([Parcel(part_map.parts, source, route.EXACT, pack(score=exact))], sent)
+            yield from numbered([Parcel(part_map.parts, source, route.EXACT, pack(score=exact))], sent)
 
 
 def _hash_points(rules: Rules, parts: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
         for sent, (_, columns) in enumerate(rules.columns_of(batches)):
-            yield from _numbered(_points_by_part(part_of(columns["code"], parts), columns), sent)
+            yield from numbered(_points_by_part(part_of(columns["code"], parts), columns), sent)
 
 
 def _points_by_part(part: Int64Array, points: dict[str, Any]) -> Iterable[Parcel]:
     for to in distinct(part).tolist():
-        yield Parcel(to, _task_number(), assemble.POINTS, assemble.pack_points(points, np.flatnonzero(part == to)))
+        yield Parcel(to, task_number(), assemble.POINTS, assemble.pack_points(points, np.flatnonzero(part == to)))
 
 
 def _hash_edges(parts: int, seed: int, salt: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
-        source = _task_number()
+        source = task_number()
         for sent, batch in enumerate(batches_of(plain_batches(batches), _ROUTE_BYTES)):
             one, two = (hash_ids(stored_ids(batch.column(name)), seed, salt) for name in (schema.SRC, schema.DST))
             values = batch.column(schema.SIMILARITY)
@@ -344,7 +344,7 @@ def _hash_edges(parts: int, seed: int, salt: int, batches: Iterator[pa.RecordBat
                 mine = part == to
                 payload = assemble.pack_edges(own[mine], other_part[mine], other[mine], similarity[mine])
                 parcels.append(Parcel(to, source, assemble.EDGES, payload))
-            yield from _numbered(parcels, sent)
+            yield from numbered(parcels, sent)
 
 
 def part_of(code: Int64Array, parts: int) -> Int64Array:
@@ -380,7 +380,7 @@ def _resolve(parts: int, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
     ]
 
 
-def _numbered(parcels: Iterable[Parcel], sent: int) -> Iterator[pa.RecordBatch]:
+def numbered(parcels: Iterable[Parcel], sent: int) -> Iterator[pa.RecordBatch]:
     """Return parcels as batches; ``sent`` keeps what one task sends at different times apart."""
     table = to_table(parcels)
     place = table.schema.get_field_index("number")
@@ -392,5 +392,6 @@ def _packable(ids: pa.Array) -> Any:
     return ids.to_numpy(zero_copy_only=False) if pa.types.is_int64(ids.type) else ids
 
 
-def _task_number() -> int:
+def task_number() -> int:
+    """Return the number of the task that asks."""
     return context.partitionId() if (context := TaskContext.get()) else 0

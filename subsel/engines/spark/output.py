@@ -19,6 +19,9 @@ from subsel.storage import NO_PAGES, Place, new_folder
 
 log = logging.getLogger(__name__)
 
+#: Bytes of a group of rows that Parquet does not divide: a reading task has all of it.
+_ONE_GROUP = 1 << 30
+
 
 def write_frame(
     frame: DataFrame, report: Report, output: Place, *, overwrite: bool, pages: Mapping[str, str] = NO_PAGES
@@ -42,6 +45,12 @@ def write_frame(
             )
         folder.pages = pages
         folder.manifest = report.model_dump(mode="json")
+
+
+def write_by(column: str, frame: DataFrame, place: Place) -> None:
+    """Write a frame as Parquet files into folders by a column's values; what a task has of one value is not divided."""
+    rows = frame.write.mode("append").option("parquet.block.size", _ONE_GROUP)
+    rows.partitionBy(column).parquet(uri_for_spark(place))
 
 
 def write_rows(frame: DataFrame, place: Place) -> None:

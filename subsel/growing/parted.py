@@ -1,0 +1,317 @@
+"""A graph in parts: neighbouring cells with their points, vectors and lists, in packs that are read and written apart.
+
+Points are named by their codes (`subsel.codes`), so a part that nothing happens to stays as it is, whatever happens to
+others. Of points of other parts that its lists name, a part knows the ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from subsel import schema
+from subsel.codes import unique_codes
+from subsel.embeddings.cells import Quantizer
+from subsel.embeddings.metrics import FloatMatrix, similarity_of_scores
+from subsel.embeddings.recipe import Search
+from subsel.errors import InputError
+from subsel.fixedpoint import Int64Array
+from subsel.graph import Int32Array, distinct
+from subsel.growing.state import Division, GraphState
+from subsel.growing.stored import StoredRows
+from subsel.parts.pack import Parcel, of_kind, pack, unpack
+from subsel.parts.route import PartMap, sample_rows
+
+#: Kinds of parcels: the ids of a part's points, and of those of other parts that its lists name; all else that it has;
+#: and the map of parts, which is addressed to a part of its own.
+IDS, LISTS, MAP = "ids", "lists", "map"
+MAP_PART = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a graph.
+
+    Attributes:
+        number: of the part.
+        state: its points; lists name those of other parts by numbers from n.
+        code: int64, (n,): of its points.
+        other_code: int64, (others,): of those of other parts.
+        other_ids: of these, as they are kept.
+    """
+
+    number: int
+    state: GraphState
+    code: Int64Array
+    other_code: Int64Array
+    other_ids: pa.Array
+
+    @property
+    def codes(self) -> Int64Array:
+        """Of all that lists may name: int64, (n + others,)."""
+        return np.concatenate([self.code, self.other_code])
+
+    def ids_of(self, numbers: Int64Array) -> pa.Array:
+        """Return the ids of some that lists may name."""
+        return pa.concat_arrays([self.state.ids, self.other_ids]).take(pa.array(numbers))
+
+    def settled(self, stay: npt.NDArray[np.bool_] | None = None) -> Part:
+        """Return the points that stay, bool, (n,), in an order that follows from what they are; others are abroad."""
+        state, codes = self.state, self.codes
+        rows = np.arange(state.n) if stay is None else np.flatnonzero(stay)
+        rows = rows[np.lexsort((self.code[rows], state.home[rows]))]
+        best = state.best[rows]
+        abroad = np.zeros(len(codes), np.bool_)
+        abroad[best[best >= 0]] = True
+        abroad[rows] = False
+        far = np.flatnonzero(abroad)
+        far = far[np.argsort(codes[far])]
+        number = np.full(len(codes) + 1, -1, np.int32)  # the last one for -1
+        number[rows], number[far] = np.arange(len(rows)), len(rows) + np.arange(len(far))
+        settled = replace(
+            state,
+            ids=state.ids.take(pa.array(rows)),
+            home=state.home[rows],
+            rows=state.rows.take(rows),
+            best=number[best],
+            score=state.score[rows],
+            others=len(far),
+        )
+        return Part(self.number, settled, self.code[rows], codes[far], self.ids_of(far))
+
+    def named(self, numbers: Int32Array) -> dict[str, Any]:
+        """Return whom lists name, by code: what `numbers_of` takes; and the ids of all of them."""
+        there = numbers >= 0
+        some = distinct(numbers[there])
+        other = np.where(there, self.codes[np.where(there, numbers, 0)], 0) if len(some) else np.zeros_like(numbers)
+        about = {"other": other.astype(np.int64), "count": there.sum(axis=1).astype(np.int32)}
+        return about | {"named": self.codes[some], "named_id": packable(self.ids_of(some))}
+
+
+def packable(ids: pa.Array) -> Any:
+    """Return kept ids as `subsel.parts.pack.pack` takes them."""
+    return ids.to_numpy(zero_copy_only=False) if pa.types.is_int64(ids.type) else ids
+
+
+def unpacked(ids: Any) -> pa.Array:
+    """Return kept ids of a pack."""
+    return pa.array(ids) if isinstance(ids, np.ndarray) else ids
+
+
+def numbers_of(codes: Int64Array, other: Int64Array, count: Int32Array) -> Int32Array:
+    """Return the numbers of those that lists name by code: int32, (n, k), -1 for none.
+
+    Args:
+        codes: int64, of all that may be named, by number.
+        other: int64, (n, k).
+        count: int32, (n,): of each list so many are named.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
+    there = np.arange(other.shape[1]) < count[:, None]
+    if not len(codes):
+        return np.full(other.shape, -1, np.int32)
+    by_code = np.argsort(codes)
+    found = by_code[np.minimum(np.searchsorted(codes[by_code], other), len(codes) - 1)]
+    if (codes[found] != other)[there].any():
+        raise InputError("lists name points that are not there")
+    return np.where(there, found, -1).astype(np.int32)
+
+
+def pack_part(part: Part) -> tuple[list[Parcel], str]:
+    """Return a settled part as parcels, and a checksum of them."""
+    state = part.state
+    ids = pack(code=part.code, id=packable(state.ids), other_code=part.other_code, other_id=packable(part.other_ids))
+    there = state.best >= 0
+    codes = np.append(part.codes, 0)
+    lists = pack(
+        home=state.home,
+        exponent=state.rows.exponent,
+        values=state.rows.values,
+        other=np.where(there, codes[state.best], 0),
+        count=there.sum(axis=1).astype(np.int32),
+        score=state.score,
+        centroids=state.quantizer.centroids,
+    )
+    checksum = hashlib.sha256(ids)
+    checksum.update(lists)
+    parcels = [Parcel(part.number, 0, kind, payload) for kind, payload in ((IDS, ids), (LISTS, lists))]
+    return parcels, checksum.hexdigest()[:16]
+
+
+def unpack_part(number: int, parcels: Sequence[Parcel], nobody: GraphState) -> Part:
+    """Return a part; one without points where there are no parcels of it.
+
+    Args:
+        number: of the part.
+        parcels: its own, and maybe others.
+        nobody: the graph without points and cells.
+    """
+    found = of_kind(parcels, IDS)
+    if not found:
+        none = np.zeros(0, np.int64)
+        return Part(number, nobody, none, none, nobody.ids)
+    ids, lists = unpack(found[0].payload), unpack(of_kind(parcels, LISTS)[0].payload)
+    n, codes = len(ids["code"]), np.concatenate([ids["code"], ids["other_code"]])
+    state = replace(
+        nobody,
+        ids=unpacked(ids["id"]),
+        home=lists["home"],
+        rows=StoredRows(lists["values"].reshape(n, nobody.dimension), lists["exponent"]),
+        best=numbers_of(codes, lists["other"].reshape(n, -1) if n else nobody.best.astype(np.int64), lists["count"]),
+        score=lists["score"].reshape(n, nobody.best.shape[1]),
+        quantizer=Quantizer(_rows(lists["centroids"], nobody), nobody.quantizer.groups, nobody.metric),
+        others=len(ids["other_code"]),
+    )
+    return Part(number, state, ids["code"], ids["other_code"], unpacked(ids["other_id"]))
+
+
+def _rows(values: Any, nobody: GraphState) -> FloatMatrix:
+    return np.asarray(values.reshape(-1, nobody.dimension), np.float32)
+
+
+def edges_of(part: Part) -> pa.Table:
+    """Return the edges of a part's lists, ``src, dst`` as ids are kept and ``similarity``.
+
+    Each is there once; those between parts once in each of the two whose list names the other's point.
+    """
+    state = part.state
+    best = np.ascontiguousarray(state.best[:, : state.neighbors])
+    similarity = similarity_of_scores(state.score[:, : state.neighbors].copy(), state.metric)
+    own, place = np.nonzero(best >= 0)
+    other, similarity = best[own, place].astype(np.int64), similarity[own, place]
+    low, high = np.minimum(own, other), np.maximum(own, other)  # whoever is abroad is the higher one
+    order = np.lexsort((-similarity, high, low))
+    low, high, similarity = low[order], high[order], similarity[order]
+    first = np.ones(len(low), np.bool_)
+    first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    ends = {schema.SRC: low[first], schema.DST: high[first]}
+    columns: dict[str, Any] = {name: part.ids_of(end) for name, end in ends.items()}
+    return pa.table(columns | {schema.SIMILARITY: similarity[first]})
+
+
+def divided(state: GraphState, part_points: int, how: Search) -> GraphState:
+    """Return a graph with its division into parts.
+
+    Args:
+        state: a whole graph.
+        part_points: points wanted per part.
+        how: it was searched.
+    """
+    codes = unique_codes(state.ids, how.seed)[0]
+    wanted = 1 if state.n <= part_points else sample_rows(state.n, state.dimension, part_points)
+    some = np.argsort(codes.view(np.uint64))[:wanted]
+    part_map = PartMap.plan(state.rows.prepared(state.prepare, some), state.n, part_points, how)
+    centroids = state.quantizer.centroids
+    part = part_map.destinations(centroids, np.arange(len(centroids)))[:, 0]
+    return replace(state, division=Division(part_map, part))
+
+
+def apart(state: GraphState, seed: int) -> tuple[Iterator[Part], int]:
+    """Return the parts of a whole graph, settled, and the salt of their codes.
+
+    Args:
+        state: divided.
+        seed: of codes.
+    """
+    assert state.division is not None
+    codes, salt = unique_codes(state.ids, seed)
+    part_of_cell = state.division.part
+    part_of = part_of_cell[state.home]
+
+    def of(number: int) -> Part:
+        cells, rows = np.flatnonzero(part_of_cell == number), np.flatnonzero(part_of == number)
+        best = state.best[rows]
+        abroad = np.zeros(state.n, np.bool_)
+        abroad[best[best >= 0]] = True
+        abroad[rows] = False
+        far = np.flatnonzero(abroad)
+        translate = np.full(state.n + 1, -1, np.int32)
+        translate[rows], translate[far] = np.arange(len(rows)), len(rows) + np.arange(len(far))
+        own = replace(
+            state,
+            ids=state.ids.take(pa.array(rows)),
+            home=np.searchsorted(cells, state.home[rows]).astype(np.int32),
+            rows=state.rows.take(rows),
+            best=translate[best],
+            score=state.score[rows],
+            quantizer=Quantizer(state.quantizer.centroids[cells], state.quantizer.groups[:0], state.metric),
+            others=len(far),
+            division=None,
+        )
+        return Part(number, own, codes[rows], codes[far], state.ids.take(pa.array(far))).settled()
+
+    return map(of, np.unique(part_of_cell).tolist()), salt
+
+
+def whole(parts: Iterable[Part], part_map: PartMap, groups: FloatMatrix) -> GraphState:
+    """Return the graph of all parts.
+
+    Args:
+        parts: all of them.
+        part_map: of them.
+        groups: centroids of groups of all cells.
+
+    Raises:
+        InputError: a list names a point that no part has.
+    """
+    parts = list(parts)
+    codes = np.concatenate([one.code for one in parts])
+    states = [one.state for one in parts]
+    begins = np.cumsum([0, *(one.n for one in states)])
+    cells = [len(one.quantizer.centroids) for one in states]
+    first_cell = np.cumsum([0, *cells])
+    best = []
+    for begin, one in zip(begins.tolist(), parts, strict=False):
+        far = numbers_of(codes, one.other_code[:, None], np.ones(len(one.other_code), np.int32))[:, 0]
+        translate = np.concatenate([begin + np.arange(one.state.n), far, [-1]]).astype(np.int32)
+        best.append(translate[one.state.best])
+    values, exponent = ([getattr(one.rows, name) for one in states] for name in ("values", "exponent"))
+    quantizer = Quantizer(np.concatenate([one.quantizer.centroids for one in states]), groups, states[0].metric)
+    numbers = np.array([one.number for one in parts], np.int32)
+    return replace(
+        states[0],
+        ids=pa.concat_arrays([one.ids for one in states]),
+        home=np.concatenate([one.home + first for one, first in zip(states, first_cell.tolist(), strict=False)]),
+        rows=StoredRows(np.concatenate(values), np.concatenate(exponent)),
+        best=np.concatenate(best),
+        score=np.concatenate([one.score for one in states]),
+        quantizer=quantizer,
+        others=0,
+        division=Division(part_map, np.repeat(numbers, cells)),
+    )
+
+
+def pack_map(part_map: PartMap, groups: FloatMatrix) -> Parcel:
+    """Return a map of parts, and the centroids of groups of all cells, as a parcel."""
+    crowded = part_map.crowded
+    payload = pack(
+        centroids=part_map.quantizer.centroids,
+        groups=part_map.quantizer.groups,
+        first_part=part_map.first_part,
+        shares=part_map.shares,
+        numbers=np.array([part_map.parts, part_map.visits, part_map.largest], np.int64),
+        reach=np.array([part_map.reach]),
+        crowded=np.array(list(crowded), np.int32),
+        crowded_reach=np.array(list(crowded.values()), np.float64),
+        cell_groups=groups,
+    )
+    return Parcel(MAP_PART, 0, MAP, payload)
+
+
+def unpack_map(parcels: Sequence[Parcel], nobody: GraphState) -> tuple[PartMap, FloatMatrix]:
+    """Return what `pack_map` packed."""
+    found = unpack(of_kind(parcels, MAP)[0].payload)
+    parts, visits, largest = found["numbers"].tolist()
+    quantizer = Quantizer(_rows(found["centroids"], nobody), _rows(found["groups"], nobody), nobody.metric)
+    crowded = dict(zip(found["crowded"].tolist(), found["crowded_reach"].tolist(), strict=True))
+    reach = float(found["reach"][0])
+    part_map = PartMap(quantizer, found["first_part"], found["shares"], parts, reach, visits, crowded, largest)
+    return part_map, _rows(found["cell_groups"], nobody)
