@@ -27,6 +27,7 @@ ASKED: dict[str, Any] = {
     "report": False,
     "progress": False,
 }
+GROWN: dict[str, Any] = {"neighbors": 4, "progress": False}
 
 
 def points() -> pa.Table:
@@ -51,6 +52,7 @@ def main() -> None:
     subsel.select(table, output=folder / "subset.parquet", **ASKED)
     assert done.graph is not None
     done.graph.to_parquet(folder / "graph.parquet")
+    subsel.growing_graph(table, output=folder / "growing", **GROWN)
     expected = {"ids": done.ids.tolist(), "f": done.objective, "asked": ASKED}
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 

@@ -49,6 +49,22 @@ def test_subsets_graphs_and_audits_are_read(written):
     assert pq.read_table(folder / "audit").num_rows == points.num_rows
 
 
+def test_a_graph_that_grows_is_read_and_grows(written):
+    folder, expected, _ = written
+    points = pq.read_table(folder / "points.parquet")
+    asked = expected["asked"]
+    on_graph = subsel.select(points, graph=folder / "growing", **asked)
+    graph = subsel.open_graph(folder / "growing")
+    assert len(graph) == points.num_rows
+    assert subsel.select(points, graph=graph.graph, **asked).ids.tolist() == on_graph.ids.tolist()
+    some = points.slice(0, 5)
+    assert graph.remove(some["id"]).left == 5
+    assert graph.add(some).joined == 5
+    graph.save()
+    again = subsel.select(points, graph=folder / "growing", **asked)
+    assert len(again) == len(on_graph)
+
+
 def test_a_run_goes_on_to_the_same_subset_or_is_refused(written):
     folder, expected, version = written
     points = pq.read_table(folder / "points.parquet")
