@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
 
 from subsel import schema
 from subsel.config import SelectConfig
@@ -46,6 +47,27 @@ _EDGES, _POINTS, _MAP = "edges-{}.parquet", f"{KEPT}/points-{{}}.parquet", f"{KE
 IN_PART = "in_part"
 _PART = re.compile(rf"(?:^|/)(?:{IN_PART}=|edges-|points-)(-?\d+)")
 _ANEW = "Make the graph anew"
+
+
+class KeptSearch(BaseModel):
+    """How a graph was searched, as its manifest says: see `GraphState`.
+
+    Attributes:
+        salt: of the codes by which lists name points.
+        ids: the type of these, as a schema of Arrow's, in base64.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    probes: int = Field(ge=1)
+    reach: float | None
+    recall: float | None = Field(ge=0, le=1)
+    sample: int = Field(ge=0)
+    neighbors: int = Field(ge=0)
+    reserve: int = Field(ge=0)
+    center: tuple[float, ...] = Field(min_length=1, strict=False)
+    salt: int
+    ids: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +165,17 @@ def manifest_for(kept: KeptGraph, parts: Mapping[int, tuple[int, str]], salt: in
         "points": sum(points for points, _ in parts.values()),
         "config": kept.config.model_dump(mode="json"),
         "graph": kept.report.model_dump(mode="json"),
-        "search": {
-            "probes": state.probes,
-            "reach": state.reach if math.isfinite(state.reach) else None,
-            "recall": state.recall,
-            "sample": state.sample,
-            "neighbors": state.neighbors,
-            "reserve": state.reserve,
-            "center": state.center.tolist(),
-            "salt": salt,
-            "ids": base64.b64encode(pa.schema([(schema.ID, state.id_type)]).serialize()).decode(),
-        },
+        "search": KeptSearch(
+            probes=state.probes,
+            reach=state.reach if math.isfinite(state.reach) else None,
+            recall=state.recall,
+            sample=state.sample,
+            neighbors=state.neighbors,
+            reserve=state.reserve,
+            center=tuple(state.center.tolist()),
+            salt=salt,
+            ids=base64.b64encode(pa.schema([(schema.ID, state.id_type)]).serialize()).decode(),
+        ).model_dump(mode="json"),
         "parts": {str(part): {"points": points, "sum": checksum} for part, (points, checksum) in sorted(parts.items())},
         "revisions": [one.model_dump(mode="json") for one in kept.revisions],
     }
@@ -190,7 +212,8 @@ def read_about(place: Place) -> KeptGraph:
         config = SelectConfig(**manifest["config"])
         report = GraphReport.model_validate(manifest["graph"])
         revisions = tuple(Revision.model_validate(one) for one in manifest["revisions"])
-        kept = KeptGraph(_nobody(manifest["search"], config, report), config, report, revisions, manifest)
+        how = KeptSearch.model_validate(manifest["search"])
+        kept = KeptGraph(_nobody(how, config, report), config, report, revisions, manifest)
         assert sum(kept.points.values()) == manifest["points"] and len(kept.sums)
     except _DAMAGES as error:
         raise _damaged(place, error) from error
@@ -221,12 +244,12 @@ def _damaged(place: Place, error: BaseException) -> InputError:
     return InputError(f"graph {place} is damaged: {told}. {_ANEW}.")
 
 
-def _nobody(how: dict[str, Any], config: SelectConfig, report: GraphReport) -> GraphState:
-    id_type = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(how["ids"]))).field(schema.ID).type
-    reach = math.inf if how["reach"] is None else how["reach"]
-    about = how["neighbors"], how["probes"], None, how["recall"], how["sample"], config.seed, how["reserve"]
+def _nobody(how: KeptSearch, config: SelectConfig, report: GraphReport) -> GraphState:
+    id_type = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(how.ids))).field(schema.ID).type
+    reach = math.inf if how.reach is None else how.reach
+    about = how.neighbors, how.probes, None, how.recall, how.sample, config.seed, how.reserve
     search = Search(config.metric, *about)
-    found = nobody(id_type, np.array(how["center"], np.float64), search)
+    found = nobody(id_type, np.array(how.center), search)
     if found.dimension != report.dimension:
         raise ValueError("its vectors are of another dimension than its report says")
     return replace(found, reach=reach, reached=report.recall)
@@ -269,14 +292,15 @@ def _given(edges: pa.Table, id_type: pa.DataType) -> pa.Table:
 
 def _write(table: pa.Table, place: Place) -> None:
     there = arrow_place(place)
-    pq.write_table(table, there.path, filesystem=there.filesystem, row_group_size=max(1, len(table)))
+    about = {"row_group_size": max(1, len(table)), "write_page_checksum": True}
+    pq.write_table(table, there.path, filesystem=there.filesystem, **about)
 
 
 def _parcels(place: Place, names: Sequence[str]) -> list[Parcel]:
-    """Return the parcels that are kept in some files."""
+    """Return the parcels that are kept in some files, whose pages are checked: a damaged pack may crash Arrow."""
     found: list[Parcel] = []
     for name in names:
         if name.startswith(f"{KEPT}/") and name.endswith(".parquet"):
             with place.join(name).open_input() as source:
-                found += from_rows(pq.read_table(source))
+                found += from_rows(pq.read_table(source, page_checksum_verification=True))
     return found

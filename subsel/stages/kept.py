@@ -295,7 +295,7 @@ def _write_table(folder: Place, table: pa.Table) -> None:
     there = arrow_place(file)
     try:
         with writing(file, folder.local if isinstance(folder, LocalPlace) else None):
-            pq.write_table(table, there.path, filesystem=there.filesystem)
+            pq.write_table(table, there.path, filesystem=there.filesystem, write_page_checksum=True)
     except OutputError:
         file.remove()
         raise
@@ -332,6 +332,7 @@ def _read_table(folder: Place) -> pa.Table:
     """
     there = arrow_place(folder)
     try:
-        return pq.read_table(there.path, filesystem=there.filesystem)
+        # A damaged pack may crash Arrow.
+        return pq.read_table(there.path, filesystem=there.filesystem, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error

@@ -14,7 +14,7 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -331,37 +331,65 @@ def _manifest(content: bytes) -> None:
     assert len(json.loads(Path("out/_manifest.json").read_text())["files"]) == 1
 
 
-def _run_directory(content: bytes) -> None:
-    """Bytes are JSON: which file of a run is replaced, and by what."""
+def _placed(folder: str, content: bytes) -> bool:
+    """Copy a folder of this version's here; bytes are JSON: which file of it is replaced, and by what."""
     try:
         change = json.loads(content)
         name, inside = str(change["file"]), base64.b64decode(change["bytes"])
     except (ValueError, TypeError, KeyError):
+        return False
+    if name not in _files_of(folder):
+        return False
+    shutil.copytree(HERE / folder, folder)
+    _written(f"{folder}/{name}", inside)
+    return True
+
+
+@cache
+def _files_of(folder: str) -> tuple[str, ...]:
+    root = HERE / folder
+    return tuple(sorted(str(one.relative_to(root)) for one in root.rglob("*") if one.is_file()))
+
+
+def _make_file(folder: str, r: random.Random) -> bytes:
+    name = r.choice(_files_of(folder))
+    content = (HERE / folder / name).read_bytes()
+    content = (
+        json.dumps(_altered(r, json.loads(content))).encode()
+        if name.endswith(".json") and r.random() < 0.8
+        else mutated(r, content)
+    )
+    return _as_file(name, content)
+
+
+def _as_file(name: str, content: bytes) -> bytes:
+    return json.dumps({"file": name, "bytes": base64.b64encode(content).decode()}).encode()
+
+
+def _as_they_are(folder: str) -> list[bytes]:
+    return [_as_file(name, (HERE / folder / name).read_bytes()) for name in _files_of(folder)[:2]]
+
+
+def _run_directory(content: bytes) -> None:
+    if not _placed("run", content):
         return
-    if name not in _files_of_run():
-        return
-    shutil.copytree(HERE / "run", "run")
-    _written(f"run/{name}", inside)
     expected = json.loads((HERE / "expected.json").read_text())
     with contextlib.suppress(SubselError):
         subsel.explain("run", expected["ids"][0])
     subsel.select(formats.points(), run_dir="run", resume=True, **expected["asked"])
 
 
-@cache
-def _files_of_run() -> tuple[str, ...]:
-    return tuple(sorted(str(one.relative_to(HERE / "run")) for one in (HERE / "run").rglob("*") if one.is_file()))
-
-
-def _make_run(r: random.Random) -> bytes:
-    name = r.choice(_files_of_run())
-    content = (HERE / "run" / name).read_bytes()
-    content = (
-        json.dumps(_altered(r, json.loads(content))).encode()
-        if name.endswith(".json") and r.random() < 0.8
-        else mutated(r, content)
-    )
-    return json.dumps({"file": name, "bytes": base64.b64encode(content).decode()}).encode()
+def _growing(content: bytes) -> None:
+    if not _placed("growing", content):
+        return
+    table = formats.points()
+    with contextlib.suppress(SubselError):
+        subsel.select(table, graph="growing", size=2, **QUIET)
+    graph = subsel.open_graph("growing")
+    graph.remove(table["id"].slice(0, 3), progress=False)
+    graph.add(table.slice(0, 3), progress=False)
+    graph.save()
+    assert len(subsel.open_graph("growing")) == len(graph)
 
 
 # ---------------------------------------------------------------------------------------------------------- addresses
@@ -438,6 +466,7 @@ TARGETS = {
         lambda r: json.dumps(_altered(r, json.loads((HERE / "subset" / "_manifest.json").read_bytes()))).encode(),
         _manifest,
     ),
-    "run": Target(lambda: [_make_run(random.Random(0))], _make_run, _run_directory),
+    "run": Target(lambda: _as_they_are("run"), partial(_make_file, "run"), _run_directory),
+    "growing": Target(lambda: _as_they_are("growing"), partial(_make_file, "growing"), _growing),
     "address": Target(lambda: [b"p.parquet", b"*.parquet"], _make_address, _address),
 }
