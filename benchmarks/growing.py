@@ -1,6 +1,7 @@
 """A graph that grows beside one that is made anew: recall, seconds, and the subset from a warm start.
 
 python -m benchmarks.growing [--points 1000000] [--dimension 128] [--data clusters] [--batches 10] [--folder DIR]
+python -m benchmarks.growing --spark 'local[2]' --points 100000 --part-points 10000 --batches 2
 
 The points are those of `benchmarks.common` in random order. A graph is made of all but the batches, each 1 % of the
 points, which join it one after another, each read from Parquet and the graph's place, and written back. Then 5 % of the
@@ -10,6 +11,9 @@ shares are of those of the first graph, which is searched but not written. A bat
 
 Then what was selected of the first graph is the warm start of a selection of the grown one: seconds by what they are
 for, f, what is certified, and how many of the old subset's points stayed.
+
+With ``--spark`` the graph is made, grown and made anew on Spark, and seconds are elapsed, of whole calls; beside them
+how many parts were written.
 """
 
 from __future__ import annotations
@@ -45,6 +49,14 @@ CHANGES = {
     "% of its processor": "6.1f",
     "recall": "7.4f",
     "searched": "9,d",
+}
+ON_SPARK = {
+    "what": "<",
+    "seconds": "8,.1f",
+    "% of the build": "6.1f",
+    "recall": "7.4f",
+    "parts written": "5,d",
+    "of": "5,d",
 }
 WAYS = {
     "way": "<",
@@ -102,10 +114,15 @@ def main() -> None:
     options.add_argument("--data", choices=DATA, default="clusters")
     options.add_argument("--batches", type=int, default=10)
     options.add_argument("--folder", type=Path)
+    options.add_argument("--spark", metavar="MASTER", help="make and grow the graph on Spark")
+    options.add_argument("--part-points", type=int, help="on Spark")
     given = options.parse_args()
     about = f"{given.points:,} x {given.dimension} {given.data}, {given.batches} batches of 1 %"
     with tempfile.TemporaryDirectory(dir=given.folder) as folder, recording(given, about) as record:
         write_points(given, Path(folder))
+        if given.spark is not None:
+            record(ON_SPARK, changes_on_spark(Path(folder), given), "spark")
+            return
         growing = Growing(Path(folder), given.batches, given.points)
         record(CHANGES, growing.changes(), "changes")
         record(WAYS, growing.ways(), "subsets")
@@ -212,6 +229,45 @@ class Growing:
             certified, stayed = found.report.certificate.share, len(np.intersect1d(found.ids, self.base.ids))
             about = name, found.objective, found.upper_bound, 100 * (certified or 0.0)
             yield *about, read, *parts, scored, whole, 100 * stayed / len(self.base)
+
+
+def changes_on_spark(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """Make a graph on Spark, let points join and leave, and make it anew; yield a row of each."""
+    from pyspark.sql import SparkSession  # noqa: PLC0415  (only here)
+
+    builder = SparkSession.builder.master(given.spark).config("spark.driver.memory", "4g")
+    session = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    where, clock = folder / "graph", Clock()
+    asked = {name: one for name, one in GRAPH.items() if name != "utility"}
+    asked |= {"engine": session} | ({} if given.part_points is None else {"part_points": given.part_points})
+    warm = folder / "warm"
+    subsel.neighbors(str(folder / "batch-0.parquet"), output=warm, **asked)  # starts workers, and compiles
+    clock()
+    subsel.neighbors(str(folder / "first.parquet"), output=where, **asked)
+    build = clock().elapsed
+    parts = len(list((where / "_kept").glob("in_part=*"))) - 1  # and the map
+    yield "first graph", build, 100.0, recall(subsel.open_graph(where)._kept.state), parts, parts
+    joined, written = [], []
+    for i in range(given.batches):
+        clock()
+        done = subsel.grow_graph(where, str(folder / f"batch-{i}.parquet"), engine=session, progress=False)
+        joined.append(clock().elapsed)
+        written.append(done.revisions[-1].tasks)
+    took = float(np.median(joined))
+    grown = recall(subsel.open_graph(where)._kept.state)
+    yield "a batch joins", took, 100 * took / build, grown, int(np.median(written)), parts
+    gone = np.random.default_rng(1).choice(given.points, given.points // 20, replace=False)
+    clock()
+    done = subsel.grow_graph(where, remove=gone, engine=session, progress=False)
+    took = clock().elapsed
+    left = recall(subsel.open_graph(where)._kept.state)
+    yield "5 % leave", took, 100 * took / build, left, done.revisions[-1].tasks, parts
+    clock()
+    subsel.neighbors(str(folder / "*.parquet"), output=folder / "anew", **asked)
+    took = clock().elapsed
+    yield "all anew", took, 100 * took / build, recall(subsel.open_graph(folder / "anew")._kept.state), parts, parts
+    session.stop()
 
 
 def row(
