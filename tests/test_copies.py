@@ -27,7 +27,7 @@ from subsel.schema import Status
 from subsel.stages.local import LocalStages
 from subsel.stages.merged import merge_here
 from tests.differential import cases, outcome_of
-from tests.test_differential import AS_DRAWN
+from tests.test_differential import AS_DRAWN, EXAMPLES
 
 QUIET = {"progress": False, "recall_sample": 0, "coverage_sample": 0}
 
@@ -550,6 +550,6 @@ def test_both_engines_merge_alike_in_dirty_inputs(spark, case):
 
 @pytest.mark.slow
 @given(case=cases(with_edges=False))
-@settings(max_examples=40, derandomize=True, **AS_DRAWN)
+@settings(max_examples=EXAMPLES, derandomize=True, **AS_DRAWN)
 def test_both_engines_merge_alike_in_many_dirty_inputs(spark, case):
     both_merge_alike(spark, case)

@@ -66,6 +66,8 @@ def _both(spark, case):
 
 #: So many cases drawn at random, to search for more; without it some that are always the same.
 MANY = os.environ.get("SUBSEL_DIRTY_CASES")
+#: Of those on Spark, where each takes seconds: more in `make test-long`.
+EXAMPLES = 120 if os.environ.get("SUBSEL_EXAMPLES") == "many" else 30
 #: A failing case is told as it was drawn: shrinking would take an hour on Spark.
 AS_DRAWN = {"phases": [Phase.explicit, Phase.reuse, Phase.generate], "suppress_health_check": list(HealthCheck)}
 
@@ -78,7 +80,7 @@ def test_both_engines_make_the_same_of_dirty_inputs(few, case):
 
 @pytest.mark.slow
 @given(case=cases())
-@settings(max_examples=int(MANY or 60), derandomize=MANY is None, **AS_DRAWN)
+@settings(max_examples=int(MANY or EXAMPLES), derandomize=MANY is None, **AS_DRAWN)
 def test_both_engines_make_the_same_of_many_dirty_inputs(few, case):
     _both(few, case)
 

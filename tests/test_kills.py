@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 MOMENTS = 21
 #: On Spark, where each takes half a minute; `make faults` tries more.
-ON_SPARK = 11
+ON_SPARK = 5
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def same_proof(one, two):
 def marks(kind, parts):
     if (kind, parts) == ("all", 7):
         return []
-    some = kind in ("budget", "quotas", "tokens of groups", "minima", "similarity")
+    some = kind in ("quotas", "tokens of groups", "minima", "similarity")
     return pytest.mark.slow if some and parts == 7 else pytest.mark.long
 
 
@@ -142,8 +142,10 @@ def test_spark_selects_the_same(spark, documents, tmp_path, kind, parts):
     same_proof(found.report.certificate, expected.report.certificate)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["size and budget", "tokens of groups"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("size and budget", marks=pytest.mark.long), pytest.param("tokens of groups", marks=pytest.mark.slow)],
+)
 def test_spark_certifies_the_same(spark, documents, tmp_path, kind):
     needs_spark()
     expected = subsel.select(**asked(documents, kind, certify=8))
