@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from subsel.config import SelectConfig, check_known
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.recipe import Search
+from subsel.engines.choose import is_spark
 from subsel.errors import ConfigError, option
 from subsel.fixedpoint import exact_sum
 from subsel.input.points import Points, read_points
@@ -65,7 +66,7 @@ def neighbors(
     settings = load_config(config, size=size, utility=utility, **options)
     if settings.thin is not None:
         raise ConfigError(f"{option('thin')} draws so many times the points to select, and nothing is selected here.")
-    if not isinstance(engine, str) or engine != "local":
+    if is_spark(engine):
         if (output is None) == (run_dir is None):
             told = f"give a {option('run_dir')}, or {option('output')}, a folder"
             raise ConfigError(f"on Spark the graph stays in its parts, it is never collected: {told}.")
@@ -94,7 +95,6 @@ def _neighbors_on_spark(
     data: Any, config: SelectConfig, engine: Any, master: str | None, run_dir: Location | None, progress: bool | None
 ) -> NeighborResult:
     """Compute the graph by parts into a run directory."""
-    _check_engine(engine)
     request = Request.of(
         data, purpose="score on", engine=engine, master=master, run_dir=run_dir, config=config, progress=progress
     )
@@ -114,17 +114,11 @@ def _growing_on_spark(
     overwrite: bool,
 ) -> NeighborResult:
     """Make a graph's place."""
-    _check_engine(engine)
     if config.size is None and config.budget is not None:
         raise ConfigError(f"a graph that grows is of points, whatever they cost: give {option('size')}.")
     from subsel.stages.on_spark import make_graph  # noqa: PLC0415  (needs pyspark)
 
     return NeighborResult(make_graph(output, data, config, Run(progress), engine, master, overwrite=overwrite))
-
-
-def _check_engine(engine: Any) -> None:
-    if engine != "spark" and not hasattr(engine, "createDataFrame"):
-        raise ConfigError(f"{option('engine')} {engine!r} is unknown here: give 'local', 'spark' or a SparkSession.")
 
 
 def plan(

@@ -17,6 +17,7 @@ import pyarrow as pa
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig, check_known
 from subsel.embeddings.recipe import Search
+from subsel.engines.choose import is_spark
 from subsel.errors import ConfigError, InputError, in_library, option
 from subsel.fixedpoint import Int64Array, exact_sum
 from subsel.graph import NeighborGraph
@@ -299,7 +300,7 @@ def grow_graph(
     check_known(options, keywords_of(grow_graph))
     if data is None and (remove is None or options or replace):
         raise ConfigError(f"say who joins the graph ({option('data')}), or only who leaves it ({option('remove')}).")
-    if isinstance(engine, str) and engine == "local":
+    if not is_spark(engine):
         grown = open_graph(graph, storage_options=storage_options)
         before, done = grown.revisions, []
         if remove is not None:
@@ -310,8 +311,6 @@ def grow_graph(
             grown.save()
         assert grown.path is not None
         return GraphChange(done, len(grown), grown._kept.state.neighbors, grown.path)
-    if engine != "spark" and not hasattr(engine, "createDataFrame"):
-        raise ConfigError(f"{option('engine')} {engine!r} is unknown here: give 'local', 'spark' or a SparkSession.")
     from subsel.stages.on_spark import change_graph  # noqa: PLC0415  (needs pyspark)
 
     config_of = partial(rules.config_of_rows, options=dict(options))

@@ -329,3 +329,19 @@ def twice(where):
     ends = np.sort(np.stack([edges["src"].to_numpy(), edges["dst"].to_numpy()], axis=1), axis=1)
     distinct, count = np.unique(ends, axis=0, return_counts=True)
     return distinct[count > 1]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda folder: subsel.neighbors(folder / "p.parquet", engine="spark", output=folder / "g"),
+        lambda folder: subsel.neighbors(folder / "p.parquet", engine="spark", run_dir=folder / "run"),
+        lambda folder: subsel.grow_graph(folder / "g", folder / "p.parquet", engine="spark"),
+    ],
+    ids=["made", "in a run directory", "grown"],
+)
+def test_without_pyspark_that_is_said(tmp_path, monkeypatch, call):
+    monkeypatch.setattr("subsel.engines.choose.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(subsel.MissingPackageError, match=r"^engine='spark' needs pyspark: pip install"):
+        call(tmp_path)
+    assert not list(tmp_path.iterdir())

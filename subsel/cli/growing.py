@@ -81,13 +81,12 @@ def change(
     if overwrite:
         raise ConfigError("a graph that points join or leave is replaced anyway: leave --overwrite out.")
     places = {name: options.pop(name) for name in ("engine", "master", "storage_options") if name in options}
-    given = options
-    if "config" in given or (given and not onto):
-        first = option("config") if "config" in given else option(next(iter(given)))
+    if "config" in options or (options and not onto):
+        first = option("config") if "config" in options else option(next(iter(options)))
         raise ConfigError(
             f"{first} says how a graph is made, or how rows are read that join one: leave it out, or make a graph anew."
         )
-    joining = {"data": data, "replace": replace, **given} if onto else {}
+    joining = {"data": data, "replace": replace, **options} if onto else {}
     found = subsel.grow_graph(graph or data, remove=remove, progress=progress(), **places, **joining)
     done = [one.model_dump() for one in found.revisions]
     return _told(found), {"revisions": done, "written": str(found.path)}

@@ -47,6 +47,24 @@ def choose_engine(
             return "local"
         engine = "spark"
         log.warning("%s %s: selecting on Spark (engine 'spark')", data, why)
+    return _installed(engine)
+
+
+def is_spark(engine: Any) -> bool:
+    """Return whether Spark is asked for, where nobody chooses: a session or "spark", and not "local".
+
+    Raises:
+        ConfigError: the engine is none of these.
+        MissingPackageError: pyspark is not installed.
+    """
+    if hasattr(engine, "createDataFrame"):
+        return True
+    if engine not in ("local", "spark"):
+        raise ConfigError(f"{option('engine')} {engine!r} is unknown here: give 'local', 'spark' or a SparkSession.")
+    return bool(_installed(engine) == "spark")
+
+
+def _installed(engine: str) -> str:
     if engine == "spark" and importlib.util.find_spec("pyspark") is None:
         raise MissingPackageError(f"{option('engine', 'spark')} needs pyspark: {_INSTALL}.")
     return engine
