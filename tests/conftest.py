@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 
 import numpy as np
@@ -28,6 +29,15 @@ def pages(request):
         if not getattr(request.module, "PAGES", False):
             patch.setattr("subsel.pipeline.has_page", lambda *given: False)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def heard():
+    """What a test does to logging would make later ones deaf, in an order that only some runs have."""
+    yield
+    off = [name for name, log in logging.root.manager.loggerDict.items() if getattr(log, "disabled", False)]
+    assert logging.root.manager.disable == 0, "logging is off for all tests that follow"
+    assert not [name for name in off if name.startswith("subsel")], off
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 import os
 import random
 import resource
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    logging.disable(logging.WARNING)  # in this process of its own: warnings are right, and many
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     names, end = asked.targets or list(TARGETS), time.monotonic() + 60 * asked.minutes
     outcomes: Counter[tuple[str, str]] = Counter()

@@ -9,7 +9,6 @@ import base64
 import contextlib
 import io
 import json
-import logging
 import random
 import shutil
 from collections.abc import Callable
@@ -55,7 +54,6 @@ def outcome(target: Target, content: bytes) -> str:
         AssertionError: it was refused in several lines.
         Exception: what no caller could foresee: a finding.
     """
-    logging.disable(logging.WARNING)
     try:
         target.run(content)
     except SubselError as error:
