@@ -219,6 +219,12 @@ storage = _option(
     callback=_pairs,
     help="For object storage, such as endpoint_override=localhost:9000; may be repeated.",
 )
+_master = _option(
+    "Spark",
+    "--master",
+    metavar="URL",
+    help="Spark master of a session of its own, such as local[4].  [default: local[*]]",
+)
 engine = _together(
     _option(
         "Running",
@@ -226,12 +232,7 @@ engine = _together(
         type=click.Choice(["auto", "local", "spark"]),
         help="Where it runs: auto is local if memory is enough, else spark.  [default: auto]",
     ),
-    _option(
-        "Spark",
-        "--master",
-        metavar="URL",
-        help="Spark master of a session of its own, such as local[4].  [default: local[*]]",
-    ),
+    _master,
 )
 neighbors_engine = _together(
     _option(
@@ -240,12 +241,7 @@ neighbors_engine = _together(
         type=click.Choice(["local", "spark"]),
         help="Where it runs.  [default: local]",
     ),
-    _option(
-        "Spark",
-        "--master",
-        metavar="URL",
-        help="Spark master of a session of its own, such as local[4].  [default: local[*]]",
-    ),
+    _master,
     _option("Running", "--run-dir", metavar="DIR", help="On Spark: the folder in which the graph is kept."),
 )
 run_dir = _together(
