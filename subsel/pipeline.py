@@ -45,6 +45,7 @@ from subsel.report import (
     RefineReport,
     Report,
     WeightsReport,
+    idle_members,
 )
 from subsel.results import BoundingResult, CertificateResult, GreedyResult, RefineResult
 from subsel.run import Run
@@ -188,6 +189,8 @@ def _select(
                 log.warning("%s", in_library(warning))
     with run.stage("score"):
         scores = stages.score(k, random)
+        if scores.idle:
+            log.warning("%s", in_library(idle_members(scores.idle, k, config.target is not None)))
     output, audit = places
     paged = has_page(stages, config, output)
     with run.stage("coverage") as tell:

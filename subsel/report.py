@@ -82,6 +82,16 @@ def short_recall(graph: GraphReport) -> str:
     )
 
 
+def idle_members(idle: int, k: int, targeted: bool) -> str:
+    """Say that members of a subset add nothing to what it covers, and what to do."""
+    what = "targets" if targeted else "points"
+    return (
+        f"{idle:,} of {k:,} points add nothing: others cover all {what} that they are neighbours of as well, and these "
+        f"are as good as drawn by lot: lower {option('size')}, raise {option('neighbors')}, or let utility count "
+        f"({option('utility_weight')})"
+    )
+
+
 class WeightsReport(Section):
     """What the objective weighs, see `subsel.weighing`.
 
@@ -186,6 +196,7 @@ class ObjectiveReport(Section):
 
     ``top_utility`` is None where how many points a subset has was known only in the end, and where utility counts
     nothing. ``covered`` is Σ importance · similarity to the nearest member, under coverage: then f is that and utility.
+    ``idle``: members that add nothing, as all that they are similar to is covered by others; counted under coverage.
     """
 
     total: float
@@ -194,6 +205,7 @@ class ObjectiveReport(Section):
     random: float
     top_utility: float | None
     covered: float | None = None
+    idle: int = 0
 
 
 class Estimate(Section):

@@ -240,6 +240,9 @@ def test_more_than_cover_anything_are_filled_up(files):
     found = subsel.select(X, size=100, target=T[:2], neighbors=3, copies="keep", **QUIET)
     gain = found.table["gain"].to_numpy()
     assert len(found.ids) == 100 and (gain[:2] > 0).all() and (gain[7:] == 0).all()
+    idle = int((gain == 0).sum())
+    assert found.report.objective.idle == idle
+    assert f"{idle} of 100 points add nothing: others cover all targets" in found.report.warnings[0]
 
 
 def test_a_target_that_nobody_is_near():
@@ -408,7 +411,7 @@ SELECTED = {
         {"size": 8, "bad": True, "near": 0.9},
     ],
     "long": [
-        {"size": 8, "copies": "keep"},
+        {"size": 100, "copies": "keep"},
         {"size": 8, "metric": "l2", "certify": 3},
         {"size": 8, "thin": 5, "wished": True},
         {"size": 9, "thin": 5, "groups": "source", "quotas": "balanced"},

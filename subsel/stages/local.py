@@ -331,7 +331,7 @@ class LocalStages:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
         part, board = self.part, self.local.board
         self.ranked, self.table = ranked_table(part, board, self.graph.ids, self.points.id_type)
-        return objective_here(part, self.ranked, random, with_top=k == self.top_points)
+        return objective_here(part, self.ranked, self.table, random, with_top=k == self.top_points)
 
     def cover(self, k: int, *, mapped: bool) -> CoverageReport:
         """Measure coverage and redundancy of the subset on the board, and map points."""

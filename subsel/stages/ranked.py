@@ -54,12 +54,15 @@ def score_here(part: PartGraph, nodes: Int64Array) -> objective.Score:
     return objective.score_subset(*arrays, member, scale.alpha, scale.beta)
 
 
-def objective_here(part: PartGraph, ranked: Int64Array, random: float, *, with_top: bool) -> ObjectiveReport:
+def objective_here(
+    part: PartGraph, ranked: Int64Array, table: pa.Table, random: float, *, with_top: bool
+) -> ObjectiveReport:
     """Return f of a subset and what it is compared with.
 
     Args:
         part: the whole graph.
         ranked: int64, (k,): the subset.
+        table: its rows, with gains.
         random: the expectation of f over random subsets of as many.
         with_top: whether it is compared with the k of largest utility, where utility counts.
     """
@@ -75,6 +78,7 @@ def objective_here(part: PartGraph, ranked: Int64Array, random: float, *, with_t
         random=random,
         top_utility=top,
         covered=own.covered,
+        idle=0 if part.importance is None else int(np.count_nonzero(table[schema.GAIN].to_numpy() == 0)),
     )
 
 

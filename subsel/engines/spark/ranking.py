@@ -24,7 +24,7 @@ from subsel.schema import DECIDED_BY_NAMES, Status
 
 #: Rows of one file of the subset.
 ROWS_PER_FILE = 500_000
-_SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility", "coverage", "random_coverage", "covered")
+_SUM_COLUMNS = ("gain", "utility", "similarity", "top_utility", "coverage", "random_coverage", "covered", "idle")
 
 
 def rank_subset(
@@ -83,6 +83,7 @@ def objective_of(totals: Row, random: float, *, with_top: bool) -> ObjectiveRepo
         random=random,
         top_utility=top,
         covered=found.covered,
+        idle=int(totals["idle"]),
     )
 
 
@@ -130,7 +131,9 @@ def _sums(top: tuple[int, int], n: int, k: int, own: float, graph: PartGraph, pa
         scores.append(Score(utility - edges.similarity, utility, edges.similarity))
     found, top_found = scores
     cover = cover_shares(graph, selected, n=n, k=k, own=own)
-    values = (found.total, found.utility, found.similarity, top_found.total, *cover, found.covered)
+    own_members = selected[: graph.n_own]
+    idle = 0 if graph.importance is None else np.count_nonzero(gains_of(graph, board)[own_members] == 0)
+    values = (found.total, found.utility, found.similarity, top_found.total, *cover, found.covered, idle)
     columns = zip(_SUM_COLUMNS, values, strict=True)
     return pa.table({name: pa.array([value], pa.float64()) for name, value in columns})
 
