@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
@@ -63,6 +63,14 @@ class HalfRows:
 
 #: Prepared rows: as they are, or as they came.
 Rows = FloatMatrix | HalfRows
+
+
+class Readable(Protocol):
+    """Prepared rows in whatever form: some of them are float32, (b, d)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, some: Any, /) -> Any: ...
 
 
 def prepared(embeddings: npt.NDArray[Any], prepare: Preparation) -> Rows:

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from subsel.config import Metric
 from subsel.embeddings import kernel, merge_kernel
 from subsel.embeddings.metrics import FloatMatrix, rows_per_block
-from subsel.embeddings.rows import HalfRows, Rows
+from subsel.embeddings.rows import HalfRows, Readable, Rows
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 
@@ -199,11 +199,11 @@ class Exact(NamedTuple):
     score: FloatMatrix
 
 
-def exact_neighbors(X: Rows, rows: Int64Array, k: int, metric: Metric) -> Exact:
+def exact_neighbors(X: Readable, rows: Int64Array, k: int, metric: Metric) -> Exact:
     """Return the k nearest of some rows among all, by comparing with all.
 
     Args:
-        X: float32, (n, d), prepared rows.
+        X: (n, d), prepared rows.
         rows: int64, (q,), ascending: those asked about.
         k: at most n - 1.
         metric: see `subsel.embeddings.metrics`.

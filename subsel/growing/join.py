@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from threading import Lock
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -22,7 +24,7 @@ from subsel.embeddings.recipe import MOST_PASSES, MOST_PROBES, StepProgress
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 from subsel.growing import kernel
-from subsel.growing.state import GraphState
+from subsel.growing.state import Division, GraphState
 from subsel.growing.stored import StoredRows
 from subsel.threads import over_rows
 
@@ -38,8 +40,9 @@ _LOCKED_ROWS = 4_096
 _OFFERS = 4
 #: Recall is measured of so many times fewer points than by the graph's search: comparing with all is most of the work.
 _SAMPLED = 4
-#: Only one end of a pair probes the other's cell here, so it probes so many times as many cells.
-_ONE_SIDED = 2
+#: Only one end of a pair probes the other's cell here, so it probes so many times as many cells; neighbours of
+#: neighbours, which are looked at in any case, make up for the rest.
+_ONE_SIDED = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,75 +86,91 @@ def join(
         progress: told what goes on.
         heard: whether they get into the lists of those who are there.
     """
-    m, width = len(ids), state.best.shape[1]
     progress("cells", 0.0)
-    grown = replace(
-        state,
-        ids=pa.concat_arrays([state.ids, ids]),
-        rows=state.rows.beside(rows),
-        best=np.concatenate([state.beyond(m), np.full((m, width), -1, np.int32)]),
-        score=np.concatenate([state.score, np.full((m, width), -np.inf, np.float32)]),
-    )
-    fresh_rows = rows.prepared(state.prepare, np.arange(m))
-    home = np.concatenate([state.home, state.quantizer.nearest(fresh_rows, 1)[:, 0].astype(np.int32)])
-    grown, home, split = _split(replace(grown, home=home))
-    fresh = np.arange(grown.n) >= state.n
-    fresh = fresh[np.argsort(home, kind="stable")]
-    grown = grown.ordered(home)
-    X = grown.vectors()
-    effort = search_some(grown, X, np.flatnonzero(fresh), ~fresh if heard else np.zeros_like(fresh), progress)
+    near = _Near.of(state, rows.prepared(state.prepare, np.arange(len(ids))))
+    home = np.concatenate([state.home, near.cell[:, 0].astype(np.int32)])
+    quantizer, division, home, split = _split(state, rows, home)
+    grown, new = replace(state, quantizer=quantizer, division=division).joined(ids, rows, home)
+    order = np.argsort(new)
+    hears = np.full(grown.n, heard)
+    hears[new] = False
+    effort = search_some(grown, new[order], hears, progress, near=None if split else near.take(order))
     return grown, replace(effort, split=split)
+
+
+class _Near(NamedTuple):
+    """The cells that are nearest to some points, the nearest first, and how far behind these the others are.
+
+    ``cell`` is int64, (m, p), -1 for none, ``lag`` float32, see `Quantizer.nearest_and_lag`.
+    """
+
+    cell: npt.NDArray[np.int64]
+    lag: FloatMatrix
+
+    @classmethod
+    def of(cls, state: GraphState, X: FloatMatrix, probes: int | None = None) -> _Near:
+        """Look for the cells of points, float32, (m, d); of as many as new ones probe."""
+        return cls(*state.quantizer.nearest_and_lag(X, _most_probes(state) if probes is None else probes))
+
+    def take(self, order: Int64Array) -> _Near:
+        """Return those of points in an order."""
+        return _Near(self.cell[order], self.lag[order])
+
+
+def _most_probes(state: GraphState) -> int:
+    """Return how many cells a new point probes, so that it finds what the graph's own search found."""
+    return min(math.ceil(_ONE_SIDED * state.probes), len(state.quantizer.centroids))
 
 
 def search_some(
     state: GraphState,
-    X: FloatMatrix,
     rows: Int64Array,
     hears: BoolArray,
     progress: StepProgress,
+    *,
     probes: int | None = None,
+    near: _Near | None = None,
 ) -> Effort:
     """Search the neighbours of some points of a graph among all, and put what is found into its lists.
 
-    It begins with cells, and goes on with neighbours of neighbours while a sample of these points has less recall than
-    the graph had when it was made; then with twice as many cells, where that is less than it is to have.
+    It begins with cells and neighbours of neighbours, and goes on with these while a sample of these points has less
+    recall than the graph had when it was made; then with twice as many cells, where that is less than it is to have.
 
     Args:
         state: its lists are changed.
-        X: its vectors, float32, (n, d).
         rows: int64, (m,), ascending: the points.
         hears: bool, (n,): whose lists may change beside theirs.
         progress: told what goes on.
         probes: cells to begin with; None: as many as find what the graph's own search found.
+        near: these cells, where they are known.
     """
     cells, k = len(state.quantizer.centroids), min(state.neighbors, state.n - 1)
-    probes = min(_ONE_SIDED * state.probes if probes is None else probes, cells)
+    probes = _most_probes(state) if probes is None else min(probes, cells)
     most = max(probes, min(MOST_PROBES, cells))
-    passes, asked = 0, _Asked.of(state, X, rows, k)
-    found = None
+    passes, asked = 0, _Asked.of(state, rows, k)
+    found: float | None = None
     while len(rows):
         progress("search", 0.0)
         known = state.best[rows]
-        meet_cells(state, X, rows, probes, hears)
+        who = meet_cells(state, rows, _Near.of(state, state.wide[rows], probes) if near is None else near, hears)
         place = np.full(state.n + state.others, -1, np.int32)
         place[rows] = np.arange(len(rows), dtype=np.int32)
-        arrays = X, known, place, bool(hears.any()), state.best, state.score
-        over_rows(kernel.rescore, state.n, *arrays, state.metric == "l2")
-        found = asked.recall(state, X)
-        log.info("%d points by %d cells: recall %s", len(rows), probes, found)
-        for _ in range(1 if asked.aim is None else MOST_PASSES):
-            if asked.as_before(found):
-                break
+        over_rows(
+            kernel.rescore, len(who), who, state.wide.kept, known, place, state.best, state.score, state.metric == "l2"
+        )
+        for number in range(1 if asked.aim is None else MOST_PASSES):
             progress("refinement", 0.0)
-            changed = look_around(state, X, rows, hears)
+            changed = look_around(state, rows, hears)
             passes += 1
-            before, found = found, asked.recall(state, X)
-            log.info("%d points, pass %d: recall %s", len(rows), passes, found)
-            if not changed or (found is not None and before is not None and found <= before):
+            before, found = found, asked.recall(state)
+            log.info("%d points by %d cells, pass %d: recall %s", len(rows), probes, passes, found)
+            if not changed or asked.as_before(found):
+                break
+            if number and found is not None and before is not None and found <= before:
                 break
         if asked.aim is None or asked.enough(found) or probes >= most:
             break
-        probes = min(2 * probes, most)
+        probes, near = min(2 * probes, most), None
     return Effort(len(rows), probes, passes, found)
 
 
@@ -169,25 +188,23 @@ class _Asked:
     hope: float
 
     @classmethod
-    def of(cls, state: GraphState, X: FloatMatrix, rows: Int64Array, k: int) -> _Asked:
+    def of(cls, state: GraphState, rows: Int64Array, k: int) -> _Asked:
         """Choose some of the rows, at equal distances in the order of cells."""
         if not state.sample or not len(rows) or not k:
             return cls(rows[:0], None, None, 1.0)
         some = min(-(-state.sample // _SAMPLED), len(rows))
         asked = rows[np.unique(np.linspace(0, len(rows) - 1, some).astype(np.int64))]
-        runs = np.array_split(asked, min(numba.get_num_threads(), len(asked)))
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(len(runs)) as pool:
-            found = list(pool.map(lambda run: search.exact_neighbors(X, run, k, state.metric), runs))
-        exact = search.Exact(*(np.concatenate(one) for one in zip(*found, strict=True)))
+        exact = search.exact_neighbors(state.wide, asked, k, state.metric)
         return cls(asked, exact, state.recall, max(state.recall or 0.0, state.reached or 0.0))
 
-    def recall(self, state: GraphState, X: FloatMatrix) -> float | None:
+    def recall(self, state: GraphState) -> float | None:
         """Return the recall of lists, scored as the exact ones are: some scores are of vectors before rounding."""
         if self.exact is None:
             return None
         best = state.best[self.rows]
         here = (best >= 0) & (best < state.n)
-        pairs = X[self.rows][:, None], X[np.where(here, best, 0)]
+        others = state.wide[np.where(here, best, 0).ravel()].reshape(*best.shape, -1)
+        pairs = state.wide[self.rows][:, None], others
         found = (
             -np.square(pairs[0] - pairs[1]).sum(axis=2) if state.metric == "l2" else (pairs[0] * pairs[1]).sum(axis=2)
         )
@@ -203,22 +220,24 @@ class _Asked:
         return found is not None and self.aim is not None and found >= self.aim
 
 
-def meet_cells(state: GraphState, X: FloatMatrix, rows: Int64Array, probes: int, hears: BoolArray) -> None:
+def meet_cells(state: GraphState, rows: Int64Array, near: _Near, hears: BoolArray) -> Int64Array:
     """Compare some points with all of the cells that are nearest to each, and merge the scores into lists.
 
     Of a cell that is far larger than others a point sees one share, as in `subsel.embeddings.cells`.
 
     Args:
         state: its lists are changed.
-        X: its vectors.
         rows: int64, (m,): the points.
-        probes: cells of each at most; within twice the reach of the graph's search.
+        near: their cells; those within reach, of the graph's search and half again, are met, and home in any case.
         hears: bool, (n,): whose lists change beside theirs; none of the points.
+
+    Returns:
+        Whose lists may have changed: int64, (q,), ascending.
     """
+    heard = np.zeros(state.n, np.bool_)
     if not state.neighbors or not len(rows):
-        return
-    nearest, lag = state.quantizer.nearest_and_lag(np.ascontiguousarray(X[rows]), probes)
-    nearest = np.where(lag <= _ONE_SIDED * state.reach, nearest, -1)
+        return rows
+    nearest = np.where(near.lag <= _ONE_SIDED * state.reach, near.cell, -1)
     nearest[:, 0] = state.home[rows]
     cell_bounds, cap = state.bounds, fullest_cell(state.n, len(state.quantizer.centroids))
     shares = np.maximum(1, -(-np.diff(cell_bounds) // cap))
@@ -230,17 +249,17 @@ def meet_cells(state: GraphState, X: FloatMatrix, rows: Int64Array, probes: int,
     asker, cell = asker[order], cell[order]
     cuts = np.flatnonzero(np.diff(cell)) + 1
     runs = [(int(begin), int(end)) for begin, end in pairwise([0, *cuts.tolist(), len(cell)])]
-    squares = np.einsum("ij,ij->i", X, X) if state.metric == "l2" else None
+    X, mine = state.wide, state.wide[rows]
+    squares = np.einsum("ij,ij->i", mine, mine) if state.metric == "l2" else None
     locks = [Lock() for _ in range(0, state.n, _LOCKED_ROWS)]
 
-    def product(some: Int64Array, first: int, last: int) -> None:
-        block = search.scores(
-            X.take(some, axis=0), X[first:last], None if squares is None else squares[some], state.metric
-        )
+    def product(some: Int64Array, first: int, there: FloatMatrix) -> None:
+        block = search.scores(mine[some], there, None if squares is None else squares[some], state.metric)
+        askers = rows[some]
         with ExitStack() as held:  # who hears is in the one cell of this thread
-            for lock in sorted({*(some // _LOCKED_ROWS).tolist()}):  # ascending: no two threads wait for each other
+            for lock in sorted({*(askers // _LOCKED_ROWS).tolist()}):  # ascending: no two threads wait for each other
                 held.enter_context(locks[lock])
-            kernel.meet(block, some, first, hears, state.best, state.score)
+            kernel.meet(block, askers, first, hears, state.best, state.score, heard)
 
     def visit(run: tuple[int, int]) -> None:
         here = int(cell[run[0]])
@@ -248,22 +267,22 @@ def meet_cells(state: GraphState, X: FloatMatrix, rows: Int64Array, probes: int,
         askers = asker[run[0] : run[1]]
         for part in range(parts):
             begin, end = first + (last - first) * part // parts, first + (last - first) * (part + 1) // parts
-            some = rows[askers[askers % parts == part]] if parts > 1 else rows[askers]
-            for at in range(0, len(some) if begin < end else 0, _PRODUCT_ROWS):
-                product(some[at : at + _PRODUCT_ROWS], begin, end)
+            some = askers[rows[askers] % parts == part] if parts > 1 else askers
+            there = X[begin:end] if begin < end and len(some) else X[:0]
+            for at in range(0, len(some) if len(there) else 0, _PRODUCT_ROWS):
+                product(some[at : at + _PRODUCT_ROWS], begin, there)
 
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
         list(pool.map(visit, runs))
+    heard[rows] = True
+    return np.flatnonzero(heard)
 
 
-def look_around(
-    state: GraphState, X: FloatMatrix, rows: Int64Array, hears: BoolArray, gone: BoolArray | None = None
-) -> bool:
+def look_around(state: GraphState, rows: Int64Array, hears: BoolArray, gone: BoolArray | None = None) -> bool:
     """Compare some points with the neighbours of their neighbours; return whether that changed a list of theirs.
 
     Args:
         state: its lists are changed.
-        X: its vectors.
         rows: int64, (m,): the points.
         hears: bool, (n,): whose lists may change beside theirs; none of the points.
         gone: bool, (n,): points that no list is to have any more; None: nobody is.
@@ -274,7 +293,7 @@ def look_around(
     offered, offer = np.empty((len(rows), offers), np.int32), np.empty((len(rows), offers), np.float32)
     nobody = np.zeros(0, np.bool_) if gone is None else gone
     slots = max(2048, 1 << (4 * shape[1] * (k + 1) - 1).bit_length())
-    arrays = rows, X, state.best, state.score, nobody, hears, state.metric == "l2", slots
+    arrays = rows, state.wide.kept, state.best, state.score, nobody, hears, state.metric == "l2", slots
     over_rows(kernel.look_around, len(rows), *arrays, new_best, new_score, offered, offer, k)
     changed = bool((new_best != state.best[rows]).any())
     state.best[rows], state.score[rows] = new_best, new_score
@@ -282,19 +301,25 @@ def look_around(
     return changed
 
 
-def _split(state: GraphState) -> tuple[GraphState, Int32Array, int]:
-    """Return a graph some of whose cells are several, where those had grown beyond their share; and how many had.
+def _split(state: GraphState, rows: StoredRows, home: Int32Array) -> tuple[Quantizer, Division | None, Int32Array, int]:
+    """Return the cells of a graph and more points; some that had grown beyond their share are several now.
+
+    Args:
+        state: the graph.
+        rows: of points that join it.
+        home: int32, (n + m,): the cell of each; changed in place.
 
     Returns:
-        The graph, the home of each point, and the number of cells that were split. Masses of near duplicates, which no
-        k-means divides, stay.
+        The cells, the division of these in parts, the home of each point, and the number of cells that were split.
+        Masses of near duplicates, which no k-means divides, stay.
     """
-    home, quantizer, division, done = state.home.copy(), state.quantizer, state.division, 0
-    cap = fullest_cell(state.n, len(quantizer.centroids))
+    quantizer, division, done = state.quantizer, state.division, 0
+    cap = fullest_cell(len(home), len(quantizer.centroids))
     for cell in np.flatnonzero(np.bincount(home, minlength=len(quantizer.centroids)) > cap).tolist():
         members = np.flatnonzero(home == cell)
-        X = state.rows.prepared(state.prepare, members)
-        wanted = -(-len(members) * len(quantizer.centroids) // state.n)
+        old = np.searchsorted(members, state.n)
+        X = np.concatenate([state.wide[members[:old]], rows.prepared(state.prepare, members[old:] - state.n)])
+        wanted = -(-len(members) * len(quantizer.centroids) // len(home))
         parts = Quantizer.train(X[: wanted * SAMPLE_PER_CELL], wanted, state.metric, 0)
         inside = parts.nearest(X, 1)[:, 0]
         if len(parts.centroids) < 2 or np.bincount(inside).max() > 0.9 * len(members):
@@ -306,4 +331,4 @@ def _split(state: GraphState) -> tuple[GraphState, Int32Array, int]:
         if division is not None:
             more = np.full(len(parts.centroids) - 1, division.part[cell], np.int32)
             division = replace(division, part=np.concatenate([division.part, more]))
-    return replace(state, quantizer=quantizer, division=division), home, done
+    return quantizer, division, home, done

@@ -29,7 +29,7 @@ def _lists(best: Any, row: int, point: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
-def meet(block: Any, rows: Any, first: int, hears: Any, best: Any, score: Any) -> None:
+def meet(block: Any, rows: Any, first: int, hears: Any, best: Any, score: Any, heard: Any) -> None:
     """Merge the scores of some points against a run of points into the lists of the former, and of who hears of it.
 
     Args:
@@ -39,6 +39,7 @@ def meet(block: Any, rows: Any, first: int, hears: Any, best: Any, score: Any) -
         hears: bool, (n,): which points of the run are offered the others, too.
         best: lists, changed in place. Releases the GIL; two threads may merge different points at once.
         score: their scores, changed in place.
+        heard: bool, (n,): who has heard, whatever it was; marked in place.
     """
     last, m = best.shape[1] - 1, block.shape[1]
     least = np.full(m, np.inf, np.float32)
@@ -64,30 +65,36 @@ def meet(block: Any, rows: Any, first: int, hears: Any, best: Any, score: Any) -
                 if hears[other] and _beats_last(best, score, other, row, value) and not _lists(best, other, row):
                     _insert_in_order(best, score, other, row, value)
                     least[j] = score[other, last]
+                    heard[other] = True
 
 
 @numba.njit(cache=True, nogil=True)
-def rescore(begin: int, end: int, X: Any, known: Any, place: Any, both: bool, best: Any, score: Any, l2: bool) -> None:
+def rescore(
+    begin: int, end: int, rows: Any, kept: Any, known: Any, place: Any, best: Any, score: Any, l2: bool
+) -> None:
     """Compute the scores of pairs that were not known before, pair by pair, and sort rows; those of others stay.
 
     Args:
-        begin: first row.
+        begin: first of ``rows``.
         end: after the last.
-        X: float32, (n, d).
+        rows: int64, (q,): whose lists.
+        kept: see `widen`.
         known: int32, (m, k): what the lists of some points named before.
-        place: int32, (n,): where in ``known`` a point's list is, -1 for others.
-        both: whether pairs with one of these points count in others' lists, too.
+        place: int32, (n + others,): where in ``known`` a point's list is, -1 for others. Pairs with one of these count.
         best: lists.
         score: of these, written.
         l2: score by negative squared distance instead of the inner product.
     """
-    for v in range(begin, end):
+    pair = np.empty((2, kept[0].shape[1]), np.float32)
+    for v in rows[begin:end]:
+        widen_row(kept, v, pair, 0)
         for a in range(best.shape[1]):
             j, value = best[v, a], score[v, a]
-            if j >= 0 and (place[v] >= 0 or (both and place[j] >= 0)):
+            if j >= 0 and (place[v] >= 0 or place[j] >= 0):
                 one, other = (v, j) if place[v] >= 0 else (j, v)
-                if not _lists(known, place[one], other):
-                    value = _score(X, v, j, l2)
+                if j < len(best) and not _lists(known, place[one], other):
+                    widen_row(kept, j, pair, 1)
+                    value = _score(pair, 0, 1, l2)
             if j >= 0:  # else it stays behind all others
                 _insert_at(best, score, v, a, j, value)
 
@@ -97,7 +104,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
     begin: int,
     end: int,
     rows: Any,
-    X: Any,
+    kept: Any,
     best: Any,
     score: Any,
     gone: Any,
@@ -116,9 +123,9 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         begin: first of ``rows``.
         end: after the last.
         rows: int64, (m,): the points.
-        X: float32, (n, d).
+        kept: see `widen`.
         best: int32, (n, width); may list points that are gone, whose neighbours are looked at as well, and others that
-            are not here (from n), which stay. Vectors of points that are gone may be missing where these are the last.
+            are not here (from n), which stay.
         score: float32, (n, width).
         gone: bool, (n + others,): who may be in no new list; (0,) where nobody is gone.
         hears: bool, (n,): to whom points are offered that belong in their lists.
@@ -131,6 +138,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         k: entries of a list that are looked at; others are in reserve.
     """
     width = best.shape[1]
+    pair = np.empty((2, kept[0].shape[1]), np.float32)
     seen = np.full(slots, -1, np.int32)
     stamp = np.full(slots, -1, np.int32)
     for at in range(begin, end):
@@ -145,6 +153,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 new_best[at, filled], new_score[at, filled] = j, score[v, a]
                 filled += 1
         room = slots // 2
+        widen_row(kept, v, pair, 0)
         for a in range(-1, width):
             j = v if a < 0 else best[v, a]
             if j >= 0:
@@ -159,7 +168,8 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 if j < 0 or j >= len(best) or room == 0 or (some and gone[j]) or not _note(seen, stamp, at, j):
                     continue
                 room -= 1
-                value = _score(X, v, j, l2)
+                widen_row(kept, j, pair, 1)
+                value = _score(pair, 0, 1, l2)
                 if _beats_last(new_best, new_score, at, j, value):
                     _insert_in_order(new_best, new_score, at, j, value)
                 if hears[j] and count < offered.shape[1] and _beats_last(best, score, j, v, value):
@@ -213,20 +223,32 @@ def take_lists(rows: Any, other: Any, value: Any, best: Any, score: Any) -> None
 
 
 @numba.njit(cache=True, nogil=True)
-def renumber(begin: int, end: int, number: Any, best: Any, score: Any) -> None:
-    """Call neighbours by new numbers (int32, (n + others,), -1: gone); lists close up behind those that are gone.
+def renumber(
+    begin: int, end: int, number: Any, best: Any, score: Any, new_best: Any, new_score: Any, place: Any
+) -> None:
+    """Call neighbours by new numbers (int64, (n + others,), -1: gone); lists close up behind those that are gone.
 
     Whom a list does not name scores no more than its last entry did, which is noted in the places that are empty now.
+
+    Args:
+        begin: first row.
+        end: after the last.
+        number: see above.
+        best: lists.
+        score: of these.
+        new_best: where they are written; the same array will do.
+        new_score: likewise.
+        place: int64, (n,): which row a list becomes.
     """
     for v in range(begin, end):
-        filled, last = 0, score[v, best.shape[1] - 1]
+        to, filled, last = place[v], 0, score[v, best.shape[1] - 1]
         for a in range(best.shape[1]):
             j = number[best[v, a]] if best[v, a] >= 0 else -1
             if j >= 0:
-                best[v, filled], score[v, filled] = j, score[v, a]
+                new_best[to, filled], new_score[to, filled] = j, score[v, a]
                 filled += 1
         for a in range(filled, best.shape[1]):
-            best[v, a], score[v, a] = -1, last
+            new_best[to, a], new_score[to, a] = -1, last
 
 
 @numba.njit(cache=True, nogil=True)
@@ -241,34 +263,46 @@ def falls_short(begin: int, end: int, gone: Any, best: Any, least: int, out: Any
         out[v] = left < named and left < least
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def widen(begin: int, end: int, order: Any, values: Any, exponent: Any, unit: bool, center: Any, out: Any) -> None:
+@numba.njit(cache=True, nogil=True)
+def widen(begin: int, end: int, order: Any, kept: Any, out: Any) -> None:
     """Write rows of 16 bits a value as they are searched; see `subsel.growing.stored`.
 
     Args:
         begin: first of ``order``.
         end: after the last.
         order: int64, (m,): the rows.
-        values: uint16, (n, d): the bits of values of 16 bits; all finite.
-        exponent: int16, (n,): the power of two that a row is multiplied with.
-        unit: whether rows are to be of length 1.
-        center: float64, (d,): else subtracted.
+        kept: uint16, (n, d): the bits of values of 16 bits, all finite; int16, (n,): the power of two that a row is
+            multiplied with; bool: whether rows are to be of length 1; float64, (d,): else subtracted.
         out: float32, (m, d), written.
     """
     for at in range(begin, end):
-        v, squares, length = order[at], 0.0, out.shape[1]
+        widen_row(kept, order[at], out, at)
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+def widen_row(kept: Any, v: int, out: Any, at: int) -> None:
+    """Write one row, see `widen`, which has the same bits wherever it is asked for."""
+    values, exponents, unit, center = kept
+    squares, length = 0.0, out.shape[1]
+    for d in range(length):
+        out[at, d] = from_bits(values[v, d])
+    if exponents[v] != 0:
+        factor = 2.0 ** np.float64(exponents[v])
         for d in range(length):
-            out[at, d] = from_bits(values[v, d])
-        if exponent[v] != 0:
-            factor = 2.0 ** np.float64(exponent[v])
-            for d in range(length):
-                out[at, d] = np.float64(out[at, d]) * factor
-        if unit:
-            for d in range(length):
-                squares += np.float64(out[at, d]) * np.float64(out[at, d])
-            factor = 1.0 / np.sqrt(squares)
-            for d in range(length):
-                out[at, d] = np.float64(out[at, d]) * factor
-        else:
-            for d in range(length):
-                out[at, d] = np.float64(out[at, d]) - center[d]
+            out[at, d] = np.float64(out[at, d]) * factor
+    if unit:
+        for d in range(length):
+            squares += np.float64(out[at, d]) * np.float64(out[at, d])
+        factor = 1.0 / np.sqrt(squares)
+        for d in range(length):
+            out[at, d] = np.float64(out[at, d]) * factor
+    else:
+        for d in range(length):
+            out[at, d] = np.float64(out[at, d]) - center[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def scatter(begin: int, end: int, number: Any, rows: Any, out: Any) -> None:
+    """Put rows, (n, d), where they belong among others: row i becomes that of number[i], an integer."""
+    for i in range(begin, end):
+        out[number[i]] = rows[i]

@@ -37,10 +37,9 @@ def leave(
     rows = np.flatnonzero(short)
     if not len(rows):
         return moved.first(stay, leaving), Effort(0, 0, 0, None)
-    X = moved.vectors(stay)
     nobody = np.zeros(state.n, np.bool_)
-    look_around(moved, X, rows, nobody, leaving)
+    look_around(moved, rows, nobody, leaving)
     left = moved.first(stay, leaving)
     probes = state.probes if state.recall is None else _PROBES
-    effort = search_some(left, X, rows, nobody[:stay], progress, probes)
+    effort = search_some(left, rows, nobody[:stay], progress, probes=probes)
     return left, replace(effort, passes=effort.passes + 1)

@@ -17,7 +17,7 @@ from subsel.embeddings.recipe import Search, StepProgress
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, NeighborGraph
 from subsel.growing import kernel
-from subsel.growing.stored import StoredRows
+from subsel.growing.stored import PreparedRows, StoredRows
 from subsel.input.ids import is_unsigned
 from subsel.input.points import Points
 from subsel.parts.route import PartMap
@@ -112,9 +112,14 @@ class GraphState:
         """The run of each cell: int64, (cells+1,)."""
         return np.searchsorted(self.home, np.arange(len(self.quantizer.centroids) + 1)).astype(np.int64)
 
-    def vectors(self, count: int | None = None) -> FloatMatrix:
-        """Return the vectors as they are searched: float32, (n, d); or the first (count, d)."""
-        return self.rows.prepared(self.prepare, np.arange(self.n if count is None else count))
+    @property
+    def wide(self) -> PreparedRows:
+        """The vectors as they are searched."""
+        return PreparedRows(self.rows, self.prepare)
+
+    def vectors(self) -> FloatMatrix:
+        """Return the vectors as they are searched, all at once: float32, (n, d)."""
+        return self.wide[:]
 
     def graph(self) -> NeighborGraph:
         """Return the symmetric graph; its rows are its nodes."""
@@ -124,20 +129,33 @@ class GraphState:
         about = np.arange(self.n), indptr, indices, similarity
         return NeighborGraph(self.ids, *about, unsigned=is_unsigned(self.id_type))
 
-    def beyond(self, m: int) -> Int32Array:
-        """Return the lists with room for m points more before those that are not here: int32, (n, k)."""
-        return np.where(self.best >= self.n, self.best + np.int32(m), self.best) if self.others else self.best
+    def joined(self, ids: pa.Array, rows: StoredRows, home: Int32Array) -> tuple[GraphState, Int64Array]:
+        """Return a graph with more points, whose lists are empty, in the order of homes; and the numbers of these.
 
-    def ordered(self, home: Int32Array) -> GraphState:
-        """Return the same points in the order of other homes, int32, (n,); in a cell in the order they have."""
-        return replace(self, home=home).taken(np.argsort(home, kind="stable"))
+        Args:
+            ids: of m points, as they are kept.
+            rows: their vectors.
+            home: int32, (n + m,): of all; in a cell they are in the order they have, then in that of the new ones.
+        """
+        n, m, (_, width) = self.n, len(ids), self.best.shape
+        order = np.argsort(home, kind="stable")
+        number = np.empty(n + m + self.others, np.int64)
+        number[order] = np.arange(n + m)
+        number[n + m :] = np.arange(n + m, n + m + self.others)
+        best, score = np.empty((n + m, width), np.int32), np.empty((n + m, width), np.float32)
+        old, new = np.delete(number, np.s_[n : n + m]), number[n : n + m]
+        over_rows(kernel.renumber, n, old, self.best, self.score, best, score, old)
+        best[new], score[new] = -1, -np.inf
+        ids = pa.concat_arrays([self.ids, ids]).take(pa.array(order))
+        rows = self.rows.joined(rows, number[: n + m])
+        return replace(self, ids=ids, home=home[order], rows=rows, best=best, score=score), new
 
     def taken(self, order: Int64Array) -> GraphState:
         """Return the points in an order, int64, (n,), of which homes say nothing any more."""
-        number = np.arange(self.n + self.others, dtype=np.int32)
-        number[order] = np.arange(self.n, dtype=np.int32)
-        best, score = self.best.take(order, axis=0), self.score.take(order, axis=0)
-        over_rows(kernel.renumber, self.n, number, best, score)
+        number = np.arange(self.n + self.others, dtype=np.int64)
+        number[order] = np.arange(self.n)
+        best, score = np.empty_like(self.best), np.empty_like(self.score)
+        over_rows(kernel.renumber, self.n, number, self.best, self.score, best, score, number)
         ids, rows = self.ids.take(pa.array(order)), self.rows.take(order)
         return replace(self, ids=ids, home=self.home[order], rows=rows, best=best, score=score)
 
@@ -148,11 +166,11 @@ class GraphState:
             count: of points that stay.
             gone: bool, (n + others,): those behind them, and others that no list is to have any more.
         """
-        number = np.arange(self.n + self.others, dtype=np.int32)
+        number = np.arange(self.n + self.others, dtype=np.int64)
         number[self.n :] -= self.n - count
         number[gone] = -1
         best, score = self.best[:count], self.score[:count]
-        over_rows(kernel.renumber, count, number, best, score)
+        over_rows(kernel.renumber, count, number, best, score, best, score, np.arange(count))
         ids, rows = self.ids[:count], StoredRows(self.rows.values[:count], self.rows.exponent[:count])
         return replace(self, ids=ids, home=self.home[:count], rows=rows, best=best, score=score)
 

@@ -48,15 +48,43 @@ class StoredRows:
         """Return rows in an order."""
         return StoredRows(self.values.take(order, axis=0), self.exponent[order])
 
-    def beside(self, others: StoredRows) -> StoredRows:
-        """Return these rows and others after them."""
-        return StoredRows(
-            np.concatenate([self.values, others.values]), np.concatenate([self.exponent, others.exponent])
-        )
+    def joined(self, others: StoredRows, number: Int64Array) -> StoredRows:
+        """Return these rows and others where they belong: ``number``, int64, (n + m,), of these first."""
+        n, m = len(self.exponent), len(others.exponent)
+        values, exponent = np.empty((n + m, self.values.shape[1]), np.float16), np.empty(n + m, np.int16)
+        for rows, to in ((self, number[:n]), (others, number[n:])):
+            over_rows(kernel.scatter, len(to), to, bits_of(rows.values), bits_of(values))
+            exponent[to] = rows.exponent
+        return StoredRows(values, exponent)
 
     def prepared(self, prepare: Preparation, order: Int64Array) -> FloatMatrix:
         """Return rows in an order as they are searched: float32, (m, d); as `Preparation.rows`, but for rounding."""
-        out = np.empty((len(order), self.values.shape[1]), np.float32)
-        about = order, bits_of(self.values), self.exponent, prepare.metric == "cosine", prepare.center
-        over_rows(kernel.widen, len(order), *about, out)
+        return PreparedRows(self, prepare).take(order)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRows:
+    """Stored rows as they are searched, where they are asked for: all of them would be twice as large."""
+
+    rows: StoredRows
+    prepare: Preparation
+
+    @property
+    def kept(self) -> tuple[Any, ...]:
+        """What `subsel.growing.kernel.widen` takes."""
+        unit, center = self.prepare.metric == "cosine", self.prepare.center
+        return bits_of(self.rows.values), self.rows.exponent, unit, center
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows.exponent)
+
+    def __getitem__(self, some: slice | npt.NDArray[Any]) -> FloatMatrix:
+        """Return some rows: float32, (b, d)."""
+        return self.take(np.arange(*some.indices(len(self))) if isinstance(some, slice) else some)
+
+    def take(self, order: Int64Array) -> FloatMatrix:
+        """Return rows in an order: float32, (m, d)."""
+        out = np.empty((len(order), self.rows.values.shape[1]), np.float32)
+        over_rows(kernel.widen, len(order), order, self.kept, out)
         return out
