@@ -25,16 +25,17 @@ _RUNS = 4
 _GAPS = np.array([1, 4, 10, 23, 57, 132, 301, 701, *(round(701 * 2.25**i) for i in range(1, 17))], np.int64)
 
 
-def over_rows(kernel: Callable[..., None], rows: int, /, *arguments: Any) -> None:
+def over_rows(kernel: Callable[..., None], rows: int, /, *arguments: Any, each: int = _ROWS) -> None:
     """Run a kernel on all rows, on as many threads as numba has here.
 
     Args:
         kernel: called as ``kernel(begin, end, *arguments)`` for runs of rows, by several threads at once.
         rows: how many there are; few are done by the caller's thread.
         arguments: arrays and numbers.
+        each: rows that are worth a thread's waking.
     """
     threads = numba.get_num_threads()
-    runs = min(threads * _RUNS, rows // _ROWS)
+    runs = min(threads * _RUNS, rows // each)
     if min(threads, runs) < 2:
         kernel(0, rows, *arguments)
         return

@@ -34,6 +34,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 #: Points that meet a cell in one matrix product.
 _PRODUCT_ROWS = 512
+#: Lists that are worth a thread's waking: each takes as long as many rows of other kernels.
+_ROWS = 1_024
 #: Points whose lists one lock guards.
 _LOCKED_ROWS = 4_096
 #: Offers that a point makes in one pass to those in whose lists it belongs, at most: so many times the neighbours.
@@ -151,16 +153,11 @@ def search_some(
     found: float | None = None
     while len(rows):
         progress("search", 0.0)
-        known = state.best[rows]
-        who = meet_cells(state, rows, _Near.of(state, state.wide[rows], probes) if near is None else near, hears)
-        place = np.full(state.n + state.others, -1, np.int32)
-        place[rows] = np.arange(len(rows), dtype=np.int32)
-        over_rows(
-            kernel.rescore, len(who), who, state.wide.kept, known, place, state.best, state.score, state.metric == "l2"
-        )
+        near = _Near.of(state, state.wide[rows], probes) if near is None else near
+        met = meet_cells(state, rows, near, hears)
         for number in range(1 if asked.aim is None else MOST_PASSES):
             progress("refinement", 0.0)
-            changed = look_around(state, rows, hears)
+            changed = look_around(state, rows, hears, met)
             passes += 1
             before, found = found, asked.recall(state)
             log.info("%d points by %d cells, pass %d: recall %s", len(rows), probes, passes, found)
@@ -232,11 +229,10 @@ def meet_cells(state: GraphState, rows: Int64Array, near: _Near, hears: BoolArra
         hears: bool, (n,): whose lists change beside theirs; none of the points.
 
     Returns:
-        Whose lists may have changed: int64, (q,), ascending.
+        The cells with all of which each was compared: int64, (m, p), -1 for none.
     """
-    heard = np.zeros(state.n, np.bool_)
     if not state.neighbors or not len(rows):
-        return rows
+        return np.full((len(rows), 0), -1)
     nearest = np.where(near.lag <= _ONE_SIDED * state.reach, near.cell, -1)
     nearest[:, 0] = state.home[rows]
     cell_bounds, cap = state.bounds, fullest_cell(state.n, len(state.quantizer.centroids))
@@ -249,7 +245,8 @@ def meet_cells(state: GraphState, rows: Int64Array, near: _Near, hears: BoolArra
     asker, cell = asker[order], cell[order]
     cuts = np.flatnonzero(np.diff(cell)) + 1
     runs = [(int(begin), int(end)) for begin, end in pairwise([0, *cuts.tolist(), len(cell)])]
-    X, mine = state.wide, state.wide[rows]
+    X, mine, known = state.wide, state.wide[rows], state.best[rows]
+    heard = np.zeros(state.n, np.bool_)
     squares = np.einsum("ij,ij->i", mine, mine) if state.metric == "l2" else None
     locks = [Lock() for _ in range(0, state.n, _LOCKED_ROWS)]
 
@@ -275,16 +272,28 @@ def meet_cells(state: GraphState, rows: Int64Array, near: _Near, hears: BoolArra
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
         list(pool.map(visit, runs))
     heard[rows] = True
-    return np.flatnonzero(heard)
+    changed = np.flatnonzero(heard)
+    number = np.full(state.n + state.others, -1, np.int32)
+    number[rows] = np.arange(len(rows), dtype=np.int32)
+    arrays = X.kept, mine, known, number, state.best, state.score, state.metric == "l2"
+    over_rows(kernel.rescore, len(changed), changed, *arrays, each=_ROWS)
+    return np.where((nearest >= 0) & (shares[nearest] == 1), nearest, -1)
 
 
-def look_around(state: GraphState, rows: Int64Array, hears: BoolArray, gone: BoolArray | None = None) -> bool:
+def look_around(
+    state: GraphState,
+    rows: Int64Array,
+    hears: BoolArray,
+    met: Int64Array | None = None,
+    gone: BoolArray | None = None,
+) -> bool:
     """Compare some points with the neighbours of their neighbours; return whether that changed a list of theirs.
 
     Args:
         state: its lists are changed.
         rows: int64, (m,): the points.
         hears: bool, (n,): whose lists may change beside theirs; none of the points.
+        met: int64, (m, p): cells that they were compared with, -1 for none; None: with none.
         gone: bool, (n,): points that no list is to have any more; None: nobody is.
     """
     k, shape = state.neighbors, (len(rows), state.best.shape[1])
@@ -293,8 +302,10 @@ def look_around(state: GraphState, rows: Int64Array, hears: BoolArray, gone: Boo
     offered, offer = np.empty((len(rows), offers), np.int32), np.empty((len(rows), offers), np.float32)
     nobody = np.zeros(0, np.bool_) if gone is None else gone
     slots = max(2048, 1 << (4 * shape[1] * (k + 1) - 1).bit_length())
-    arrays = rows, state.wide.kept, state.best, state.score, nobody, hears, state.metric == "l2", slots
-    over_rows(kernel.look_around, len(rows), *arrays, new_best, new_score, offered, offer, k)
+    met = np.full((len(rows), 0), -1) if met is None else met
+    lists = state.best, state.score, state.home, met
+    arrays = rows, state.wide.kept, *lists, nobody, hears, state.metric == "l2", slots
+    over_rows(kernel.look_around, len(rows), *arrays, new_best, new_score, offered, offer, k, each=_ROWS)
     changed = bool((new_best != state.best[rows]).any())
     state.best[rows], state.score[rows] = new_best, new_score
     kernel.take_offers(rows, offered, offer, state.best, state.score)

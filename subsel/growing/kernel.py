@@ -12,7 +12,6 @@ from typing import Any
 import numba
 import numpy as np
 
-from subsel.embeddings.kernel import _score
 from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
 from subsel.halves import from_bits
 
@@ -70,33 +69,68 @@ def meet(block: Any, rows: Any, first: int, hears: Any, best: Any, score: Any, h
 
 @numba.njit(cache=True, nogil=True)
 def rescore(
-    begin: int, end: int, rows: Any, kept: Any, known: Any, place: Any, best: Any, score: Any, l2: bool
+    begin: int,
+    end: int,
+    rows: Any,
+    kept: Any,
+    mine: Any,
+    known: Any,
+    place: Any,
+    best: Any,
+    score: Any,
+    l2: bool,
 ) -> None:
     """Compute the scores of pairs that were not known before, pair by pair, and sort rows; those of others stay.
+
+    A matrix product's rounding depends on the product's shape; this does not.
 
     Args:
         begin: first of ``rows``.
         end: after the last.
         rows: int64, (q,): whose lists.
         kept: see `widen`.
-        known: int32, (m, k): what the lists of some points named before.
-        place: int32, (n + others,): where in ``known`` a point's list is, -1 for others. Pairs with one of these count.
+        mine: float32, (m, d): some points. Pairs with one of these count.
+        known: int32, (m, k): what their lists named before.
+        place: int32, (n + others,): where a point is among these, -1 for others.
         best: lists.
         score: of these, written.
         l2: score by negative squared distance instead of the inner product.
     """
-    pair = np.empty((2, kept[0].shape[1]), np.float32)
+    own, theirs = np.empty(mine.shape[1], np.float32), np.empty(mine.shape[1], np.float32)
     for v in rows[begin:end]:
-        widen_row(kept, v, pair, 0)
+        at, widened = place[v], False
         for a in range(best.shape[1]):
             j, value = best[v, a], score[v, a]
-            if j >= 0 and (place[v] >= 0 or place[j] >= 0):
-                one, other = (v, j) if place[v] >= 0 else (j, v)
-                if j < len(best) and not _lists(known, place[one], other):
-                    widen_row(kept, j, pair, 1)
-                    value = _score(pair, 0, 1, l2)
-            if j >= 0:  # else it stays behind all others
-                _insert_at(best, score, v, a, j, value)
+            if j < 0:
+                continue  # it stays behind all others
+            if j < len(best) and (at >= 0 or place[j] >= 0):
+                one, other = (at, j) if at >= 0 else (place[j], v)
+                if not _lists(known, one, other):
+                    if place[other] >= 0:
+                        value = pair_score(mine[one], mine[place[other]], l2)
+                    elif at >= 0:
+                        widen_row(kept, j, theirs)
+                        value = pair_score(mine[one], theirs, l2)
+                    else:
+                        if not widened:
+                            widen_row(kept, v, own)
+                            widened = True
+                        value = pair_score(mine[one], own, l2)
+            _insert_at(best, score, v, a, j, value)
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+def pair_score(one: Any, other: Any, l2: bool) -> Any:
+    """Score two rows, float32, (d,); the same bits for (one, other) and (other, one)."""
+    total = np.float32(0)
+    if l2:
+        for d in range(len(one)):
+            difference = one[d] - other[d]
+            total += difference * difference
+        return -total
+    for d in range(len(one)):
+        total += one[d] * other[d]
+    return total
 
 
 @numba.njit(cache=True, nogil=True)
@@ -107,6 +141,8 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
     kept: Any,
     best: Any,
     score: Any,
+    home: Any,
+    met: Any,
     gone: Any,
     hears: Any,
     l2: bool,
@@ -127,6 +163,8 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         best: int32, (n, width); may list points that are gone, whose neighbours are looked at as well, and others that
             are not here (from n), which stay.
         score: float32, (n, width).
+        home: int32, (n,): the cell of each point.
+        met: int64, (m, p): cells all of whose points each of ``rows`` was compared with, -1 for none; p may be 0.
         gone: bool, (n + others,): who may be in no new list; (0,) where nobody is gone.
         hears: bool, (n,): to whom points are offered that belong in their lists.
         l2: score by negative squared distance instead of the inner product.
@@ -138,7 +176,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         k: entries of a list that are looked at; others are in reserve.
     """
     width = best.shape[1]
-    pair = np.empty((2, kept[0].shape[1]), np.float32)
+    own, theirs = np.empty(kept[0].shape[1], np.float32), np.empty(kept[0].shape[1], np.float32)
     seen = np.full(slots, -1, np.int32)
     stamp = np.full(slots, -1, np.int32)
     for at in range(begin, end):
@@ -153,7 +191,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 new_best[at, filled], new_score[at, filled] = j, score[v, a]
                 filled += 1
         room = slots // 2
-        widen_row(kept, v, pair, 0)
+        widen_row(kept, v, own)
         for a in range(-1, width):
             j = v if a < 0 else best[v, a]
             if j >= 0:
@@ -165,11 +203,13 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 continue
             for b in range(-1, k):
                 j = middle if b < 0 else best[middle, b]
-                if j < 0 or j >= len(best) or room == 0 or (some and gone[j]) or not _note(seen, stamp, at, j):
+                if j < 0 or j >= len(best) or room == 0 or (some and gone[j]):
+                    continue
+                if _lists(met, at, home[j]) or not _note(seen, stamp, at, j):
                     continue
                 room -= 1
-                widen_row(kept, j, pair, 1)
-                value = _score(pair, 0, 1, l2)
+                widen_row(kept, j, theirs)
+                value = pair_score(own, theirs, l2)
                 if _beats_last(new_best, new_score, at, j, value):
                     _insert_in_order(new_best, new_score, at, j, value)
                 if hears[j] and count < offered.shape[1] and _beats_last(best, score, j, v, value):
@@ -276,29 +316,29 @@ def widen(begin: int, end: int, order: Any, kept: Any, out: Any) -> None:
         out: float32, (m, d), written.
     """
     for at in range(begin, end):
-        widen_row(kept, order[at], out, at)
+        widen_row(kept, order[at], out[at])
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract"})
-def widen_row(kept: Any, v: int, out: Any, at: int) -> None:
+def widen_row(kept: Any, v: int, out: Any) -> None:
     """Write one row, see `widen`, which has the same bits wherever it is asked for."""
     values, exponents, unit, center = kept
-    squares, length = 0.0, out.shape[1]
+    squares, length = 0.0, len(out)
     for d in range(length):
-        out[at, d] = from_bits(values[v, d])
+        out[d] = from_bits(values[v, d])
     if exponents[v] != 0:
         factor = 2.0 ** np.float64(exponents[v])
         for d in range(length):
-            out[at, d] = np.float64(out[at, d]) * factor
+            out[d] = np.float64(out[d]) * factor
     if unit:
         for d in range(length):
-            squares += np.float64(out[at, d]) * np.float64(out[at, d])
+            squares += np.float64(out[d]) * np.float64(out[d])
         factor = 1.0 / np.sqrt(squares)
         for d in range(length):
-            out[at, d] = np.float64(out[at, d]) * factor
+            out[d] = np.float64(out[d]) * factor
     else:
         for d in range(length):
-            out[at, d] = np.float64(out[at, d]) - center[d]
+            out[d] = np.float64(out[d]) - center[d]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -38,7 +38,7 @@ def leave(
     if not len(rows):
         return moved.first(stay, leaving), Effort(0, 0, 0, None)
     nobody = np.zeros(state.n, np.bool_)
-    look_around(moved, rows, nobody, leaving)
+    look_around(moved, rows, nobody, gone=leaving)
     left = moved.first(stay, leaving)
     probes = state.probes if state.recall is None else _PROBES
     effort = search_some(left, rows, nobody[:stay], progress, probes=probes)
