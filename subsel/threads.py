@@ -8,14 +8,17 @@ and writes to nothing but its rows. That compiles several times faster than numb
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numba
 import numpy as np
+
+T = TypeVar("T")
 
 #: Rows that are worth a thread's waking, at least.
 _ROWS = 16_384
@@ -41,6 +44,24 @@ def over_rows(kernel: Callable[..., None], rows: int, /, *arguments: Any, each: 
         return
     bounds = [rows * run // runs for run in range(runs + 1)]
     list(_pool(threads).map(lambda run: kernel(*run, *arguments), pairwise(bounds)))
+
+
+class PerThread(Generic[T]):
+    """What each of some threads has for itself, made when it asks for it first."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._of = make, dict[int, T]()
+
+    def mine(self) -> T:
+        """Return what the calling thread has."""
+        me = threading.get_ident()
+        if me not in self._of:
+            self._of[me] = self._make()
+        return self._of[me]
+
+    def all(self) -> list[T]:
+        """Return what all have, once they have ended; what one has where none asked."""
+        return list(self._of.values()) or [self._make()]
 
 
 @lru_cache

@@ -21,6 +21,7 @@ from subsel.embeddings.metrics import FloatMatrix, rows_per_block
 from subsel.embeddings.rows import HalfRows, Readable, Rows
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
+from subsel.threads import PerThread
 
 #: Points that meet a cell in one matrix product: enough for BLAS, and so that the scores stay in cache.
 _PRODUCT_ROWS = 512
@@ -199,6 +200,40 @@ class Exact(NamedTuple):
     score: FloatMatrix
 
 
+class ExactSearch:
+    """The k nearest of some points among all that they meet, run by run, on any threads.
+
+    Args:
+        rows: int64, (q,), ascending: their numbers.
+        queries: float32, (q, d): prepared rows.
+        k: at most as many as they meet.
+        metric: see `subsel.embeddings.metrics`.
+    """
+
+    def __init__(self, rows: Int64Array, queries: FloatMatrix, k: int, metric: Metric) -> None:
+        self.rows, self.queries, self.k, self.metric = rows, queries, k, metric
+        self._squares = np.square(queries).sum(axis=1) if metric == "l2" else None
+        shape = len(rows), k
+        self._lists = PerThread(lambda: (np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)))
+
+    def meet(self, there: FloatMatrix, first: int) -> None:
+        """Compare them with a run of points, of which ``first`` is the number of the first."""
+        for begin in range(0, len(there), _PRODUCT_ROWS):
+            block = scores(self.queries, there[begin : begin + _PRODUCT_ROWS], self._squares, self.metric)
+            at = first + begin
+            inside = np.flatnonzero((self.rows >= at) & (self.rows < at + block.shape[1]))
+            block[inside, self.rows[inside] - at] = -np.inf  # a point is no neighbour of itself
+            merge_kernel.merge_among(block, np.arange(len(self.rows)), at, *self._lists.mine())
+
+    def found(self) -> Exact:
+        """Return them."""
+        which, score = (np.concatenate(parts, axis=1) for parts in zip(*self._lists.all(), strict=True))
+        by_number = np.argsort(which, axis=1)  # of equal ones the smaller number
+        which, score = (np.take_along_axis(one, by_number, axis=1) for one in (which, score))
+        first = np.argsort(-score, axis=1, kind="stable")[:, : self.k]
+        return Exact(*(np.take_along_axis(one, first, axis=1) for one in (which.astype(np.int64), score)))
+
+
 def exact_neighbors(X: Readable, rows: Int64Array, k: int, metric: Metric) -> Exact:
     """Return the k nearest of some rows among all, by comparing with all.
 
@@ -208,26 +243,14 @@ def exact_neighbors(X: Readable, rows: Int64Array, k: int, metric: Metric) -> Ex
         k: at most n - 1.
         metric: see `subsel.embeddings.metrics`.
     """
-    queries = np.ascontiguousarray(X[rows])
-    squares = np.square(queries).sum(axis=1) if metric == "l2" else None
-    itself = np.arange(len(rows))
+    searched = ExactSearch(rows, np.ascontiguousarray(X[rows]), k, metric)
 
-    def among(run: tuple[int, int]) -> tuple[Int32Array, FloatMatrix]:
-        which, score = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
-        for first in range(*run, _PRODUCT_ROWS):
-            block = scores(queries, X[first : first + _PRODUCT_ROWS], squares, metric)
-            inside = np.flatnonzero((rows >= first) & (rows < first + block.shape[1]))
-            block[inside, rows[inside] - first] = -np.inf  # a point is no neighbour of itself
-            merge_kernel.merge_among(block, itself, first, which, score)
-        return which, score
+    def among(begin: int) -> None:
+        searched.meet(X[begin : begin + _PRODUCT_ROWS], begin)
 
-    threads, blocks = numba.get_num_threads(), -(-len(X) // _PRODUCT_ROWS)
-    cuts = [min(len(X), blocks * one // threads * _PRODUCT_ROWS) for one in range(threads + 1)]  # the same products
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(among, pairwise(cuts)))
-    which, score = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-    first = np.argsort(-score, axis=1, kind="stable")[:, :k]  # of equal ones the smaller number
-    return Exact(*(np.take_along_axis(one, first, axis=1) for one in (which.astype(np.int64), score)))
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        list(pool.map(among, range(0, len(X), _PRODUCT_ROWS)))
+    return searched.found()
 
 
 def least_score(exact: FloatMatrix) -> npt.NDArray[np.float32]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from threading import Lock
 from typing import NamedTuple
 
 import numba
@@ -26,7 +23,7 @@ from subsel.graph import Int32Array
 from subsel.growing import kernel
 from subsel.growing.state import Division, GraphState
 from subsel.growing.stored import StoredRows
-from subsel.threads import over_rows
+from subsel.threads import PerThread, over_rows
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +33,6 @@ BoolArray = npt.NDArray[np.bool_]
 _PRODUCT_ROWS = 512
 #: Lists that are worth a thread's waking: each takes as long as many rows of other kernels.
 _ROWS = 1_024
-#: Points whose lists one lock guards.
-_LOCKED_ROWS = 4_096
 #: Offers that a point makes in one pass to those in whose lists it belongs, at most: so many times the neighbours.
 _OFFERS = 4
 #: Recall is measured of so many times fewer points than by the graph's search: comparing with all is most of the work.
@@ -154,7 +149,7 @@ def search_some(
     while len(rows):
         progress("search", 0.0)
         near = _Near.of(state, state.wide[rows], probes) if near is None else near
-        met = meet_cells(state, rows, near, hears)
+        met = meet_cells(state, rows, near, hears, asked.searched if found is None else None)
         for number in range(1 if asked.aim is None else MOST_PASSES):
             progress("refinement", 0.0)
             changed = look_around(state, rows, hears, met)
@@ -171,18 +166,19 @@ def search_some(
     return Effort(len(rows), probes, passes, found)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asked:
-    """Points whose exact neighbours are known.
+    """Points whose exact neighbours are known once they have met all cells.
 
-    ``rows`` are their numbers, int64, (q,), ``exact`` these neighbours, None where none are asked. Passes over
-    neighbours go on until recall is ``hope``, as when the graph was made; more cells are searched below ``aim``.
+    ``rows`` are their numbers, int64, (q,); none where recall is not measured. Passes over neighbours go on until
+    recall is ``hope``, as when the graph was made; more cells are searched below ``aim``.
     """
 
     rows: Int64Array
-    exact: search.Exact | None
+    searched: search.ExactSearch | None
     aim: float | None
     hope: float
+    exact: search.Exact | None = None
 
     @classmethod
     def of(cls, state: GraphState, rows: Int64Array, k: int) -> _Asked:
@@ -191,13 +187,15 @@ class _Asked:
             return cls(rows[:0], None, None, 1.0)
         some = min(-(-state.sample // _SAMPLED), len(rows))
         asked = rows[np.unique(np.linspace(0, len(rows) - 1, some).astype(np.int64))]
-        exact = search.exact_neighbors(state.wide, asked, k, state.metric)
-        return cls(asked, exact, state.recall, max(state.recall or 0.0, state.reached or 0.0))
+        meets = search.ExactSearch(asked, state.wide[asked], k, state.metric)
+        return cls(asked, meets, state.recall, max(state.recall or 0.0, state.reached or 0.0))
 
     def recall(self, state: GraphState) -> float | None:
         """Return the recall of lists, scored as the exact ones are: some scores are of vectors before rounding."""
-        if self.exact is None:
+        if self.searched is None:
             return None
+        if self.exact is None:
+            self.exact = self.searched.found()
         best = state.best[self.rows]
         here = (best >= 0) & (best < state.n)
         others = state.wide[np.where(here, best, 0).ravel()].reshape(*best.shape, -1)
@@ -217,7 +215,9 @@ class _Asked:
         return found is not None and self.aim is not None and found >= self.aim
 
 
-def meet_cells(state: GraphState, rows: Int64Array, near: _Near, hears: BoolArray) -> Int64Array:
+def meet_cells(
+    state: GraphState, rows: Int64Array, near: _Near, hears: BoolArray, exact: search.ExactSearch | None = None
+) -> Int64Array:
     """Compare some points with all of the cells that are nearest to each, and merge the scores into lists.
 
     Of a cell that is far larger than others a point sees one share, as in `subsel.embeddings.cells`.
@@ -227,6 +227,7 @@ def meet_cells(state: GraphState, rows: Int64Array, near: _Near, hears: BoolArra
         rows: int64, (m,): the points.
         near: their cells; those within reach, of the graph's search and half again, are met, and home in any case.
         hears: bool, (n,): whose lists change beside theirs; none of the points.
+        exact: meets all cells, too.
 
     Returns:
         The cells with all of which each was compared: int64, (m, p), -1 for none.
@@ -243,34 +244,34 @@ def meet_cells(state: GraphState, rows: Int64Array, near: _Near, hears: BoolArra
     asker, cell = asker[~repeated], cell[~repeated]
     order = np.argsort(cell, kind="stable")
     asker, cell = asker[order], cell[order]
-    cuts = np.flatnonzero(np.diff(cell)) + 1
-    runs = [(int(begin), int(end)) for begin, end in pairwise([0, *cuts.tolist(), len(cell)])]
+    starts = np.searchsorted(cell, np.arange(len(shares) + 1))
     X, mine, known = state.wide, state.wide[rows], state.best[rows]
     heard = np.zeros(state.n, np.bool_)
     squares = np.einsum("ij,ij->i", mine, mine) if state.metric == "l2" else None
-    locks = [Lock() for _ in range(0, state.n, _LOCKED_ROWS)]
+    lists = PerThread(lambda: (known.copy(), state.score[rows]))
 
     def product(some: Int64Array, first: int, there: FloatMatrix) -> None:
         block = search.scores(mine[some], there, None if squares is None else squares[some], state.metric)
-        askers = rows[some]
-        with ExitStack() as held:  # who hears is in the one cell of this thread
-            for lock in sorted({*(askers // _LOCKED_ROWS).tolist()}):  # ascending: no two threads wait for each other
-                held.enter_context(locks[lock])
-            kernel.meet(block, askers, first, hears, state.best, state.score, heard)
+        kernel.meet(block, some, rows, lists.mine(), first, hears, state.best, state.score, heard)
 
-    def visit(run: tuple[int, int]) -> None:
-        here = int(cell[run[0]])
+    def visit(here: int) -> None:  # who hears is in the one cell of this thread
         first, last, parts = int(cell_bounds[here]), int(cell_bounds[here + 1]), int(shares[here])
-        askers = asker[run[0] : run[1]]
+        askers = asker[starts[here] : starts[here + 1]]
+        if first == last or not (len(askers) or exact):
+            return
+        there = X[first:last]
+        if exact is not None:
+            exact.meet(there, first)
         for part in range(parts):
-            begin, end = first + (last - first) * part // parts, first + (last - first) * (part + 1) // parts
+            begin, end = (last - first) * part // parts, (last - first) * (part + 1) // parts
             some = askers[rows[askers] % parts == part] if parts > 1 else askers
-            there = X[begin:end] if begin < end and len(some) else X[:0]
-            for at in range(0, len(some) if len(there) else 0, _PRODUCT_ROWS):
-                product(some[at : at + _PRODUCT_ROWS], begin, there)
+            for at in range(0, len(some) if begin < end else 0, _PRODUCT_ROWS):
+                product(some[at : at + _PRODUCT_ROWS], first + begin, there[begin:end])
 
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        list(pool.map(visit, runs))
+        list(pool.map(visit, range(len(shares))))
+    for found, score in lists.all():
+        kernel.take_lists(rows, found, score, state.best, state.score)
     heard[rows] = True
     changed = np.flatnonzero(heard)
     number = np.full(state.n + state.others, -1, np.int32)

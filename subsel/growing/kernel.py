@@ -28,26 +28,32 @@ def _lists(best: Any, row: int, point: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
-def meet(block: Any, rows: Any, first: int, hears: Any, best: Any, score: Any, heard: Any) -> None:
+def meet(
+    block: Any, some: Any, rows: Any, mine: Any, first: int, hears: Any, best: Any, score: Any, heard: Any
+) -> None:
     """Merge the scores of some points against a run of points into the lists of the former, and of who hears of it.
 
     Args:
-        block: float32, (q, m): score of point ``rows[i]`` against point ``first + j``.
-        rows: int64, (q,): points that do not hear.
+        block: float32, (q, m): score of the i-th point against point ``first + j``.
+        some: int64, (q,): which of ``rows`` the points are.
+        rows: int64, (r,): numbers of points that do not hear.
+        mine: their lists and the scores of these, (r, k), changed in place.
         first: number of the run's first point.
         hears: bool, (n,): which points of the run are offered the others, too.
-        best: lists, changed in place. Releases the GIL; two threads may merge different points at once.
+        best: lists of these, changed in place. Releases the GIL; two threads may merge different runs at once, each
+            with lists of its own of the rows.
         score: their scores, changed in place.
         heard: bool, (n,): who has heard, whatever it was; marked in place.
     """
+    own, value_of = mine
     last, m = best.shape[1] - 1, block.shape[1]
     least = np.full(m, np.inf, np.float32)
     for j in range(m):
         if hears[first + j]:
             least[j] = score[first + j, last]
     for i in range(block.shape[0]):
-        row, scores = rows[i], block[i]
-        threshold = score[row, last]
+        at, scores = some[i], block[i]
+        row, threshold = rows[at], value_of[at, last]
         for begin in range(0, m, _RUN):
             end, hits = min(begin + _RUN, m), np.int32(0)
             for j in range(begin, end):  # vector instructions
@@ -58,9 +64,9 @@ def meet(block: Any, rows: Any, first: int, hears: Any, best: Any, score: Any, h
                 other, value = first + j, scores[j]
                 if value < min(threshold, least[j]) or other == row:
                     continue
-                if _beats_last(best, score, row, other, value) and not _lists(best, row, other):
-                    _insert_in_order(best, score, row, other, value)
-                    threshold = score[row, last]
+                if _beats_last(own, value_of, at, other, value) and not _lists(own, at, other):
+                    _insert_in_order(own, value_of, at, other, value)
+                    threshold = value_of[at, last]
                 if hears[other] and _beats_last(best, score, other, row, value) and not _lists(best, other, row):
                     _insert_in_order(best, score, other, row, value)
                     least[j] = score[other, last]
