@@ -14,6 +14,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tests.faults.joins import Joins
+from tests.faults.kills import Tally
+from tests.faults.runs import write_points
 from tests.spark_fixtures import needs_spark
 
 pytestmark = pytest.mark.slow
@@ -126,3 +129,24 @@ def test_spark_runs_with_a_run_directory(points, tmp_path):
 
     with ThreadPoolExecutor(2) as lanes:  # most of a run is one thread that waits for another process to start
         assert all(lanes.map(lane, range(2)))
+
+
+@pytest.mark.parametrize(
+    ("engine", "n", "roles"),
+    [
+        ("local", 4000, ["driver"] * 4),
+        pytest.param("spark", 900, ["driver", "worker"] * 2, marks=pytest.mark.long),
+    ],
+    ids=["local", "spark"],
+)
+def test_killed_while_points_join_and_leave_a_graph(tmp_path, engine, n, roles):
+    """Each kill leaves the graph before, bit for bit, or the one that the same command ends in when nothing happens."""
+    if engine == "spark":
+        needs_spark()
+    draw = random.Random(os.environ.get("SUBSEL_SEED", "1"))
+    lane = Joins(write_points(tmp_path / "points.parquet", n), tmp_path / "join", "join", engine, Tally(), draw)
+    for role in roles:
+        lane.kill(role)
+    lane.finish()
+    assert not lane.tally.wrong
+    assert lane.tally.kills

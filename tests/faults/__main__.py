@@ -8,9 +8,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.faults.joins import Joins
 from tests.faults.kills import ROLES, Lane, Tally
 from tests.faults.places import SCENARIOS
 from tests.faults.runs import KINDS, ON_SPARK, write_points
+
+#: A kind of its own: points join a graph.
+JOIN = "join"
 
 
 def main() -> int:
@@ -20,7 +24,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3600, help="no kill begins after so many")
     parser.add_argument("--points", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--only", default="", help="kills, local, spark, cluster, places, or a place")
+    parser.add_argument("--only", default="", help="kills, local, spark, cluster, join, places, or a place")
     asked = parser.parse_args()
     print(f"seed {asked.seed}, {asked.kills} kills, {asked.seconds:.0f} s, {asked.points} points", flush=True)
     wrong = []
@@ -30,7 +34,7 @@ def main() -> int:
         points = write_points(folder / "points.parquet", asked.points)
         end = time.monotonic() + asked.seconds
         for engine in ("local", "spark", "cluster"):
-            if asked.only in ("", "kills", engine):
+            if asked.only in ("", "kills", JOIN, engine):
                 wrong += kills(engine, points, folder, asked, end)
         for scenario in SCENARIOS:
             if asked.only in ("", "places", scenario.__name__) and time.monotonic() < end:
@@ -49,12 +53,14 @@ def kills(engine: str, points: Path, folder: Path, asked: argparse.Namespace, en
     tally, draw = Tally(), random.Random(f"{asked.seed} {engine}")
     share = {"local": 2, "spark": 4, "cluster": 4}[engine]
     roles = ["driver"] if engine == "local" else [role for role, (_, where) in ROLES.items() if where == engine]
-    kinds = list(KINDS if engine == "local" else ON_SPARK)
+    kinds = [*(KINDS if engine == "local" else ON_SPARK), JOIN]
+    if asked.only == JOIN:
+        kinds = [JOIN]
     each = -(-asked.kills // share // len(kinds))
     for kind in kinds:
         if time.monotonic() > end:
             break
-        lane = Lane(points, folder / f"{engine}-{kind}", kind, engine, tally, draw)
+        lane = (Joins if kind == JOIN else Lane)(points, folder / f"{engine}-{kind}", kind, engine, tally, draw)
         for number in range(3 * each):
             done = sum(count for key, count in tally.kills.items() if key.startswith(f"{engine} {kind} "))
             if done >= each or time.monotonic() > end:

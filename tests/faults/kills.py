@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.runs import STAGES, bytes_of, command
+from tests.faults.runs import STAGES, Run, bytes_of, command
 
 #: Whom to kill: a word of its command line, and the engine where there is one.
 ROLES = {
@@ -43,22 +43,39 @@ class Lane:
         self.tally, self.draw = tally, draw
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        whole = command(points, folder, kind, engine, run_dir=False)
+        self.prepare()
+        whole = self.start(run_dir=False)
         begin = time.monotonic()
         if whole.finish(LIMIT) != 0:
             raise SystemExit(f"an undisturbed run failed: {whole.said()}\n" + "\n".join(whole.lines[-30:]))
-        self.expected = bytes_of(folder / "out")
+        self.expected = self.found()
         ends = [*list(whole.seen.values())[1:], time.monotonic()]
         self.lasts = {stage: end - at for (stage, at), end in zip(whole.seen.items(), ends, strict=True)}
         print(f"{engine} {kind}: {time.monotonic() - begin:.0f} s undisturbed", flush=True)
-        shutil.rmtree(folder / "out")
+        self.reset()
+
+    def prepare(self) -> None:
+        """Make what runs begin with."""
+
+    def start(self, *, run_dir: bool = True) -> Run:
+        """Start or resume a run."""
+        return command(self.points, self.folder, self.kind, self.engine, run_dir=run_dir)
+
+    def found(self) -> str | None:
+        """Return a digest of what a run has made; None: nothing."""
+        return bytes_of(self.folder / "out")
+
+    def reset(self) -> None:
+        """Begin with a new run."""
+        shutil.rmtree(self.folder / "out", ignore_errors=True)
+        shutil.rmtree(self.folder / "run", ignore_errors=True)
 
     def kill(self, role: str) -> None:
         """Start or resume a run, and kill in it; where a role other than the driver is killed it may go on."""
         word, _ = ROLES[role]
         kept = "without" not in role
         stage = self.draw.choice(self._stages())
-        run = command(self.points, self.folder, self.kind, self.engine, run_dir=kept)
+        run = self.start(run_dir=kept)
         if run.wait_for(stage, LIMIT):
             time.sleep(self.draw.random() * self.lasts[stage])
         if run.process.poll() is None:
@@ -84,13 +101,12 @@ class Lane:
 
     def finish(self) -> None:
         """Resume until the end."""
-        run = command(self.points, self.folder, self.kind, self.engine)
+        run = self.start()
         status = run.finish(LIMIT)
-        if status != 0 or bytes_of(self.folder / "out") != self.expected:
+        if status != 0 or self.found() != self.expected:
             self.tally.wrong.append(f"{self.engine} {self.kind} after {self.folder}: status {status}: {run.said()}")
         self.tally.ends[f"{self.engine} {self.kind}: {'equal bytes' if status == 0 else status} in the end"] += 1
-        shutil.rmtree(self.folder / "run", ignore_errors=True)
-        shutil.rmtree(self.folder / "out", ignore_errors=True)
+        self.reset()
 
     def _stages(self) -> list[str]:
         """Return stages to be killed in: those that are not done yet, and twice those that keep boards."""
@@ -105,13 +121,12 @@ class Lane:
 
     def _look(self, how: str) -> None:
         """Compare what is there now, if anything; begin a new run where one has ended."""
-        found = bytes_of(self.folder / "out")
+        found = self.found()
         if found not in (None, self.expected):
             self.tally.wrong.append(f"{self.engine} {self.kind}: other bytes, {how}")
         if found is not None:
             self.tally.ends[f"{self.engine} {self.kind}: equal bytes"] += found == self.expected
-            shutil.rmtree(self.folder / "out")
-            shutil.rmtree(self.folder / "run", ignore_errors=True)
+            self.reset()
 
     @staticmethod
     def _is_one_line(said: str) -> bool:

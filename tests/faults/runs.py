@@ -43,7 +43,7 @@ ON_SPARK = {
     "one task": "--size 20% --refine 1 --certify 2",
 }
 COMMON = ("--neighbors", "8", "--recall-sample", "0", "--coverage-sample", "0", "--no-report", "-v", "--quiet")
-SPARK = ("--engine", "spark", "--part-points", "250")
+SPARK = ("--part-points", "250")
 MASTERS = {"spark": "local[2]", "cluster": "local-cluster[2,1,1024]"}
 #: A session of few and small tasks.
 CONF = {
@@ -110,7 +110,7 @@ class Run:
             with self.news:
                 self.lines.append(line.rstrip())
                 if found:
-                    self.seen[found[1]] = time.monotonic()
+                    self.seen.setdefault(found[1], time.monotonic())
                 self.news.notify_all()
 
     def wait_for(self, stage: str, seconds: float) -> bool:
@@ -206,8 +206,24 @@ def command(
         before: words before its own, such as of a shell that limits it.
     """
     options = [*COMMON, *(KINDS if engine == "local" else ON_SPARK)[kind].split()]
+    options += [] if engine == "local" else SPARK
+    if run_dir:
+        options += ["--run-dir", str(folder / "run"), *(["--resume"] if (folder / "run").exists() else [])]
+    words = ["select", str(points), str(output or folder / "out"), "--overwrite", *options]
+    return launch(words, folder, engine, env, conf, before)
+
+
+def launch(
+    words: Sequence[str],
+    folder: Path,
+    engine: str,
+    env: Mapping[str, str] = MappingProxyType({}),
+    conf: Mapping[str, str] = MappingProxyType({}),
+    before: Sequence[str] = (),
+) -> Run:
+    """Start the command line with some words on an engine; see `command`."""
     env = {"PYTHONPATH": str(ROOT), "SPARK_LOCAL_IP": "127.0.0.1", **env}
-    options += ["--engine", "local"] if engine == "local" else [*SPARK, "--master", MASTERS[engine]]
+    where = ["--engine", "local"] if engine == "local" else ["--engine", "spark", "--master", MASTERS[engine]]
     if engine != "local":
         import pyspark
 
@@ -218,7 +234,4 @@ def command(
             "SPARK_HOME": str(Path(pyspark.__file__).parent),
             "SPARK_WORKER_DIR": str(folder / "work"),
         }
-    if run_dir:
-        options += ["--run-dir", str(folder / "run"), *(["--resume"] if (folder / "run").exists() else [])]
-    words = ["select", str(points), str(output or folder / "out"), "--overwrite", *options]
-    return Run([*before, sys.executable, "-c", START, *words], env, folder)
+    return Run([*before, sys.executable, "-c", START, *words, *where], env, folder)
