@@ -323,6 +323,22 @@ def test_where_folders_are_not_exchanged_files_of_other_parts_stay(rng, tmp_path
     assert len(grown) == found.points == 610 and recall_of(grown) > 0.95
 
 
+@pytest.mark.slow
+def test_what_is_kept_is_computed_once(spark):
+    from subsel.engines.spark.growing import PartedGraph
+
+    graph, computed = PartedGraph.__new__(PartedGraph), spark.sparkContext.accumulator(0)
+    graph._persisted = []
+
+    def count(batches):
+        computed.add(1)
+        yield from batches
+
+    kept = graph.kept_frame(spark.range(3, numPartitions=1).mapInArrow(count, "id bigint"))
+    assert kept.count() == len(kept.collect()) == 3 and computed.value == 1
+    graph.close()
+
+
 def twice(where):
     """Edges between parts that both have."""
     edges = pq.read_table(where)

@@ -264,7 +264,7 @@ class PartedGraph:
     def kept_frame(self, frame: DataFrame) -> DataFrame:
         """Compute a frame and keep it until the graph is closed, without how it came about: plans do not grow."""
         self._persisted.append(local_checkpoint(frame, 0))
-        return frame
+        return self._persisted[-1]
 
 
 def fresh_ids(points: SparkPoints, graph: PartedGraph, config: SelectConfig) -> DataFrame:
