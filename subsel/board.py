@@ -16,6 +16,8 @@ from subsel.threads import over_rows
 
 _UNDECIDED = int(Status.UNDECIDED)
 _FIRST_MEMBER = int(FIRST_MEMBER)
+#: Where one of so many points is a member or fewer, members tell their neighbours, and not every point asks its own.
+_FEW = 4
 #: Statuses of points whose fate is not decided.
 _OPEN = (Status.UNDECIDED, Status.JOINING, Status.LEAVING)
 
@@ -129,13 +131,26 @@ class Board:
                 decided,
             )
 
-    def recount(self, graph: PartGraph) -> None:
-        """Compute keys and lower bounds of own points afresh: what each adds to the members, whoever decided these."""
+    def recount(self, graph: PartGraph, *, bounds: bool = True) -> None:
+        """Compute keys of own points afresh, what each adds to the members, whoever decided these; and lower bounds.
+
+        Without ``bounds`` these stay as they are: on a graph in one part greedy looks at none.
+        """
         self.news = np.empty(0, np.int32)
         self.key[: graph.n_own] = graph.fixed_point.keys(graph.utility[: graph.n_own], graph.code[: graph.n_own])
-        arrays = graph.indptr, graph.indices, graph.weight, graph.fixed_point.tie_bits, self.key, self.status
-        over_rows(_subtract_members, graph.n_own, *arrays)
-        self.reset_lower(graph)
+        arrays = graph.indptr, graph.indices, graph.weight, graph.fixed_point.tie_bits, self.key
+        members = np.flatnonzero(self.status >= FIRST_MEMBER)
+        whole = (
+            len(self.status) == graph.n_own and graph.importance is None
+        )  # all have rows here, and these are symmetric
+        if whole and _FEW * len(members) < graph.n_own:
+            _subtract_few(*arrays, members)
+        else:
+            over_rows(_subtract_members, graph.n_own, *arrays, self.status)
+        if bounds and (self.status == _UNDECIDED).any():
+            self.reset_lower(graph)
+        elif bounds:
+            self.lower[:] = self.key[: graph.n_own]
 
     def count_step(self, before: npt.NDArray[np.int8]) -> None:
         """Count a step, and note it for own points whose fate it decided; ``before`` are their statuses before it."""
@@ -222,6 +237,14 @@ def _subtract_members(
             if status[indices[e]] >= _FIRST_MEMBER:
                 penalty += weight[e]
         key[v] -= penalty << tie_bits
+
+
+@numba.njit(cache=True)
+def _subtract_few(indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, members: Any) -> None:
+    """Subtract from the keys of members' neighbours what these take away: all edges are in rows of theirs, too."""
+    for v in members:
+        for e in range(indptr[v], indptr[v + 1]):
+            key[indices[e]] -= np.int64(weight[e]) << tie_bits
 
 
 @numba.njit(cache=True)

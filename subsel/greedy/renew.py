@@ -111,7 +111,7 @@ def set_aside(graph: PartGraph, board: Board, /, *, stay: Int64Array, recount: b
     aside[stay] = False
     board.status[aside] = Status.DISCARDED
     if recount:
-        board.recount(graph)
+        board.recount(graph, bounds=False)
 
 
 def accept(graph: PartGraph, board: Board, /, *, recount: bool) -> None:
@@ -146,4 +146,4 @@ def _open(graph: PartGraph, board: Board, *, recount: bool) -> None:
     board.status[board.status == Status.DISCARDED] = Status.UNDECIDED
     board.news = np.empty(0, np.int32)
     if recount:
-        board.recount(graph)
+        board.recount(graph, bounds=False)
