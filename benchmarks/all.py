@@ -33,6 +33,7 @@ RUNS: dict[str, tuple[str, bool]] = {
     "growing": ("growing --points 100000 --batches 5", True),
     "growing_sentences": ("growing --data sentences --points 50000 --batches 5", True),
     "growing_1000000": ("growing --points 1000000", False),
+    "growing_spark": ("growing --spark 'local[2]' --points 100000 --part-points 10000 --batches 2", False),
     "near_copies": ("near_copies", True),
     "limits": ("limits", True),
     "limits_finish": ("limits --finish-points 400000", True),

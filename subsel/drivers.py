@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -147,7 +148,9 @@ def warm_greedy(
         random: the expectation of f over all subsets of so many points, in fixed point.
     """
     moves, start, members = moves_of(config), engine.keep(), members_of(engine.counts())
+    began = time.perf_counter()
     fresh = run_greedy(engine, k, config, "forward", capacity)
+    fresh = replace(fresh, anew_seconds=round(time.perf_counter() - began, 3))
     (*limits, value), anew = worth_of(engine, capacity, moves), engine.keep()
     slack = max(value - 2 * random(members_of(engine.counts())), 0) // _NEARLY
     engine.back(start)

@@ -171,7 +171,7 @@ class GreedyReport(Section):
 
     ``rounded_after`` and ``ranks_rounded_after`` are the supersteps after which gains were rounded, in selecting and in
     ranking what was selected; None: never. ``kept`` points were there before, of the subset that it went on from
-    (``warm_start``).
+    (``warm_start``); ``anew_seconds`` of those of the stage were for greedy without it, with which it is compared.
     """
 
     method: str
@@ -181,6 +181,7 @@ class GreedyReport(Section):
     ranks_rounded_after: int | None = None
     direction: str = "forward"
     kept: int | None = None
+    anew_seconds: float | None = None
 
 
 class RefineReport(Section):

@@ -29,7 +29,8 @@ class GreedyResult:
 
     ``rounded_after`` is the superstep after which gains were rounded (see `subsel.greedy.exact`); None: they never
     were, and the result is centralised greedy's. ``direction`` says whether it added points or removed them.
-    ``kept`` are points of a subset that it went on from, which count in none of the others; None: there was none.
+    ``kept`` are points of a subset that it went on from, which count in none of the others; None: there was none. Then
+    ``anew_seconds`` were for greedy without that subset, with which it is compared.
     """
 
     selected: int
@@ -37,6 +38,7 @@ class GreedyResult:
     rounded_after: int | None = None
     direction: str = "forward"
     kept: int | None = None
+    anew_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,9 +113,12 @@ def _add_wishes(rows: Facts, report: Report) -> None:
     wishes = report.constraints
     if report.greedy.kept is not None:
         told = "it is worth less than what greedy selects without it, which was taken"
-        rows.add(
-            "warm start", f"{count(report.greedy.kept, 'point')} of the old subset" if report.greedy.kept else told
+        told = f"{count(report.greedy.kept, 'point')} of the old subset" if report.greedy.kept else told
+        took, anew = report.seconds.get("greedy"), report.greedy.anew_seconds
+        seconds = (
+            "" if took is None or anew is None else f"; {took:.2f} s, of which {anew:.2f} s are greedy's without it"
         )
+        rows.add("warm start", f"{told}{seconds}")
     if wishes.included or wishes.excluded:
         rows.add("your wishes", f"included {wishes.included:,}, excluded {wishes.excluded:,}")
     if report.config.exclude_near is not None:

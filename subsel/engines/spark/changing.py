@@ -151,7 +151,7 @@ def _join(spark: SparkSession, change: _Change, data: Any, config: SelectConfig,
         points = _checked(spark, data, config)
         rules.check_kind(points.name, points.columns.id_type, points.dimension, state)
         ids = graph.kept_frame(fresh_ids(points, graph, config))
-        there, first = graph.known(ids)
+        there, first, collided = graph.met(ids)
         done = rules.done_before(change.kept.revisions, points.content, left=False) if there == points.n else None
         if done is not None:
             log.warning("%s", rules.nothing_to_do(points.name, left=False))
@@ -159,7 +159,8 @@ def _join(spark: SparkSession, change: _Change, data: Any, config: SelectConfig,
             return
         example = None if first is None else _shown(graph, first)
         rules.check_known(points.name, there, points.n, example, graph.n, replace=replacing)
-        _refuse_collisions(graph, points, ids)
+        if collided:  # lists would be ambiguous: of texts, once in 2^64 pairs
+            raise InputError(f"ids of {points.name} have the codes of others in the graph: make the graph of all anew.")
     seconds = {"read": time.perf_counter() - began}
     began = time.perf_counter()
     with change.run.stage("neighbors") as tell:
@@ -189,13 +190,6 @@ def _checked(spark: SparkSession, data: Any, config: SelectConfig, sample_rows: 
     source = open_on_spark(spark, data, may_be_read(config))
     asks_nobody = config.model_copy(update={"recall_sample": 0})
     return check_points(spark, source, asks_nobody, with_embeddings=True, sample_rows=sample_rows, with_content=True)
-
-
-def _refuse_collisions(graph: PartedGraph, points: SparkPoints, ids: Any) -> None:
-    """Refuse ids whose codes others have, which makes lists ambiguous: of texts, once in 2^64 pairs."""
-    there = graph.whereabouts(own=True).withColumnRenamed(schema.ID, "_other")
-    if not ids.join(there, "code").where(F.col(schema.ID) != F.col("_other")).isEmpty():
-        raise InputError(f"ids of {points.name} have the codes of others in the graph: make the graph of all anew.")
 
 
 def _example(graph: PartedGraph, ids: Any) -> Any:

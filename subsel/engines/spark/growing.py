@@ -153,6 +153,14 @@ class PartedGraph:
         row = found.agg(F.count("*"), F.min(schema.ID)).collect()[0]
         return int(row[0]), row[1]
 
+    def met(self, ids: DataFrame) -> tuple[int, Any, int]:
+        """Return what `known` does of ids and their codes; and how many have the code of another id, in one scan."""
+        there = self.whereabouts(own=True).withColumnRenamed(schema.ID, "_other")
+        same = F.col(schema.ID) == F.col("_other")
+        counts = F.count_if(same), F.min(F.when(same, F.col(schema.ID))), F.count_if(~same)
+        row = ids.join(there, "code").agg(*counts).collect()[0]
+        return int(row[0]), row[1], int(row[2])
+
     def leave(self, ids: DataFrame) -> Effort:
         """Let points leave, whose ids are one column ``id``; whose lists are too short now visits the parts around."""
         there = self.whereabouts(own=False).join(ids, schema.ID, "left_semi").select(schema.ID, "part")
