@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig, check_known
@@ -120,7 +121,8 @@ class GrowingGraph:
         if done is not None:
             log.warning("%s", rules.nothing_to_do(points.name, left=False))
             return done
-        example = shown(state.ids[int(known[0]) : int(known[0]) + 1], state.id_type)[0] if len(known) else None
+        there = points.ids.filter(pc.is_in(points.ids, value_set=state.ids.take(pa.array(known))))
+        example = shown(there[:1], state.id_type)[0] if len(known) else None
         rules.check_known(points.name, len(known), points.n, example, state.n, replace=replace)
         seconds["read"] = time.perf_counter() - began
         began = time.perf_counter()
@@ -186,7 +188,8 @@ class GrowingGraph:
         """
         assert points.embeddings is not None
         rules.check_kind(points.name, points.id_type, points.embeddings.shape[1], state)
-        return known_places(points.ids, state.ids, points.name, state.id_type, all_known=False)
+        there = pc.is_in(state.ids, value_set=points.ids)  # a table of the few, not of the many
+        return np.flatnonzero(there.to_numpy(zero_copy_only=False))
 
     def _revised(self, state: GraphState, effort: Effort, of: str, seconds: dict[str, float], **who: Any) -> Revision:
         revision = Revision.after(effort, state.n, state.recall, of, seconds=seconds, **who)

@@ -55,9 +55,12 @@ def meet(
         at, scores = some[i], block[i]
         row, threshold = rows[at], value_of[at, last]
         for begin in range(0, m, _RUN):
-            end, hits = min(begin + _RUN, m), np.int32(0)
-            for j in range(begin, end):  # vector instructions
-                hits += np.int32(scores[j] >= min(threshold, least[j]))
+            end, hits = begin + _RUN, np.int32(0)
+            if end <= m:
+                for j in range(_RUN):  # vector instructions
+                    hits += np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
+            else:
+                end, hits = m, np.int32(1)
             if hits == 0:  # most
                 continue
             for j in range(begin, end):
