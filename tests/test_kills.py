@@ -134,7 +134,7 @@ def test_spark_runs_with_a_run_directory(points, tmp_path):
 @pytest.mark.parametrize(
     ("engine", "n", "roles"),
     [
-        ("local", 4000, ["driver"] * 4),
+        ("local", 4000, ["driver"] * 3),
         pytest.param("spark", 900, ["driver", "worker"] * 2, marks=pytest.mark.long),
     ],
     ids=["local", "spark"],
