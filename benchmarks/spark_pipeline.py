@@ -305,7 +305,7 @@ def main() -> None:
             record(STAGES, longest, title="Spark's longest stages")
             if local is not None:
                 rows = [("seconds", with_sums(local)["all"], took["all"]), ("core-seconds", used, on_cores)]
-                columns = {"": "<12s", "local engine": "8.1f", "Spark": "8.1f", "x local": "6.2f"}
+                columns = {"measure": "<12s", "local engine": "8.1f", "Spark": "8.1f", "x local": "6.2f"}
                 beside = [(what, here, there, there / here) for what, here, there in rows]
                 record(columns, beside, title="beside the local engine")
 
