@@ -33,13 +33,14 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 import subsel
-from benchmarks.common import BEFORE, seconds
+from benchmarks.common import BEFORE
 from benchmarks.record import Row, parser, recording
 from subsel import cost
 from subsel.demo import demo_points
 from subsel.report import Report
 
 _ROWS_PER_FILE = 250_000
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 #: Stages of Spark are shown from this share of the time on.
 _SHOWN = 0.02
 RUN = {
@@ -70,6 +71,37 @@ STAGES = {
 }
 
 
+def family() -> Iterator[tuple[int, bytes, list[str]]]:
+    """Yield this process and all that it began, which others of the machine are not: number, command, state.
+
+    The state is what /proc/PID/stat says behind the command: its parent second, then see proc(5).
+    """
+    found: dict[int, tuple[bytes, list[str]]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command, stat = (folder / "cmdline").read_bytes(), (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # gone meanwhile
+            continue
+        found[int(folder.name)] = command, stat
+    for number, (command, stat) in found.items():
+        above = number
+        while above in found and above != os.getpid():
+            above = int(found[above][1][1])
+        if above == os.getpid():
+            yield number, command, stat
+
+
+def core_seconds() -> dict[str, float]:
+    """Return the seconds that cores have spent on this process and all that it began: of whom, and in the kernel."""
+    found = dict.fromkeys(("driver", "JVM", "workers", "kernel"), 0.0)
+    for number, command, stat in family():
+        in_user, in_kernel, *ended = (int(one) / os.sysconf("SC_CLK_TCK") for one in stat[11:15])
+        whose = "workers" if b"pyspark.daemon" in command else "driver" if number == os.getpid() else "JVM"
+        found[whose] += in_user + in_kernel + sum(ended)
+        found["kernel"] += in_kernel + ended[1]
+    return found
+
+
 class ProcessPeaks(threading.Thread):
     """Samples resident memory of this process' JVM and Python workers, in MiB; ``workers`` is the largest at a time."""
 
@@ -87,15 +119,9 @@ class ProcessPeaks(threading.Thread):
         """Sample until the program ends."""
         while True:
             self.workers.append(0.0)
-            for status in Path("/proc").glob("[0-9]*/status"):
-                try:
-                    text = status.read_text()
-                    command = (status.parent / "cmdline").read_bytes()
-                except OSError:  # gone meanwhile
-                    continue
-                resident = re.search(r"VmRSS:\s+(\d+)", text)
-                mib = int(resident[1]) / 1024 if resident else 0.0
-                if status.parent.name == str(os.getpid()):
+            for number, command, stat in family():
+                mib = int(stat[21]) * _PAGE / 2**20
+                if number == os.getpid():
                     self.driver = max(self.driver, mib)
                 elif b"org.apache.spark.deploy" in command:
                     self.jvm = max(self.jvm, mib)
@@ -158,13 +184,36 @@ def longest_stages(spark: SparkSession, everything: float) -> Iterator[Row]:
     yield f"{others_count} others", None, others, None, None, None, None, None
 
 
-def seconds_of(report: Report, planned: cost.Work, cores: int) -> list[Row]:
-    """Return each stage's seconds beside those that the plan says; "selection" is all but the planned above it."""
-    said = {stage: value / cores for stage, value in asdict(planned).items()}
-    rows: list[Row] = [(stage, taken, said.get(stage)) for stage, taken in report.seconds.items()]
+def seconds_of(report: Report, planned: cost.Work, cores: int, local: Report | None) -> list[Row]:
+    """Return each stage's seconds beside those that the plan says, and the local engine's.
+
+    "selection" is all but the planned above it.
+    """
+    said = {stage: value / cores for stage, value in (asdict(planned) | {"all": planned.total}).items()}
+    alone = {} if local is None else with_sums(local)
+    return [(stage, taken, said.get(stage), alone.get(stage)) for stage, taken in with_sums(report).items()]
+
+
+def with_sums(report: Report) -> dict[str, float]:
+    """Return the seconds of stages, of selection and of all."""
     everything = sum(report.seconds.values())
-    after = everything - sum(report.seconds[stage] for stage in ("read", "neighbors", "refine"))
-    return [*rows, ("selection", after, planned.selection / cores), ("all", everything, planned.total / cores)]
+    before = sum(report.seconds[stage] for stage in ("read", "neighbors", "refine"))
+    return {**report.seconds, "selection": everything - before, "all": everything}
+
+
+def check_subset(folder: Path, report: Report) -> None:
+    """Look whether a subset is what its report says."""
+    rows = pq.read_table(folder, columns=["id", "rank", "gain"])
+    assert len(rows) == report.k == len(np.unique(rows["id"].to_numpy()))
+    assert (rows["rank"].to_numpy() == np.arange(report.k)).all()
+    assert abs(rows["gain"].to_numpy().sum() - report.objective.total) < 1e-6 * report.k
+
+
+def alone(points: Path, output: Path, options: dict[str, Any]) -> tuple[Report, float]:
+    """Select on the local engine, in this process; return the report, and the seconds of all cores."""
+    before = time.process_time()
+    report = subsel.select(points, engine="local", output=output, progress=False, **options).report
+    return report, time.process_time() - before
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -203,6 +252,7 @@ def main() -> None:
         )
         spark.sparkContext.setLogLevel("ERROR")
         peaks = ProcessPeaks()
+        before = core_seconds()
         selection = subsel.select(
             points,
             size=arguments.size,
@@ -211,12 +261,10 @@ def main() -> None:
             part_points=arguments.part_points,
             **options,
         )
+        spent = {whose: found - before[whose] for whose, found in core_seconds().items()}
+        on_cores = sum(spent.values()) - spent["kernel"]
         report = selection.report
-        rows = pq.read_table(Path(folder) / "subset", columns=["id", "rank", "gain"])
-        assert len(rows) == report.k == round(arguments.points / 10) or arguments.size != "10%"
-        assert len(np.unique(rows["id"].to_numpy())) == report.k
-        assert (rows["rank"].to_numpy() == np.arange(report.k)).all()
-        assert abs(rows["gain"].to_numpy().sum() - report.objective.total) < 1e-6 * report.k
+        check_subset(Path(folder) / "subset", report)
         planned = cost.work(
             arguments.points,
             arguments.points,
@@ -225,38 +273,41 @@ def main() -> None:
             report.graph.parts,
             subsel.SelectConfig(**options),
         )
-        stages = seconds_of(report, planned, spark.sparkContext.defaultParallelism)
-        took = {name: taken for name, taken, _ in stages}
+        cores = spark.sparkContext.defaultParallelism
+        took = with_sums(report)
         peak = ", ".join(f"{mib:,.0f}" for mib in peaks.quarters())
         figures = [
             ("objective", f"{report.objective.total:,.3f} (random {report.objective.random:,.3f})"),
             ("bounding", f"{report.bounding.rounds} rounds"),
             ("undecided", " ".join(f"{count:,}" for count in boards.undecided)),
+            ("core-seconds", ", ".join(f"{whose} {found:.0f}" for whose, found in spent.items())),
             ("worker by quarter", f"{peak} MiB"),
         ]
         run = [
             *(arguments.points, arguments.dimension, report.graph.parts, report.graph.recall),
-            *(took["all"], planned.total / spark.sparkContext.defaultParallelism),
+            *(took["all"], planned.total / cores),
             *(took["read"], took["neighbors"], took["selection"], report.greedy.supersteps),
             *(peaks.worker, peaks.jvm, peaks.driver, shuffled_gib(spark)),
         ]
         longest = list(longest_stages(spark, took["all"]))
         spark.stop()
+        output = Path(folder) / "local"
+        local, used = alone(points, output, {**options, "size": arguments.size}) if arguments.local else (None, 0.0)
         about = f"{arguments.points:,} points x {arguments.dimension}, {arguments.size}, {arguments.master}, 2 GiB heap"
         with recording(arguments, about) as record:
             record(RUN, [run], title="run")
-            record({"stage": "<10s", "seconds": "8.1f", "planned": "8.1f"}, stages, title="seconds by stage")
+            record(
+                {"stage": "<10s", "seconds": "8.1f", "planned": "8.1f", "local": "8.1f"},
+                seconds_of(report, planned, cores, local),
+                title="seconds by stage",
+            )
             record({"": "<18s", "found": "<s"}, figures, title="figures")
             record(STAGES, longest, title="Spark's longest stages")
-            if arguments.local:
-                output = Path(folder) / "local"
-                local = options | {"size": arguments.size, "output": output, "progress": False}
-                alone = seconds(lambda: subsel.select(points, engine="local", **local))
-                record(
-                    {"local engine s": "8.1f", "Spark s": "8.1f", "x local": "6.2f"},
-                    [(alone, took["all"], took["all"] / alone)],
-                    title="beside the local engine",
-                )
+            if local is not None:
+                rows = [("seconds", with_sums(local)["all"], took["all"]), ("core-seconds", used, on_cores)]
+                columns = {"measure": "<12s", "local engine": "8.1f", "Spark": "8.1f", "x local": "6.2f"}
+                beside = [(what, here, there, there / here) for what, here, there in rows]
+                record(columns, beside, title="beside the local engine")
 
 
 if __name__ == "__main__":

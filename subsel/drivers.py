@@ -199,7 +199,8 @@ def run_refine(
             break
         tell(f"{left:,} members left", 0)
         log.info("%d members are too alike to others that no edge joins them with: greedy goes on without", found.left)
-        limited_greedy(engine, capacity, config.max_supersteps, moves_of(config))
+        again = partial(limited_greedy, capacity=capacity, max_supersteps=config.max_supersteps, moves=moves_of(config))
+        engine.drive(again)
     return refined
 
 

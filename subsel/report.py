@@ -45,8 +45,9 @@ class GraphReport(Section):
 
     ``probes`` and ``passes`` are the most that the search took in any part, ``recall`` is None if it was not estimated.
     ``target`` is the recall that was asked for, None where probes were given instead. ``drawn`` points were searched,
-    where fewer than all. With a target ``target_points`` are covered, along ``target_edges`` to the nearest
-    ``target_neighbors`` of each; then points have no other edges where nothing needs them.
+    where fewer than all, in ``searched_parts``, where those were joined into ``parts``. With a target ``target_points``
+    are covered, along ``target_edges`` to the nearest ``target_neighbors`` of each; then points have no other edges
+    where nothing needs them.
     """
 
     source: str
@@ -55,6 +56,7 @@ class GraphReport(Section):
     max_degree: int
     dropped_edges: dict[str, int] = Field(default_factory=dict)
     parts: int = 1
+    searched_parts: int | None = None
     neighbors: int | None = None
     dimension: int | None = None
     cells: int | None = None

@@ -29,7 +29,7 @@ def repeated(rng, centers: int, copies: int, d: int = 32) -> np.ndarray:
     return (X + 1e-3 * rng.standard_normal(X.shape)).astype(np.float32)
 
 
-def both(spark, tmp_path, path, monkeypatch, **asked):
+def both(spark, tmp_path, path, monkeypatch, finish_points=0, **asked):
     """Select on both engines, along one graph, as if each had made it of the vectors itself."""
     needs_spark()
     from subsel.stages.local import LocalStages
@@ -50,16 +50,20 @@ def both(spark, tmp_path, path, monkeypatch, **asked):
         monkeypatch.setattr(kind, "part_alike", part_alike)
     asked = {"graph": tmp_path / "graph.parquet", "progress": False, **asked}
     here = subsel.select(path, **asked)
-    options = {"engine": spark, "output": tmp_path / "there", "part_points": 700, "finish_points": 0}
+    options = {"engine": spark, "output": tmp_path / "there", "part_points": 700, "finish_points": finish_points}
     there = subsel.select(path, **asked, **options)
     assert there.report.graph.parts > 1
     return here, there
 
 
-def test_one_of_each_mass_on_both_engines(spark, rng, tmp_path, monkeypatch):
+@pytest.mark.parametrize("finish_points", [0, None], ids=["parts", "one task"])
+def test_one_of_each_mass_on_both_engines(spark, rng, tmp_path, monkeypatch, finish_points, caplog):
     path = write(repeated(rng, 100, 40), tmp_path / "points.parquet")
     monkeypatch.setattr(on_spark, "_LEADERS_BYTES", 4 * 32 * 60)  # several blocks
-    here, there = both(spark, tmp_path, path, monkeypatch, size=100, max_similarity=0.99)
+    with caplog.at_level("INFO", logger="subsel"):
+        asked = {"size": 100, "max_similarity": 0.99, "finish_points": finish_points}
+        here, there = both(spark, tmp_path, path, monkeypatch, **asked)
+    assert ("decided in one task" in caplog.text) == (finish_points is None)
     assert there.table.equals(here.table)
     assert there.report.limits == here.report.limits
     assert here.report.limits.alike.left > 0

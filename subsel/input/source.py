@@ -18,17 +18,13 @@ import pyarrow.parquet as pq
 
 from subsel.config import SelectConfig
 from subsel.errors import InputError, MissingPackageError, option
-from subsel.input.files import FileSet, files_of, footers, open_place, partition_value, table_format
+from subsel.input.files import FileSet, files_of, footers, open_place, table_format
 from subsel.input.matrix import load_matrix, table_of_matrix
 from subsel.input.names import all_names, require_named, with_names
+from subsel.input.parquet import batch_rows, read_file
 from subsel.input.types import as_plain, plain_type
 from subsel.storage import ArrowPlace, Place, place_of, result_files
 
-#: Bytes of embeddings in a batch, and rows at most.
-_BATCH_BYTES = 16 << 20
-_BATCH_ROWS = 8_192
-#: Bytes of a file on this machine that are read at a time, for each column.
-_FILE_BUFFER = 1 << 20
 _ARTICLES = {"delta": "a Delta", "iceberg": "an Iceberg", "hudi": "a Hudi"}
 
 Wanted = Callable[[str], bool]
@@ -104,7 +100,7 @@ class TableSource:
         try:
             for batch in self.dataset.to_batches(
                 columns=list(columns),
-                batch_size=_batch_rows(self.schema),
+                batch_size=batch_rows(self.schema),
                 batch_readahead=0,
                 fragment_readahead=0,
                 **options,
@@ -148,30 +144,9 @@ class FileSource:
         """Yield all rows, file by file, without reading ahead: what is in memory is one batch, not files."""
         require_columns(self, columns)
         kinds = {column: self.schema.field(column).type for column in columns}
-        out = pa.schema(list(kinds.items()))
         for file, footer in zip(self.set.files, self.set.footers, strict=True):
-            if footer.rows == 0:
-                continue
-            stored = [column for column in columns if column in footer.schema.names]
-            # Through a buffer a file costs no more than that and a batch, else what it reads of a row group at once:
-            # which is what costs least where each request takes its time.
-            buffer = _FILE_BUFFER if getattr(file.place, "local", None) is not None else 0
-            try:
-                with (
-                    file.place.open_input() as opened,
-                    pq.ParquetFile(opened, pre_buffer=False, buffer_size=buffer) as parquet,
-                ):
-                    for batch in parquet.iter_batches(_batch_rows(self.schema), columns=stored):
-                        arrays = []
-                        for column, kind in kinds.items():
-                            if column in stored:
-                                arrays.append(as_plain(batch.column(column), kind))
-                            else:
-                                value = partition_value(file, column, kind)
-                                arrays.append(pa.repeat(pa.scalar(value, kind), batch.num_rows))
-                        yield pa.RecordBatch.from_arrays(arrays, schema=out)
-            except (pa.ArrowException, OSError) as error:
-                raise InputError(f"{file.place.uri} cannot be read: {str(error).splitlines()[0]}") from error
+            if footer.rows:
+                yield from read_file(file, kinds, batch_rows(self.schema))
 
     def identity(self) -> dict[str, Any]:
         """Return names, sizes and stamps of the files."""
@@ -343,12 +318,6 @@ def _plain_batch(batch: pa.RecordBatch, kinds: pa.Schema) -> pa.RecordBatch:
     names = batch.schema.names
     arrays = [as_plain(column, kinds.field(name).type) for name, column in zip(names, batch.columns, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, names=names)
-
-
-def _batch_rows(kinds: pa.Schema) -> int:
-    """Return rows per batch: fewer where lists are long, as far as the schema says."""
-    sizes = [field.type.list_size for field in kinds if pa.types.is_fixed_size_list(field.type)]
-    return min(_BATCH_ROWS, max(16, _BATCH_BYTES // (4 * max(sizes, default=512))))
 
 
 def iterate_columns(source: Source, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -69,7 +69,8 @@ def report_facts(report: Report, flag: Flag) -> Facts:
         rows.add("dropped", f"{count(dropped, 'edge')}: {reason}")
     rows.add("selected", f"{report.k:,} ({report.k / points.points:.1%})")
     if report.engine != "local":
-        rows.add("engine", f"{report.engine}, {count(graph.parts, 'part')}")
+        joined = "" if graph.searched_parts is None else f", joined from {graph.searched_parts:,} that were searched"
+        rows.add("engine", f"{report.engine}, {count(graph.parts, 'part')}{joined}")
     rows.add_graph(graph)
     _add_weights(rows, report)
     _add_wishes(rows, report)

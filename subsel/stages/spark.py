@@ -29,7 +29,7 @@ from subsel.engines.spark.ids import kept_kind
 from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.limits import capacity_on_spark, quotas_on_spark
 from subsel.engines.spark.near import SparkNear
-from subsel.engines.spark.neighbors import Rules
+from subsel.engines.spark.neighbors import Assembling, Rules
 from subsel.engines.spark.output import write_frame
 from subsel.engines.spark.parcels import plain_errors
 from subsel.engines.spark.points import SparkPoints
@@ -184,9 +184,8 @@ class SparkStages:
         done = self.rundir.finished("graph") if self.rundir else None
         if done is not None:
             assert self.rundir is not None
-            self.graph = Assembled.kept(self.spark, self.rundir, grouped=bool(self.config.groups))
             self.made = GraphReport.model_validate(done["graph"])
-            self.parts = self.made.parts
+            self.graph = Assembled.kept(self.spark, self.rundir, self.made.parts, grouped=bool(self.config.groups))
             self.target.load(self.rundir, self.made, self.config)
             return self.made
         config = self.config
@@ -202,10 +201,9 @@ class SparkStages:
             searched = None if self.rundir is None else Searched(self.spark, self.rundir, self.run_id)
             about = self.points, self.inputs.edges, how, config, None if self.target.alone else searched
             found = neighbors.assembling(*about, lambda what: tell(what, 0), alone=self.target.alone)
-            self.parts = found.parts
-            self._assemble(found.frame)
-            drawn, collect = None if count is None else self.points.n, self.graph.collect
-            made = neighbors.describe(self.graph.shapes, self.points, how, collect, found, drawn=drawn)
+            self._assemble(found)
+            drawn = None if count is None else self.points.n
+            made = neighbors.describe(self.graph, self.points, how, found, drawn=drawn)
             keep, parcels = self.held.write_down, self.graph.points
             self.made = self.target.find(self.points, parcels, made, how.neighbors, config, keep, self.rundir)
         if self.rundir is not None:
@@ -213,13 +211,14 @@ class SparkStages:
             self.rundir.begin(NEIGHBORS)
         return self.made
 
-    def _assemble(self, assembled: DataFrame) -> None:
+    def _assemble(self, found: Assembling) -> None:
         """Compute the graph and keep it: in the run directory if there is one.
 
         Raises:
             InputError: its points are not those that were checked.
         """
-        self.graph = Assembled.of(assembled, self.points.groups, self.spark, self.rundir, self.held)
+        about = self.points.groups, self.spark, self.rundir, self.held, self.config, found.parts
+        self.graph = Assembled.of(found.frame, *about)
         assemble.check_unchanged(self.graph.shapes, self.points.n, self.points.code_sum, self.points.name)
 
     def weigh(self, tell: Tell, k: int | None, most: int | None) -> WeightsReport:
@@ -242,7 +241,7 @@ class SparkStages:
             self._find_members()
         told = utility.warning(k, self.input.points)
         about = self.members, self.held.keep, self.near.count
-        weighing = Weighing(self.graph.frame, self.parts, utility, config, *about)
+        weighing = Weighing(self.graph.frame, self.graph.parts, utility, config, *about)
         total, count = self.graph.total("similarity"), self.graph.total("half_edges")
         with closing(weighing):
             found = weighing.run(self.n, mean_of(total, count), self.made.neighbors, k=k, most=most, warning=told)
@@ -265,9 +264,9 @@ class SparkStages:
         own = most_itself(self.graph.shapes, self._own_similarity()) if self.config.covers else None
         origin = self.config.origin(self.range[0])
         scale = assemble.scale_of(self.graph.shapes, self.weights, self.range, origin, own, self.target.span())
-        graph = graph_to_select(self.graph.frame, self.utilities, own, self.parts)
-        about = self.parts, scale, self.config, self.n, self.made, self.run_id, self.held_for_size.keep
-        self.spark_engine = self.target.engine(graph, *about)
+        graph = graph_to_select(self.graph.frame, self.utilities, own, self.graph.parts)
+        about = self.graph.parts, scale, self.config, self.n, self.made, self.run_id, self.held_for_size.keep
+        self.spark_engine = self.target.engine(graph, *about, recorded=self.rundir is not None)
         self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k if self.weights.alpha else 0
         self._resumed = self.rundir is not None and go_on_last(self.spark, self.rundir, self.spark_engine)
         self.replay = Replay(self.spark_engine)
@@ -294,7 +293,7 @@ class SparkStages:
             out = self.members.get(Status.EXCLUDED)
             marks = [] if out is None else [decided(out[0], Status.EXCLUDED)]
             marks += [outlier_marks(one) for one in [self.utilities] if one is not None and self.weights.outliers]
-            about = self.graph.points, self.graph.groups, self.parts, marks, self.input, self.made
+            about = self.graph.points, self.graph.groups, self.graph.parts, marks, self.input, self.made
             found, self.tables = capacity_on_spark(self.spark, self.config, size, *about)
         return found
 

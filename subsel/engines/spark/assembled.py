@@ -11,8 +11,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from subsel.config import SelectConfig
 from subsel.engines.spark.groups import write_graph
 from subsel.engines.spark.held import Held
+from subsel.engines.spark.joining import joined, joint_of
 from subsel.engines.spark.output import read_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, map_in_arrow, task
 from subsel.fixedpoint import Usual
@@ -32,12 +34,13 @@ class Assembled:
     Attributes:
         frame: parcels of graph, points, shapes and names of groups.
         groups: of each column.
-        shapes: of each part.
+        parts: how many.
+        shapes: of each part, as it was searched.
     """
 
-    def __init__(self, frame: DataFrame, groups: tuple[GroupNames, ...]) -> None:
-        self.frame, self.groups = frame, groups
-        self.shapes = [assemble.unpack_shape(parcel.payload) for parcel in _collected(frame, assemble.SHAPE)]
+    def __init__(self, frame: DataFrame, groups: tuple[GroupNames, ...], parts: int) -> None:
+        self.frame, self.groups, self.parts = frame, groups, parts
+        self.shapes = list(_shapes(frame).values())
 
     @classmethod
     def of(
@@ -47,21 +50,40 @@ class Assembled:
         spark: SparkSession,
         rundir: RunDirectory | None,
         held: Held,
+        config: SelectConfig,
+        parts: int,
     ) -> Assembled:
-        """Compute a graph and keep it: in the run directory if there is one."""
+        """Compute a graph and keep it: in the run directory if there is one.
+
+        Args:
+            frame: parcels of the graph, as it was searched.
+            groups: of each column.
+            spark: the session.
+            rundir: see above.
+            held: keeps frames.
+            config: of the request.
+            parts: of the graph; see `subsel.engines.spark.joining` for how many it is kept in.
+        """
+        kept = searched = held.keep(frame)
+        joint = joint_of(spark, config, parts, _shapes(kept), recorded=rundir is not None)
+        if joint is not None:
+            kept, parts = held.keep(joined(searched, joint)), joint.parts
         if rundir is None:
-            return cls(held.keep(frame), groups)
-        kept = held.keep(frame)
-        write_graph(spark, kept, groups, *rundir.begin("graph", "points"))
-        kept.unpersist()
-        return cls.kept(spark, rundir, grouped=bool(groups))
+            found = cls(kept, groups, parts)
+        else:
+            write_graph(spark, kept, groups, *rundir.begin("graph", "points"))
+            kept.unpersist()
+            found = cls.kept(spark, rundir, parts, grouped=bool(groups))
+        if kept is not searched:
+            searched.unpersist()
+        return found
 
     @classmethod
-    def kept(cls, spark: SparkSession, rundir: RunDirectory, *, grouped: bool) -> Assembled:
+    def kept(cls, spark: SparkSession, rundir: RunDirectory, parts: int, *, grouped: bool) -> Assembled:
         """Take the graph and its points from the run directory."""
         folders = (rundir.place.join(name) for name in ("graph", "points"))
         frame = read_rows(spark, PARCEL_SCHEMA, *folders)
-        return cls(frame, assemble.unpack_names(_collected(frame, assemble.GROUPS) if grouped else []))
+        return cls(frame, assemble.unpack_names(_collected(frame, assemble.GROUPS) if grouped else []), parts)
 
     @property
     def points(self) -> DataFrame:
@@ -80,6 +102,11 @@ class Assembled:
     def collect(self, kind: str) -> list[Parcel]:
         """Bring the parcels of a kind that has little per part to the driver."""
         return _collected(self.frame, kind)
+
+
+def _shapes(frame: DataFrame) -> dict[int, assemble.Shape]:
+    """Return the shapes of parts by the number that each was searched with."""
+    return {parcel.source: assemble.unpack_shape(parcel.payload) for parcel in _collected(frame, assemble.SHAPE)}
 
 
 def _collected(frame: DataFrame, kind: str) -> list[Parcel]:

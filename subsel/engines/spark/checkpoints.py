@@ -12,8 +12,13 @@ Checkpoint = Callable[[DataFrame, int], DataFrame]
 
 
 def local_checkpoint(frame: DataFrame, number: int) -> DataFrame:
-    """Keep a board on the executors' disks (fast; lost with its executor)."""
+    """Keep a frame on the executors' disks (fast; lost with its executor)."""
     return frame.localCheckpoint(eager=True, storageLevel=StorageLevel.DISK_ONLY)
+
+
+def checkpoint_at_first_use(frame: DataFrame, number: int) -> DataFrame:
+    """Keep a frame as `local_checkpoint` does, by the first job that reads all of it: no job of its own."""
+    return frame.localCheckpoint(eager=False, storageLevel=StorageLevel.DISK_ONLY)
 
 
 def release_checkpoint(frame: DataFrame) -> None:

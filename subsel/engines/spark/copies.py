@@ -23,7 +23,7 @@ from subsel.engines.spark.ids import kept, kept_kind
 from subsel.engines.spark.inputs import SparkInputs
 from subsel.engines.spark.neighbors import Rules
 from subsel.engines.spark.output import read_rows, write_rows
-from subsel.engines.spark.parcels import map_in_arrow, plain_ids, task
+from subsel.engines.spark.parcels import plain_ids, task
 from subsel.engines.spark.points import SparkPoints
 from subsel.engines.spark.source import col
 from subsel.engines.spark.wishes import Wished, subset_on_spark
@@ -122,7 +122,7 @@ def find_lost(
     Arguments as those of `merge_on_spark`; ``included`` are ids as they are kept.
     """
     shape = f"{schema.ID} {kept_kind(points.columns.id_type)}, high bigint, low bigint, code bigint, utility double"
-    prints = map_in_arrow(points.frame, partial(_prints, rules, classes), shape).persist(StorageLevel.DISK_ONLY)
+    prints = points.map(partial(_prints, rules, classes), shape).persist(StorageLevel.DISK_ONLY)
     try:
         several = prints.groupBy(_HASH).count().where("count > 1")
         sets = several.count()

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from subsel.board import Counts
 from subsel.engines.base import ABOVE_ALL, BELOW_ALL, Engine, GroupKernel, Kernel, P, Rows
 from subsel.engines.spark import supersteps
-from subsel.engines.spark.checkpoints import Checkpoint, local_checkpoint, release_checkpoint
+from subsel.engines.spark.checkpoints import Checkpoint, checkpoint_at_first_use, local_checkpoint, release_checkpoint
 from subsel.engines.spark.order import COUNTED, kth_value
 from subsel.engines.spark.parcels import (
     BOARD_SCHEMA,
@@ -72,7 +72,7 @@ class SparkEngine:
         run_id: str,
         max_similarity: float | None = None,
         target_parts: int = 0,
-        checkpoint: Checkpoint = local_checkpoint,
+        checkpoint: Checkpoint = checkpoint_at_first_use,
         together: bool = False,
     ) -> None:
         self.target_parts = target_parts
@@ -302,10 +302,10 @@ class SparkEngine:
         self._steps += 1
         last, self._last = self._last, self.checkpoint(board, self._steps)
         self._board = self._last
+        first = (F.col("kind") == superstep.BOARD) & (F.col("chunk") == 0)  # the row that has a part's counts
+        rows = self._board.where(first).select(*COUNTS, *SUMS).toArrow()  # one job computes the board and counts
         if last is not None:
             release_checkpoint(last)
-        first = (F.col("kind") == superstep.BOARD) & (F.col("chunk") == 0)  # the row that has a part's counts
-        rows = self._board.where(first).select(*COUNTS, *SUMS).toArrow()
         totals = {name: sum(map(int, rows.column(name).to_pylist())) for name in (*COUNTS, *SUMS)}
         zero, one, two, three = (totals.pop(name) for name in SUMS)
         self._counts = Counts(**totals, sums=(zero, one, two, three))

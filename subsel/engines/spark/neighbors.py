@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from subsel.codes import hash_ids
 from subsel.config import SelectConfig
 from subsel.embeddings.metrics import Preparation, with_themselves
 from subsel.embeddings.recipe import Search
+from subsel.engines.spark.assembled import Assembled
 from subsel.engines.spark.ids import refuse_decimals
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, batches_of, exchange, map_in_arrow, task
 from subsel.engines.spark.points import SparkPoints
@@ -108,7 +109,7 @@ def found_lists(
     """
     asked = points.asked_code, points.asked
     send = partial(_route, Rules.of(points, config), points.prepare, part_map, how, *asked)
-    parcels = map_in_arrow(points.frame, send, PARCEL_SCHEMA)
+    parcels = points.map(send, PARCEL_SCHEMA)
     search = partial(_search, part_map.parts, points.dimension, how, points.asked_code)
     merge = partial(_merge, part_map.parts, points.asked_code, how)
     if searched is None:
@@ -121,7 +122,7 @@ def found_lists(
 def _alone(points: SparkPoints, parts: int, config: SelectConfig) -> DataFrame:
     """Return parcels of kinds points, graph, shape of points without edges. Parts are a hash of the id."""
     send = partial(_hash_points, Rules.of(points, config), parts)
-    return _assembled(map_in_arrow(points.frame, send, PARCEL_SCHEMA), parts)
+    return _assembled(points.map(send, PARCEL_SCHEMA), parts)
 
 
 def assembled_from_edges(
@@ -135,43 +136,37 @@ def assembled_from_edges(
     rules = Rules.of(points, config)
     good, dropped = check_edges(edges, known_ids(points, rules), points.columns.id_type, config)
     send_edges = partial(_hash_edges, parts, config.seed, points.salt)
-    parcels = map_in_arrow(points.frame, partial(_hash_points, rules, parts), PARCEL_SCHEMA)
+    parcels = points.map(partial(_hash_points, rules, parts), PARCEL_SCHEMA)
     return _assembled(parcels.unionByName(map_in_arrow(good, send_edges, PARCEL_SCHEMA)), parts), dropped
 
 
-def describe(
-    shapes: Sequence[assemble.Shape],
-    points: SparkPoints,
-    how: Search,
-    collect: Callable[[str], list[Parcel]],
-    made: Assembling,
-    *,
-    drawn: int | None,
-) -> GraphReport:
+def describe(graph: Assembled, points: SparkPoints, how: Search, made: Assembling, *, drawn: int | None) -> GraphReport:
     """Describe an assembled graph.
 
     Args:
-        shapes: of its parts.
+        graph: kept.
         points: of it.
         how: it was searched.
-        collect: brings its parcels of a kind to the driver.
         made: how it was assembled.
         drawn: see `GraphReport`.
     """
     embedded = made.dropped is None
     found = made.cells is not None
-    half_edges = sum(shape.half_edges for shape in shapes)
-    probes, passes = route.effort_of(collect(route.EFFORT)) if found else (None, None)
+    half_edges = graph.total("half_edges")
+    probes, passes = route.effort_of(graph.collect(route.EFFORT)) if found else (None, None)
     recall = None
     if found and len(points.asked_code):
-        recall = route.recall_of(collect(route.EXACT) + collect(route.FOUND), points.asked_code, how.neighbors)
+        recall = route.recall_of(
+            graph.collect(route.EXACT) + graph.collect(route.FOUND), points.asked_code, how.neighbors
+        )
     return GraphReport(
         source="embeddings" if embedded else "given",
         edges=half_edges // 2,
         mean_degree=round(half_edges / points.n, 2),
-        max_degree=max(shape.max_degree for shape in shapes),
+        max_degree=max(shape.max_degree for shape in graph.shapes),
         dropped_edges=made.dropped or {},
-        parts=made.parts,
+        parts=graph.parts,
+        searched_parts=None if graph.parts == made.parts else made.parts,
         neighbors=how.neighbors if found else None,
         dimension=points.dimension if embedded else None,
         cells=made.cells,

@@ -21,7 +21,8 @@ from pyspark.sql import types as T
 from subsel.codes import hash_ids
 from subsel.config import SelectConfig
 from subsel.embeddings.metrics import FloatMatrix, Preparation
-from subsel.engines.spark.parcels import map_in_arrow, plain_errors, task
+from subsel.engines.spark.parcels import BatchFunction, map_in_arrow, plain_errors, task
+from subsel.engines.spark.pieces import Pieces, Run, map_rows
 from subsel.engines.spark.source import SparkSource, col, plain_batches
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
@@ -62,6 +63,7 @@ class SparkPoints:
         asked_code: int64, (q,), ascending: codes of the recall sample, those of the largest.
         asked: float32, (q, d): its prepared rows.
         groups: of each column of groups, see `subsel.engines.spark.groups.group_names`.
+        pieces: of files that have the rows, if tasks may read those.
     """
 
     frame: DataFrame
@@ -80,6 +82,11 @@ class SparkPoints:
     asked_code: Int64Array
     asked: FloatMatrix
     groups: tuple[GroupNames, ...] = ()
+    pieces: Pieces | None = None
+
+    def map(self, function: BatchFunction, schema: Any) -> DataFrame:
+        """Run a function on the batches of `frame`, see `subsel.engines.spark.parcels.map_in_arrow`."""
+        return map_rows(self.pieces, self.frame, function, schema)
 
 
 def check_points(
@@ -122,8 +129,9 @@ def check_points(
             raise InputError(f"{source.name} is empty: there is nothing to select from.")
         salt, several = _several(frame, columns, config)
         wants = partial(sample_rows, total) if with_embeddings else _none
+        pieces = Pieces.of(source, frame)
         scan = partial(_scan, columns, config, salt, with_content)
-        found = _check_all(frame, columns, scan, total, wants, config.recall_sample)
+        found = _check_all(partial(map_rows, pieces, frame), frame, columns, scan, total, wants, config.recall_sample)
         findings, wide = found.findings, source.frame
         repeats = 0
         if several is not None:
@@ -150,6 +158,7 @@ def check_points(
         code_sum=None if repeats else found.code_sum,
         content=f"{found.content % 2**64:016x}",
         dropped=findings.dropped(),
+        pieces=pieces,
         **_samples(found, dimension, wants(dimension), config),
     )
 
@@ -161,7 +170,7 @@ def sample_anew(points: SparkPoints, config: SelectConfig, *, sample_rows: Sampl
     """
     wanted = sample_rows(points.n, points.dimension)
     scan = partial(_scan, points.columns, config, points.salt, False, points.lengths)
-    found = _gathered(points.frame, scan, points.n, wanted, config.recall_sample)
+    found = _gathered(points.map, scan, points.n, wanted, config.recall_sample)
     return replace(points, n=found.rows, code_sum=found.code_sum, **_samples(found, points.dimension, wanted, config))
 
 
@@ -196,6 +205,7 @@ class _Found:
 
 
 def _check_all(
+    run: Run,
     frame: DataFrame,
     columns: Columns,
     scan: Callable[..., Any],
@@ -207,7 +217,7 @@ def _check_all(
     lengths = _lengths_of_some(frame, columns)
     while True:
         dimension = lengths.get(columns.embedding, 0) if columns.embedding is not None else 0
-        found = _gathered(frame, partial(scan, lengths), total, wants(max(dimension, 1)), recall_sample)
+        found = _gathered(run, partial(scan, lengths), total, wants(max(dimension, 1)), recall_sample)
         most = found.findings.length_of_most()
         if all(lengths.get(column) == length for column, length in most.items()):
             found.lengths = most
@@ -215,10 +225,10 @@ def _check_all(
         lengths = most
 
 
-def _gathered(frame: DataFrame, scan: Callable[..., Any], total: int, wanted: int, recall_sample: int) -> _Found:
+def _gathered(run: Run, scan: Callable[..., Any], total: int, wanted: int, recall_sample: int) -> _Found:
     """Return what a scan found, and a few more sampled rows than wanted: how many codes are below a limit is random."""
     rates = [min(1.0, (1.1 * want + 64) / total) for want in (wanted, recall_sample)]
-    return _gather(map_in_arrow(frame, partial(scan, rates), _SCAN_SCHEMA).toArrow())
+    return _gather(run(partial(scan, rates), _SCAN_SCHEMA).toArrow())
 
 
 def _lengths_of_some(frame: DataFrame, columns: Columns) -> dict[str, int]:

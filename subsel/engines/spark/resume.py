@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from subsel.board import Counts
 from subsel.engines.base import Engine
 from subsel.engines.replay import Replay, run_recorded
-from subsel.engines.spark.checkpoints import local_checkpoint
+from subsel.engines.spark.checkpoints import checkpoint_at_first_use
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.output import read_rows, write_rows
 from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA
@@ -59,7 +59,7 @@ class SparkBoards:
 
     def take(self, number: int, state: dict[str, Any]) -> None:
         """Go on from a board."""
-        self.engine.checkpoint = local_checkpoint  # it is there
+        self.engine.checkpoint = checkpoint_at_first_use  # it is there
         go_on(self.spark, self.rundir, self.engine, self.stage, number, **state)
         self.engine.checkpoint = self.checkpoint
 
@@ -94,7 +94,7 @@ def run_once(
     try:
         return run_recorded(rundir, stage, kind, drive, replay, boards, engine.scale)
     finally:
-        engine.checkpoint = local_checkpoint
+        engine.checkpoint = checkpoint_at_first_use
 
 
 def go_on_last(spark: SparkSession, rundir: RunDirectory, engine: SparkEngine) -> bool:

@@ -134,7 +134,7 @@ class SparkTarget:
             return made
         k = min(k, points.n)
         sent = sent_to_all(self.spark, TargetLists.of(self.rows.rows, config.metric, 0))
-        lists = map_in_arrow(points.frame, partial(_search, sent, k, Rules.of(points, config)), PARCEL_SCHEMA)
+        lists = points.map(partial(_search, sent, k, Rules.of(points, config)), PARCEL_SCHEMA)
         merge = partial(_merge, k, self.rows.number, self.rows.importance)
         found = keep(groups_in_arrow(lists.groupBy("part"), _FOUND, merge))
         if classic(self.spark):
@@ -187,6 +187,7 @@ class SparkTarget:
         made: GraphReport,
         run_id: str,
         keep: Callable[[DataFrame], DataFrame],
+        recorded: bool,
     ) -> SparkEngine:
         """Return an engine on a graph of points, and of the target's, if there is one, in parts of their own.
 
@@ -199,7 +200,9 @@ class SparkTarget:
             made: about the graph.
             run_id: for log lines.
             keep: persists a frame.
+            recorded: see `subsel.engines.spark.together.fits_one_task`.
         """
+        about = n + self.count, 2 * (made.edges + (made.target_edges or 0))
         if self.edges is not None:
             graph = self._beside(graph, self.edges, parts, len(config.groups), keep)
         return SparkEngine(
@@ -210,7 +213,7 @@ class SparkTarget:
             run_id=run_id,
             max_similarity=config.max_similarity,
             target_parts=self.parts,
-            together=fits_one_task(self.spark, config, n + self.count, made),
+            together=fits_one_task(self.spark, config, *about, recorded=recorded),
         )
 
     def _beside(

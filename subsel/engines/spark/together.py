@@ -23,17 +23,16 @@ from subsel.board import Counts
 from subsel.config import SelectConfig
 from subsel.engines.base import Engine
 from subsel.engines.local import LocalEngine
-from subsel.engines.spark.checkpoints import local_checkpoint, release_checkpoint
+from subsel.engines.spark.checkpoints import checkpoint_at_first_use, release_checkpoint
 from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, map_in_arrow, task
 from subsel.engines.spark.storage import classic
 from subsel.fixedpoint import FixedPoint
 from subsel.memory import available_memory
 from subsel.parts.assemble import GRAPH
-from subsel.parts.join import join_boards, join_graphs, take_apart
+from subsel.parts.join import join_all, join_boards, take_apart
 from subsel.parts.pack import CHUNK_BYTES, Parcel, of_kind, pack, unpack
 from subsel.parts.rows import COUNTS, parcels_in, to_board, to_table
 from subsel.parts.superstep import BOARD, pack_board, unpack_board, unpack_graph
-from subsel.report import GraphReport
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,6 +45,8 @@ _ROWS = max(1, (32 << 20) // CHUNK_BYTES)
 #: Bytes that a task needs for each directed edge, and for each point, of a graph that it has whole: the most while the
 #: parts are joined, and while a certificate's dual variables are beside it.
 BYTES_PER_HALF_EDGE, BYTES_PER_POINT = 64, 300
+#: Bytes of a directed edge where a graph travels.
+PAYLOAD = 8
 #: What a Python worker has before it holds any data.
 _WORKER_BYTES = 300 << 20
 #: Where a session does not bound the bytes of Arrow batches (before Spark 4.1), one batch has all of a task's rows,
@@ -54,40 +55,51 @@ _ONE_BATCH = 1 << 30
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
 
-def fits_one_task(spark: SparkSession, config: SelectConfig, points: int, graph: GraphReport) -> bool:
+def fits_one_task(
+    spark: SparkSession, config: SelectConfig, points: int, half_edges: int, *, recorded: bool = False
+) -> bool:
     """Return whether drivers run on a whole graph in one task.
 
-    Not where similarity is limited: members that are too alike without an edge leave in the parts, by their vectors.
+    Not where similarity is limited and answers are recorded: members that are too alike without an edge leave in the
+    parts, between two drivers, and another run goes on from there.
 
     Args:
         spark: the session.
         config: of the request; without `finish_points` as many are decided in one task as its memory holds.
         points: of the graph.
-        graph: about its edges.
+        half_edges: of it, two for each edge.
+        recorded: whether a run directory keeps what the engine answers.
     """
-    if config.max_similarity is not None:
+    if config.max_similarity is not None and recorded:
         return False
     if config.finish_points is not None:
         return points <= config.finish_points
-    half_edges = 2 * (graph.edges + (graph.target_edges or 0))
-    needed = BYTES_PER_HALF_EDGE * half_edges + BYTES_PER_POINT * points
-    if 8 * half_edges > _ONE_BATCH and spark.conf.get("spark.sql.execution.arrow.maxBytesPerBatch", None) is None:
+    if PAYLOAD * half_edges > _ONE_BATCH and spark.conf.get("spark.sql.execution.arrow.maxBytesPerBatch", None) is None:
         return False
-    return needed <= task_memory(spark) - _WORKER_BYTES
+    return bytes_needed(points, half_edges) <= task_memory(spark)
 
 
-def task_memory(spark: SparkSession) -> int:
-    """Return the bytes that one task's Python worker may take.
+def bytes_needed(points: int, half_edges: int) -> int:
+    """Return what a task needs for a graph, or a part of one, that it has whole."""
+    return BYTES_PER_HALF_EDGE * half_edges + BYTES_PER_POINT * points
 
-    That is what the session grants (`worker_limit`); else, in this process' machine, half of what is free, since one
-    such task runs at a time; on a cluster its share of what executors have beside the heap.
+
+def task_memory(spark: SparkSession, at_once: int = 1) -> int:
+    """Return the bytes that one task's Python worker may take for data.
+
+    That is of what the session grants (`worker_limit`); else, in this process' machine, of half of what is free; on a
+    cluster of its share of what executors have beside the heap.
+
+    Args:
+        spark: the session.
+        at_once: tasks that share this machine, where that is all there is.
     """
     asked = spark.conf.get
     limit = worker_limit(spark)
     if limit is not None:
-        return limit
+        return limit - _WORKER_BYTES
     if classic(spark) and str(asked("spark.master", "")).split("[")[0] == "local":
-        return available_memory() // 2
+        return available_memory() // 2 // at_once - _WORKER_BYTES
     given = asked("spark.executor.memoryOverhead", None)
     if given is None:
         share = float(asked("spark.executor.memoryOverheadFactor", None) or 0.1)
@@ -95,7 +107,7 @@ def task_memory(spark: SparkSession) -> int:
     else:
         found = in_bytes(given)
     slots = int(asked("spark.executor.cores", None) or 1) // int(asked("spark.task.cpus", None) or 1)
-    return found // max(1, slots)
+    return found // max(1, slots) - _WORKER_BYTES
 
 
 def worker_limit(spark: SparkSession) -> int | None:
@@ -158,11 +170,11 @@ class Together:
         board = self._board if boards is None else boards
         assert board is not None
         rows = self._graph.unionByName(board.select(*self._graph.columns)).coalesce(1)
-        found = local_checkpoint(map_in_arrow(rows, partial(_drive, work, self.scale), BOARD_SCHEMA), 0)
-        self.forget()
-        self._board, self.ahead = found, True
+        found = checkpoint_at_first_use(map_in_arrow(rows, partial(_drive, work, self.scale), BOARD_SCHEMA), 0)
         first = found.where((F.col("kind") == _JOINED) & (F.col("chunk") == 0)).select(*COUNTS).collect()[0]
         pieces = found.where(F.col("kind") == _RESULT).select("chunk", "payload").collect()
+        self.forget()  # what it is made of, until now
+        self._board, self.ahead = found, True
         result = pickle.loads(b"".join(bytes(piece.payload) for piece in sorted(pieces)))
         numbers: dict[str, Any] = {name: int(first[name]) for name in COUNTS}
         took = time.perf_counter() - begin
@@ -187,7 +199,7 @@ class Together:
 def _join(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
         parcels = of_kind(parcels_in(batches), GRAPH)
-        arrays, offset = join_graphs(parcels)
+        arrays, offset = join_all(parcels)
         part = np.array([parcel.part for parcel in parcels])
         joined = [Parcel(0, 0, GRAPH, pack(**arrays)), Parcel(0, 0, _PLACES, pack(part=part, offset=offset))]
         yield from to_table(joined).to_batches(max_chunksize=_ROWS)
