@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ def seconds(work: Callable[[], object]) -> float:
 def rss_bytes() -> int:
     """Return this process' resident memory now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def status_bytes(name: str) -> int:
+    """Return the bytes that the kernel says of this process, such as "VmHWM", its peak of resident memory."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 class PeakMemory:
@@ -82,6 +88,20 @@ def sentences(n: int, dimension: int, seed: int = 0) -> np.ndarray:
     points += topics[rng.integers(0, len(topics), n)]
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     return points
+
+
+def sentence_blocks(n: int, dimension: int, rows: int = 1 << 16, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield points as `sentences` makes them, though not the same ones, so many at a time."""
+    scale = np.arange(1, dimension + 1, dtype=np.float32) ** -0.5
+    topics = np.random.default_rng(seed).standard_normal((max(1, int(np.sqrt(n))), dimension), np.float32)
+    topics *= 0.5 * scale
+    for begin in range(0, n, rows):
+        rng = np.random.default_rng([seed, begin])
+        points = rng.standard_normal((min(rows, n - begin), dimension), np.float32)
+        points *= scale
+        points += topics[rng.integers(0, len(topics), len(points))]
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        yield points
 
 
 def noise(n: int, dimension: int, seed: int = 0) -> np.ndarray:

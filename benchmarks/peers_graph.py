@@ -1,34 +1,39 @@
 """The neighbour graph beside faiss and pynndescent: seconds at recall@10 of 0.95 or better, on the same points.
 
 python -m benchmarks.peers_graph [--points 500000] [--dimension 256] [--data clusters sentences]
-    [--methods subsel ivf hnsw pynndescent] [--repeats 3]   (pip install -e '.[bench]')
+    [--set FIRST.npz SECOND.npz] [--methods subsel ivf hnsw pynndescent] [--repeats 3]   (pip install -e '.[bench]')
 
 `clusters`: the points of `subsel demo` (a dozen directions per cluster, near duplicates). `sentences` imitates the high
 intrinsic dimension of sentence embeddings: weak topics, and around them Gaussian noise in all directions, the i-th with
-variance 1/i (about 23 directions that count); near points then lie in several cells, so a probe finds much less. Rows
-are of length 1; nearest is by inner product, the same as by distance. Everyone gets all rows in memory as float32 and
-must return 10 neighbours per point; ours also makes the symmetric graph. Each method's search width is about the least
-whose recall on 1,000 points, against exact search, is at least 0.95: looked for by doubling, and then between the last
-two to an eighth; choosing it is not counted. Then all run in turn, each from the rows to its neighbours, as many times
-as `--repeats` says: medians of their seconds (the lower of two), the least recall. Compilers are warm. Then the steps
-of our median run, and the rate of its cell search against sgemm in the same run, by 1 thread and by all.
+variance 1/i (about 23 directions that count); near points then lie in several cells, so a probe finds much less.
+`--set` takes the labelled sets of `benchmarks.worth` instead, together one set of points. Rows are of length 1; nearest
+is by inner product, the same as by distance. Other methods are those of `benchmarks.peers_indexes`.
+
+Everyone gets all rows in memory as float32 and must return 10 neighbours per point; ours also makes the symmetric
+graph. Each method's search width is about the least whose recall on 1,000 points, against exact search, is at least
+0.95: looked for by doubling, and then between the last two to an eighth; choosing it is not counted. Then all run in
+turn, each from the rows to its neighbours, as many times as `--repeats` says: medians of their seconds (the lower of
+two), the least recall. Compilers are warm. Then the steps of our median run, and the rate of its cell search against
+sgemm in the same run, by 1 thread and by all.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
-import pynndescent
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import clusters, seconds, sentences
+from benchmarks.peers_indexes import PEERS, installed
 from benchmarks.record import Recorder, parser, recording
 from subsel.embeddings import cells, kernel, search
 from subsel.embeddings.metrics import Preparation, copy_rows, similarity_of_scores
@@ -152,46 +157,18 @@ def ours(X: np.ndarray, recall: Recall) -> Method:
     return min(good, key=itemgetter(0))[1]
 
 
-def ivf(X: np.ndarray, recall: Recall) -> Method:
-    """Inverted lists without compression."""
-    lists = int(4 * np.sqrt(len(X)))
-
-    def built() -> faiss.IndexIVFFlat:
-        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(X.shape[1]), X.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
-        index.train(X)
-        index.add(X)
-        return index
-
-    return searched(X, recall, built, "nprobe", (4, lists), f"{lists} lists")
-
-
-def hnsw(X: np.ndarray, recall: Recall) -> Method:
-    """A navigable small world graph, faiss' defaults but for the search width."""
-
-    def built() -> faiss.IndexHNSWFlat:
-        index = faiss.IndexHNSWFlat(X.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
-        index.add(X)
-        return index
-
-    return searched(X, recall, built, "efSearch", (16, 4096), "M 32")
-
-
-def searched(
-    X: np.ndarray, recall: Recall, built: Callable[[], faiss.Index], knob: str, widths: tuple[int, int], what: str
-) -> Method:
-    """Return faiss' build and search at a width, a parameter of the index, that is good enough."""
-
-    def search(index: faiss.Index, rows: np.ndarray, width: int) -> np.ndarray:
-        faiss.ParameterSpace().set_index_parameter(index, knob, width)
-        return index.search(rows, K + 1)[1]
-
-    first = built()
-    width = width_for(*widths, lambda width: recall.of(search(first, X[recall.rows], width)))
-    return Method(f"{what}, {knob} {width}", lambda: (search(built(), X, width), {}))
+def index(name: str, X: np.ndarray, recall: Recall) -> Method:
+    """Return a peer's build and search at a width that is good enough."""
+    peer = PEERS[name]
+    ask = peer.build(X, K + 1)
+    width = width_for(*peer.widths, lambda width: recall.of(ask(X[recall.rows], width)))
+    return Method(f"{peer.built}, {peer.knob} {width}", lambda: (peer.build(X, K + 1)(X, width), {}))
 
 
 def descent(X: np.ndarray, recall: Recall) -> Method:
     """NN-descent; more neighbours than wanted are asked for until the best ten are good enough."""
+
+    import pynndescent  # noqa: PLC0415  (may be missing)
 
     def run(number: int) -> np.ndarray:
         index = pynndescent.NNDescent(X, "cosine", n_neighbors=number, n_jobs=os.cpu_count(), random_state=0)
@@ -204,10 +181,11 @@ def descent(X: np.ndarray, recall: Recall) -> Method:
 DATA: dict[str, Callable[[int, int], np.ndarray]] = {"clusters": clusters, "sentences": sentences}
 METHODS: dict[str, Callable[[np.ndarray, Recall], Method]] = {
     "subsel": ours,
-    "ivf": ivf,
-    "hnsw": hnsw,
+    **{name: partial(index, name) for name in PEERS},
     "pynndescent": descent,
 }
+#: Those of the first tables; the others are no dependencies of the benchmarks.
+USUAL = ["subsel", "ivf", "hnsw", "pynndescent"]
 COLUMNS = {
     "method": "<12s",
     "setting": "<26s",
@@ -232,21 +210,40 @@ def main() -> None:
     options.add_argument("--points", type=int, default=500_000)
     options.add_argument("--dimension", type=int, default=256)
     options.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
-    options.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    options.add_argument("--set", nargs="+", type=Path, help="labelled sets, .npz with x: together, instead of --data")
+    options.add_argument("--methods", nargs="+", choices=list(METHODS), default=USUAL)
     options.add_argument("--repeats", type=int, choices=range(1, 10), default=3)
     arguments = options.parse_args()
-    n, dimension, threads = arguments.points, arguments.dimension, os.cpu_count() or 1
-    about = (
-        f"{n:,} x {dimension}, {threads} threads, {K} neighbours, faiss {faiss.__version__}, "
-        f"pynndescent {pynndescent.__version__}"
+    data = data_of(arguments)
+    first = next(iter(data.values()))()
+    (n, dimension), threads = first.shape, os.cpu_count() or 1
+    del first
+    packages = [PEERS[name].package if name in PEERS else name for name in arguments.methods if name != "subsel"]
+    versions = {package: installed(package) for package in dict.fromkeys(packages)}
+    about = f"{n:,} x {dimension}, {threads} threads, {K} neighbours, " + ", ".join(
+        f"{package} {found or 'is missing'}" for package, found in versions.items()
     )
+    names = [name for name in arguments.methods if versions.get(PEERS[name].package if name in PEERS else name, name)]
     small = clusters(5000, dimension)
     subsel_graph(small, 4, 2)
-    if "pynndescent" in arguments.methods:
+    if "pynndescent" in names:
         descent(small, Recall(small)).run()
     with recording(arguments, about) as record:
-        for kind in arguments.data:
-            compare(record, kind, DATA[kind](n, dimension), arguments.methods, arguments.repeats)
+        for kind, points in data.items():
+            compare(record, kind, points(), names, arguments.repeats)
+
+
+def data_of(arguments: argparse.Namespace) -> dict[str, Callable[[], np.ndarray]]:
+    """Return what makes the points, by the name of their kind."""
+    if arguments.set:
+        return {" and ".join(path.stem for path in arguments.set): partial(labelled, arguments.set)}
+    return {kind: partial(DATA[kind], arguments.points, arguments.dimension) for kind in arguments.data}
+
+
+def labelled(paths: Sequence[Path]) -> np.ndarray:
+    """Return the rows of sets, of length 1."""
+    rows = np.concatenate([np.load(path)["x"] for path in paths]).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def compare(record: Recorder, kind: str, X: np.ndarray, names: Sequence[str], repeats: int) -> None:

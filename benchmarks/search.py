@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import subsel
-from benchmarks.common import clusters, seconds, sentences
+from benchmarks.common import clusters, seconds, sentences, status_bytes
 from benchmarks.record import Recorder, Row, add_record, recording
 
 DATA = {"clusters": clusters, "sentences": sentences}
@@ -112,17 +112,11 @@ def measured(path: Path, loaded: bool, values: str, dimension: int) -> tuple[flo
     subsel.select(np.random.default_rng(0).standard_normal((3000, dimension)).astype(values), **how)
     pa.default_memory_pool().release_unused()
     data = np.load(path) if loaded else path
-    before = status("VmRSS")
+    before = status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
     found: list[int] = []
     took = seconds(lambda: found.append(subsel.select(data, **how).report.graph.edges))
-    return took, status("VmHWM") - before, found[0]
-
-
-def status(name: str) -> int:
-    """Return bytes that the kernel says of this process."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return took, status_bytes("VmHWM") - before, found[0]
 
 
 def main() -> None:

@@ -199,17 +199,16 @@ def _mix(raw: npt.NDArray[np.uint64], seed: np.uint64) -> npt.NDArray[np.uint64]
     """SplitMix64's finaliser, twice, of id and seed: a bijection for each seed."""
     raw = raw.view()
     raw.flags.writeable = False  # as ids in Arrow's memory are: one kernel for both
-    mixed: npt.NDArray[np.uint64] = _mixed(raw, seed)
-    return mixed
+    out = np.empty(len(raw), np.uint64)
+    _mixed(raw, seed, out)
+    return out
 
 
 @numba.njit(cache=True)
-def _mixed(raw: Any, seed: np.uint64) -> Any:
-    out = np.empty(len(raw), np.uint64)
+def _mixed(raw: Any, seed: np.uint64, out: Any) -> None:
     step = (seed + np.uint64(1)) * GOLDEN
     for i in range(len(raw)):
         out[i] = finalize(finalize(raw[i] + step) + step)
-    return out
 
 
 def rows_with_equal_codes(codes: Int64Array) -> Int64Array:

@@ -29,7 +29,7 @@ from subsel.input.rows import Columns, RowChecker
 from subsel.input.utility import CONSTANT, Ingredient, Utility
 from subsel.report import CoverageReport, Estimate
 from subsel.sketch import PointMap
-from subsel.threads import over_rows, sort
+from subsel.threads import over_rows, row_for, sort
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -269,15 +269,17 @@ def expected_cover(
     before being none, with probability Π_{j<i} (1 - k/(n-j)) · k/(n-i).
     """
     out = np.zeros(len(indptr) - 1, np.float64)
-    over_rows(_expected_cover, len(out), indptr, similarity, itself, n, k, out)
+    over_rows(_expected_cover, len(out), indptr, similarity, itself, n, k, out, scratch=row_for(indptr, 1))
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _expected_cover(begin: int, end: int, indptr: Any, similarity: Any, itself: Any, n: int, k: int, out: Any) -> None:
+def _expected_cover(
+    begin: int, end: int, indptr: Any, similarity: Any, itself: Any, n: int, k: int, out: Any, scratch: Any
+) -> None:
     for v in range(begin, end):
         first, degree = indptr[v], indptr[v + 1] - indptr[v]
-        row = np.empty(degree + 1, np.float64)
+        row = scratch[: degree + 1]
         for i in range(degree):
             row[i] = similarity[first + i]
         row[degree] = itself[v]

@@ -249,22 +249,21 @@ def exact_total(similarity: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -
     """Return the sum of similarities (≥ 0, finite), exactly, in units of 2^-1074."""
     narrow = similarity.dtype == np.float32
     mantissa, least = (23, 149) if narrow else (52, 1074)
-    low, high = _sums(np.ascontiguousarray(similarity).view(np.uint32 if narrow else np.uint64), mantissa)
+    low, high = np.zeros(2048, np.int64), np.zeros(2048, np.int64)
+    _sums(np.ascontiguousarray(similarity).view(np.uint32 if narrow else np.uint64), mantissa, low, high)
     total = sum((((int(h) << 32) + int(w)) << e) for e, (w, h) in enumerate(zip(low, high, strict=True)) if w or h)
     return total << (UNIT_BITS - least)
 
 
 @numba.njit(cache=True)
-def _sums(bits: Any, mantissa: int) -> Any:
+def _sums(bits: Any, mantissa: int, low: Any, high: Any) -> None:
     """Sum floats by exponent, of which bit patterns are given: the low 32 bits of their mantissas, and the others."""
-    low, high = np.zeros(2048, np.int64), np.zeros(2048, np.int64)
     for e in range(len(bits)):
         exponent, value = np.int64(bits[e]) >> mantissa, np.int64(bits[e]) & ((1 << mantissa) - 1)
         if exponent > 0:
             value, exponent = value | (1 << mantissa), exponent - 1
         low[exponent] += value & 0xFFFFFFFF
         high[exponent] += value >> 32
-    return low, high
 
 
 @numba.njit(cache=True, inline="always")

@@ -14,7 +14,7 @@ from subsel.errors import ConfigError
 from subsel.fixedpoint import Int64Array, beats
 from subsel.graph import PartGraph, SimilarityArray
 from subsel.schema import Status
-from subsel.threads import over_rows, sort
+from subsel.threads import over_rows, row_for, sort
 
 _SELECTED = int(Status.SELECTED)
 
@@ -106,14 +106,18 @@ def _edge_sum(indptr: Any, indices: Any, similarity: Any, member: Any) -> float:
     return total
 
 
-@numba.njit(cache=True)
 def weighted_degrees(indptr: Any, similarity: Any) -> Any:
     """Return Σ s over each point's edges: float64, (n,)."""
     out = np.zeros(len(indptr) - 1, np.float64)
+    _weighted_degrees(indptr, similarity, out)
+    return out
+
+
+@numba.njit(cache=True)
+def _weighted_degrees(indptr: Any, similarity: Any, out: Any) -> None:
     for v in range(len(out)):
         for e in range(indptr[v], indptr[v + 1]):
             out[v] += similarity[e]
-    return out
 
 
 def realised_gains(
@@ -134,7 +138,8 @@ def realised_gains(
     in which a part keeps its edges. The gains of a subset sum to its objective.
     """
     gain = np.zeros(len(indptr) - 1, np.float64)
-    over_rows(_realised_gains, len(gain), indptr, indices, similarity, utility, alpha, beta, code, key, status, gain)
+    about = indptr, indices, similarity, alpha * utility, beta, code, key, status, gain
+    over_rows(_realised_gains, len(gain), *about, scratch=row_for(indptr))
     return gain
 
 
@@ -145,18 +150,17 @@ def _realised_gains(
     indptr: Any,
     indices: Any,
     similarity: Any,
-    utility: Any,
-    alpha: float,
+    worth: Any,
     beta: float,
     code: Any,
     key: Any,
     status: Any,
     gain: Any,
+    earlier: Any,
 ) -> None:
     for v in range(begin, end):
         if status[v] != _SELECTED:
             continue
-        earlier = np.empty(indptr[v + 1] - indptr[v], np.float64)
         count = 0
         for e in range(indptr[v], indptr[v + 1]):
             j = indices[e]
@@ -167,4 +171,4 @@ def _realised_gains(
         total = 0.0
         for i in range(count):
             total += earlier[i]
-        gain[v] = alpha * utility[v] - beta * total
+        gain[v] = worth[v] - beta * total

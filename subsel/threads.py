@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 T = TypeVar("T")
 
@@ -28,22 +29,41 @@ _RUNS = 4
 _GAPS = np.array([1, 4, 10, 23, 57, 132, 301, 701, *(round(701 * 2.25**i) for i in range(1, 17))], np.int64)
 
 
-def over_rows(kernel: Callable[..., None], rows: int, /, *arguments: Any, each: int = _ROWS) -> None:
+def over_rows(
+    kernel: Callable[..., None],
+    rows: int,
+    /,
+    *arguments: Any,
+    scratch: Callable[[], Any] | None = None,
+    each: int = _ROWS,
+) -> None:
     """Run a kernel on all rows, on as many threads as numba has here.
 
     Args:
         kernel: called as ``kernel(begin, end, *arguments)`` for runs of rows, by several threads at once.
         rows: how many there are; few are done by the caller's thread.
         arguments: arrays and numbers.
+        scratch: makes what each run writes to as it likes, its last argument: kernels that make arrays take longer to
+            compile.
         each: rows that are worth a thread's waking.
     """
+
+    def run(begin: int, end: int) -> None:
+        kernel(begin, end, *arguments, *([] if scratch is None else [scratch()]))
+
     threads = numba.get_num_threads()
-    runs = min(threads * _RUNS, rows // each)
-    if min(threads, runs) < 2:
-        kernel(0, rows, *arguments)
+    parts = min(threads * _RUNS, rows // each)
+    if min(threads, parts) < 2:
+        run(0, rows)
         return
-    bounds = [rows * run // runs for run in range(runs + 1)]
-    list(_pool(threads).map(lambda run: kernel(*run, *arguments), pairwise(bounds)))
+    bounds = [rows * part // parts for part in range(parts + 1)]
+    list(_pool(threads).map(lambda bound: run(*bound), pairwise(bounds)))
+
+
+def row_for(indptr: npt.NDArray[np.int64], more: int = 0) -> Callable[[], npt.NDArray[np.float64]]:
+    """Return what makes room for as many numbers as the longest row has, and some more: float64."""
+    longest = int(np.diff(indptr).max(initial=0)) + more
+    return lambda: np.empty(longest, np.float64)
 
 
 class PerThread(Generic[T]):

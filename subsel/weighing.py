@@ -23,7 +23,7 @@ from subsel.fixedpoint import UNIT_BITS, Int64Array
 from subsel.input.utility import DENSITY, Utility
 from subsel.ranks import mean_ranks, quantile, quantile_number
 from subsel.report import WeightsReport
-from subsel.threads import over_rows, sort
+from subsel.threads import over_rows, row_for, sort
 
 #: The spread of utilities is that between these of their quantiles.
 LOW, HIGH = 0.05, 0.95
@@ -102,15 +102,15 @@ def densities(indptr: Int64Array, similarity: npt.NDArray[Any], m: int) -> npt.N
     Summed in falling order, so the result does not depend on the order in which a part keeps its edges.
     """
     out = np.zeros(len(indptr) - 1, np.float64)
-    over_rows(_densities, len(out), indptr, similarity, m, out)
+    over_rows(_densities, len(out), indptr, similarity, m, out, scratch=row_for(indptr))
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _densities(begin: int, end: int, indptr: Any, similarity: Any, m: int, out: Any) -> None:
+def _densities(begin: int, end: int, indptr: Any, similarity: Any, m: int, out: Any, scratch: Any) -> None:
     for v in range(begin, end):
         first, degree = indptr[v], indptr[v + 1] - indptr[v]
-        row = np.empty(degree, np.float64)
+        row = scratch[:degree]
         for i in range(degree):
             row[i] = similarity[first + i]
         sort(row)

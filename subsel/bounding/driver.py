@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
+
 from subsel.board import Board, Counts
 from subsel.bounding import kernel
 from subsel.engines.base import GroupEngine
@@ -58,9 +60,9 @@ def bound_here(graph: KernelGraph, board: Board, /, *, needed: int, tight: bool)
 def decide(graph: KernelGraph, board: Board, /, *, accept_above: int, discard_below: int) -> None:
     """One part's share of a round."""
     board.absorb_news(graph)
-    decided = kernel.decide(
-        graph.fixed_point.tie_bits, board.key, board.status, board.lower, accept_above, discard_below
-    )
+    room = np.empty(len(board.lower), np.int32)
+    about = graph.fixed_point.tie_bits, board.key, board.status, board.lower
+    decided = room[: kernel.decide(*about, accept_above, discard_below, room)]
     board.decided_by[decided[board.status[decided] == Status.DISCARDED]] = Status.DISCARDED
     board.spread(graph, decided)
 

@@ -16,14 +16,15 @@ _ACCEPTED = int(Status.ACCEPTED)
 
 
 @numba.njit(cache=True)
-def decide(tie_bits: int, key: Any, status: Any, lower: Any, accept_above: int, discard_below: int) -> Any:
-    """Accept and discard own points by two thresholds; return those decided, int32, (n_decided,).
+def decide(
+    tie_bits: int, key: Any, status: Any, lower: Any, accept_above: int, discard_below: int, decided: Any
+) -> int:
+    """Accept and discard own points by two thresholds; write those decided, int32, and return how many they are.
 
     ``key`` carries U_max and ``lower`` U_min. Accept if U_min > ``accept_above``, discard if U_max <
     ``discard_below``, both compared strictly and as gains, without their ties, so that a decision holds for
     every optimum. No point can meet both.
     """
-    decided = np.empty(len(lower), np.int32)
     count = 0
     for v in range(len(lower)):
         if status[v] != _UNDECIDED:
@@ -36,7 +37,7 @@ def decide(tie_bits: int, key: Any, status: Any, lower: Any, accept_above: int, 
             continue
         decided[count] = v
         count += 1
-    return decided[:count]
+    return count
 
 
 @numba.njit(cache=True, parallel=True)

@@ -32,9 +32,10 @@ def unpack(values: Any, center: Any, factor: Any, rows: Any, out: Any) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def rescore(begin: int, end: int, values: Any, center: Any, factor: Any, best: Any, score: Any, l2: bool) -> None:
-    """Do to lists what `subsel.embeddings.kernel.rescore` does."""
-    pair = np.empty((2, values.shape[1]), np.float32)
+def rescore(
+    begin: int, end: int, values: Any, center: Any, factor: Any, best: Any, score: Any, l2: bool, pair: Any
+) -> None:
+    """Do to lists what `subsel.embeddings.kernel.rescore` does; ``pair``, float32, (2, d), is for two rows."""
     for v in range(begin, end):
         _unpack_row(values, center, factor, v, pair, 0)
         for a in range(best.shape[1]):
@@ -46,7 +47,7 @@ def rescore(begin: int, end: int, values: Any, center: Any, factor: Any, best: A
 
 
 @numba.njit(cache=True, nogil=True)
-def permute(X: Any, order: Any, first: int, last: int) -> None:
+def permute(X: Any, order: Any, first: int, last: int, done: Any, kept: Any) -> None:
     """Put rows in an order within their array, in columns from ``first`` to ``last``: row i becomes that of order[i].
 
     Args:
@@ -54,9 +55,9 @@ def permute(X: Any, order: Any, first: int, last: int) -> None:
         order: int64, (n,): a permutation.
         first: column.
         last: column after the last.
+        done: bool, (n,): False.
+        kept: (last-first,), of the type of ``X``.
     """
-    done = np.zeros(len(order), np.bool_)
-    kept = np.empty(last - first, X.dtype)
     for start in range(len(order)):
         if done[start] or order[start] == start:
             continue

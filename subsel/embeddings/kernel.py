@@ -224,8 +224,9 @@ def symmetrize(best: Any, similarity: Any) -> Any:
     askers, asked = np.empty(starts[-1], np.int32), np.empty(starts[-1], similarity.dtype)
     lists.put_askers(best, similarity, starts, askers, asked)
     indptr = np.zeros(n + 1, np.int64)
-    over_rows(lists.count_union, n, best, starts, askers, indptr)
+    over_rows(lists.count_union, n, best, starts, askers, indptr, scratch=lambda: np.full(n, -1, np.int32))
     np.cumsum(indptr, out=indptr)
     indices, values = np.empty(indptr[n], np.int32), np.empty(indptr[n], similarity.dtype)
-    over_rows(lists.put_union, n, best, similarity, starts, askers, asked, indptr, indices, values)
+    about = best, similarity, starts, askers, asked, indptr, indices, values
+    over_rows(lists.put_union, n, *about, scratch=lambda: np.empty(best.shape[1], np.int64))
     return indptr, indices, values

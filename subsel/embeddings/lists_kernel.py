@@ -35,9 +35,8 @@ def put_askers(best: Any, similarity: Any, starts: Any, askers: Any, values: Any
 
 
 @numba.njit(cache=True, nogil=True)
-def count_union(begin: int, end: int, best: Any, starts: Any, askers: Any, indptr: Any) -> None:
-    """Count who each point lists or is listed by, one place after it."""
-    lister = np.full(len(best), -1, np.int32)
+def count_union(begin: int, end: int, best: Any, starts: Any, askers: Any, indptr: Any, lister: Any) -> None:
+    """Count who each point lists or is listed by, one place after it; ``lister``, int32, (n,), are -1."""
     for v in range(begin, end):
         for a in range(best.shape[1]):
             if best[v, a] >= 0:
@@ -59,10 +58,13 @@ def put_union(
     indptr: Any,
     indices: Any,
     values: Any,
+    mine: Any,
 ) -> None:
-    """Merge each point's own list, sorted by number here, and who lists it; ``asked`` is how near these are."""
+    """Merge each point's own list, sorted by number here, and who lists it; ``asked`` is how near these are.
+
+    ``mine``, int64, (k,), is for the own list: number and place.
+    """
     k = best.shape[1]
-    mine = np.empty(k, np.int64)  # number and place
     for v in range(begin, end):
         found = 0
         for a in range(k):

@@ -45,27 +45,25 @@ def merge_among(block: Any, queries: Any, first: int, best: Any, score: Any) -> 
     """
     k = best.shape[1]
     m = block.shape[1]
-    full = m // _RUN * _RUN
     for i in range(block.shape[0]):
         row, scores = queries[i], block[i]
         threshold = score[row, k - 1]
-        for begin in range(0, full, _RUN):
-            hits = np.int32(0)
-            for j in range(_RUN):  # vector instructions
-                hits += np.int32(scores[begin + j] > threshold)
+        for begin in range(0, m, _RUN):
+            hits, end = np.int32(0), begin + _RUN
+            if end <= m:
+                for j in range(_RUN):  # vector instructions
+                    hits += np.int32(scores[begin + j] > threshold)
+            else:
+                hits, end = np.int32(1), m
             if hits:  # most runs have none
-                for j in range(begin, begin + _RUN):
+                for j in range(begin, end):
                     if scores[j] > threshold:
                         _insert(best, score, row, first + j, scores[j])
                         threshold = score[row, k - 1]
-        for j in range(full, m):
-            if scores[j] > threshold:
-                _insert(best, score, row, first + j, scores[j])
-                threshold = score[row, k - 1]
 
 
 @numba.njit(cache=True, nogil=True)
-def merge_both(block: Any, queries: Any, first: int, probes: Any, best: Any, score: Any) -> None:
+def merge_both(block: Any, queries: Any, first: int, probes: Any, least: Any, best: Any, score: Any) -> None:
     """Merge the scores of some points against the points of a cell that they probe into the running top-k of both.
 
     A pair whose ends probe each other's cells is in two products, and counts in one of them. Equal scores are in the
@@ -76,12 +74,12 @@ def merge_both(block: Any, queries: Any, first: int, probes: Any, best: Any, sco
         queries: int32, (q,): all of other cells, or of the same one.
         first: number of the first point of the run, which is in one cell.
         probes: int32, (n, p): the cells that each point probes, its own first.
+        least: float32, (m,): the last score that the run's points have, changed in place.
         best: running top-k, changed in place. Releases the GIL; two threads may merge different points at once.
         score: its scores, changed in place.
     """
     k = best.shape[1]
     m = block.shape[1]
-    least = score[first : first + m, k - 1].copy()  # what the run's points have last
     cell = probes[first, 0]
     for i in range(block.shape[0]):
         row, scores = queries[i], block[i]
@@ -103,12 +101,13 @@ def merge_both(block: Any, queries: Any, first: int, probes: Any, best: Any, sco
                 value, other = scores[j], first + j
                 if other <= row if home == cell else home > cell and _probes(probes, other, home):
                     continue
-                if _beats_last(best, score, row, other, value):
-                    _insert_in_order(best, score, row, other, value)
-                    threshold = score[row, k - 1]
-                if _beats_last(best, score, other, row, value):
-                    _insert_in_order(best, score, other, row, value)
-                    least[j] = score[other, k - 1]
+                one: Any = np.int64(row)
+                two: Any = other
+                for _ in range(2):  # both ends, in one copy of the code
+                    if _beats_last(best, score, one, two, value):
+                        _insert_in_order(best, score, one, two, value)
+                    one, two = two, one
+                threshold, least[j] = score[row, k - 1], score[other, k - 1]
 
 
 @numba.njit(cache=True, inline="always")
@@ -132,25 +131,25 @@ def _insert_at(best: Any, score: Any, row: int, at: int, candidate: int, value: 
     best[row, at], score[row, at] = candidate, value
 
 
-@numba.njit(cache=True)
 def askers_by_cell(probes: Any, n_cells: int) -> Any:
     """Return which points probe each cell beside their own: int64, (n_cells+1,), and int32, ascending in each run."""
-    n, p = probes.shape
     starts = np.zeros(n_cells + 2, np.int64)  # moved by one place, since filling moves them back
-    for v in range(n):
-        for a in range(1, p):
-            if probes[v, a] >= 0:
-                starts[probes[v, a] + 2] += 1
-    for cell in range(n_cells):
-        starts[cell + 2] += starts[cell + 1]
-    rows = np.empty(starts[n_cells + 1], np.int32)
-    for v in range(n):
-        for a in range(1, p):
+    for cells in probes.T[1:]:
+        starts[2:] += np.bincount(cells[cells >= 0], minlength=n_cells)
+    np.cumsum(starts, out=starts)
+    rows = np.empty(starts[-1], np.int32)
+    _put_askers(probes, starts, rows)
+    return starts[:-1], rows
+
+
+@numba.njit(cache=True)
+def _put_askers(probes: Any, starts: Any, rows: Any) -> None:
+    for v in range(probes.shape[0]):
+        for a in range(1, probes.shape[1]):
             cell = probes[v, a]
             if cell >= 0:
                 rows[starts[cell + 1]] = v
                 starts[cell + 1] += 1
-    return starts[:-1], rows
 
 
 @numba.njit(cache=True, inline="always")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -58,7 +59,8 @@ class HalfRows:
     def rescore(self, best: npt.NDArray[np.int32], score: FloatMatrix, l2: bool) -> None:
         """See `subsel.embeddings.kernel.rescore`."""
         packed = self.values, self.center, self.factor
-        over_rows(half_kernel.rescore, len(best), *packed, best, score, l2)
+        pair = partial(np.empty, (2, self.values.shape[1]), np.float32)
+        over_rows(half_kernel.rescore, len(best), *packed, best, score, l2, scratch=pair)
 
 
 #: Prepared rows: as they are, or as they came.
@@ -97,6 +99,11 @@ def reordered(rows: Rows, order: Int64Array) -> Rows:
     values = rows.values if isinstance(rows, HalfRows) else rows
     threads = max(1, min(numba.get_num_threads(), values.shape[1] // _COLUMNS))
     cuts = [values.shape[1] * one // threads for one in range(threads + 1)]
+
+    def permute(first: int, last: int) -> None:
+        kept = np.empty(last - first, values.dtype)
+        half_kernel.permute(values, order, first, last, np.zeros(len(order), np.bool_), kept)
+
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda cut: half_kernel.permute(values, order, *cut), pairwise(cuts)))
+        list(pool.map(lambda cut: permute(*cut), pairwise(cuts)))
     return HalfRows(rows.values, rows.center, rows.factor[order]) if isinstance(rows, HalfRows) else rows

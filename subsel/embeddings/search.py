@@ -79,7 +79,8 @@ def search_cells(
             with ExitStack() as held:
                 for lock in needed:  # ascending, so that no two threads wait for each other
                     held.enter_context(locks[lock])
-                merge_kernel.merge_both(block[begin:end], rows[begin:end], first, probes, best, score)
+                least = score[first:last, k - 1].copy()
+                merge_kernel.merge_both(block[begin:end], rows[begin:end], first, probes, least, best, score)
 
     def meet_itself(cell: int) -> None:
         first, last = int(bounds[cell]), int(bounds[cell + 1])

@@ -102,7 +102,8 @@ def pick(graph: KernelGraph, board: Board, /, *, limit: int, prune_below: int, s
 
 def pick_dominant(graph: KernelGraph, board: Board, limit: int, shift: int = 0) -> Int32Array:
     """Run `kernel.pick_dominant` on a part; return the own points decided."""
-    decided: Int32Array = kernel.pick_dominant(
+    room = kernel.Room.of(board.status[: graph.n_own], kernel.BATCH)
+    count = kernel.pick_dominant(
         graph.indptr,
         graph.indices,
         graph.weight,
@@ -113,8 +114,9 @@ def pick_dominant(graph: KernelGraph, board: Board, limit: int, shift: int = 0) 
         board.lower,
         limit,
         shift,
-        kernel.BATCH,
+        room,
     )
+    decided: Int32Array = room.decided[:count]
     return decided
 
 

@@ -5,10 +5,11 @@ Arrays over "own and ghosts" have the part's own points first; see `subsel.graph
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from subsel.fixedpoint import beats
 from subsel.schema import Status
@@ -24,6 +25,36 @@ BATCH = 8192
 _MOST_BATCHES = 64
 #: Points by which a batch's floor is judged.
 _SAMPLE = 1024
+
+
+class Room(NamedTuple):
+    """What `pick_dominant` and its like write to: kernels that make arrays take longer to compile.
+
+    Attributes:
+        batch: about how many points the heap holds; results do not depend on it.
+        pool: int32, (u,): undecided own points, ascending; at first none is in the heap.
+        heap_key: int64, (u,).
+        heap_slot: int32, (u,).
+        decided: int32, (u,).
+        held_back: bool, (n_own,): nobody.
+        sample: int64, (1024,): for a batch's floor.
+    """
+
+    batch: int
+    pool: Any
+    heap_key: Any
+    heap_slot: Any
+    decided: Any
+    held_back: Any
+    sample: Any
+
+    @classmethod
+    def of(cls, status: npt.NDArray[np.int8], batch: int) -> Self:
+        """Return what the own points of a status, int8, (n_own,), need."""
+        pool = np.flatnonzero(status == Status.UNDECIDED).astype(np.int32)
+        heap_key, heap_slot, decided = np.empty(len(pool), np.int64), np.empty_like(pool), np.empty_like(pool)
+        held_back, sample = np.zeros(len(status), np.bool_), np.empty(_SAMPLE, np.int64)
+        return cls(batch, pool, heap_key, heap_slot, decided, held_back, sample)
 
 
 @numba.njit(cache=True)
@@ -59,8 +90,8 @@ def pick_dominant(
     lower: Any,
     limit: int,
     shift: int,
-    batch: int,
-) -> Any:
+    room: Room,
+) -> int:
     """Select every point that greedy picks before all of its undecided neighbours; at most ``limit``.
 
     Points are taken in falling order of (key, code) from a lazy heap, which is filled batch by batch from the top, so
@@ -72,38 +103,24 @@ def pick_dominant(
     lazy greedy (Minoux 1978), in O((k + m_k) log n) and a look at all that wait per batch.
 
     With ``shift`` > 0 keys are compared without so many low bits: greedy on rounded gains, whose many ties break the
-    long chains that rising utilities make (`subsel.greedy.exact`). ``batch`` is about how many points the heap holds;
-    the result does not depend on it.
+    long chains that rising utilities make (`subsel.greedy.exact`).
 
     Final points get ``status`` SELECTED and ``lower`` = key. What is left after ``limit`` final points has a
     smaller key than all of those, so it is in no top ``limit``: DISCARDED.
 
     Returns:
-        int32, (n_decided,): the own points decided here, discarded ones last. The keys of their undecided
-        neighbours are up to date; the lower bounds around discarded ones are for `Board.spread`.
+        how many own points are decided here, the first of ``room.decided``, discarded ones last. The keys of their
+        undecided neighbours are up to date; the lower bounds around discarded ones are for `Board.spread`.
     """
     n_own = len(indptr) - 1
-    left = 0
-    for v in range(n_own):
-        left += status[v] == _UNDECIDED
-    pool = np.empty(left, np.int32)  # undecided points that are not in the heap: their keys are below its floor
-    heap_key = np.empty(left, np.int64)
-    heap_slot = np.empty(left, np.int32)
-    decided = np.empty(left, np.int32)
-    left = 0
-    for v in range(n_own):
-        if status[v] == _UNDECIDED:
-            pool[left] = v
-            left += 1
+    batch, pool, heap_key, heap_slot, decided, held_back, sample = room
+    left, size = len(pool), 0  # the pool's first are not in the heap: their keys are below its floor
     batch = max(batch, left // _MOST_BATCHES)
-    floor = floor_of_batch(pool[:0], key, shift, batch)
-    size = 0
-
-    held_back = np.zeros(n_own, np.bool_)
+    floor = np.int64(-(2**63))
     n_decided = 0
     while size + left > 0 and n_decided < limit:
         if size == 0:
-            floor = floor_of_batch(pool[:left], key, shift, batch)
+            floor = floor_of_batch(pool, left, key, shift, batch, sample)
             left, size = fill_heap(pool, left, heap_key, heap_slot, key, shift, floor)
             for at in range(size // 2 - 1, -1, -1):
                 sift_down(heap_key, heap_slot, size, code, at)
@@ -150,26 +167,26 @@ def pick_dominant(
             status[v] = _DISCARDED
             decided[n_decided] = v
             n_decided += 1
-    return decided[:n_decided]
+    return n_decided
 
 
 @numba.njit(cache=True)
-def floor_of_batch(pool: Any, key: Any, shift: int, batch: int) -> Any:
-    """Return a key that about ``batch`` points of the pool reach, at least one; judged by some of them."""
-    if len(pool) <= 2 * batch:
+def floor_of_batch(pool: Any, left: int, key: Any, shift: int, batch: int, sample: Any) -> Any:
+    """Return a key that about ``batch`` of the pool's first points reach, at least one; judged by some of them."""
+    if left <= 2 * batch:
         return np.int64(-(2**63))
-    sample = np.empty(_SAMPLE, np.int64)
     for i in range(_SAMPLE):
-        sample[i] = key[pool[i * len(pool) // _SAMPLE]] >> shift
+        sample[i] = key[pool[i * left // _SAMPLE]] >> shift
     sort(sample)
-    return sample[_SAMPLE - 1 - _SAMPLE * batch // len(pool)]
+    return sample[_SAMPLE - 1 - _SAMPLE * batch // left]
 
 
 @numba.njit(cache=True)
 def fill_heap(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shift: int, floor: Any) -> Any:
     """Move the points that reach the floor from the pool to the empty heap; return how many are in each."""
     kept = size = 0
-    for v in pool[:left]:
+    for i in range(left):
+        v = pool[i]
         now = key[v] >> shift
         if now >= floor:
             heap_key[size], heap_slot[size] = now, v
@@ -192,6 +209,7 @@ def mark_movers(
     status: Any,
     at_key: int,
     at_code: int,
+    distance: Any,
 ) -> Any:
     """Mark own movers that no mover next to them outdoes: JOINING or LEAVING.
 
@@ -202,6 +220,7 @@ def mark_movers(
         conflict: bool, (m,): edges whose ends exclude each other; (0,) where none do.
         key: what each point adds to the members; of ghosts, too, exactly.
         status: SELECTED and DISCARDED may move, others stay. Changed in place.
+        distance: int64, (n_own + n_ghost,): written to.
 
     Returns:
         int, int: how many marked JOINING and LEAVING have a gain other than that of the place.
@@ -209,8 +228,8 @@ def mark_movers(
     n_own = len(indptr) - 1
     n = len(status)
     threshold = at_key >> tie_bits
-    distance = np.full(n, -1, np.int64)  # of movers
     for v in range(n):
+        distance[v] = -1  # no mover
         above = not beats(at_key, at_code, key[v], code[v])
         if (status[v] == _DISCARDED and above) or (status[v] == _SELECTED and not above):
             distance[v] = abs((key[v] >> tie_bits) - threshold)

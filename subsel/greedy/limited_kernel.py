@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from subsel.fixedpoint import beats
-from subsel.greedy.kernel import fill_heap, floor_of_batch, sift_down
+from subsel.greedy.kernel import Room, fill_heap, floor_of_batch, sift_down
 from subsel.schema import Status
 
 _UNDECIDED = int(Status.UNDECIDED)
@@ -174,7 +174,7 @@ def pick_fitting(
     quotas: Quotas,
     left_in_all: Left,
     mode: Mode,
-    batch: int,
+    room: Room,
 ) -> Any:
     """Select every point that the rule surely picks, knowing of other parts only what was heard last.
 
@@ -192,7 +192,7 @@ def pick_fitting(
         quotas: of groups.
         left_in_all: of size and budget.
         mode: how much of that holds here.
-        batch: see `pick_dominant`.
+        room: what it writes to.
 
     Returns:
         int32, (n_out,): own points that were discarded; int32, (n_killed,): ghosts that were.
@@ -203,32 +203,21 @@ def pick_fitting(
     fill, alone, whole = mode
     n_own = len(indptr) - 1
     conflicts, costs = len(conflict) > 0, len(cost) > 0
-    left = 0
+    batch, pool, heap_key, heap_slot, out, held_back, sample = room
+    left = len(pool)
     cheapest: Any = np.int64(2**62)
-    for v in range(n_own):
-        if status[v] == _UNDECIDED:
-            left += 1
-            cheapest = min(cheapest, cost[v] if costs else 1)
-    pool = np.empty(left, np.int32)
-    heap_key = np.empty(left, np.int64)
-    heap_slot = np.empty(left, np.int32)
-    out = np.empty(left, np.int32)
+    for v in pool:
+        cheapest = min(cheapest, cost[v] if costs else 1)
     killed = np.zeros(len(status) - n_own, np.bool_)
-    left = 0
-    for v in range(n_own):
-        if status[v] == _UNDECIDED:
-            pool[left] = v
-            left += 1
     batch = max(batch, left // 64)
-    floor = floor_of_batch(pool[:0], rank, 0, batch)
+    floor = np.int64(-(2**63))
     size = n_out = n_killed = 0
-    held_back = np.zeros(n_own, np.bool_)
     held = np.zeros(len(quotas.room), np.int64)
     while size + left > 0:
         if points <= 0 or (budget < cheapest if whole else budget < 0):
             break
         if size == 0:
-            floor = floor_of_batch(pool[:left], rank, 0, batch)
+            floor = floor_of_batch(pool, left, rank, 0, batch, sample)
             left, size = fill_heap(pool, left, heap_key, heap_slot, rank, 0, floor)
             for at in range(size // 2 - 1, -1, -1):
                 sift_down(heap_key, heap_slot, size, code, at)

@@ -11,7 +11,7 @@ from subsel.board import Board
 from subsel.fixedpoint import Int64Array
 from subsel.graph import KernelGraph
 from subsel.greedy import limited_kernel
-from subsel.greedy.kernel import BATCH
+from subsel.greedy.kernel import BATCH, Room
 from subsel.limits import tables
 from subsel.limits.capacity import Capacity
 from subsel.limits.tables import LOWER, PLACES, UPPER, Known, Rows
@@ -158,7 +158,7 @@ class View:
             quotas,
             left,
             mode,
-            BATCH,
+            Room.of(board.status[: self.n_own], BATCH),
         )
         if not self.undecided.any():  # nobody's bound is of use
             return

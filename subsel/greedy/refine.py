@@ -115,6 +115,7 @@ def mark_movers(graph: PartGraph, board: Board, /, *, key: int, code: int) -> No
         board.status,
         key,
         code,
+        np.empty(len(board.status), np.int64),
     )
     board.sums = (better_in, better_out, 0, 0)
 

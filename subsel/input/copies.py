@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numba
@@ -194,7 +195,8 @@ def find_copies(
         return None
     member = suspects[np.lexsort((marks[1][suspects], marks[0][suspects]))]
     equal = np.zeros(len(member), np.bool_)
-    over_rows(_like_the_one_before, len(member), bits_of(X), member, metric == "cosine", some, equal)
+    about = bits_of(X), member, metric == "cosine", some, equal
+    over_rows(_like_the_one_before, len(member), *about, scratch=partial(_rows_and_bits, 2, X.shape[1]))
     number = np.cumsum(~equal) - 1  # of each one's set
     keys, wished = (code[member], utility[member]), included[member]
     best = member[_last_of_each(number, *keys, wished)][number]
@@ -213,6 +215,12 @@ def _last_of_each(number: Int64Array, *keys: Any) -> Int64Array:
     order = np.lexsort((*keys, number))
     last: Int64Array = order[np.append(np.diff(number[order]) > 0, True)]
     return last
+
+
+def _rows_and_bits(count: int, dimension: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]:
+    """Return room for rows as they are compared, and the same as bits: (count, d)."""
+    rows = np.empty((count, dimension), np.float32)
+    return rows, rows.view(np.uint32)
 
 
 @numba.njit(cache=True)
@@ -254,20 +262,19 @@ def fingerprints(X: npt.NDArray[Any], cosine: bool, classes: Int64Array) -> npt.
         classes: int64, (n,), or empty where all are of one.
     """
     out = np.empty((2, len(X)), np.uint64)
-    over_rows(_fingerprints, len(X), bits_of(X), cosine, classes, out)
+    over_rows(_fingerprints, len(X), bits_of(X), cosine, classes, out, scratch=partial(_rows_and_bits, 1, X.shape[1]))
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _fingerprints(begin: int, end: int, X: Any, cosine: bool, classes: Any, out: Any) -> None:
-    row = np.empty(X.shape[1], np.float32)
-    bits = row.view(np.uint32)
+def _fingerprints(begin: int, end: int, X: Any, cosine: bool, classes: Any, out: Any, scratch: Any) -> None:
+    rows, bits = scratch
     for i in range(begin, end):
-        _prepare(X[i], cosine, row)
+        _prepare(X[i], cosine, rows[0])
         kind = np.uint64(classes[i]) if len(classes) else np.uint64(0)
         one = finalize(kind + GOLDEN)
         two = finalize(one + GOLDEN)
-        for word_of in bits:
+        for word_of in bits[0]:
             word = _word(word_of, cosine)
             one = (one ^ word) * _MIX_1
             one ^= one >> np.uint64(32)
@@ -277,10 +284,11 @@ def _fingerprints(begin: int, end: int, X: Any, cosine: bool, classes: Any, out:
 
 
 @numba.njit(cache=True, nogil=True)
-def _like_the_one_before(begin: int, end: int, X: Any, order: Any, cosine: bool, classes: Any, out: Any) -> None:
+def _like_the_one_before(
+    begin: int, end: int, X: Any, order: Any, cosine: bool, classes: Any, out: Any, scratch: Any
+) -> None:
     """Write of rows in an order whether each is compared equal to the one before: bool, (m,)."""
-    rows = np.empty((2, X.shape[1]), np.float32)
-    bits = rows.view(np.uint32)
+    rows, bits = scratch
     for i in range(max(1, begin), end):
         a, b = order[i - 1], order[i]
         if len(classes) and classes[a] != classes[b]:
