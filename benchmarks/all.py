@@ -18,11 +18,18 @@ from pathlib import Path
 #: Results by name: module and arguments, and whether it is quick.
 RUNS: dict[str, tuple[str, bool]] = {
     "first_use": ("first_use", True),
+    "startup": ("startup", True),
     "local_pipeline": ("local_pipeline", True),
     "defaults": ("defaults --points 1000000 --data clusters --options auto thin=20", True),
     "peers_selection": ("peers_selection", False),
     "peers_graph_clusters": ("peers_graph --data clusters", False),
     "peers_graph_sentences": ("peers_graph --data sentences --repeats 1", False),
+    "peers_graph_50000": (
+        "peers_graph --data sentences --points 50000 --dimension 384 "
+        "--methods subsel pynndescent hnsw ivf hnswlib usearch svs scann",
+        False,
+    ),
+    "sisap": ("sisap", False),
     "greedy_kernel": ("greedy_kernel", True),
     "coverage_peers": ("coverage peers", True),
     "coverage_clusters": ("coverage large --data clusters --points 20000 --iterations 0 30 100", True),
@@ -47,6 +54,9 @@ RUNS: dict[str, tuple[str, bool]] = {
     "spark_greedy": ("spark_greedy", False),
     "spark_superstep": ("spark_superstep", True),
     "spark_identity": ("spark_identity --refine 1", False),
+    "visits": ("visits --points 200000 --dimension 128", True),
+    "cell_groups": ("cell_groups", True),
+    "planned": ("planned --sizes 1000000x64 5000000x64", False),
     "scaling": ("scaling --sizes 5000000x64 10000000x64", False),
 }
 #: Those of `benchmarks.worth`, with `--set` added.

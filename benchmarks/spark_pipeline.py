@@ -37,6 +37,7 @@ from benchmarks.common import BEFORE
 from benchmarks.record import Row, parser, recording
 from subsel import cost
 from subsel.demo import demo_points
+from subsel.planning import estimate
 from subsel.report import Report
 
 _ROWS_PER_FILE = 250_000
@@ -265,14 +266,8 @@ def main() -> None:
         on_cores = sum(spent.values()) - spent["kernel"]
         report = selection.report
         check_subset(Path(folder) / "subset", report)
-        planned = cost.work(
-            arguments.points,
-            arguments.points,
-            arguments.dimension,
-            report.k,
-            report.graph.parts,
-            subsel.SelectConfig(**options),
-        )
+        plan = estimate(arguments.points, arguments.dimension, report.k, subsel.SelectConfig(**options))
+        planned = plan.work_alone if plan.in_one_task() else plan.work
         cores = spark.sparkContext.defaultParallelism
         took = with_sums(report)
         peak = ", ".join(f"{mib:,.0f}" for mib in peaks.quarters())

@@ -1,9 +1,12 @@
-"""What a user waits for before anything is computed: the version, errors of arguments, the import.
+"""What a user waits for before anything is computed: the version, errors, the import; and the first result.
 
 python -m benchmarks.startup [--runs 7]
 
 Medians of seconds and of processor time, which other work on the machine changes less. Each run is a process of its
 own, and the first of each kind, which may write bytecode, does not count.
+
+Then `subsel demo`, from the shell to the table at its end, as after an installation, with an empty cache of kernels,
+and again: what the first takes more is compiling. Once, or as often as `--demos` says: the least.
 """
 
 from __future__ import annotations
@@ -52,9 +55,21 @@ def runs_of(command: list[str], runs: int, folder: str) -> tuple[float, float]:
     return statistics.median(walls[1:]), statistics.median(works[1:])
 
 
+def demos(folder: str, run: int) -> list[tuple[float, float]]:
+    """Return seconds and processor time of a first demo and of a second one."""
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "NUMBA_CACHE_DIR": str(Path(folder, f"kernels-{run}"))}
+    found = []
+    for turn in ("first", "second"):
+        command, before = [*_SUBSEL, "demo", f"demo-{run}-{turn}"], used()
+        call = partial(subprocess.run, command, cwd=folder, env=environment, capture_output=True, check=True)
+        found.append((seconds(call), used() - before))
+    return found
+
+
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--runs", type=int, default=7)
+    options.add_argument("--demos", type=int, default=1)
     arguments = options.parse_args()
     with (
         recording(arguments, f"medians of {arguments.runs} runs") as record,
@@ -63,6 +78,17 @@ def main() -> None:
         record(
             {"command": "<42s", "seconds": "7.2f", "processor time, s": "17.2f"},
             ((name, *runs_of(command, arguments.runs, folder)) for name, command in _CASES.items()),
+            title="startup",
+        )
+        measured = [demos(folder, run) for run in range(arguments.demos)]
+        least = [[min(values) for values in zip(*runs, strict=True)] for runs in zip(*measured, strict=True)]
+        record(
+            {"subsel demo": "<18s", "first": "6.1f", "second": "6.1f", "more": "6.1f"},
+            (
+                (name, one, other, one - other)
+                for name, one, other in zip(("seconds", "processor time, s"), *least, strict=True)
+            ),
+            title="demo",
         )
 
 

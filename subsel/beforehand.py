@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from subsel.config import SelectConfig, check_known
+from subsel.cost import REFERENCE, Rates
 from subsel.embeddings.neighbors import NeighborResult, neighbor_graph
 from subsel.embeddings.recipe import Search
 from subsel.engines.choose import is_spark
@@ -129,6 +130,8 @@ def plan(
     size: int | float | str | None = None,
     exclude_near: str | None = None,
     target: str | None = None,
+    rates: str | Path | None = None,
+    growing: bool = False,
     config: SelectConfig | str | Path | None = None,
     storage_options: dict[str, Any] | None = None,
     **options: Unpack[Options],
@@ -142,6 +145,8 @@ def plan(
         size: see `select`.
         exclude_near: a place, see `select`.
         target: likewise.
+        rates: file of rates that `subsel doctor --rates` measured; those of another machine by default.
+        growing: plan `growing_graph` instead, a graph that points can join later.
         config: a `SelectConfig`, or a TOML file of one; ``options`` override it.
         storage_options: see `select`.
         **options: fields of `SelectConfig`.
@@ -153,12 +158,13 @@ def plan(
     if (data is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError(f"plan needs either {option('data')} or {option('points')} and {option('dimension')}.")
     settings = load_config(config, size=size, exclude_near=exclude_near, target=target, **options)
+    how: dict[str, Any] = {"rates": REFERENCE if rates is None else Rates.load(rates), "growing": growing}
     if points is None or dimension is None:
-        return plan_input(data, settings, storage_options=storage_options)
+        return plan_input(data, settings, storage_options=storage_options, **how)
     if points < 1 or dimension < 0:
         raise ConfigError(f"{option('points')} is at least 1 and {option('dimension')} at least 0: correct them.")
     k = planned_count(settings, points, "the plan")
-    return estimate(points, dimension, k, settings, reference_rows(settings, storage_options))
+    return estimate(points, dimension, k, settings, reference_rows(settings, storage_options), **how)
 
 
 def validate(

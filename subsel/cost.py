@@ -1,35 +1,134 @@
-"""How long a selection takes on Spark: core-seconds per stage, from rates that were measured.
+"""How long a selection takes, by stage and engine, from rates that were measured.
 
-Rates are those of the runs in docs/scaling.md, of benchmarks/spark_pipeline.py on two cores of an AMD EPYC, `local[2]`,
-at 64 to 384 dimensions, 10 neighbours and 10 % selected. They hold for cores, disks and networks like those.
+Rates that nobody measured are those of two cores of an AMD EPYC, at 32 to 384 dimensions, 10 neighbours and 10 %
+selected: on one machine as `subsel doctor --rates` found them, on Spark those of the runs in docs/scaling.md
+(benchmarks/spark_pipeline.py, ``local[2]``). `subsel doctor --rates` measures another machine.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from subsel.config import SelectConfig
-from subsel.embeddings.cells import GROUPS_PROBED, ONE_LEVEL
+from subsel.embeddings.cells import GROUPS_PROBED, ONE_LEVEL, cell_count
+from subsel.embeddings.recipe import PROBES
+from subsel.errors import ConfigError
+from subsel.growing.state import reserve_of
 from subsel.parts.route import coarse_cells, sample_rows
 
-#: Core-seconds per million points, and per million points and 100 values of their embeddings.
-READ = (5.0, 4.0)
-NEIGHBORS = (105.0, 18.0)
-#: Core-seconds per million points from the graph to the written subset; dimensions do not matter any more.
-SELECTION = 45.0
-#: Core-seconds per million points and pass of swaps (benchmarks/spark_greedy.py).
-REFINE = 11.0
-#: Seconds that Spark takes however few points there are, its start included: 88 s for 100 of 3,000 points, `local[2]`.
-FIXED = 90.0
-#: Floating point operations per second that one core does while it looks for a point's coarse cells, or near rows.
-ROUTE_FLOPS = 30e9
+#: Bytes that a task needs for each directed edge, and for each point, of a graph that it has whole: the most while the
+#: parts are joined, and while a certificate's dual variables are beside it.
+BYTES_PER_HALF_EDGE, BYTES_PER_POINT = 64, 300
+#: A search that makes a graph which grows compares so many times the pairs on Spark: points join, where no pair probes
+#: from both ends (docs/decisions/0031-growing-on-spark.md).
+_JOINING = 2
+
+_Rate = Annotated[float, Field(ge=0)]
+
+
+class _Rates(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LocalRates(_Rates):
+    """Seconds of one machine, on all of its cores.
+
+    Attributes:
+        read: per million points.
+        read_values: per million points and 100 values of their embeddings.
+        lists: of the search, per million points and ten neighbours.
+        values: of the search, per million points and 100 values.
+        products: per 10^12 products of values, of which scores are made.
+        selection: from the graph to the written subset, per million points and ten neighbours.
+        refine: per million points, ten neighbours and pass of swaps.
+    """
+
+    read: _Rate
+    read_values: _Rate
+    lists: _Rate
+    values: _Rate
+    products: _Rate
+    selection: _Rate
+    refine: _Rate
+
+
+class SparkRates(_Rates):
+    """Core-seconds on Spark.
+
+    Attributes:
+        read: per million points.
+        read_values: per million points and 100 values of their embeddings.
+        neighbors: of the search in parts, per million points and ten neighbours.
+        neighbors_values: of it, per million points and 100 values.
+        selection: from the graph to the written subset in parts, per million points and ten neighbours.
+        refine: per million points, ten neighbours and pass of swaps, in parts.
+        alone: what a graph that fits one task takes there instead of the last two, on one core.
+        fixed: seconds that Spark takes however few points there are, its start included.
+        route: per 10^12 products while points look for their coarse cells, or near rows.
+    """
+
+    read: _Rate
+    read_values: _Rate
+    neighbors: _Rate
+    neighbors_values: _Rate
+    selection: _Rate
+    refine: _Rate
+    alone: _Rate
+    fixed: _Rate
+    route: _Rate
+
+
+class Rates(_Rates):
+    """What `subsel doctor --rates` writes.
+
+    Attributes:
+        machine: where they were measured, in a line.
+        cores: of it, on which ``local`` was measured.
+        local: of one machine.
+        spark: of Spark's cores; scaled by how fast the machine is, where nothing was measured on Spark.
+    """
+
+    machine: str
+    cores: Annotated[int, Field(ge=1)]
+    local: LocalRates
+    spark: SparkRates
+
+    @classmethod
+    def load(cls, path: str | Path) -> Rates:
+        """Read a file of rates.
+
+        Raises:
+            ConfigError: there is none, or it is not one.
+        """
+        make = f"make one: subsel doctor --rates {path}"
+        try:
+            return cls.model_validate_json(Path(path).read_bytes())
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read ({error.strerror}): {make}") from error
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            where = ".".join(map(str, wrong["loc"]))
+            raise ConfigError(f"{path} has no rates ({where or 'JSON'}: {wrong['msg'].lower()}): {make}") from error
+
+
+REFERENCE = Rates(
+    machine="2 cores (AMD EPYC)",
+    cores=2,
+    local=LocalRates(read=0.5, read_values=0.5, lists=3, values=1.5, products=22, selection=1.4, refine=0.3),
+    spark=SparkRates(
+        read=5, read_values=4, neighbors=105, neighbors_values=18, selection=45, refine=11, alone=20, fixed=90, route=33
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Core-seconds of the stages.
+    """What stages take: core-seconds on Spark, seconds on one machine.
 
     Attributes:
         read: checking every row.
@@ -47,27 +146,107 @@ class Work:
 
     @property
     def total(self) -> float:
-        """Core-seconds of all stages."""
+        """All stages together."""
         return self.read + self.neighbors + self.selection + self.refine + self.near
 
 
-def work(n: int, searched: int, dimension: int, k: int | None, parts: int, config: SelectConfig, near: int = 0) -> Work:
-    """Return what selecting k of n points of so many dimensions takes; 0 dimensions if a graph is given.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done.
 
-    So many of the points are searched: all, or those that are drawn first. All are compared with ``near`` rows.
+    Attributes:
+        n: points that are read.
+        searched: of these, that are searched: all, or those that are drawn first.
+        dimension: of their embeddings; 0 if a graph is given.
+        k: points to select; None: not known.
+        config: of the request.
+        near: rows that all points are compared with.
+        growing: whether a graph that grows is made, and nothing is selected.
+    """
+
+    n: int
+    searched: int
+    dimension: int
+    k: int | None
+    config: SelectConfig
+    near: int = 0
+    growing: bool = False
+
+    @property
+    def listed(self) -> float:
+        """Tens of entries in a list of neighbours: with what is in reserve, where the graph grows."""
+        degree = self.config.degree(self.n, self.k)
+        return (degree + (reserve_of(degree) if self.growing else 0)) / 10
+
+    @property
+    def ranked(self) -> float:
+        """Millions of points, times tens of neighbours, that are selected from."""
+        return 0.0 if self.growing else self.searched / 1e6 * self.config.degree(self.n, self.k) / 10
+
+    @property
+    def near_products(self) -> float:
+        """Of 10^12: of all points with those that none may be near to."""
+        return self.n * self.near * self.dimension / 1e12
+
+
+def local_work(job: Job, rates: LocalRates = REFERENCE.local) -> Work:
+    """Return the seconds that a job takes on one machine.
+
+    Probes are those of the config, or those that a search begins with: how many more it takes to reach its recall
+    depends on the data. Not in it: the iterations of a certificate.
+    """
+    millions, hundreds = job.searched / 1e6, job.dimension / 100
+    read = job.n / 1e6 * (rates.read + rates.read_values * hundreds)
+    neighbors = 0.0
+    if job.dimension:
+        neighbors = millions * (rates.lists * job.listed + rates.values * hundreds) + rates.products * products(job)
+    selection = job.ranked * rates.selection
+    refine = job.ranked * rates.refine * job.config.refine
+    return Work(read, neighbors, selection, refine, job.near_products * rates.products)
+
+
+def products(job: Job) -> float:
+    """Return how many products of values a search on one machine takes, of 10^12.
+
+    A point meets the centroids of all cells, and the points of those that it probes.
+    """
+    n, probes = job.searched, job.config.probes or PROBES
+    cells = cell_count(n, probes)
+    met = min(probes, cells) * n / cells
+    return n * (_compared(cells) + met) * job.dimension / 1e12
+
+
+def _compared(cells: int) -> float:
+    """Return how many centroids a point is compared with: those of groups and of the nearest, where cells are many."""
+    return float(cells if cells <= ONE_LEVEL else (1 + GROUPS_PROBED) * np.sqrt(cells))
+
+
+def spark_work(job: Job, parts: int, rates: SparkRates = REFERENCE.spark, *, alone: bool = False) -> Work:
+    """Return the core-seconds that a job takes on Spark in so many parts.
 
     What follows from the number of neighbours is taken to be in proportion to it; probes are taken to be 8 and the size
-    10 %: a rule of thumb. Not in it: what takes its time however few points there are (`FIXED`), and the iterations of
-    a certificate.
+    10 %: a rule of thumb. Not in it: what takes its time however few points there are, and the iterations of a
+    certificate.
+
+    Args:
+        job: what is to be done.
+        parts: of the graph.
+        rates: of Spark's cores.
+        alone: whether drivers have the whole graph in one task, where no second core helps.
     """
-    millions, hundreds, degree = searched / 1e6, dimension / 100, config.degree(n, k) / 10
-    read = n / 1e6 * (READ[0] + READ[1] * hundreds)
-    selection, refine = millions * SELECTION * degree, millions * REFINE * degree * config.refine
-    if dimension == 0:
+    millions, hundreds, n = job.searched / 1e6, job.dimension / 100, job.searched
+    read = job.n / 1e6 * (rates.read + rates.read_values * hundreds)
+    selection = job.ranked * (rates.alone if alone else rates.selection)
+    refine = 0.0 if alone else job.ranked * rates.refine * job.config.refine
+    if job.dimension == 0:
         return Work(read, 0.0, selection, refine)
-    cells = coarse_cells(parts, sample_rows(searched, dimension, -(-searched // parts)))
-    if cells > ONE_LEVEL:
-        cells = round((1 + GROUPS_PROBED) * np.sqrt(cells))
-    routing = searched * 2.0 * cells * dimension / ROUTE_FLOPS
-    neighbors = millions * (NEIGHBORS[0] * degree + NEIGHBORS[1] * hundreds) + routing
-    return Work(read, neighbors, selection, refine, n * 2.0 * near * dimension / ROUTE_FLOPS)
+    cells = coarse_cells(parts, sample_rows(n, job.dimension, -(-n // parts)))
+    routing = rates.route * n * _compared(cells) * job.dimension / 1e12
+    pairs = _JOINING if job.growing else 1
+    neighbors = millions * (rates.neighbors * job.listed + pairs * rates.neighbors_values * hundreds) + routing
+    return Work(read, neighbors, selection, refine, rates.route * job.near_products)
+
+
+def one_task_bytes(points: int, half_edges: int) -> int:
+    """Return what a task takes that has a whole graph of so many points and directed edges."""
+    return BYTES_PER_HALF_EDGE * half_edges + BYTES_PER_POINT * points

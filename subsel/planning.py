@@ -11,6 +11,7 @@ import pyarrow as pa
 from subsel import cost
 from subsel.config import FEWEST_NEIGHBORS, SelectConfig, resolve_size
 from subsel.errors import ConfigError, InputError, option
+from subsel.growing.state import reserve_of
 from subsel.input.given import NEAR
 from subsel.input.points import width_of
 from subsel.input.rows import embedding_type, may_be_read
@@ -59,7 +60,12 @@ class Plan:
         worker_bytes: memory of one Python worker on Spark.
         shuffle_bytes: disk that the neighbour exchange takes, over all executors.
         graph_bytes: disk that the persisted graph takes, over all executors.
-        work: core-seconds on Spark.
+        one_task_bytes: memory of a task on Spark that has the whole graph and selects from it, which spares the rounds
+            over the parts; None: it is never in one task.
+        local_work: seconds on one machine.
+        work: core-seconds on Spark, in parts.
+        work_alone: core-seconds where one task has the whole graph.
+        rates: by which these are known.
     """
 
     n: int
@@ -73,16 +79,34 @@ class Plan:
     worker_bytes: int
     shuffle_bytes: int
     graph_bytes: int
+    one_task_bytes: int | None
+    local_work: cost.Work
     work: cost.Work
+    work_alone: cost.Work
+    rates: cost.Rates
 
     @property
     def fits(self) -> bool:
         """Whether one machine's memory is enough."""
         return self.local_bytes <= self.available_bytes
 
-    def seconds_on_spark(self, cores: int) -> float:
-        """Return how long it takes on so many cores of executors, of which no more work than there are parts."""
-        return cost.FIXED + self.work.total / min(cores, self.parts)
+    def in_one_task(self, task_bytes: int | None = None) -> bool:
+        """Whether a task with so much memory selects from the whole graph; None: in a session of this machine."""
+        has = self.available_bytes // 2 if task_bytes is None else task_bytes
+        return self.one_task_bytes is not None and self.one_task_bytes <= has - WORKER_BYTES
+
+    def seconds_on_spark(self, cores: int, task_bytes: int | None = None) -> float:
+        """Return how long it takes on so many cores of executors, of which no more work than there are parts.
+
+        Args:
+            cores: of all executors.
+            task_bytes: memory of a task, see `in_one_task`.
+        """
+        fixed, shared = self.rates.spark.fixed, min(cores, self.parts)
+        if not self.in_one_task(task_bytes):
+            return fixed + self.work.total / shared
+        work = self.work_alone
+        return fixed + work.selection + (work.total - work.selection) / shared
 
 
 def part_points(dimension: int, neighbors: int, config: SelectConfig) -> int:
@@ -147,13 +171,32 @@ def local_bytes(n: int, dimension: int, neighbors: int, searched: int, width: in
     return int(values + LOCAL_BYTES_PER_EDGE * edges + 64 * n)
 
 
-def estimate(n: int, dimension: int, k: int | None, config: SelectConfig, near: int = 0, width: int = 4) -> Plan:
-    """Return what selecting k of n points takes, all of which are compared with ``near`` rows.
+def estimate(
+    n: int,
+    dimension: int,
+    k: int | None,
+    config: SelectConfig,
+    near: int = 0,
+    width: int = 4,
+    *,
+    rates: cost.Rates = cost.REFERENCE,
+    growing: bool = False,
+) -> Plan:
+    """Return what selecting k of n points takes.
 
-    On one machine, values are kept in ``width`` bytes.
+    Args:
+        n: points.
+        dimension: of their embeddings; 0 if a graph is given.
+        k: points to select; None: not known.
+        config: how to select.
+        near: rows that all points are compared with.
+        width: bytes in which one machine keeps a value.
+        rates: how fast machines are.
+        growing: whether a graph that grows is made instead, see `growing_bytes`.
     """
     reference = 2 * 4 * near * dimension
     read, neighbors = n, min(config.degree(n, k), n)
+    more = growing_bytes(n, dimension, neighbors) if growing else 0
     drawn = config.drawn(n, k)
     n = n if drawn is None else drawn
     edges = EDGES_PER_NEIGHBOR * neighbors * n
@@ -162,21 +205,40 @@ def estimate(n: int, dimension: int, k: int | None, config: SelectConfig, near: 
     graph = int(edges * 8 + 32 * n)
     part_share = min(points, n)
     parts = max(1, -(-n // points))
+    job = cost.Job(read, n, dimension, k, config, near, growing)
     search = search_bytes(MOST_TRAVEL * part_share, dimension, neighbors)
     return Plan(
         n=read,
         dimension=dimension,
         k=k,
         neighbors=neighbors,
-        local_bytes=local_bytes(read, dimension, neighbors, n, width) + reference,
+        local_bytes=local_bytes(read, dimension, neighbors, n, width) + reference + more,
         available_bytes=available_memory(),
         parts=parts,
         part_points=points,
         worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n, reference)),
         shuffle_bytes=int(TRAVEL * (vectors + FOUND_BYTES * neighbors * n) + 60 * edges),
-        graph_bytes=2 * graph,
-        work=cost.work(read, n, dimension, k, parts, config, near),
+        graph_bytes=2 * graph + more,
+        one_task_bytes=_one_task(n, int(edges), config),
+        local_work=cost.local_work(job, rates.local),
+        work=cost.spark_work(job, parts, rates.spark),
+        work_alone=cost.spark_work(job, parts, rates.spark, alone=True),
+        rates=rates,
     )
+
+
+def _one_task(n: int, half_edges: int, config: SelectConfig) -> int | None:
+    """Return what a task takes that selects from a whole graph: as `subsel.engines.spark.together` decides."""
+    if config.max_similarity is not None:
+        return None
+    if config.finish_points is not None:
+        return 0 if n <= config.finish_points else None
+    return cost.one_task_bytes(n, half_edges)
+
+
+def growing_bytes(n: int, dimension: int, neighbors: int) -> int:
+    """Return what a graph keeps beside its edges so that it can grow: lists with what is in reserve, 16-bit vectors."""
+    return n * (8 * (neighbors + reserve_of(neighbors)) + 2 * dimension)
 
 
 def plan_input(
@@ -186,6 +248,8 @@ def plan_input(
     sizes: Sequence[int | float | str | None] | None = None,
     with_embeddings: bool = True,
     storage_options: Mapping[str, Any] | None = None,
+    rates: cost.Rates = cost.REFERENCE,
+    growing: bool = False,
 ) -> Plan:
     """Return what selecting from an input takes, from its metadata and first row only.
 
@@ -195,6 +259,8 @@ def plan_input(
         sizes: all that will be selected; the config's own if None. A size of None is not known.
         with_embeddings: False where a graph is given.
         storage_options: how paths are opened that are not on this machine.
+        rates: how fast machines are.
+        growing: whether a graph that grows is made instead.
 
     Raises:
         InputError: the input cannot be opened, or lacks the embedding column.
@@ -209,7 +275,8 @@ def plan_input(
     else:
         k = min(resolve_size(size, n, source.name) for size in sizes)
     width = width_of(source.schema, config.embedding_column if with_embeddings else None)
-    return estimate(n, dimension, k, config, reference_rows(config, storage_options), width)
+    near = reference_rows(config, storage_options)
+    return estimate(n, dimension, k, config, near, width, rates=rates, growing=growing)
 
 
 def planned_count(config: SelectConfig, n: int, name: str) -> int | None:

@@ -25,6 +25,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("demo",),
         ("testing",),
         ("warming",),
+        ("measuring",),
         ("explaining",),
         ("explain_cover",),
         ("reports",),

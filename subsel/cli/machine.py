@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,11 +25,18 @@ _JAVA = 17
 
 
 @click.command(cls=Command)
-def doctor() -> None:
+@click.option("--rates", metavar="FILE", help="Measure for half a minute how fast this machine is, and write it there.")
+def doctor(rates: str | None) -> None:
     """Say what this machine has: Java, Spark, native libraries, memory, temporary space, compiled kernels.
+
+    With --rates FILE it selects from generated points instead, and writes JSON for subsel plan --rates FILE: seconds of
+    this machine, measured, and core-seconds on Spark, scaled by these.
 
     Exit status 0 even where something optional is missing: the table says what needs it.
     """
+    if rates is not None:
+        _measure(rates)
+        return
     from subsel.kernels import kernel_cache
     from subsel.memory import available_memory, group_limits
 
@@ -53,6 +61,37 @@ def doctor() -> None:
     for folder in _roots(cache.folders):
         found[f"kernels in {folder}"] = f"kept there{_writable(folder)}"
     show(found, found)
+
+
+def _measure(path: str) -> None:
+    """Measure this machine's rates and write them to a file, which may be there if it has rates, too."""
+    from subsel.cost import Rates
+    from subsel.measuring import measure
+    from subsel.storage import check_new, place_of
+
+    file = place_of(path)
+    if file.exists():
+        Rates.load(path)  # what is something else is not overwritten
+    else:
+        check_new(file, overwrite=False)
+    found = measure(_teller("measuring"))
+    file.write_text(found.model_dump_json(indent=2) + "\n")
+    rows = {
+        **{f"on one machine, {name}": f"{rate:g}" for name, rate in found.local.model_dump().items()},
+        **{f"on Spark, {name}": f"{rate:g}" for name, rate in found.spark.model_dump().items()},
+        "written to": path,
+    }
+    close(rows, found.model_dump())
+
+
+def _teller(what: str) -> Callable[[str], None]:
+    """Return what says on stderr what goes on, where progress is shown."""
+
+    def tell(part: str) -> None:
+        if progress():
+            click.echo(f"subsel: {what}: {part}", err=True)
+
+    return tell
 
 
 @click.command(cls=Command)

@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 
 from subsel.board import Counts
 from subsel.config import SelectConfig
+from subsel.cost import one_task_bytes
 from subsel.engines.base import Engine
 from subsel.engines.local import LocalEngine
 from subsel.engines.spark.checkpoints import checkpoint_at_first_use, release_checkpoint
@@ -42,9 +43,6 @@ _JOINED, _PLACES, _RESULT = "joined", "places", "result"
 #: Rows of a batch on its way to the JVM, which holds it whole.
 _ROWS = max(1, (32 << 20) // CHUNK_BYTES)
 
-#: Bytes that a task needs for each directed edge, and for each point, of a graph that it has whole: the most while the
-#: parts are joined, and while a certificate's dual variables are beside it.
-BYTES_PER_HALF_EDGE, BYTES_PER_POINT = 64, 300
 #: Bytes of a directed edge where a graph travels.
 PAYLOAD = 8
 #: What a Python worker has before it holds any data.
@@ -76,12 +74,7 @@ def fits_one_task(
         return points <= config.finish_points
     if PAYLOAD * half_edges > _ONE_BATCH and spark.conf.get("spark.sql.execution.arrow.maxBytesPerBatch", None) is None:
         return False
-    return bytes_needed(points, half_edges) <= task_memory(spark)
-
-
-def bytes_needed(points: int, half_edges: int) -> int:
-    """Return what a task needs for a graph, or a part of one, that it has whole."""
-    return BYTES_PER_HALF_EDGE * half_edges + BYTES_PER_POINT * points
+    return one_task_bytes(points, half_edges) <= task_memory(spark)
 
 
 def task_memory(spark: SparkSession, at_once: int = 1) -> int:
