@@ -105,21 +105,25 @@ class Rates(_Rates):
         Raises:
             ConfigError: there is none, or it is not one.
         """
-        make = f"make one: subsel doctor --rates {path}"
         try:
             return cls.model_validate_json(Path(path).read_bytes())
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read ({error.strerror}): {make}") from error
+            raise ConfigError(
+                f"{path} cannot be read ({error.strerror}): make one with subsel doctor --rates {path}"
+            ) from error
         except ValidationError as error:
             wrong = error.errors()[0]
             where = ".".join(map(str, wrong["loc"]))
-            raise ConfigError(f"{path} has no rates ({where or 'JSON'}: {wrong['msg'].lower()}): {make}") from error
+            raise ConfigError(
+                f"{path} has no rates ({where or 'JSON'}: {wrong['msg'].lower()}): name another file, such as "
+                "subsel doctor --rates makes"
+            ) from error
 
 
 REFERENCE = Rates(
     machine="2 cores (AMD EPYC)",
     cores=2,
-    local=LocalRates(read=0.5, read_values=0.5, lists=3, values=1.5, products=22, selection=1.4, refine=0.3),
+    local=LocalRates(read=0.43, read_values=0.6, lists=7.6, values=0, products=11, selection=2.7, refine=0.16),
     spark=SparkRates(
         read=5, read_values=4, neighbors=105, neighbors_values=18, selection=45, refine=11, alone=20, fixed=90, route=33
     ),
