@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from subsel import api, demo
+from subsel import api, demo, growth
 from subsel.explaining import explain
 from subsel.kernels import Cache, kernel_cache
 
@@ -59,6 +59,12 @@ def warm(tell: Callable[[str], None] = lambda what: None) -> Cache:
         run, near = Path(folder, "run"), table.slice(0, 3)
         found = api.select(table, size=60, run_dir=run, audit=Path(folder, "audit"), exclude_near=near, **quiet)
         explain(run, found.ids[0])
+        tell("embeddings of 16 bits")
+        api.select(demo.demo_points(_N, _D)[0].astype(np.float16), size=60, descent_passes=1, **quiet)
+        tell("graphs that grow")
+        place = Path(folder, "graph")
+        growth.growing_graph(table.slice(20), output=place, progress=False)
+        growth.grow_graph(place, near, remove=table["id"].slice(20, 300), progress=False)
         tell("targets and names as ids")
         api.select(table.slice(9), size=60, objective="coverage", target=near, **quiet)
         names = table.set_column(table.column_names.index("id"), "id", table["id"].cast("string"))

@@ -98,7 +98,8 @@ def _teller(what: str) -> Callable[[str], None]:
 def warm() -> None:
     """Compile kernels now, once per machine: for images, and so that no first run waits for it.
 
-    Those that selecting on one machine calls; some that only many parts need are compiled when they are called.
+    Those that selecting and growing a graph on one machine call; some that only many parts need are compiled when they
+    are called.
 
     They are kept beside the package; NUMBA_CACHE_DIR says where else.
     """
