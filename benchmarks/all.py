@@ -26,10 +26,12 @@ RUNS: dict[str, tuple[str, bool]] = {
     "peers_graph_sentences": ("peers_graph --data sentences --repeats 1", False),
     "peers_graph_50000": (
         "peers_graph --data sentences --points 50000 --dimension 384 "
-        "--methods subsel pynndescent hnsw ivf hnswlib usearch svs scann",
+        "--methods subsel pynndescent hnsw ivf hnswlib usearch svs scann "
+        "--known subsel=18,2 pynndescent=27 hnsw=96 ivf=60 hnswlib=72 usearch=80 svs=24 scann=36",
         False,
     ),
-    "sisap": ("sisap", False),
+    "sisap": ("sisap --set probes=16,descent_passes=1", False),
+    "sisap_1000000": ("sisap --points 1000000 --set probes=12,descent_passes=1 probes=64,descent_passes=2", False),
     "greedy_kernel": ("greedy_kernel", True),
     "coverage_peers": ("coverage peers", True),
     "coverage_clusters": ("coverage large --data clusters --points 20000 --iterations 0 30 100", True),

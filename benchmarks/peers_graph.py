@@ -11,10 +11,10 @@ is by inner product, the same as by distance. Other methods are those of `benchm
 
 Everyone gets all rows in memory as float32 and must return 10 neighbours per point; ours also makes the symmetric
 graph. Each method's search width is about the least whose recall on 1,000 points, against exact search, is at least
-0.95: looked for by doubling, and then between the last two to an eighth; choosing it is not counted. Then all run in
-turn, each from the rows to its neighbours, as many times as `--repeats` says: medians of their seconds (the lower of
-two), the least recall. Compilers are warm. Then the steps of our median run, and the rate of its cell search against
-sgemm in the same run, by 1 thread and by all.
+0.95: looked for by doubling, and then between the last two to an eighth, unless `--known` says it (for subsel probes
+and passes); choosing it is not counted. Then all run in turn, each from the rows to its neighbours, as many times as
+`--repeats` says: medians of their seconds (the lower of two), the least recall. Compilers are warm. Then the steps of
+our median run, and the rate of its cell search against sgemm in the same run, by 1 thread and by all.
 """
 
 from __future__ import annotations
@@ -63,8 +63,13 @@ class Recall:
         return hits / (K * len(self.rows))
 
 
-def width_for(first: int, last: int, recall_of: Callable[[int], float]) -> int:
-    """Return about the least width from first to last whose recall is good enough; the last tried if none is."""
+def width_for(first: int, last: int, recall_of: Callable[[int], float], known: int | None = None) -> int:
+    """Return about the least width from first to last whose recall is good enough; the last tried if none is.
+
+    A width that is known already is not looked for.
+    """
+    if known is not None:
+        return known
     below, width = 0, first
     while recall_of(width) < GOAL:
         if width == last:
@@ -134,9 +139,13 @@ class Method(NamedTuple):
     run: Callable[[], tuple[np.ndarray, dict[str, Any]]]
 
 
-def ours(X: np.ndarray, recall: Recall) -> Method:
+def ours(X: np.ndarray, recall: Recall, known: list[int]) -> Method:
     """Return the faster of the first settings that are good enough, with refinement and without: as the others do."""
     good: list[tuple[float, Method]] = []
+    if known:
+        probes, passes = known
+        steps: dict[str, Any] = {}
+        return Method(f"{probes} probes, {passes} passes", lambda: (subsel_graph(X, probes, passes, steps), steps))
     for passes in (0, PASSES):
         tried: dict[int, tuple[float, float]] = {}
 
@@ -157,15 +166,18 @@ def ours(X: np.ndarray, recall: Recall) -> Method:
     return min(good, key=itemgetter(0))[1]
 
 
-def index(name: str, X: np.ndarray, recall: Recall) -> Method:
+def index(name: str, X: np.ndarray, recall: Recall, known: list[int]) -> Method:
     """Return a peer's build and search at a width that is good enough."""
     peer = PEERS[name]
-    ask = peer.build(X, K + 1)
-    width = width_for(*peer.widths, lambda width: recall.of(ask(X[recall.rows], width)))
+    if known:
+        (width,) = known
+    else:
+        ask = peer.build(X, K + 1)
+        width = width_for(*peer.widths, lambda width: recall.of(ask(X[recall.rows], width)))
     return Method(f"{peer.built}, {peer.knob} {width}", lambda: (peer.build(X, K + 1)(X, width), {}))
 
 
-def descent(X: np.ndarray, recall: Recall) -> Method:
+def descent(X: np.ndarray, recall: Recall, known: list[int]) -> Method:
     """NN-descent; more neighbours than wanted are asked for until the best ten are good enough."""
 
     import pynndescent  # noqa: PLC0415  (may be missing)
@@ -174,12 +186,12 @@ def descent(X: np.ndarray, recall: Recall) -> Method:
         index = pynndescent.NNDescent(X, "cosine", n_neighbors=number, n_jobs=os.cpu_count(), random_state=0)
         return index.neighbor_graph[0]
 
-    number = width_for(K + 1, 60, lambda number: recall.of(run(number)[recall.rows]))
+    number = width_for(K + 1, 60, lambda number: recall.of(run(number)[recall.rows]), *known)
     return Method(f"{number} neighbours", lambda: (run(number), {}))
 
 
 DATA: dict[str, Callable[[int, int], np.ndarray]] = {"clusters": clusters, "sentences": sentences}
-METHODS: dict[str, Callable[[np.ndarray, Recall], Method]] = {
+METHODS: dict[str, Callable[[np.ndarray, Recall, list[int]], Method]] = {
     "subsel": ours,
     **{name: partial(index, name) for name in PEERS},
     "pynndescent": descent,
@@ -212,6 +224,7 @@ def main() -> None:
     options.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
     options.add_argument("--set", nargs="+", type=Path, help="labelled sets, .npz with x: together, instead of --data")
     options.add_argument("--methods", nargs="+", choices=list(METHODS), default=USUAL)
+    options.add_argument("--known", nargs="+", default=[], help="widths that were found before: hnsw=96 subsel=24,0")
     options.add_argument("--repeats", type=int, choices=range(1, 10), default=3)
     arguments = options.parse_args()
     data = data_of(arguments)
@@ -227,10 +240,10 @@ def main() -> None:
     small = clusters(5000, dimension)
     subsel_graph(small, 4, 2)
     if "pynndescent" in names:
-        descent(small, Recall(small)).run()
+        descent(small, Recall(small), []).run()
     with recording(arguments, about) as record:
         for kind, points in data.items():
-            compare(record, kind, points(), names, arguments.repeats)
+            compare(record, kind, points(), names, arguments)
 
 
 def data_of(arguments: argparse.Namespace) -> dict[str, Callable[[], np.ndarray]]:
@@ -246,13 +259,18 @@ def labelled(paths: Sequence[Path]) -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def compare(record: Recorder, kind: str, X: np.ndarray, names: Sequence[str], repeats: int) -> None:
+def _parted(word: str) -> tuple[str, str, str]:
+    return word.partition("=")
+
+
+def compare(record: Recorder, kind: str, X: np.ndarray, names: Sequence[str], arguments: argparse.Namespace) -> None:
     """Record the table of one kind of data, and that of our own steps."""
     recall = Recall(X)
-    methods = {name: METHODS[name](X, recall) for name in names}
+    known = {name: [int(one) for one in widths.split(",")] for name, _, widths in map(_parted, arguments.known)}
+    methods = {name: METHODS[name](X, recall, known.get(name, [])) for name in names}
     runs: dict[str, list[tuple[float, dict[str, Any]]]] = {name: [] for name in names}
     least = dict.fromkeys(names, 1.0)
-    for _ in range(repeats):
+    for _ in range(arguments.repeats):
         for name, method in methods.items():
             begin = time.perf_counter()
             found, steps = method.run()
