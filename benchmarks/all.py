@@ -58,7 +58,8 @@ RUNS: dict[str, tuple[str, bool]] = {
     "spark_identity": ("spark_identity --refine 1", False),
     "visits": ("visits --points 200000 --dimension 128", True),
     "cell_groups": ("cell_groups", True),
-    "planned": ("planned --sizes 1000000x64 5000000x64", False),
+    "planned": ("planned --sizes 1000000x64", False),
+    "planned_local": ("planned --sizes 5000000x64 --engines local", False),
     "scaling": ("scaling --sizes 5000000x64 10000000x64", False),
 }
 #: Those of `benchmarks.worth`, with `--set` added.

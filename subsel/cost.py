@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from subsel.config import SelectConfig
 from subsel.embeddings.cells import GROUPS_PROBED, ONE_LEVEL, cell_count
-from subsel.embeddings.recipe import PROBES
+from subsel.embeddings.recipe import PROBES, Search
 from subsel.errors import ConfigError
 from subsel.growing.state import reserve_of
 from subsel.parts.route import coarse_cells, sample_rows
@@ -44,6 +44,8 @@ class LocalRates(_Rates):
         lists: of the search, per million points and ten neighbours.
         values: of the search, per million points and 100 values.
         products: per 10^12 products of values, of which scores are made.
+        passes: of the search, per million points, ten neighbours and pass over neighbours of neighbours.
+        fixed: from the graph to the written subset, however few points there are.
         selection: from the graph to the written subset, per million points and ten neighbours.
         refine: per million points, ten neighbours and pass of swaps.
     """
@@ -53,6 +55,8 @@ class LocalRates(_Rates):
     lists: _Rate
     values: _Rate
     products: _Rate
+    passes: _Rate
+    fixed: _Rate
     selection: _Rate
     refine: _Rate
 
@@ -123,9 +127,11 @@ class Rates(_Rates):
 REFERENCE = Rates(
     machine="2 cores (AMD EPYC)",
     cores=2,
-    local=LocalRates(read=0.43, read_values=0.6, lists=7.6, values=0, products=11, selection=2.7, refine=0.16),
+    local=LocalRates(
+        read=0.43, read_values=0.6, lists=7.6, values=0, products=11, passes=6, fixed=0.4, selection=1.3, refine=0.16
+    ),
     spark=SparkRates(
-        read=5, read_values=4, neighbors=105, neighbors_values=18, selection=45, refine=11, alone=20, fixed=90, route=33
+        read=5, read_values=4, neighbors=105, neighbors_values=18, selection=45, refine=11, alone=15, fixed=25, route=33
     ),
 )
 
@@ -183,6 +189,11 @@ class Job:
         return (degree + (reserve_of(degree) if self.growing else 0)) / 10
 
     @property
+    def passes(self) -> int:
+        """Passes over neighbours of neighbours, as far as they are known: where no recall is aimed at."""
+        return Search.of(self.config, self.n, self.k).passes or 0
+
+    @property
     def ranked(self) -> float:
         """Millions of points, times tens of neighbours, that are selected from."""
         return 0.0 if self.growing else self.searched / 1e6 * self.config.degree(self.n, self.k) / 10
@@ -196,15 +207,16 @@ class Job:
 def local_work(job: Job, rates: LocalRates = REFERENCE.local) -> Work:
     """Return the seconds that a job takes on one machine.
 
-    Probes are those of the config, or those that a search begins with: how many more it takes to reach its recall
-    depends on the data. Not in it: the iterations of a certificate.
+    Probes and passes are those of the config, or those that a search begins with: how many more it takes to reach its
+    recall depends on the data. Not in it: the iterations of a certificate.
     """
     millions, hundreds = job.searched / 1e6, job.dimension / 100
     read = job.n / 1e6 * (rates.read + rates.read_values * hundreds)
     neighbors = 0.0
     if job.dimension:
-        neighbors = millions * (rates.lists * job.listed + rates.values * hundreds) + rates.products * products(job)
-    selection = job.ranked * rates.selection
+        lists = job.listed * (rates.lists + rates.passes * job.passes)
+        neighbors = millions * (lists + rates.values * hundreds) + rates.products * products(job)
+    selection = 0.0 if job.growing else rates.fixed + job.ranked * rates.selection
     refine = job.ranked * rates.refine * job.config.refine
     return Work(read, neighbors, selection, refine, job.near_products * rates.products)
 

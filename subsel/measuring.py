@@ -17,21 +17,21 @@ from subsel.config import SelectConfig
 from subsel.cost import REFERENCE, Job, LocalRates, Rates, SparkRates, local_work, products
 from subsel.demo import write_demo
 
-#: Points and dimensions of the selections: far enough apart to tell what goes by points from what goes by values.
-JOBS = ((60_000, 32), (60_000, 160), (300_000, 32))
-#: How: probes and passes are fixed, so that all machines do the same.
+#: Points, dimensions and passes of the selections: far enough apart to tell what goes by points from what goes by
+#: values, or passes.
+JOBS = ((60_000, 32, 0), (60_000, 160, 0), (300_000, 32, 0), (100_000, 64, 2))
+#: How: probes are fixed, as passes are, so that all machines do the same.
 OPTIONS: dict[str, Any] = {
     "alpha": 0.9,
     "neighbors": 10,
     "probes": 8,
-    "descent_passes": 0,
     "coverage_sample": 0,
     "refine": 1,
     "copies": "keep",
 }
 _SIZE, _RUNS = 0.1, 2
 #: By which rates of Spark are scaled: a job of the usual size.
-_USUAL = (1_000_000, 128)
+_USUAL = (1_000_000, 128, 0)
 
 
 class Took(NamedTuple):
@@ -43,38 +43,39 @@ class Took(NamedTuple):
     selection: float
 
 
-def measure(tell: Callable[[str], None] = lambda what: None, jobs: Sequence[tuple[int, int]] = JOBS) -> Rates:
+def measure(tell: Callable[[str], None] = lambda what: None, jobs: Sequence[tuple[int, int, int]] = JOBS) -> Rates:
     """Return the rates of this machine, as busy as it is now.
 
     Args:
         tell: called with what is measured next.
-        jobs: points and dimensions.
+        jobs: points, dimensions and passes.
     """
     with tempfile.TemporaryDirectory(prefix="subsel-rates-") as folder:
         tell("compiling kernels")
-        _selected(Path(folder), 3000, 8)
+        _selected(Path(folder), 3000, 8, 1)
         took = []
-        for n, dimension in jobs:
+        for n, dimension, passes in jobs:
             tell(f"selecting from {n:,} points of {dimension} dimensions")
-            took.append(_selected(Path(folder), n, dimension))
+            took.append(_selected(Path(folder), n, dimension, passes))
     local = fitted([job_of(*one) for one in jobs], took)
     cores = os.cpu_count() or 1
     return Rates(machine=f"{cores} cores", cores=cores, local=local, spark=scaled(local, cores))
 
 
-def job_of(n: int, dimension: int) -> Job:
+def job_of(n: int, dimension: int, passes: int) -> Job:
     """Return what one of the selections does."""
-    return Job(n, n, dimension, round(_SIZE * n), SelectConfig(size=_SIZE, **OPTIONS))
+    return Job(n, n, dimension, round(_SIZE * n), SelectConfig(size=_SIZE, descent_passes=passes, **OPTIONS))
 
 
-def _selected(folder: Path, n: int, dimension: int) -> Took:
+def _selected(folder: Path, n: int, dimension: int, passes: int) -> Took:
     """Return the least seconds of each stage of a selection, Parquet to Parquet."""
     points = folder / f"points-{n}-{dimension}"
     write_demo(points, n, dimension)
     runs = []
     for run in range(_RUNS):
         output = folder / f"subset-{n}-{dimension}-{run}"
-        took = api.select(points, size=_SIZE, output=output, progress=False, engine="local", **OPTIONS).report.seconds
+        how: dict[str, Any] = OPTIONS | {"descent_passes": passes, "progress": False, "engine": "local"}
+        took = api.select(points, size=_SIZE, output=output, **how).report.seconds
         rest = sum(took.values()) - took["read"] - took["neighbors"] - took["refine"]
         runs.append(Took(took["read"], took["neighbors"], took["refine"], rest))
     return Took(*(min(stage) for stage in zip(*runs, strict=True)))
@@ -87,16 +88,19 @@ def fitted(jobs: Sequence[Job], took: Sequence[Took]) -> LocalRates:
     ranked = np.array([job.ranked for job in jobs])
     scores = np.array([products(job) for job in jobs])
     lists = millions * np.array([job.listed for job in jobs])
+    passes = lists * np.array([job.passes for job in jobs])
     seconds = np.maximum(np.array(took, np.float64), 1e-6)
     read, read_values = _least(seconds[:, 0], millions, values)
-    by_list, by_values, by_products = _least(seconds[:, 1], lists, values, scores)
-    (refine,), (selection,) = _least(seconds[:, 2], ranked), _least(seconds[:, 3], ranked)
+    by_list, by_values, by_products, by_pass = _least(seconds[:, 1], lists, values, scores, passes)
+    (refine,), (fixed, selection) = _least(seconds[:, 2], ranked), _least(seconds[:, 3], np.ones(len(jobs)), ranked)
     return LocalRates(
         read=read,
         read_values=read_values,
         lists=by_list,
         values=by_values,
         products=by_products,
+        passes=by_pass,
+        fixed=fixed,
         selection=selection,
         refine=refine,
     )

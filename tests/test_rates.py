@@ -29,7 +29,9 @@ def slow(tmp_path):
 
 
 def test_rates_are_those_that_the_seconds_came_from():
-    rates = LocalRates(read=1, read_values=0.5, lists=4, values=2, products=20, selection=3, refine=0.5)
+    rates = LocalRates(
+        read=1, read_values=0.5, lists=4, values=2, products=20, passes=6, fixed=0.3, selection=3, refine=0.5
+    )
     jobs = [measuring.job_of(*one) for one in measuring.JOBS]
     works = [cost.local_work(job, rates) for job in jobs]
     found = measuring.fitted(jobs, [measuring.Took(w.read, w.neighbors, w.refine, w.selection) for w in works])
@@ -46,7 +48,7 @@ def test_spark_is_as_much_slower_as_the_machine_is():
 
 def test_a_measurement_has_all_rates(tmp_path):
     told = []
-    rates = measuring.measure(told.append, jobs=((2000, 8), (2000, 40), (4000, 8)))
+    rates = measuring.measure(told.append, jobs=((2000, 8, 0), (2000, 40, 0), (4000, 8, 1)))
     assert rates.local.selection > 0
     assert rates.local.read + rates.local.read_values > 0
     assert rates.local.lists + rates.local.values + rates.local.products > 0
@@ -109,8 +111,10 @@ def test_a_graph_in_one_task_is_not_divided_by_cores():
     assert not plan.in_one_task(enough - 1)
     assert plan.work_alone.neighbors == plan.work.neighbors
     rest = plan.work_alone.total - plan.work_alone.selection
-    assert plan.seconds_on_spark(8, enough) == pytest.approx(90 + plan.work_alone.selection + rest / 8)
-    assert plan.seconds_on_spark(8, 0) == pytest.approx(90 + plan.work.total / 8)
+    assert plan.seconds_on_spark(8, enough) == pytest.approx(
+        REFERENCE.spark.fixed + plan.work_alone.selection + rest / 8
+    )
+    assert plan.seconds_on_spark(8, 0) == pytest.approx(REFERENCE.spark.fixed + plan.work.total / 8)
 
 
 def test_what_stays_in_parts_is_never_planned_in_one_task():
