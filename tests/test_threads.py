@@ -29,6 +29,16 @@ def test_each_row_is_done_once(rows):
     assert (seen == 1).all()
 
 
+@pytest.mark.parametrize("rows", [0, 5, 4 * threads._ROWS])
+def test_each_run_has_room_of_its_own(rows):
+    rooms = []
+    threads.over_rows(
+        lambda begin, end, number, room: rooms.append((room, number)), rows, 7, scratch=lambda: np.zeros(3, np.int64)
+    )
+    assert len({id(room) for room, _ in rooms}) == len(rooms) > 0
+    assert {number for _, number in rooms} == {7}
+
+
 def test_what_a_thread_raises_is_raised():
     def fail(begin, end):
         raise ValueError(begin)
