@@ -128,10 +128,10 @@ REFERENCE = Rates(
     machine="2 cores (AMD EPYC)",
     cores=2,
     local=LocalRates(
-        read=0.43, read_values=0.6, lists=7.6, values=0, products=11, passes=6, fixed=0.4, selection=1.3, refine=0.16
+        read=0.16, read_values=1, lists=5.6, values=0, products=13, passes=0, fixed=0.2, selection=0.63, refine=0.12
     ),
     spark=SparkRates(
-        read=5, read_values=4, neighbors=105, neighbors_values=18, selection=45, refine=11, alone=15, fixed=25, route=33
+        read=5, read_values=4, neighbors=80, neighbors_values=14, selection=45, refine=11, alone=12, fixed=18, route=33
     ),
 )
 
