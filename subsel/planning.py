@@ -228,9 +228,7 @@ def estimate(
 
 
 def _one_task(n: int, half_edges: int, config: SelectConfig) -> int | None:
-    """Return what a task takes that selects from a whole graph: as `subsel.engines.spark.together` decides."""
-    if config.max_similarity is not None:
-        return None
+    """Return what a task takes that has a whole graph, without a run directory: see `subsel.engines.spark.together`."""
     if config.finish_points is not None:
         return 0 if n <= config.finish_points else None
     return cost.one_task_bytes(n, half_edges)
