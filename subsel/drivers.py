@@ -71,14 +71,14 @@ def limits_of(
     capacity = with_unit(engine, stages.capacity(None if config.size is None else k))
     check_precision(capacity, points.points, points.cost or 0)
     if capacity.certain and wishes.included:
-        taken = spent_by_groups(engine, capacity)[0]["points"]
+        taken = spent_by_groups(engine, capacity, included=True)[0]["points"]
         check_reserved(capacity, stages.tables[0].names, taken[: len(capacity.least)])
     return capacity
 
 
 def beside_included(engine: Engine, capacity: Capacity, wishes: Constraints) -> Capacity:
     """Return what included points leave of the limits."""
-    return capacity.less(*spent_by_groups(engine, capacity)) if wishes.included else capacity
+    return capacity.less(*spent_by_groups(engine, capacity, included=True)) if wishes.included else capacity
 
 
 def run_bounding(engine: Engine, k: int, config: SelectConfig, tie_bits: int, left: Capacity | None) -> BoundingResult:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import subsel
-from subsel import demo
+from subsel import demo, pipeline
 from subsel.engines.local import LocalEngine
 from tests.spark_fixtures import needs_spark
 
@@ -51,6 +53,39 @@ def test_one_machine_goes_on(points, tmp_path, monkeypatch, moment):
     assert found.report.limits == expected.report.limits
     again = subsel.select(points, progress=False, run_dir=tmp_path / "run", resume=True, **LIMITS)
     assert again.table.equals(expected.table)
+
+
+ASKED = {
+    "wishes": {"size": 40, "include": "wanted", "exclude": "banned", "certify": 3},
+    "limits": {**LIMITS, "include": "wanted", "exclude": "banned", "certify": 3},
+    "least": {"size": 60, "groups": "kind", "at_least": {"c": 9}, "include": "wanted", "certify": 2},
+    "alike": {"size": 40, "include": "wanted", "max_similarity": 0.9, "refine": 2, "certify": 2},
+    "covers": {"size": 40, "include": "wanted", "objective": "coverage", "groups": "kind", "quotas": "balanced"},
+    "warm": {"exclude": "banned", "certify": 2, **LIMITS},
+}
+
+
+@pytest.mark.parametrize("stage", ["run_greedy", "run_refine", "run_certify", "certificate_of"])
+@pytest.mark.parametrize("kind", ASKED)
+def test_what_a_stopped_run_decided_is_no_wish(points, tmp_path, monkeypatch, kind, stage):
+    """What is left beside wishes is known of these alone, when others have been selected, too."""
+    table = pq.read_table(points)
+    number = np.arange(len(table))
+    table = table.append_column("wanted", pa.array(number % 40 == 3)).append_column(
+        "banned", pa.array(number % 10 == 7)
+    )
+    asked = {"progress": False, **ASKED[kind]}
+    if kind == "warm":
+        asked["warm_start"] = table["id"].to_pylist()[::11]
+    expected = subsel.select(table, **asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, stage, lambda *_, **__: 1 / 0)
+        with suppress(ZeroDivisionError):  # not all kinds have all stages
+            subsel.select(table, run_dir=tmp_path / "run", **asked)
+    found = subsel.select(table, run_dir=tmp_path / "run", resume=True, **asked)
+    assert found.table.equals(expected.table)
+    for section in ("objective", "certificate", "limits", "constraints", "bounding", "refine"):
+        assert getattr(found.report, section) == getattr(expected.report, section)
 
 
 @pytest.mark.slow

@@ -239,3 +239,38 @@ def test_parts_that_are_joined_to_a_few_decide_the_same(problem, data):
     assert decide(few, k) == decide(split, k)
     assert finish(few, k) == finish(split, k)
     assert few.result() == split.result()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"size": 0.3, "refine": 2},
+        pytest.param(
+            {"budget": 0.3, "cost": "tokens", "groups": "source", "quotas": "proportional"}, marks=pytest.mark.long
+        ),
+        pytest.param({"size": 0.3, "objective": "coverage"}, marks=pytest.mark.long),
+    ],
+    ids="+".join,
+)
+def test_spark_joins_parts_to_a_few_and_goes_on_from_these(spark, problem, tmp_path, monkeypatch, kind):
+    needs_spark()
+    from subsel.engines.spark import assembled
+
+    joint_of = assembled.joint_of
+
+    def few(spark, config, *about, **more):  # as if nobody had said how large parts are
+        return joint_of(spark, config.model_copy(update={"part_points": None}), *about, **more)
+
+    expected = subsel.select(**asked(problem, **kind))
+    more = {"engine": spark, "part_points": 60, "finish_points": 30, "run_dir": tmp_path / "run"}
+    more |= {"output": tmp_path / "out"}
+    with monkeypatch.context() as patch:
+        patch.setattr(assembled, "joint_of", few)
+        patch.setattr(pipeline, "run_certify", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            subsel.select(**asked(problem, **kind), **more)
+    found = subsel.select(**asked(problem, **kind), **more, resume=True)  # with more memory: parts stay as they are
+    assert found.report.graph.parts < found.report.graph.searched_parts
+    assert found.table.equals(expected.table)
+    assert found.upper_bound == pytest.approx(expected.upper_bound, rel=1e-12)

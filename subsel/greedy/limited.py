@@ -102,12 +102,16 @@ def with_unit(engine: Engine, capacity: Capacity) -> Capacity:
     return replace(capacity, unit=int(engine.merge(tables.common)["unit"].max(initial=0)) or 1)
 
 
-def spent_by_groups(engine: Engine, capacity: Capacity) -> tuple[dict[str, Any], dict[str, int]]:
+def spent_by_groups(
+    engine: Engine, capacity: Capacity, *, included: bool = False
+) -> tuple[dict[str, Any], dict[str, int]]:
     """Return what the members of each group are and took, by slot: (slots,); and what all are and took.
+
+    Of ``included`` points alone, if so: others may be members already, where a run goes on.
 
     ``points``, int64; ``cost``, int64; ``gain``, float64: the sum of what they gained, in units of 2^-fraction_bits.
     """
-    points, cost = engine.step(tell_groups, capacity=capacity).sums[:2]
+    points, cost = engine.step(tell_groups, capacity=capacity, included=included).sums[:2]
     rows = engine.merge(tables.added)
     slots = capacity.slots
     found: dict[str, Any] = {

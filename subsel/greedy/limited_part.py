@@ -121,10 +121,11 @@ def tell_unit(graph: PartGraph, board: Board, /) -> None:
     board.tally = {"slot": np.zeros(1, np.int64), "unit": np.gcd.reduce(graph.cost[: graph.n_own], keepdims=True)}
 
 
-def tell_groups(graph: PartGraph, board: Board, /, *, capacity: Capacity) -> None:
-    """Tell how many members each group has, what they cost, and what they gained by their keys."""
+def tell_groups(graph: PartGraph, board: Board, /, *, capacity: Capacity, included: bool = False) -> None:
+    """Tell how many members, or of these the included, each group has, what they cost, and gained by their keys."""
     board.absorb_news(graph)
-    member = board.status[: graph.n_own] >= FIRST_MEMBER
+    status = board.status[: graph.n_own]
+    member = status == Status.INCLUDED if included else status >= FIRST_MEMBER
     gain = (board.key[: graph.n_own][member] >> graph.fixed_point.tie_bits).astype(np.float64)
     view = View(graph, board, capacity)
     cost = np.zeros(int(member.sum()), np.int64) if graph.cost is None else graph.cost[: graph.n_own][member]
