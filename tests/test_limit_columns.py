@@ -487,7 +487,7 @@ def by_id(stages):
     ghosts = 0
     graphs = stages.graph.frame.where("kind = 'graph'")
     if stages.utilities is not None:
-        graphs = weighted_graph(graphs, stages.utilities, stages.parts)
+        graphs = weighted_graph(graphs, stages.utilities, stages.graph.parts)
     from subsel.parts.pack import from_rows
 
     out = {}
@@ -532,7 +532,7 @@ def test_spark_reads_what_one_machine_does(spark, tmp_path, bad):
     assert again.graph.groups == local.groups
     assert by_id(again)[0] == found
     with plain_errors():
-        sums = sum_on_spark(again.graph.points, again.graph.groups, again.parts)
+        sums = sum_on_spark(again.graph.points, again.graph.groups, again.graph.parts)
         expected = sum_groups(local.groups, local.cost, local.group, np.ones(local.n, np.bool_))
         assert repr(sums) == repr(expected)
     if bad:
@@ -568,7 +568,7 @@ def test_sparks_parts_know_what_ghosts_cost(spark, points, tmp_path, monkeypatch
     with plain_errors():
         places, _ = places_of(stages.graph.points, out, 40, "it")
         marks = decided(places, Status.EXCLUDED).unionByName(decided(places, Status.INCLUDED))
-        sums = on_spark.sum_groups(stages.graph.points, stages.graph.groups, stages.parts, marks)
+        sums = on_spark.sum_groups(stages.graph.points, stages.graph.groups, stages.graph.parts, marks)
     left = np.isin(local.points.ids.to_numpy(), list(found)[40:])
     expected = sum_groups(local.points.groups, local.points.cost, local.points.group, left)
     assert repr(sums) == repr(expected)
