@@ -82,26 +82,33 @@ def clusters(n: int, dimension: int) -> np.ndarray:
 def sentences(n: int, dimension: int, seed: int = 0) -> np.ndarray:
     """Return points of high intrinsic dimension, see `benchmarks.peers_graph`."""
     rng = np.random.default_rng(seed)
-    scale = np.arange(1, dimension + 1, dtype=np.float32) ** -0.5
-    topics = 0.5 * rng.standard_normal((max(1, int(np.sqrt(n))), dimension), np.float32) * scale
-    points = rng.standard_normal((n, dimension), np.float32) * scale
+    topics = _topics(n, dimension, rng)
+    return _around(topics, n, rng)
+
+
+def sentence_blocks(n: int, dimension: int, rows: int = 1 << 16, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield points as `sentences` makes them, though not the same ones, so many at a time."""
+    topics = _topics(n, dimension, np.random.default_rng(seed))
+    for begin in range(0, n, rows):
+        yield _around(topics, min(rows, n - begin), np.random.default_rng([seed, begin]))
+
+
+def _topics(n: int, dimension: int, rng: np.random.Generator) -> np.ndarray:
+    topics: np.ndarray = rng.standard_normal((max(1, int(np.sqrt(n))), dimension), np.float32)
+    topics *= 0.5 * _spread(dimension)
+    return topics
+
+
+def _around(topics: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    points = rng.standard_normal((n, topics.shape[1]), np.float32)
+    points *= _spread(topics.shape[1])
     points += topics[rng.integers(0, len(topics), n)]
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     return points
 
 
-def sentence_blocks(n: int, dimension: int, rows: int = 1 << 16, seed: int = 0) -> Iterator[np.ndarray]:
-    """Yield points as `sentences` makes them, though not the same ones, so many at a time."""
-    scale = np.arange(1, dimension + 1, dtype=np.float32) ** -0.5
-    topics = np.random.default_rng(seed).standard_normal((max(1, int(np.sqrt(n))), dimension), np.float32)
-    topics *= 0.5 * scale
-    for begin in range(0, n, rows):
-        rng = np.random.default_rng([seed, begin])
-        points = rng.standard_normal((min(rows, n - begin), dimension), np.float32)
-        points *= scale
-        points += topics[rng.integers(0, len(topics), len(points))]
-        points /= np.linalg.norm(points, axis=1, keepdims=True)
-        yield points
+def _spread(dimension: int) -> np.ndarray:
+    return np.arange(1, dimension + 1, dtype=np.float32) ** -0.5
 
 
 def noise(n: int, dimension: int, seed: int = 0) -> np.ndarray:

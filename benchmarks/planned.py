@@ -23,7 +23,7 @@ import numpy as np
 import subsel
 from benchmarks.common import BEFORE
 from benchmarks.record import Row, parser, recording
-from benchmarks.spark_pipeline import write_points
+from benchmarks.spark_pipeline import session, write_points
 from subsel.cost import Rates
 from subsel.measuring import measure
 
@@ -48,25 +48,15 @@ def selected(engine: str, points: Path, output: Path) -> tuple[float, float, flo
     """Return the seconds of a selection: all, reading, neighbours, the rest; run in a process of its own."""
     some = np.random.default_rng(0).standard_normal((3000, 8), np.float32)
     subsel.select(some, **OPTIONS)
-    begin, how = time.perf_counter(), engine
+    begin = time.perf_counter()
+    how: Any = engine
     if engine == "spark":
-        how = session(points.parent)
+        os.environ["PYSPARK_PYTHON"] = sys.executable
+        how = session(f"local[{os.cpu_count()}]", points.parent)
     report = subsel.select(points, engine=how, output=output, **OPTIONS).report
     took = time.perf_counter() - begin
     stages = report.seconds
     return took, stages["read"], stages["neighbors"], took - stages["read"] - stages["neighbors"]
-
-
-def session(folder: Path) -> Any:
-    """Return a session of this machine."""
-    from pyspark.sql import SparkSession  # noqa: PLC0415  (takes a while)
-
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    settings = {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
-    builder = SparkSession.builder.master(f"local[{os.cpu_count()}]").config("spark.local.dir", str(folder))
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    return builder.getOrCreate()
 
 
 def rows_of(size: str, engines: list[str], rates: Path) -> Iterator[Row]:

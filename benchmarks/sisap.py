@@ -19,8 +19,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,17 +93,12 @@ def measured(path: Path, words: str, neighbors: int) -> Row:
         subsel.neighbors(pa.table(some), **options | {"neighbors": min(neighbors, 9)})
     pa.default_memory_pool().release_unused()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-    before, reports = used(), []
+    before, reports = time.process_time(), []
     took = seconds(lambda: reports.append(subsel.neighbors(path, **options).report))
     (report,) = reports
     about = report.cells, report.probes, report.passes, report.recall
-    return "subsel", len(os.sched_getaffinity(0)), words, *about, took, used() - before, status_bytes("VmHWM") / 1e9
-
-
-def used() -> float:
-    """Return the processor time of this process."""
-    found = resource.getrusage(resource.RUSAGE_SELF)
-    return found.ru_utime + found.ru_stime
+    used, peak = time.process_time() - before, status_bytes("VmHWM") / 1e9
+    return "subsel", len(os.sched_getaffinity(0)), words, *about, took, used, peak
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
 
 from benchmarks.common import local_graph
 from benchmarks.record import parser, recording
+from benchmarks.spark_pipeline import session
 from subsel import SelectConfig
 from subsel.config import resolve_size
 from subsel.drivers import run_greedy, run_refine
@@ -57,15 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_problem(folder, arguments.points)
-        spark = (
-            SparkSession.builder.master(arguments.master)
-            .config("spark.driver.memory", "2g")
-            .config("spark.ui.enabled", "false")
-            .config("spark.ui.showConsoleProgress", "false")
-            .config("spark.local.dir", name)
-            .getOrCreate()
-        )
-        spark.sparkContext.setLogLevel("ERROR")
+        spark = session(arguments.master, name)
         shared = {"size": arguments.size, "alpha": arguments.alpha, "bounding": "off"}
         shared |= {"part_points": arguments.part_points, "finish_points": 200_000}
         partitioned = {"greedy": "partitioned", "partitions": arguments.partitions, "rounds": arguments.rounds}

@@ -224,6 +224,15 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**BEFORE, "refine": arguments.refine}
 
 
+def session(master: str, folder: str | Path) -> SparkSession:
+    """Return a session with a heap of 2 GiB, quiet, that keeps what it shuffles in a folder."""
+    settings: dict[str, Any] = {"spark.driver.memory": "2g", "spark.local.dir": str(folder)}
+    settings |= {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    spark = SparkSession.builder.master(master).config(map=settings).getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
 def main() -> None:
     words = parser(__doc__)
     words.add_argument("--points", type=int, default=1_000_000)
@@ -243,15 +252,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         points = Path(folder) / "points"
         write_points(points, arguments.points, arguments.dimension)
-        spark = (
-            SparkSession.builder.master(arguments.master)
-            .config("spark.driver.memory", "2g")
-            .config("spark.ui.enabled", "false")
-            .config("spark.ui.showConsoleProgress", "false")
-            .config("spark.local.dir", folder)
-            .getOrCreate()
-        )
-        spark.sparkContext.setLogLevel("ERROR")
+        spark = session(arguments.master, folder)
         peaks = ProcessPeaks()
         before = core_seconds()
         selection = subsel.select(

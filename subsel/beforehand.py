@@ -158,7 +158,8 @@ def plan(
     if (data is None) == (points is None) or (points is None) != (dimension is None):
         raise ConfigError(f"plan needs either {option('data')} or {option('points')} and {option('dimension')}.")
     settings = load_config(config, size=size, exclude_near=exclude_near, target=target, **options)
-    how: dict[str, Any] = {"rates": REFERENCE if rates is None else Rates.load(rates), "growing": growing}
+    known = REFERENCE if rates is None else Rates.load(rates, storage_options)
+    how: dict[str, Any] = {"rates": known, "growing": growing}
     if points is None or dimension is None:
         return plan_input(data, settings, storage_options=storage_options, **how)
     if points < 1 or dimension < 0:

@@ -140,9 +140,8 @@ class Board:
         self.key[: graph.n_own] = graph.fixed_point.keys(graph.utility[: graph.n_own], graph.code[: graph.n_own])
         arrays = graph.indptr, graph.indices, graph.weight, graph.fixed_point.tie_bits, self.key
         members = np.flatnonzero(self.status >= FIRST_MEMBER)
-        whole = (
-            len(self.status) == graph.n_own and graph.importance is None
-        )  # all have rows here, and these are symmetric
+        # In one part all have rows here; under coverage these are not symmetric.
+        whole = len(self.status) == graph.n_own and graph.importance is None
         if whole and _FEW * len(members) < graph.n_own:
             _subtract_few(*arrays, members)
         else:

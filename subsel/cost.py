@@ -7,9 +7,10 @@ selected: on one machine as `subsel doctor --rates` found them, on Spark those o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,10 +21,13 @@ from subsel.embeddings.recipe import PROBES, Search
 from subsel.errors import ConfigError
 from subsel.growing.state import reserve_of
 from subsel.parts.route import coarse_cells, sample_rows
+from subsel.storage import place_of
 
 #: Bytes that a task needs for each directed edge, and for each point, of a graph that it has whole: the most while the
 #: parts are joined, and while a certificate's dual variables are beside it.
 BYTES_PER_HALF_EDGE, BYTES_PER_POINT = 64, 300
+#: What a Python worker has before it holds any data.
+AT_REST = 300 << 20
 #: A search that makes a graph which grows compares so many times the pairs on Spark: points join, where no pair probes
 #: from both ends (docs/decisions/0031-growing-on-spark.md).
 _JOINING = 2
@@ -103,18 +107,20 @@ class Rates(_Rates):
     spark: SparkRates
 
     @classmethod
-    def load(cls, path: str | Path) -> Rates:
-        """Read a file of rates.
+    def load(cls, path: str | Path, storage_options: Mapping[str, Any] | None = None) -> Rates:
+        """Read a file of rates, from any storage.
 
         Raises:
             ConfigError: there is none, or it is not one.
+            InputError: see `subsel.storage.place_of`.
         """
+        file = place_of(path, storage_options)
+        if not file.exists():
+            raise ConfigError(f"{path} does not exist: make one with subsel doctor --rates {path}.")
         try:
-            return cls.model_validate_json(Path(path).read_bytes())
+            return cls.model_validate_json(file.read_bytes())
         except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be read ({error.strerror}): make one with subsel doctor --rates {path}"
-            ) from error
+            raise ConfigError(f"{path} cannot be read ({error}): name a file.") from error
         except ValidationError as error:
             wrong = error.errors()[0]
             where = ".".join(map(str, wrong["loc"]))
@@ -263,6 +269,13 @@ def spark_work(job: Job, parts: int, rates: SparkRates = REFERENCE.spark, *, alo
     return Work(read, neighbors, selection, refine, rates.route * job.near_products)
 
 
-def one_task_bytes(points: int, half_edges: int) -> int:
-    """Return what a task takes that has a whole graph of so many points and directed edges."""
+def task_bytes(points: int, half_edges: int) -> int:
+    """Return what a task takes, beside `AT_REST`, that has a graph of so many points and directed edges, or a part."""
     return BYTES_PER_HALF_EDGE * half_edges + BYTES_PER_POINT * points
+
+
+def one_task_bytes(config: SelectConfig, points: int, half_edges: int) -> int | None:
+    """Return what a task takes that has a whole graph; 0 where its memory is not asked for; None: never one has it."""
+    if config.finish_points is None:
+        return task_bytes(points, half_edges)
+    return 0 if points <= config.finish_points else None

@@ -93,7 +93,8 @@ class Plan:
     def in_one_task(self, task_bytes: int | None = None) -> bool:
         """Whether a task with so much memory selects from the whole graph; None: in a session of this machine."""
         has = self.available_bytes // 2 if task_bytes is None else task_bytes
-        return self.one_task_bytes is not None and self.one_task_bytes <= has - WORKER_BYTES
+        needed = self.one_task_bytes
+        return needed is not None and (not needed or needed <= has - cost.AT_REST)
 
     def seconds_on_spark(self, cores: int, task_bytes: int | None = None) -> float:
         """Return how long it takes on so many cores of executors, of which no more work than there are parts.
@@ -219,19 +220,12 @@ def estimate(
         worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n, reference)),
         shuffle_bytes=int(TRAVEL * (vectors + FOUND_BYTES * neighbors * n) + 60 * edges),
         graph_bytes=2 * graph + more,
-        one_task_bytes=_one_task(n, int(edges), config),
+        one_task_bytes=cost.one_task_bytes(config, n, int(edges)),
         local_work=cost.local_work(job, rates.local),
         work=cost.spark_work(job, parts, rates.spark),
         work_alone=cost.spark_work(job, parts, rates.spark, alone=True),
         rates=rates,
     )
-
-
-def _one_task(n: int, half_edges: int, config: SelectConfig) -> int | None:
-    """Return what a task takes that has a whole graph, without a run directory: see `subsel.engines.spark.together`."""
-    if config.finish_points is not None:
-        return 0 if n <= config.finish_points else None
-    return cost.one_task_bytes(n, half_edges)
 
 
 def growing_bytes(n: int, dimension: int, neighbors: int) -> int:

@@ -10,6 +10,7 @@ import subsel
 from subsel import ConfigError, cost, measuring, planning
 from subsel.cli import main
 from subsel.cost import REFERENCE, Job, LocalRates, Rates
+from subsel.storage import place_of
 
 CONFIG = subsel.SelectConfig(size=0.1, neighbors=10, refine=0)
 
@@ -73,7 +74,7 @@ def test_a_plan_goes_by_the_rates_it_is_given(slow):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "cannot be read (No such file or directory)"),
+        (None, "does not exist: make one with"),
         ("{", "has no rates (JSON: invalid json"),
         ('{"machine": "x", "cores": 0}', "has no rates (cores: "),
         (json.dumps(REFERENCE.model_dump() | {"more": 1}), "has no rates (more: "),
@@ -88,6 +89,11 @@ def test_what_is_no_file_of_rates_is_refused_in_one_line(tmp_path, text, said):
         subsel.plan(points=10, dimension=3, size=1, rates=path)
     assert "subsel doctor --rates" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_rates_may_be_on_any_storage(memory, slow):
+    place_of(f"{memory}/rates.json").write_text(slow.read_text())
+    assert subsel.plan(points=10, dimension=3, size=1, rates=f"{memory}/rates.json").rates == Rates.load(slow)
 
 
 def test_doctor_overwrites_nothing_but_rates(tmp_path, slow, monkeypatch):
@@ -105,8 +111,8 @@ def test_doctor_overwrites_nothing_but_rates(tmp_path, slow, monkeypatch):
 
 def test_a_graph_in_one_task_is_not_divided_by_cores():
     plan = planning.estimate(10**6, 128, 10**5, CONFIG)
-    assert plan.one_task_bytes == cost.one_task_bytes(10**6, 16 * 10**6)
-    enough = plan.one_task_bytes + planning.WORKER_BYTES
+    assert plan.one_task_bytes == cost.task_bytes(10**6, 16 * 10**6)
+    enough = plan.one_task_bytes + cost.AT_REST
     assert plan.in_one_task(enough)
     assert not plan.in_one_task(enough - 1)
     assert plan.work_alone.neighbors == plan.work.neighbors
@@ -121,7 +127,7 @@ def test_what_stays_in_parts_is_never_planned_in_one_task():
     apart = CONFIG.model_copy(update={"finish_points": 1000})
     assert not planning.estimate(10**4, 8, 10**3, apart).in_one_task(10**12)
     small = CONFIG.model_copy(update={"finish_points": 10**4})
-    assert planning.estimate(10**4, 8, 10**3, small).in_one_task(planning.WORKER_BYTES)
+    assert planning.estimate(10**4, 8, 10**3, small).in_one_task(0)
 
 
 def test_a_graph_that_grows_has_longer_lists_and_selects_nothing():

@@ -169,6 +169,10 @@ def problem(tmp_path_factory):
     return folder
 
 
+SWAPS, COVERS = {"size": 0.3, "refine": 2}, {"size": 0.3, "objective": "coverage"}
+LIMITED = {"budget": 0.3, "cost": "tokens", "groups": "source", "quotas": "proportional"}
+
+
 def asked(problem, **options):
     about = {"data": problem / "points.parquet", "graph": problem / "graph.parquet", "progress": False}
     about |= {} if "objective" in options else {"alpha": 0.6}
@@ -178,15 +182,13 @@ def asked(problem, **options):
 @pytest.mark.parametrize(
     "kind",
     [
-        {"size": 0.3, "refine": 2},
+        SWAPS,
         pytest.param({"size": 0.9}, marks=pytest.mark.slow),  # from all points down
         pytest.param(
             {"size": 0.3, "bounding": "approximate", "greedy": "partitioned", "partitions": 3}, marks=pytest.mark.slow
         ),
-        pytest.param(
-            {"budget": 0.3, "cost": "tokens", "groups": "source", "quotas": "proportional"}, marks=pytest.mark.slow
-        ),
-        pytest.param({"size": 0.3, "objective": "coverage"}, marks=pytest.mark.slow),
+        pytest.param(LIMITED, marks=pytest.mark.slow),
+        pytest.param(COVERS, marks=pytest.mark.slow),
     ],
     ids="+".join,
 )
@@ -242,17 +244,7 @@ def test_parts_that_are_joined_to_a_few_decide_the_same(problem, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind",
-    [
-        {"size": 0.3, "refine": 2},
-        pytest.param(
-            {"budget": 0.3, "cost": "tokens", "groups": "source", "quotas": "proportional"}, marks=pytest.mark.long
-        ),
-        pytest.param({"size": 0.3, "objective": "coverage"}, marks=pytest.mark.long),
-    ],
-    ids="+".join,
-)
+@pytest.mark.parametrize("kind", [SWAPS, *(pytest.param(one, marks=pytest.mark.long) for one in (LIMITED, COVERS))])
 def test_spark_joins_parts_to_a_few_and_goes_on_from_these(spark, problem, tmp_path, monkeypatch, kind):
     needs_spark()
     from subsel.engines.spark import assembled

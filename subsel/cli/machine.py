@@ -74,7 +74,7 @@ def _measure(path: str) -> None:
         Rates.load(path)  # what is something else is not overwritten
     else:
         check_new(file, overwrite=False)
-    found = measure(_teller("measuring"))
+    found = measure(_teller("measuring: "))
     file.write_text(found.model_dump_json(indent=2) + "\n")
     rows = {
         **{f"on one machine, {name}": f"{rate:g}" for name, rate in found.local.model_dump().items()},
@@ -89,7 +89,7 @@ def _teller(what: str) -> Callable[[str], None]:
 
     def tell(part: str) -> None:
         if progress():
-            click.echo(f"subsel: {what}: {part}", err=True)
+            click.echo(f"subsel: {what}{part}", err=True)
 
     return tell
 
@@ -105,11 +105,7 @@ def warm() -> None:
     """
     from subsel.warming import warm as compile_all
 
-    def tell(what: str) -> None:
-        if progress():
-            click.echo(f"subsel: compiling for {what}", err=True)
-
-    cache = compile_all(tell)
+    cache = compile_all(_teller("compiling for "))
     rows = {"kernels": f"{cache.compiled:,} of {cache.kernels:,} compiled", "kept in": ", ".join(_roots(cache.folders))}
     close(rows, {"compiled": cache.compiled, "kernels": cache.kernels, "folders": cache.folders})
 

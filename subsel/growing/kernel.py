@@ -12,6 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.embeddings.kernel import _score
 from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
 from subsel.halves import from_bits
 
@@ -105,9 +106,9 @@ def rescore(
         score: of these, written.
         l2: score by negative squared distance instead of the inner product.
     """
-    own, theirs = np.empty(mine.shape[1], np.float32), np.empty(mine.shape[1], np.float32)
+    pair = np.empty((2, mine.shape[1]), np.float32)
     for v in rows[begin:end]:
-        at, widened = place[v], False
+        at = place[v]
         for a in range(best.shape[1]):
             j, value = best[v, a], score[v, a]
             if j < 0:
@@ -115,31 +116,13 @@ def rescore(
             if j < len(best) and (at >= 0 or place[j] >= 0):
                 one, other = (at, j) if at >= 0 else (place[j], v)
                 if not _lists(known, one, other):
+                    pair[0] = mine[one]
                     if place[other] >= 0:
-                        value = pair_score(mine[one], mine[place[other]], l2)
-                    elif at >= 0:
-                        widen_row(kept, j, theirs)
-                        value = pair_score(mine[one], theirs, l2)
+                        pair[1] = mine[place[other]]
                     else:
-                        if not widened:
-                            widen_row(kept, v, own)
-                            widened = True
-                        value = pair_score(mine[one], own, l2)
+                        widen_row(kept, other, pair[1])
+                    value = _score(pair, 0, 1, l2)
             _insert_at(best, score, v, a, j, value)
-
-
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
-def pair_score(one: Any, other: Any, l2: bool) -> Any:
-    """Score two rows, float32, (d,); the same bits for (one, other) and (other, one)."""
-    total = np.float32(0)
-    if l2:
-        for d in range(len(one)):
-            difference = one[d] - other[d]
-            total += difference * difference
-        return -total
-    for d in range(len(one)):
-        total += one[d] * other[d]
-    return total
 
 
 @numba.njit(cache=True, nogil=True)
@@ -185,7 +168,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         k: entries of a list that are looked at; others are in reserve.
     """
     width = best.shape[1]
-    own, theirs = np.empty(kept[0].shape[1], np.float32), np.empty(kept[0].shape[1], np.float32)
+    pair = np.empty((2, kept[0].shape[1]), np.float32)
     seen = np.full(slots, -1, np.int32)
     stamp = np.full(slots, -1, np.int32)
     for at in range(begin, end):
@@ -200,7 +183,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 new_best[at, filled], new_score[at, filled] = j, score[v, a]
                 filled += 1
         room = slots // 2
-        widen_row(kept, v, own)
+        widen_row(kept, v, pair[0])
         for a in range(-1, width):
             j = v if a < 0 else best[v, a]
             if j >= 0:
@@ -217,8 +200,8 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 if _lists(met, at, home[j]) or not _note(seen, stamp, at, j):
                     continue
                 room -= 1
-                widen_row(kept, j, theirs)
-                value = pair_score(own, theirs, l2)
+                widen_row(kept, j, pair[1])
+                value = _score(pair, 0, 1, l2)
                 if _beats_last(new_best, new_score, at, j, value):
                     _insert_in_order(new_best, new_score, at, j, value)
                 if hears[j] and count < offered.shape[1] and _beats_last(best, score, j, v, value):

@@ -15,10 +15,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from subsel.config import SelectConfig
-from subsel.cost import one_task_bytes
+from subsel.cost import task_bytes
 from subsel.engines.spark.parcels import exchange
 from subsel.engines.spark.storage import classic
-from subsel.engines.spark.together import PAYLOAD, fits_one_task, task_memory
+from subsel.engines.spark.together import ONE_BATCH, PAYLOAD, fits_one_task, task_memory
 from subsel.parts import assemble
 from subsel.parts.join import Joint, join_graphs, join_points
 from subsel.parts.pack import Parcel, of_kind, pack
@@ -53,8 +53,8 @@ def joint_of(
     room = task_memory(spark, at_once=tasks)
     if room <= 0:
         return None
-    size = [one_task_bytes(*one) for one in zip(points.tolist(), half_edges.tolist(), strict=True)]
-    least = max(tasks, -(-sum(size) // room), -(-PAYLOAD * about[1] // (1 << 30)))
+    size = [task_bytes(*one) for one in zip(points.tolist(), half_edges.tolist(), strict=True)]
+    least = max(tasks, -(-sum(size) // room), -(-PAYLOAD * about[1] // ONE_BATCH))
     if 2 * least > parts:
         return None
     found = Joint.of(points.tolist(), size, least)

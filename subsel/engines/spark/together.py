@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 
 from subsel.board import Counts
 from subsel.config import SelectConfig
-from subsel.cost import one_task_bytes
+from subsel.cost import AT_REST, one_task_bytes
 from subsel.engines.base import Engine
 from subsel.engines.local import LocalEngine
 from subsel.engines.spark.checkpoints import checkpoint_at_first_use, release_checkpoint
@@ -45,11 +45,9 @@ _ROWS = max(1, (32 << 20) // CHUNK_BYTES)
 
 #: Bytes of a directed edge where a graph travels.
 PAYLOAD = 8
-#: What a Python worker has before it holds any data.
-_WORKER_BYTES = 300 << 20
 #: Where a session does not bound the bytes of Arrow batches (before Spark 4.1), one batch has all of a task's rows,
 #: and 2 GiB at most.
-_ONE_BATCH = 1 << 30
+ONE_BATCH = 1 << 30
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
 
@@ -68,13 +66,14 @@ def fits_one_task(
         half_edges: of it, two for each edge.
         recorded: whether a run directory keeps what the engine answers.
     """
-    if config.max_similarity is not None and recorded:
+    needed = one_task_bytes(config, points, half_edges)
+    if needed is None or (config.max_similarity is not None and recorded):
         return False
-    if config.finish_points is not None:
-        return points <= config.finish_points
-    if PAYLOAD * half_edges > _ONE_BATCH and spark.conf.get("spark.sql.execution.arrow.maxBytesPerBatch", None) is None:
+    if not needed:
+        return True
+    if PAYLOAD * half_edges > ONE_BATCH and spark.conf.get("spark.sql.execution.arrow.maxBytesPerBatch", None) is None:
         return False
-    return one_task_bytes(points, half_edges) <= task_memory(spark)
+    return needed <= task_memory(spark)
 
 
 def task_memory(spark: SparkSession, at_once: int = 1) -> int:
@@ -90,9 +89,9 @@ def task_memory(spark: SparkSession, at_once: int = 1) -> int:
     asked = spark.conf.get
     limit = worker_limit(spark)
     if limit is not None:
-        return limit - _WORKER_BYTES
+        return limit - AT_REST
     if classic(spark) and str(asked("spark.master", "")).split("[")[0] == "local":
-        return available_memory() // 2 // at_once - _WORKER_BYTES
+        return available_memory() // 2 // at_once - AT_REST
     given = asked("spark.executor.memoryOverhead", None)
     if given is None:
         share = float(asked("spark.executor.memoryOverheadFactor", None) or 0.1)
@@ -100,7 +99,7 @@ def task_memory(spark: SparkSession, at_once: int = 1) -> int:
     else:
         found = in_bytes(given)
     slots = int(asked("spark.executor.cores", None) or 1) // int(asked("spark.task.cpus", None) or 1)
-    return found // max(1, slots) - _WORKER_BYTES
+    return found // max(1, slots) - AT_REST
 
 
 def worker_limit(spark: SparkSession) -> int | None:
