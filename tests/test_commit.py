@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from subsel import InputError, OutputError
-from subsel.storage import MANIFEST, TEMPORARY, check_new, new_file, new_folder, place_of, rename, result_files
+from subsel.storage import MANIFEST, TEMPORARY, check_new, local, new_file, new_folder, place_of, rename, result_files
 from subsel.storage.owner import Owner
 from tests.storage_fixtures import names_below, read_file, read_result, without_exchange, write_file, write_result
 
@@ -181,6 +181,34 @@ def test_leftovers_go_if_their_mark_says_so(tmp_path):
     left = {name.rpartition("/")[2] for name in names_below(place) if "/data/" in name}
     assert left == set(kept)
     assert (tmp_path / f"{TEMPORARY}file").exists()
+
+
+def test_what_was_not_marked_yet_goes_if_nothing_is_in_it(tmp_path):
+    """Killed between making a folder and marking it, or between removing the mark and the folder."""
+    ours, others = f"{TEMPORARY}{'0a' * 8}", [f"{TEMPORARY}{'0b' * 8}", f"{TEMPORARY}mine", f"{TEMPORARY}{'0c' * 8}"]
+    for name in (ours, *others):
+        (tmp_path / name).mkdir()
+    (tmp_path / ours / f"{TEMPORARY}{'1' * 16}").write_text("half a ma")
+    (tmp_path / others[0] / "mine").write_text("mine")
+    (tmp_path / others[2]).rmdir()
+    (tmp_path / others[2]).symlink_to(tmp_path / others[1])
+    write_result(place_of(tmp_path / "out"), "a")
+    assert place_of(tmp_path).children() == sorted([*others, "out"])
+
+
+def test_what_will_be_marked_is_not_taken_away(tmp_path, monkeypatch):
+    """While somebody holds the folder nothing unmarked goes; and it is written to, whoever holds it."""
+    monkeypatch.setattr(local, "_PATIENCE", 2)
+    place = place_of(tmp_path)
+    (tmp_path / f"{TEMPORARY}{'0a' * 8}").mkdir()
+    with place.held() as held:
+        assert held
+        with place.held() as again:
+            assert not again
+        write_result(place.join("out"), "a")
+        assert len(place.children()) == 2
+    write_result(place.join("out"), "b", overwrite=True)
+    assert place.children() == ["out"]
 
 
 def test_leftovers_do_not_take_what_is_at_the_target(tmp_path):

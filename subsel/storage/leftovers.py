@@ -1,7 +1,9 @@
 """Temporary files: whose they are, and what of them a dead run left behind.
 
-Beside a local target, `.subsel-tmp-…/owner.json` is the mark and all else in that folder is temporary. Where nothing is
-renamed, the mark is `.subsel-tmp-….json` in the target's folder, and says which files were there before.
+Beside a local target, `.subsel-tmp-…/owner.json` is the mark and all else in that folder is temporary. One without a
+mark and with nothing in it is of a run that was killed as it made or removed it: whoever makes one holds the folder
+above. Where nothing is renamed, the mark is `.subsel-tmp-….json` in the target's folder, and says which files were
+there before.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ MARK = "owner.json"
 #: A folder in a result's folder, of files that belong to the result though Parquet readers skip them.
 KEPT = "_kept"
 
+#: What a temporary folder is called, and a file that is written there before it gets its name.
+_TEMPORARY = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{16}")
 #: Data files of manifests before format 1, which name none.
 _UNNAMED = re.compile(r"(part|points)-\d{5}")
 #: Data files as Spark names them.
@@ -199,11 +203,14 @@ def _room(target: Place) -> Place:
 
 def begin(folder: Place, record: Record) -> None:
     """Make a temporary folder, and mark it before anything else is in it."""
-    if isinstance(folder, LocalPlace):
-        folder.make_alone()
+    above = folder.parent()
+    if isinstance(folder, LocalPlace) and isinstance(above, LocalPlace):
+        with above.held():
+            folder.make_alone()
+            folder.join(MARK).write_text(record.text())
     else:
         folder.make_folder()
-    folder.join(MARK).write_text(record.text())
+        folder.join(MARK).write_text(record.text())
 
 
 def end(folder: Place, target: Place) -> None:
@@ -228,6 +235,8 @@ def _clean(target: Place) -> None:
             if target.kind() == "folder":
                 sweep(target, record)
             end(beside, target)
+    if isinstance(target, LocalPlace):
+        _clean_unmarked(target.parent())
     if target.renames or target.kind() != "folder":
         return
     for name in target.children():
@@ -238,6 +247,17 @@ def _clean(target: Place) -> None:
                 target.join(name).remove()
     if not sizes(target):  # nothing but a key that stands for the folder
         target.remove()
+
+
+def _clean_unmarked(folder: LocalPlace) -> None:
+    """Remove temporary folders without a mark and without anything: while this is held nobody is about to mark one."""
+    with folder.held() as alone:
+        for name in folder.children() if alone else ():
+            place = folder.join(name)
+            if _TEMPORARY.fullmatch(name) and place.local.is_dir() and not place.local.is_symlink():
+                inside = place.children()
+                if all(_TEMPORARY.fullmatch(one) and place.join(one).local.is_file() for one in inside):
+                    place.remove()
 
 
 def _marked(folder: Place) -> list[Place]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from subsel.storage.faults import reading, writing
 from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place, printable
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+#: How often, a hundredth of a second apart, a folder that is held is asked for.
+_PATIENCE = 200
 _SPECIAL = "is a pipe, a device or a socket: give a file or a folder."
 
 
@@ -183,6 +188,22 @@ class LocalPlace(ArrowPlace):
             reason = "there is a file" if isinstance(error, FileExistsError) else error.strerror
             raise InputError(f"folder {self} cannot be made: {reason}. Choose another.") from error
 
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold a folder against others that do; yield False where that cannot be.
+
+        It is not waited for without end: the command that started this process may hold the folder itself.
+        """
+        with writing(self):
+            handle = os.open(self.local, os.O_RDONLY)
+        held = _locked(handle)
+        try:
+            yield held
+        finally:
+            if held:
+                fcntl.flock(handle, fcntl.LOCK_UN)  # for copies of the handle in forked processes, too
+            os.close(handle)
+
     def make_alone(self) -> None:
         """Make a folder that must not exist; with the usual mode, since executors of another user may write into it."""
         with writing(self, self.local.parent):
@@ -250,6 +271,19 @@ class LocalPlace(ArrowPlace):
             for folder, _, names in os.walk(self.local):
                 for name in (*names, "."):
                     flush(Path(folder, name))
+
+
+def _locked(handle: int) -> bool:
+    for _ in range(_PATIENCE):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError:  # file systems without it
+            return False
+        else:
+            return True
+    return False
 
 
 def flush(path: Path) -> None:

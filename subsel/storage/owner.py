@@ -11,7 +11,7 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -148,7 +148,7 @@ def _take_over(folder: Place, place: Place, what: str) -> None:
     Raises:
         InputError: it is not.
     """
-    with _alone(folder):
+    with folder.held() if isinstance(folder, LocalPlace) else nullcontext():
         try:
             owner = Owner.of(place.read_json())
         except InputError:
@@ -162,20 +162,3 @@ def _take_over(folder: Place, place: Place, what: str) -> None:
     raise InputError(
         f"{what} {folder} is in use {by}: wait for that run, or choose another; if it is over, remove {place}."
     )
-
-
-@contextmanager
-def _alone(folder: Place) -> Iterator[None]:
-    """Let one process of this machine at a time look at a local lock and remove it."""
-    if not isinstance(folder, LocalPlace):
-        yield
-        return
-    import fcntl  # noqa: PLC0415  (POSIX only)
-
-    handle = os.open(folder.local, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # file systems without it
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
