@@ -191,8 +191,8 @@ def _log_handler() -> logging.Handler:
     return handler
 
 
-class Command(click.Command):
-    """A command, or a job of spark-submit."""
+class _Program(click.Command):
+    """What is run as a program: with the options that stand everywhere, and errors in one line."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -207,6 +207,10 @@ class Command(click.Command):
         """Read the arguments."""
         with _in_one_line():
             return super().make_context(*args, **more)
+
+
+class Command(_Program):
+    """A command, or a job of spark-submit."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, with log lines and errors as they are shown here."""
@@ -229,24 +233,10 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
-class Group(click.Group):
+class Group(_Program, click.Group):
     """All commands."""
 
     command_class = Command
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self.params += _everywhere()
-
-    def main(self, *args: Any, **more: Any) -> Any:
-        """Run as a program."""
-        with _stoppable():
-            return super().main(*args, **more)
-
-    def make_context(self, *args: Any, **more: Any) -> click.Context:
-        """Read the arguments before the command."""
-        with _in_one_line():
-            return super().make_context(*args, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what ends it before it has begun is shown as what ends it later."""
