@@ -13,7 +13,7 @@
 
 A stage is done when its entry is there. Entries hold the options that the stage depends on, as `SelectConfig`
 declares them, and what the run is of: identities of input, graph, utilities and wishes. A run with others is refused,
-by name and values.
+by name and values; and so is one whose files are not as many, or not as large, as when their stage was done.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ COPIES = "copies"
 #: Who is near to which point of a target set, see `subsel.parts.target`.
 TARGET = "target"
 _OURS = {MARK, NAME, LOCK, NEIGHBORS, COPIES, TARGET, "points", *STAGES}
+#: Folders that stages without boards leave.
+_FOLDERS = {"graph": ("graph", "points", COPIES, TARGET), "utility": ("utility",)}
 #: What the graph does not depend on, but see `RunDirectory.include_matters`.
 _WISHES = {"include", "exclude"}
 #: Options that say how much is selected: whoever only scores has none.
@@ -84,6 +86,7 @@ class RunDirectory:
         self.place, self.config, self.stages = place, config, tuple(stages)
         self.include_matters = config.thin is not None
         self.of: dict[str, Any] = {}
+        self._checked: set[str] = set()
         self.entries: dict[str, Any] = {}
         there = set(place.children())
         if MARK in there:
@@ -121,6 +124,7 @@ class RunDirectory:
                 difference = self._difference(stage, self.entries[stage])
                 if difference:
                     raise InputError(f"run directory {self.place}: its {stage} {difference}")
+                self._check_files(stage)
 
     def _difference(self, stage: str, made: dict[str, Any]) -> str | None:
         """Say in what a stage that was made differs from what this run would make, as far as that is known."""
@@ -141,6 +145,26 @@ class RunDirectory:
             if name not in made["of"] and now is not None:
                 return f"is of {_told(name, None, now)}: choose another {option('run_dir')}."
         return None
+
+    def _files(self, folder: str) -> list[int]:
+        """Return how many Parquet files are in a folder, and their bytes."""
+        sizes = [file.size for file in self.place.join(folder).files() if file.name.endswith(".parquet")]
+        return [len(sizes), sum(sizes)]
+
+    def _written(self, stage: str) -> dict[str, list[int]]:
+        """Return the files of each folder that a stage leaves: of boards, of the last."""
+        folders: Iterable[str] = _FOLDERS.get(stage) or [_board(stage, max(self.boards(stage)))]
+        return {name: self._files(name) for name in folders if name.partition("/")[0] in self._mark["folders"]}
+
+    def _check_files(self, stage: str) -> None:
+        """Refuse a stage whose files are not those that were there when it was done; once, since listings take time."""
+        for folder, written in self.entries[stage].get("files", {}).items():
+            there = written if folder in self._checked else self._files(folder)
+            self._checked.add(folder)
+            if there != written:
+                told, of = (f"{count:,} files of {size:,} bytes" for count, size in (there, written))
+                said = f"is damaged: {folder} has {told}, and {of} were written. Choose another, or make the run anew."
+                raise InputError(f"run directory {self.place} {said}")
 
     def finished(self, stage: str) -> dict[str, Any] | None:
         """Return what a finished stage recorded, or None."""
@@ -168,7 +192,7 @@ class RunDirectory:
     def finish(self, stage: str, result: dict[str, Any], scale: dict[str, Any] | None = None) -> None:
         """Record that a stage is done, and the scale of its boards' keys."""
         assert stage in self.stages, f"this run is not about {stage}"
-        entry = {"options": self._options(stage), "of": self._of(stage), "result": result}
+        entry = self._about(stage) | {"result": result, "files": self._written(stage)}
         self.entries[stage] = entry if scale is None else entry | {"scale": scale}
         self._write(NAME, {"subsel": __version__, "format": FORMAT, "stages": self.entries})
 
@@ -177,7 +201,7 @@ class RunDirectory:
         stage = "graph" if folder == NEIGHBORS else folder
         place = self.place.join(folder)
         place.make_folder()
-        self._write_to(place.join(name), {"options": self._options(stage), "of": self._of(stage)} | what)
+        self._write_to(place.join(name), self._about(stage) | what)
 
     def noted(self, folder: str, name: str) -> dict[str, Any] | None:
         """Return what was noted in a folder by a run with the same options and of the same; None if there is none."""
@@ -219,7 +243,10 @@ class RunDirectory:
 
     def board(self, stage: str, number: int) -> Place:
         """Return where a board is."""
-        return self.place.join(stage, f"board-{number:06d}")
+        return self.place.join(_board(stage, number))
+
+    def _about(self, stage: str) -> dict[str, Any]:
+        return {"options": self._options(stage), "of": self._of(stage)}
 
     def _options(self, stage: str) -> dict[str, Any]:
         options: dict[str, Any] = json.loads(json.dumps(self.config.stage_options(stage)))
@@ -238,6 +265,10 @@ class RunDirectory:
 
     def _write_to(self, place: Place, content: dict[str, Any]) -> None:
         place.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _board(stage: str, number: int) -> str:
+    return f"{stage}/board-{number:06d}"
 
 
 @contextmanager
@@ -315,7 +346,7 @@ def read_manifest(place: Place) -> dict[str, Any]:
     if not place.join(NAME).exists():
         raise InputError(f"{place} is no run directory: it has no {NAME}. Give the {option('run_dir')} of a run.")
     stages = _versioned(place.join(NAME), place).get("stages")
-    if not isinstance(stages, dict) or not all(_is_entry(one) and "result" in one for one in stages.values()):
+    if not isinstance(stages, dict) or not all(map(_is_done, stages.values())):
         raise InputError(f"{place.join(NAME)} is damaged: its stages are not what subsel writes.")
     return stages
 
@@ -323,6 +354,13 @@ def read_manifest(place: Place) -> dict[str, Any]:
 def _is_entry(found: Any) -> bool:
     """Return whether JSON says of what something was made, as entries of stages and notes do."""
     return isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in ("options", "of"))
+
+
+def _is_done(found: Any) -> bool:
+    """Return whether JSON says what a finished stage has left."""
+    files = found.get("files", {}) if _is_entry(found) and "result" in found else None
+    counts = files.values() if isinstance(files, dict) else [None]
+    return all(isinstance(one, list) and [*map(type, one)] == [int, int] for one in counts)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,35 @@ def points(tmp_path_factory, demo_table):
 def expected(spark, points, tmp_path_factory):
     output = tmp_path_factory.mktemp("resume") / "subset"
     return subsel.select(points, engine=spark, output=output, **OPTIONS).table
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    file.write_bytes(content)
+    file.with_name(f".{file.name}.crc").unlink()  # Hadoop's own; storage that is not a local disk has none
+
+
+@pytest.mark.parametrize(
+    ("folder", "harm", "message"),
+    [
+        ("graph", flip, r"Spark failed: \S*/graph/part\S*parquet is damaged: bring it back"),
+        (
+            "points",
+            Path.unlink,
+            r"is damaged: points has \d+ files of [\d,]+ bytes, and \d+ files of [\d,]+ bytes",
+        ),
+    ],
+)
+def test_damage_is_told(spark, points, tmp_path, folder, harm, message):
+    """Damage that shows in no size is told by its page's checksum."""
+    run = tmp_path / "run"
+    arguments = {"engine": spark, "output": tmp_path / "subset", "run_dir": run, "overwrite": True, **OPTIONS}
+    subsel.select(points, **arguments)
+    harm(max((run / folder).glob("*.parquet"), key=lambda file: file.stat().st_size))
+    with pytest.raises(InputError, match=message) as caught:
+        subsel.select(points, resume=True, **arguments)
+    assert "\n" not in str(caught.value)
 
 
 class KilledError(Exception):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -282,15 +284,32 @@ def test_truncated_and_foreign_files_are_one_line(points, tmp_path, name, text, 
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
 
 
-def test_damaged_files_are_one_line(points, finished, tmp_path):
-    import shutil
+def cut(file):
+    file.write_bytes(file.read_bytes()[:100])
 
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (cut, "is damaged: {} has 1 files of 100 bytes, and 1 files of"),
+        (flip, "cannot be read"),
+        (Path.unlink, "is damaged: {} has 0 files of 0 bytes, and 1 files of"),
+        (lambda file: shutil.copy(file, file.with_name("more.parquet")), "is damaged: {} has 2 files"),
+    ],
+)
+def test_damaged_files_are_one_line(points, finished, tmp_path, harm, message):
     for folder in ("graph", "points", "certify"):
         run = tmp_path / folder
         shutil.copytree(finished, run)
-        for file in (run / folder).rglob("*.parquet"):
-            file.write_bytes(file.read_bytes()[:100])
-        with pytest.raises(InputError, match="cannot be read") as caught:
+        for file in list((run / folder).rglob("*.parquet")):
+            harm(file)
+        with pytest.raises(InputError, match=message.format(rf"{folder}\S*")) as caught:
             subsel.select(points, run_dir=run, resume=True, **OPTIONS)
         assert "\n" not in str(caught.value)
 

@@ -71,6 +71,12 @@ CASES = [
     ("ModuleNotFoundError: No module named 'faiss'", MissingPackageError, "lack the Python package faiss"),
     (TRACE, SubselError, "Spark failed: KeyError: 'inner'"),
     ("a\n\tat b\nCaused by: c.D: e\n\tat f\nCaused by: g.H: i\n", SubselError, "Spark failed: g.H: i"),
+    (
+        "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:///d/x.parquet.  SQLSTATE: KD001\n\tat\n"
+        "Caused by: java.io.IOException: FAILED_TO_UNCOMPRESS(5)\n\tat z",
+        InputError,
+        "failed: file:///d/x.parquet is damaged: bring it back",
+    ),
     ("", SubselError, "no reason"),
 ]
 

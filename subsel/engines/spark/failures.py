@@ -63,6 +63,12 @@ _SAYINGS: tuple[tuple[str, str, type[SubselError]], ...] = (
         SubselError,
     ),
     (
+        r"Encountered error while reading file (\S+?)\.?\s.*?Caused by: (?:org\.apache\.parquet\.io\.\w*Decoding"
+        r"|java\.io\.IOException: FAILED_TO_UNCOMPRESS|java\.lang\.RuntimeException: \S+ is not a Parquet file)",
+        "{0} is damaged: bring it back as it was, or, if it is a run directory's, make the run anew",
+        InputError,
+    ),
+    (
         r"CHECKPOINT_RDD_BLOCK_ID_NOT_FOUND|Checkpoint block rdd_\S+ not found",
         f"an executor was lost, and with it a checkpoint block that only its disk held: {_RESUME}",
         SubselError,

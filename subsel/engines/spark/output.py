@@ -59,5 +59,6 @@ def write_rows(frame: DataFrame, place: Place) -> None:
 
 
 def read_rows(spark: SparkSession, schema: str, *places: Place) -> DataFrame:
-    """Read the Parquet files of folders that `write_rows` wrote."""
-    return spark.read.schema(schema).parquet(*(for_reader(uri_for_spark(place)) for place in places))
+    """Read the Parquet files of folders that `write_rows` wrote; a page that is not as it was written is refused."""
+    reader = spark.read.schema(schema).option("parquet.page.verify-checksum.enabled", "true")
+    return reader.parquet(*(for_reader(uri_for_spark(place)) for place in places))
