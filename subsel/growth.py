@@ -146,8 +146,8 @@ class GrowingGraph:
         what = rules.LEAVING
         found = wished_ids(ids, self.config, state.id_type, what, self._storage_options)
         of = ids_checksum(len(found), int(hash_ids(found, 0).view(np.uint64).sum(dtype=np.uint64)))
-        places = known_places(found, state.ids, what, state.id_type, all_known=False)
-        if (done := rules.done_before(self.revisions, of, left=True)) is not None and not len(places):
+        done = rules.done_before(self.revisions, of, left=True)
+        if done is not None and not len(known_places(found, state.ids, what, state.id_type, all_known=False)):
             log.warning("%s", rules.nothing_to_do(what, left=True))
             return done
         places = known_places(found, state.ids, what, state.id_type)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import faiss
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -150,6 +152,15 @@ def _kmeans(sample: FloatMatrix, k: int, metric: Metric, seed: int) -> FloatMatr
     )
     kmeans.train(sample)
     return np.ascontiguousarray(kmeans.centroids)
+
+
+def each_alone() -> ThreadPoolExecutor:
+    """Return threads each of which is faiss' only one: for much work that is little at a time.
+
+    Those that faiss starts itself wait for each other in loops, which takes the processor's time, most of it where
+    others want it, too.
+    """
+    return ThreadPoolExecutor(numba.get_num_threads(), initializer=faiss.omp_set_num_threads, initargs=(1,))
 
 
 def neighbor_pairs(sample: FloatMatrix, n: int, neighbors: int, metric: Metric) -> tuple[FloatMatrix, FloatMatrix]:

@@ -214,7 +214,7 @@ class ExactSearch:
     def __init__(self, rows: Int64Array, queries: FloatMatrix, k: int, metric: Metric) -> None:
         self.rows, self.queries, self.k, self.metric = rows, queries, k, metric
         self._squares = np.square(queries).sum(axis=1) if metric == "l2" else None
-        shape = len(rows), k
+        self._all, shape = np.arange(len(rows)), (len(rows), k)
         self._lists = PerThread(lambda: (np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)))
 
     def meet(self, there: FloatMatrix, first: int) -> None:
@@ -222,9 +222,9 @@ class ExactSearch:
         for begin in range(0, len(there), _PRODUCT_ROWS):
             block = scores(self.queries, there[begin : begin + _PRODUCT_ROWS], self._squares, self.metric)
             at = first + begin
-            inside = np.flatnonzero((self.rows >= at) & (self.rows < at + block.shape[1]))
-            block[inside, self.rows[inside] - at] = -np.inf  # a point is no neighbour of itself
-            merge_kernel.merge_among(block, np.arange(len(self.rows)), at, *self._lists.mine())
+            inside = slice(*np.searchsorted(self.rows, (at, at + block.shape[1])))
+            block[self._all[inside], self.rows[inside] - at] = -np.inf  # a point is no neighbour of itself
+            merge_kernel.merge_among(block, self._all, at, *self._lists.mine())
 
     def found(self) -> Exact:
         """Return them."""

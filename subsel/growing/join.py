@@ -15,13 +15,14 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from subsel.embeddings import search
-from subsel.embeddings.cells import SAMPLE_PER_CELL, Quantizer, fullest_cell
+from subsel.embeddings.cells import fullest_cell
 from subsel.embeddings.metrics import FloatMatrix
 from subsel.embeddings.recipe import MOST_PASSES, MOST_PROBES, StepProgress
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 from subsel.growing import kernel
-from subsel.growing.state import Division, GraphState
+from subsel.growing.homes import Near, split
+from subsel.growing.state import GraphState
 from subsel.growing.stored import StoredRows
 from subsel.threads import PerThread, over_rows
 
@@ -31,6 +32,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 #: Points that meet a cell in one matrix product.
 _PRODUCT_ROWS = 512
+#: Cells that a thread takes at once, and such tasks per thread where there are few: handing one over takes as long as a
+#: small matrix product.
+_CELLS, _TASKS = 16, 8
 #: Lists that are worth a thread's waking: each takes as long as many rows of other kernels.
 _ROWS = 1_024
 #: Offers that a point makes in one pass to those in whose lists it belongs, at most: so many times the neighbours.
@@ -84,34 +88,15 @@ def join(
         heard: whether they get into the lists of those who are there.
     """
     progress("cells", 0.0)
-    near = _Near.of(state, rows.prepared(state.prepare, np.arange(len(ids))))
+    near = Near.of(state.quantizer, rows.prepared(state.prepare, np.arange(len(ids))), _most_probes(state))
     home = np.concatenate([state.home, near.cell[:, 0].astype(np.int32)])
-    quantizer, division, home, split = _split(state, rows, home)
+    quantizer, division, home, done = split(state, rows, home)
     grown, new = replace(state, quantizer=quantizer, division=division).joined(ids, rows, home)
     order = np.argsort(new)
     hears = np.full(grown.n, heard)
     hears[new] = False
-    effort = search_some(grown, new[order], hears, progress, near=None if split else near.take(order))
-    return grown, replace(effort, split=split)
-
-
-class _Near(NamedTuple):
-    """The cells that are nearest to some points, the nearest first, and how far behind these the others are.
-
-    ``cell`` is int64, (m, p), -1 for none, ``lag`` float32, see `Quantizer.nearest_and_lag`.
-    """
-
-    cell: npt.NDArray[np.int64]
-    lag: FloatMatrix
-
-    @classmethod
-    def of(cls, state: GraphState, X: FloatMatrix, probes: int | None = None) -> _Near:
-        """Look for the cells of points, float32, (m, d); of as many as new ones probe."""
-        return cls(*state.quantizer.nearest_and_lag(X, _most_probes(state) if probes is None else probes))
-
-    def take(self, order: Int64Array) -> _Near:
-        """Return those of points in an order."""
-        return _Near(self.cell[order], self.lag[order])
+    effort = search_some(grown, new[order], hears, progress, near=None if done else near.take(order))
+    return grown, replace(effort, split=done)
 
 
 def _most_probes(state: GraphState) -> int:
@@ -126,7 +111,7 @@ def search_some(
     progress: StepProgress,
     *,
     probes: int | None = None,
-    near: _Near | None = None,
+    near: Near | None = None,
 ) -> Effort:
     """Search the neighbours of some points of a graph among all, and put what is found into its lists.
 
@@ -148,7 +133,7 @@ def search_some(
     found: float | None = None
     while len(rows):
         progress("search", 0.0)
-        near = _Near.of(state, state.wide[rows], probes) if near is None else near
+        near = Near.of(state.quantizer, state.wide[rows], probes) if near is None else near
         met = meet_cells(state, rows, near, hears, asked.searched if found is None else None)
         for number in range(1 if asked.aim is None else MOST_PASSES):
             progress("refinement", 0.0)
@@ -216,7 +201,7 @@ class _Asked:
 
 
 def meet_cells(
-    state: GraphState, rows: Int64Array, near: _Near, hears: BoolArray, exact: search.ExactSearch | None = None
+    state: GraphState, rows: Int64Array, near: Near, hears: BoolArray, exact: search.ExactSearch | None = None
 ) -> Int64Array:
     """Compare some points with all of the cells that are nearest to each, and merge the scores into lists.
 
@@ -245,10 +230,12 @@ def meet_cells(
     order = np.argsort(cell, kind="stable")
     asker, cell = asker[order], cell[order]
     starts = np.searchsorted(cell, np.arange(len(shares) + 1))
-    X, mine, known = state.wide, state.wide[rows], state.best[rows]
+    kept, mine, known = state.wide.kept, state.wide[rows], state.best[rows]
     heard = np.zeros(state.n, np.bool_)
     squares = np.einsum("ij,ij->i", mine, mine) if state.metric == "l2" else None
     lists = PerThread(lambda: (known.copy(), state.score[rows]))
+    largest = int(np.diff(cell_bounds).max(initial=0))
+    space = PerThread(lambda: np.empty((largest, state.dimension), np.float32))
 
     def product(some: Int64Array, first: int, there: FloatMatrix) -> None:
         block = search.scores(mine[some], there, None if squares is None else squares[some], state.metric)
@@ -259,7 +246,8 @@ def meet_cells(
         askers = asker[starts[here] : starts[here + 1]]
         if first == last or not (len(askers) or exact):
             return
-        there = X[first:last]
+        there = space.mine()[: last - first]
+        kernel.widen(0, last - first, np.arange(first, last), kept, there)
         if exact is not None:
             exact.meet(there, first)
         for part in range(parts):
@@ -268,79 +256,67 @@ def meet_cells(
             for at in range(0, len(some) if begin < end else 0, _PRODUCT_ROWS):
                 product(some[at : at + _PRODUCT_ROWS], first + begin, there[begin:end])
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        list(pool.map(visit, range(len(shares))))
+    def visit_some(begin: int) -> None:
+        for here in range(begin, min(begin + step, len(shares))):
+            visit(here)
+
+    threads = numba.get_num_threads()
+    step = max(1, min(_CELLS, len(shares) // (_TASKS * threads)))
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(visit_some, range(0, len(shares), step)))
     for found, score in lists.all():
         kernel.take_lists(rows, found, score, state.best, state.score)
     heard[rows] = True
     changed = np.flatnonzero(heard)
     number = np.full(state.n + state.others, -1, np.int32)
     number[rows] = np.arange(len(rows), dtype=np.int32)
-    arrays = X.kept, mine, known, number, state.best, state.score, state.metric == "l2"
+    arrays = kept, mine, known, number, state.best, state.score, state.metric == "l2"
     over_rows(kernel.rescore, len(changed), changed, *arrays, each=_ROWS)
     return np.where((nearest >= 0) & (shares[nearest] == 1), nearest, -1)
 
 
-def look_around(
-    state: GraphState,
-    rows: Int64Array,
-    hears: BoolArray,
-    met: Int64Array | None = None,
-    gone: BoolArray | None = None,
-) -> bool:
-    """Compare some points with the neighbours of their neighbours; return whether that changed a list of theirs.
+class Looked(NamedTuple):
+    """What some points, (m,), find among the neighbours of their neighbours: lists, (m, k + reserve), and offers."""
 
-    Args:
-        state: its lists are changed.
-        rows: int64, (m,): the points.
-        hears: bool, (n,): whose lists may change beside theirs; none of the points.
-        met: int64, (m, p): cells that they were compared with, -1 for none; None: with none.
-        gone: bool, (n,): points that no list is to have any more; None: nobody is.
-    """
-    k, shape = state.neighbors, (len(rows), state.best.shape[1])
-    new_best, new_score = np.empty(shape, np.int32), np.empty(shape, np.float32)
-    offers = _OFFERS * k if hears.any() else 0
-    offered, offer = np.empty((len(rows), offers), np.int32), np.empty((len(rows), offers), np.float32)
-    nobody = np.zeros(0, np.bool_) if gone is None else gone
-    slots = max(2048, 1 << (4 * shape[1] * (k + 1) - 1).bit_length())
-    met = np.full((len(rows), 0), -1) if met is None else met
-    lists = state.best, state.score, state.home, met
-    arrays = rows, state.wide.kept, *lists, nobody, hears, state.metric == "l2", slots
-    over_rows(kernel.look_around, len(rows), *arrays, new_best, new_score, offered, offer, k, each=_ROWS)
-    changed = bool((new_best != state.best[rows]).any())
-    state.best[rows], state.score[rows] = new_best, new_score
-    kernel.take_offers(rows, offered, offer, state.best, state.score)
+    best: Int32Array
+    score: FloatMatrix
+    offered: Int32Array
+    offer: FloatMatrix
+
+    @classmethod
+    def around(
+        cls,
+        state: GraphState,
+        rows: Int64Array,
+        hears: BoolArray,
+        met: Int64Array | None = None,
+        gone: BoolArray | None = None,
+    ) -> Looked:
+        """Compare some points with the neighbours of their neighbours.
+
+        Args:
+            state: the graph.
+            rows: int64, (m,): the points.
+            hears: bool, (n,): to whom points are offered that belong in their lists; none of the points.
+            met: int64, (m, p): cells that they were compared with, -1 for none; None: with none.
+            gone: bool, (n + others,): points that no list is to have any more; None: nobody is.
+        """
+        k, (m, width) = state.neighbors, (len(rows), state.best.shape[1])
+        offers = _OFFERS * k if hears.any() else 0
+        shapes = (m, width), (m, offers)
+        lists, offered = ((np.empty(shape, np.int32), np.empty(shape, np.float32)) for shape in shapes)
+        nobody = np.zeros(0, np.bool_) if gone is None else gone
+        slots = max(2048, 1 << (4 * width * (k + 1) - 1).bit_length())
+        met = np.full((m, 0), -1) if met is None else met
+        arrays = rows, state.wide.kept, state.best, state.score, state.home, met, nobody, hears
+        over_rows(kernel.look_around, m, *arrays, state.metric == "l2", slots, *lists, *offered, k, each=_ROWS)
+        return cls(*lists, *offered)
+
+
+def look_around(state: GraphState, rows: Int64Array, hears: BoolArray, met: Int64Array) -> bool:
+    """Put what `Looked.around` finds into lists; return whether that changed those of the points."""
+    looked = Looked.around(state, rows, hears, met)
+    changed = bool((looked.best != state.best[rows]).any())
+    state.best[rows], state.score[rows] = looked.best, looked.score
+    kernel.take_offers(rows, looked.offered, looked.offer, state.best, state.score)
     return changed
-
-
-def _split(state: GraphState, rows: StoredRows, home: Int32Array) -> tuple[Quantizer, Division | None, Int32Array, int]:
-    """Return the cells of a graph and more points; some that had grown beyond their share are several now.
-
-    Args:
-        state: the graph.
-        rows: of points that join it.
-        home: int32, (n + m,): the cell of each; changed in place.
-
-    Returns:
-        The cells, the division of these in parts, the home of each point, and the number of cells that were split.
-        Masses of near duplicates, which no k-means divides, stay.
-    """
-    quantizer, division, done = state.quantizer, state.division, 0
-    cap = fullest_cell(len(home), len(quantizer.centroids))
-    for cell in np.flatnonzero(np.bincount(home, minlength=len(quantizer.centroids)) > cap).tolist():
-        members = np.flatnonzero(home == cell)
-        old = np.searchsorted(members, state.n)
-        X = np.concatenate([state.wide[members[:old]], rows.prepared(state.prepare, members[old:] - state.n)])
-        wanted = -(-len(members) * len(quantizer.centroids) // len(home))
-        parts = Quantizer.train(X[: wanted * SAMPLE_PER_CELL], wanted, state.metric, 0)
-        inside = parts.nearest(X, 1)[:, 0]
-        if len(parts.centroids) < 2 or np.bincount(inside).max() > 0.9 * len(members):
-            continue
-        centroids = np.concatenate([quantizer.centroids, parts.centroids[1:]])
-        centroids[cell] = parts.centroids[0]
-        home[members] = np.where(inside == 0, cell, len(quantizer.centroids) + inside - 1)
-        quantizer, done = Quantizer(centroids, quantizer.groups, state.metric), done + 1
-        if division is not None:
-            more = np.full(len(parts.centroids) - 1, division.part[cell], np.int32)
-            division = replace(division, part=np.concatenate([division.part, more]))
-    return quantizer, division, home, done

@@ -13,11 +13,8 @@ import numba
 import numpy as np
 
 from subsel.embeddings.kernel import _score
-from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
+from subsel.embeddings.merge_kernel import _BITS, _DE_BRUIJN, _PLACES, _RUN, _beats_last, _insert_at, _insert_in_order
 from subsel.halves import from_bits
-
-#: Scores that are compared at once while merging.
-_RUN = 32
 
 
 @numba.njit(cache=True, inline="always")
@@ -56,17 +53,20 @@ def meet(
         at, scores = some[i], block[i]
         row, threshold = rows[at], value_of[at, last]
         for begin in range(0, m, _RUN):
-            end, hits = begin + _RUN, np.int32(0)
-            if end <= m:
+            hits = np.int32(0)
+            if m - begin >= _RUN:
                 for j in range(_RUN):  # vector instructions
-                    hits += np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
+                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
             else:
-                end, hits = m, np.int32(1)
-            if hits == 0:  # most
-                continue
-            for j in range(begin, end):
+                for j in range(m - begin):
+                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
+            left = np.int64(np.uint32(hits))
+            while left:  # most runs have none
+                lowest = np.uint32(left & -left)
+                left &= left - 1
+                j = begin + _PLACES[np.uint32(lowest * _DE_BRUIJN) >> 27]
                 other, value = first + j, scores[j]
-                if value < min(threshold, least[j]) or other == row:
+                if other == row:
                     continue
                 if _beats_last(own, value_of, at, other, value) and not _lists(own, at, other):
                     _insert_in_order(own, value_of, at, other, value)
@@ -98,7 +98,7 @@ def rescore(
         begin: first of ``rows``.
         end: after the last.
         rows: int64, (q,): whose lists.
-        kept: see `widen`.
+        kept: see `widen_row`.
         mine: float32, (m, d): some points. Pairs with one of these count.
         known: int32, (m, k): what their lists named before.
         place: int32, (n + others,): where a point is among these, -1 for others.
@@ -151,7 +151,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         begin: first of ``rows``.
         end: after the last.
         rows: int64, (m,): the points.
-        kept: see `widen`.
+        kept: see `widen_row`.
         best: int32, (n, width); may list points that are gone, whose neighbours are looked at as well, and others that
             are not here (from n), which stay.
         score: float32, (n, width).
@@ -168,7 +168,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         k: entries of a list that are looked at; others are in reserve.
     """
     width = best.shape[1]
-    pair = np.empty((2, kept[0].shape[1]), np.float32)
+    pair = np.empty((2, kept[1].shape[1]), np.float32)
     seen = np.full(slots, -1, np.int32)
     stamp = np.full(slots, -1, np.int32)
     for at in range(begin, end):
@@ -268,12 +268,14 @@ def renumber(
         number: see above.
         best: lists.
         score: of these.
-        new_best: where they are written; the same array will do.
+        new_best: where they are written.
         new_score: likewise.
-        place: int64, (n,): which row a list becomes.
+        place: int64, (n,): which row a list becomes; -1: none.
     """
     for v in range(begin, end):
         to, filled, last = place[v], 0, score[v, best.shape[1] - 1]
+        if to < 0:
+            continue
         for a in range(best.shape[1]):
             j = number[best[v, a]] if best[v, a] >= 0 else -1
             if j >= 0:
@@ -303,8 +305,7 @@ def widen(begin: int, end: int, order: Any, kept: Any, out: Any) -> None:
         begin: first of ``order``.
         end: after the last.
         order: int64, (m,): the rows.
-        kept: uint16, (n, d): the bits of values of 16 bits, all finite; int16, (n,): the power of two that a row is
-            multiplied with; bool: whether rows are to be of length 1; float64, (d,): else subtracted.
+        kept: see `widen_row`.
         out: float32, (m, d), written.
     """
     for at in range(begin, end):
@@ -313,18 +314,27 @@ def widen(begin: int, end: int, order: Any, kept: Any, out: Any) -> None:
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract"})
 def widen_row(kept: Any, v: int, out: Any) -> None:
-    """Write one row, see `widen`, which has the same bits wherever it is asked for."""
-    values, exponents, unit, center = kept
-    squares, length = 0.0, len(out)
+    """Write one row as it is searched; it has the same bits wherever it is asked for.
+
+    Args:
+        kept: int32, (n,): where each row stands among two runs of rows; uint16, (a, d): of the first the bits of values
+            of 16 bits, all finite; int16, (a,): the power of two that a row is multiplied with; the same of the
+            second; bool: whether rows are to be of length 1; float64, (d,): else subtracted.
+        v: the row.
+        out: float32, (d,), written.
+    """
+    place, first, first_exponent, later, later_exponent, unit, center = kept
+    at, squares, length = place[v], 0.0, len(out)
+    if at < len(first):
+        values, exponent = first[at], first_exponent[at]
+    else:
+        values, exponent = later[at - len(first)], later_exponent[at - len(first)]
+    factor = 2.0 ** np.float64(exponent)
     for d in range(length):
-        out[d] = from_bits(values[v, d])
-    if exponents[v] != 0:
-        factor = 2.0 ** np.float64(exponents[v])
-        for d in range(length):
-            out[d] = np.float64(out[d]) * factor
+        value = np.float32(np.float64(from_bits(values[d])) * factor)
+        squares += np.float64(value) * np.float64(value)
+        out[d] = value
     if unit:
-        for d in range(length):
-            squares += np.float64(out[d]) * np.float64(out[d])
         factor = 1.0 / np.sqrt(squares)
         for d in range(length):
             out[d] = np.float64(out[d]) * factor
@@ -334,7 +344,21 @@ def widen_row(kept: Any, v: int, out: Any) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def scatter(begin: int, end: int, number: Any, rows: Any, out: Any) -> None:
-    """Put rows, (n, d), where they belong among others: row i becomes that of number[i], an integer."""
-    for i in range(begin, end):
-        out[number[i]] = rows[i]
+def gather(
+    begin: int,
+    end: int,
+    place: Any,
+    first: Any,
+    first_exponent: Any,
+    later: Any,
+    later_exponent: Any,
+    values: Any,
+    exponent: Any,
+) -> None:
+    """Put rows that stand in two runs in their order, see `widen_row`: uint16, (n, d), and int16, (n,), are written."""
+    for v in range(begin, end):
+        at = place[v]
+        if at < len(first):
+            values[v], exponent[v] = first[at], first_exponent[at]
+        else:
+            values[v], exponent[v] = later[at - len(first)], later_exponent[at - len(first)]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from subsel.embeddings.recipe import StepProgress
 from subsel.growing import kernel
-from subsel.growing.join import Effort, look_around, search_some
+from subsel.growing.join import Effort, Looked, search_some
 from subsel.growing.state import GraphState
 from subsel.threads import over_rows
 
@@ -29,17 +29,15 @@ def leave(
         progress: told what goes on.
     """
     progress("lists", 0.0)
-    stay = int(np.count_nonzero(~gone[: state.n]))
-    moved = state.taken(np.argsort(gone[: state.n], kind="stable"))  # who leaves comes last
-    leaving = np.concatenate([np.arange(state.n) >= stay, gone[state.n :]])
-    short = np.empty(stay, np.bool_)
-    over_rows(kernel.falls_short, stay, leaving, moved.best, state.neighbors, short)
-    rows = np.flatnonzero(short)
-    if not len(rows):
-        return moved.first(stay, leaving), Effort(0, 0, 0, None)
-    nobody = np.zeros(state.n, np.bool_)
-    look_around(moved, rows, nobody, gone=leaving)
-    left = moved.first(stay, leaving)
+    short = np.empty(state.n, np.bool_)
+    over_rows(kernel.falls_short, state.n, gone, state.best, state.neighbors, short)
+    rows, nobody = np.flatnonzero(short & ~gone[: state.n]), np.zeros(state.n, np.bool_)
+    looked = Looked.around(state, rows, nobody, gone=gone) if len(rows) else None
+    left, number = state.without(gone)
+    if looked is None:
+        return left, Effort(0, 0, 0, None)
+    rows = number[rows]
+    kernel.renumber(0, len(rows), number, looked.best, looked.score, left.best, left.score, rows)
     probes = state.probes if state.recall is None else _PROBES
-    effort = search_some(left, rows, nobody[:stay], progress, probes=probes)
+    effort = search_some(left, rows, nobody[: left.n], progress, probes=probes)
     return left, replace(effort, passes=effort.passes + 1)

@@ -24,7 +24,7 @@ from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, distinct
 from subsel.growing.state import Division, GraphState
-from subsel.growing.stored import StoredRows
+from subsel.growing.stored import PlacedRows, StoredRows
 from subsel.parts.pack import Parcel, of_kind, pack, unpack
 from subsel.parts.route import PartMap, sample_rows
 
@@ -127,14 +127,14 @@ def numbers_of(codes: Int64Array, other: Int64Array, count: Int32Array) -> Int32
 
 def pack_part(part: Part) -> tuple[list[Parcel], str]:
     """Return a settled part as parcels, and a checksum of them."""
-    state = part.state
+    state, rows = part.state, part.state.rows.stored()
     ids = pack(code=part.code, id=packable(state.ids), other_code=part.other_code, other_id=packable(part.other_ids))
     there = state.best >= 0
     codes = np.append(part.codes, 0)
     lists = pack(
         home=state.home,
-        exponent=state.rows.exponent,
-        values=state.rows.values,
+        exponent=rows.exponent,
+        values=rows.values,
         other=np.where(there, codes[state.best], 0),
         count=there.sum(axis=1).astype(np.int32),
         score=state.score,
@@ -164,7 +164,7 @@ def unpack_part(number: int, parcels: Sequence[Parcel], nobody: GraphState) -> P
         nobody,
         ids=unpacked(ids["id"]),
         home=lists["home"],
-        rows=StoredRows(lists["values"].reshape(n, nobody.dimension), lists["exponent"]),
+        rows=PlacedRows.of(StoredRows(lists["values"].reshape(n, nobody.dimension), lists["exponent"])),
         best=numbers_of(codes, lists["other"].reshape(n, -1) if n else nobody.best.astype(np.int64), lists["count"]),
         score=lists["score"].reshape(n, nobody.best.shape[1]),
         quantizer=Quantizer(_rows(lists["centroids"], nobody), nobody.quantizer.groups, nobody.metric),
@@ -208,7 +208,7 @@ def divided(state: GraphState, part_points: int, how: Search) -> GraphState:
     codes = unique_codes(state.ids, how.seed)[0]
     wanted = 1 if state.n <= part_points else sample_rows(state.n, state.dimension, part_points)
     some = np.argsort(codes.view(np.uint64))[:wanted]
-    part_map = PartMap.plan(state.rows.prepared(state.prepare, some), state.n, part_points, how)
+    part_map = PartMap.plan(state.wide.take(some), state.n, part_points, how)
     centroids = state.quantizer.centroids
     part = part_map.destinations(centroids, np.arange(len(centroids)))[:, 0]
     return replace(state, division=Division(part_map, part))
@@ -273,14 +273,15 @@ def whole(parts: Iterable[Part], part_map: PartMap, groups: FloatMatrix) -> Grap
         far = numbers_of(codes, one.other_code[:, None], np.ones(len(one.other_code), np.int32))[:, 0]
         translate = np.concatenate([begin + np.arange(one.state.n), far, [-1]]).astype(np.int32)
         best.append(translate[one.state.best])
-    values, exponent = ([getattr(one.rows, name) for one in states] for name in ("values", "exponent"))
+    rows = [one.rows.stored() for one in states]
+    values, exponent = (np.concatenate([getattr(one, name) for one in rows]) for name in ("values", "exponent"))
     quantizer = Quantizer(np.concatenate([one.quantizer.centroids for one in states]), groups, states[0].metric)
     numbers = np.array([one.number for one in parts], np.int32)
     return replace(
         states[0],
         ids=pa.concat_arrays([one.ids for one in states]),
         home=np.concatenate([one.home + first for one, first in zip(states, first_cell.tolist(), strict=False)]),
-        rows=StoredRows(np.concatenate(values), np.concatenate(exponent)),
+        rows=PlacedRows.of(StoredRows(values, exponent)),
         best=np.concatenate(best),
         score=np.concatenate([one.score for one in states]),
         quantizer=quantizer,

@@ -32,7 +32,7 @@ from subsel.errors import InputError
 from subsel.growing.parted import MAP_PART, apart, edges_of, pack_map, pack_part, unpack_map, unpack_part, whole
 from subsel.growing.revision import Revision
 from subsel.growing.state import GraphState
-from subsel.growing.stored import StoredRows
+from subsel.growing.stored import PlacedRows, StoredRows
 from subsel.input.ids import given_back, storage_type
 from subsel.parts.pack import Parcel, from_rows
 from subsel.parts.rows import to_table
@@ -269,7 +269,7 @@ def nobody(id_type: pa.DataType, center: npt.NDArray[np.float64], how: Search) -
         ids=pa.array([], storage_type(id_type)),
         id_type=id_type,
         home=np.zeros(0, np.int32),
-        rows=StoredRows(np.zeros((0, d), np.float16), np.zeros(0, np.int16)),
+        rows=PlacedRows.of(StoredRows(np.zeros((0, d), np.float16), np.zeros(0, np.int16))),
         best=np.zeros((0, how.neighbors + how.reserve), np.int32),
         score=np.zeros((0, how.neighbors + how.reserve), np.float32),
         quantizer=Quantizer(none, none, how.metric),

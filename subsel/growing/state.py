@@ -17,7 +17,7 @@ from subsel.embeddings.recipe import Search, StepProgress
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, NeighborGraph
 from subsel.growing import kernel
-from subsel.growing.stored import PreparedRows, StoredRows
+from subsel.growing.stored import PlacedRows, PreparedRows, StoredRows
 from subsel.input.ids import is_unsigned
 from subsel.input.points import Points
 from subsel.parts.route import PartMap
@@ -68,7 +68,7 @@ class GraphState:
     ids: pa.Array
     id_type: pa.DataType
     home: Int32Array
-    rows: StoredRows
+    rows: PlacedRows
     best: Int32Array
     score: FloatMatrix
     quantizer: Quantizer
@@ -95,7 +95,7 @@ class GraphState:
     @property
     def dimension(self) -> int:
         """Of the vectors."""
-        return int(self.rows.values.shape[1])
+        return self.rows.dimension
 
     @property
     def metric(self) -> Metric:
@@ -147,32 +147,25 @@ class GraphState:
         over_rows(kernel.renumber, n, old, self.best, self.score, best, score, old)
         best[new], score[new] = -1, -np.inf
         ids = pa.concat_arrays([self.ids, ids]).take(pa.array(order))
-        rows = self.rows.joined(rows, number[: n + m])
-        return replace(self, ids=ids, home=home[order], rows=rows, best=best, score=score), new
+        both = self.rows.joined(rows, number[: n + m])
+        return replace(self, ids=ids, home=home[order], rows=both, best=best, score=score), new
 
-    def taken(self, order: Int64Array) -> GraphState:
-        """Return the points in an order, int64, (n,), of which homes say nothing any more."""
-        number = np.arange(self.n + self.others, dtype=np.int64)
-        number[order] = np.arange(self.n)
-        best, score = np.empty_like(self.best), np.empty_like(self.score)
-        over_rows(kernel.renumber, self.n, number, self.best, self.score, best, score, number)
-        ids, rows = self.ids.take(pa.array(order)), self.rows.take(order)
-        return replace(self, ids=ids, home=self.home[order], rows=rows, best=best, score=score)
-
-    def first(self, count: int, gone: npt.NDArray[np.bool_]) -> GraphState:
-        """Return the first points alone: lists, which change here, too, close up behind those that others leave.
+    def without(self, gone: npt.NDArray[np.bool_]) -> tuple[GraphState, Int64Array]:
+        """Return a graph without some points, and the number of each, int64, (n + others,), -1 of those that are gone.
 
         Args:
-            count: of points that stay.
-            gone: bool, (n + others,): those behind them, and others that no list is to have any more.
+            gone: bool, (n + others,): who leaves; lists close up behind them.
         """
+        stay = np.flatnonzero(~gone[: self.n])
         number = np.arange(self.n + self.others, dtype=np.int64)
-        number[self.n :] -= self.n - count
+        number[stay] = np.arange(len(stay))
+        number[self.n :] -= self.n - len(stay)
         number[gone] = -1
-        best, score = self.best[:count], self.score[:count]
-        over_rows(kernel.renumber, count, number, best, score, best, score, np.arange(count))
-        ids, rows = self.ids[:count], StoredRows(self.rows.values[:count], self.rows.exponent[:count])
-        return replace(self, ids=ids, home=self.home[:count], rows=rows, best=best, score=score)
+        shape = len(stay), self.best.shape[1]
+        best, score = np.empty(shape, np.int32), np.empty(shape, np.float32)
+        over_rows(kernel.renumber, self.n, number, self.best, self.score, best, score, number)
+        ids, rows = self.ids.take(pa.array(stay)), self.rows.take(stay)
+        return replace(self, ids=ids, home=self.home[stay], rows=rows, best=best, score=score), number
 
 
 def reserve_of(neighbors: int) -> int:
@@ -202,7 +195,7 @@ def search_to_grow(
                 ids=points.ids.take(pa.array(rows)),
                 id_type=points.id_type,
                 home=found.home,
-                rows=stored.take(rows),
+                rows=PlacedRows.of(stored.take(rows)),
                 best=np.pad(found.best, ((0, 0), (0, wide)), constant_values=-1),
                 score=np.pad(found.score, ((0, 0), (0, wide)), constant_values=-np.inf),
                 quantizer=found.quantizer,

@@ -205,7 +205,7 @@ def leave_part(part_map: route.PartMap, part: int, parcels: Sequence[Parcel], ke
     left, effort = leave(old.state, gone)
     rows, code = np.flatnonzero(short[stay]), old.code[stay]
     if len(rows):
-        stored = left.rows.take(rows)
+        stored = left.rows.take(rows).stored()
         to = part_map.destinations(stored.prepared(left.prepare, np.arange(len(rows))), code[rows])
         for other in distinct(to[(to >= 0) & (to != part)]).tolist():
             some = np.flatnonzero((to == other).any(axis=1))
