@@ -25,6 +25,13 @@ from tests.spark_fixtures import needs_spark
 ROOT = Path(__file__).parent.parent
 OPTIONS = {"size": 50, "part_points": 230, "finish_points": 70}
 
+#: A session with two executors, each a process of its own.
+CLUSTER = (
+    "spark = (SparkSession.builder.master('local-cluster[2,1,1024]').config('spark.executor.memory', '1g')"
+    ".config('spark.driver.host', '127.0.0.1').config('spark.driver.bindAddress', '127.0.0.1')"
+    ".config('spark.ui.enabled', 'false').getOrCreate())"
+)
+
 SCRIPT = """
 import os, sys
 import subsel
@@ -78,12 +85,7 @@ def run_script(folder, session, points, output):
 
 @pytest.mark.slow
 def test_local_cluster_with_two_executors(expected, points, tmp_path):
-    session = (
-        "spark = (SparkSession.builder.master('local-cluster[2,1,1024]').config('spark.executor.memory', '1g')"
-        ".config('spark.driver.host', '127.0.0.1').config('spark.driver.bindAddress', '127.0.0.1')"
-        ".config('spark.ui.enabled', 'false').getOrCreate())"
-    )
-    run_script(tmp_path, session, points, tmp_path / "subset")
+    run_script(tmp_path, CLUSTER, points, tmp_path / "subset")
     assert pq.read_table(tmp_path / "subset").equals(expected)
 
 
