@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,9 +28,8 @@ LOCAL_BYTES_PER_VALUE = {4: 1.3 * 4, 2: 0.8 * 4}
 LOCAL_BYTES_PER_EDGE = 40
 #: Directed edges per neighbour after symmetrisation, as measured on demo data and in the paper.
 EDGES_PER_NEIGHBOR = 1.6
-#: Parts that a point is in on average, its own among them, on demo data, whose clusters overlap. Disk is planned for
-#: that, memory for `subsel.parts.crowded.MOST_TRAVEL`.
-TRAVEL = 2.1
+#: Bytes of an edge on its way into a graph, and through what selects from it, as measured.
+_EDGE_TRAVELS = 90
 #: Times that a searching task holds the vectors of its points and visitors, with buffers and what allocators keep.
 TASK_COPIES = 6
 #: Bytes of a found neighbour on its way home: code, home, score.
@@ -218,7 +218,7 @@ def estimate(
         parts=parts,
         part_points=points,
         worker_bytes=int(WORKER_BYTES + max(search, 5 * graph * part_share / n, reference)),
-        shuffle_bytes=int(TRAVEL * (vectors + FOUND_BYTES * neighbors * n) + 60 * edges),
+        shuffle_bytes=int(travel(parts) * (vectors + FOUND_BYTES * neighbors * n) + _EDGE_TRAVELS * edges),
         graph_bytes=2 * graph + more,
         one_task_bytes=cost.one_task_bytes(config, n, int(edges)),
         local_work=cost.local_work(job, rates.local),
@@ -226,6 +226,15 @@ def estimate(
         work_alone=cost.spark_work(job, parts, rates.spark, alone=True),
         rates=rates,
     )
+
+
+def travel(parts: int) -> float:
+    """Return how many parts a point is in on average, its own among them; memory goes by `subsel.parts.crowded`.
+
+    It was 1.9 of 31 parts at 384 dimensions, and at 64 3.7 of 103 and 4.6 of 306 (`benchmarks/spark_pipeline.py`): it
+    grows with their logarithm.
+    """
+    return max(1.0, math.log(parts) - 0.9)
 
 
 def growing_bytes(n: int, dimension: int, neighbors: int) -> int:

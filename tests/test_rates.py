@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import subsel
+from benchmarks.record import read
 from subsel import ConfigError, cost, measuring, planning
 from subsel.cli import main
 from subsel.cost import REFERENCE, Job, LocalRates, Rates
@@ -139,3 +140,13 @@ def test_a_graph_that_grows_has_longer_lists_and_selects_nothing():
     assert growing.local_bytes - usual.local_bytes == 10**6 * (8 * 14 + 2 * 128)
     result = CliRunner().invoke(main, ["plan", "--points", "1000", "--dimension", "8", "--growing"])
     assert result.exit_code == 0, result.output
+
+
+def test_disk_is_planned_as_it_was_taken():
+    """By runs of a million to ten, see benchmarks/spark_pipeline.py: planned too small, a full disk ends a long run."""
+    table = read("scaling_rates").tables[0]
+    named = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert len(named) == 4
+    for one in named:
+        planned = planning.estimate(one["points"], one["dimension"], one["points"] // 10, CONFIG).shuffle_bytes
+        assert 0.85 < planned / (one["shuffled GiB"] * 2**30) < 1.5, one
