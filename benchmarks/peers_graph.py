@@ -111,7 +111,7 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, Any] 
     best, score = search.search_cells(Y, assigned.bounds, assigned.probes, K, "cosine")
     done("cell search")
     steps["cells"] = assigned
-    descent = search.Descent(Y, best, score, "cosine")
+    descent = search.Descent(Y, best, score, "cosine", probes=assigned.probes)
     for _ in range(passes):
         descent.step()
     best = descent.best

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.config import Metric
+from subsel.embeddings.kmeans import kmeans, nearest_rows
 from subsel.embeddings.metrics import FloatMatrix, faiss_metric, rows_per_block
 from subsel.embeddings.rows import Rows
 from subsel.fixedpoint import Int64Array
 
 #: Sample rows per cell that k-means sees: enough for stable cells, and the sample stays bounded.
 SAMPLE_PER_CELL = 40
-_ITERATIONS = 8
 #: More cells than this are trained group by group: much faster, and their sizes differ less.
 TRAINED_AT_ONCE = 1024
 #: More cells than this stay in groups, of which so many are looked into for a point's nearest cells; up to here
@@ -85,14 +85,14 @@ class Quantizer:
         n_cells = min(n_cells, len(sample))
         none = np.empty((0, sample.shape[1]), np.float32)
         if n_cells <= at_once:
-            return cls(_kmeans(sample, n_cells, metric, seed), none, metric)
-        groups = _kmeans(sample, round(np.sqrt(n_cells)), metric, seed)
-        nearest = _knn(sample, groups, 1, metric)[1].ravel()
-        ends = np.cumsum(np.bincount(nearest, minlength=len(groups)))
+            return cls(kmeans(sample, n_cells, metric, seed), none, metric)
+        groups = kmeans(sample, round(np.sqrt(n_cells)), metric, seed)
+        group = nearest_rows(sample, groups, 1, metric)[1].ravel()
+        ends = np.cumsum(np.bincount(group, minlength=len(groups)))
         # Each group's cells by its share of the sample, so that they add up.
         shares = np.diff(np.rint(ends * (n_cells / len(sample))).astype(np.int64), prepend=0)
-        members = np.split(sample[np.argsort(nearest, kind="stable")], ends[:-1])
-        found = [_kmeans(rows, share, metric, seed) for rows, share in zip(members, shares, strict=True)]
+        members = np.split(sample[np.argsort(group, kind="stable")], ends[:-1])
+        found = [kmeans(rows, share, metric, seed) for rows, share in zip(members, shares, strict=True)]
         return cls(np.concatenate(found), groups if n_cells > ONE_LEVEL else none, metric)
 
     def nearest(self, X: FloatMatrix, count: int) -> npt.NDArray[np.int64]:
@@ -106,12 +106,12 @@ class Quantizer:
         point's length, which all its scores are in proportion to.
         """
         if len(self.groups) == 0:
-            score, found = _knn(X, self.centroids, count, self.metric)
+            score, found = nearest_rows(X, self.centroids, count, self.metric)
         else:
             score, found = self._index.search(X, count)
             lost = found[:, 0] < 0  # all groups that it looked into are without cells
             if lost.any():
-                score[lost], found[lost] = _knn(X[lost], self.centroids, count, self.metric)
+                score[lost], found[lost] = nearest_rows(X[lost], self.centroids, count, self.metric)
         lag = np.abs(score - score[:, :1])
         if self.metric == "inner_product":
             lag /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -130,28 +130,6 @@ class Quantizer:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes without the index."""
         return Quantizer, (self.centroids, self.groups, self.metric)
-
-
-def _knn(X: FloatMatrix, centroids: FloatMatrix, count: int, metric: Metric) -> tuple[Any, Any]:
-    return faiss.knn(X, centroids, count, metric=faiss_metric(metric))
-
-
-def _kmeans(sample: FloatMatrix, k: int, metric: Metric, seed: int) -> FloatMatrix:
-    """Return k centroids of a sample, or of as many as it has rows: float32, (k, d)."""
-    k = min(k, len(sample))
-    if k == 0:
-        return sample[:0]
-    kmeans = faiss.Kmeans(
-        sample.shape[1],
-        k,
-        niter=_ITERATIONS,
-        seed=seed % 2**31,
-        spherical=metric != "l2",
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(sample),
-    )
-    kmeans.train(sample)
-    return np.ascontiguousarray(kmeans.centroids)
 
 
 def each_alone() -> ThreadPoolExecutor:
@@ -179,7 +157,7 @@ def neighbor_pairs(sample: FloatMatrix, n: int, neighbors: int, metric: Metric) 
         return sample[:0], sample[:0]
     asked = sample[:_ASKED].copy()  # a view would keep all of the sample
     rank = min(-(-neighbors * len(sample) // n), len(sample) - 1)
-    near = _knn(asked, sample, rank + 1, metric)[1]
+    near = nearest_rows(asked, sample, rank + 1, metric)[1]
     itself = near == np.arange(len(asked))[:, None]
     last = np.where(itself.any(axis=1), near[:, rank], near[:, rank - 1])  # among duplicates it may not be listed
     last = np.where(itself[:, rank], near[:, rank - 1], last)

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from subsel.embeddings import lists_kernel as lists
-from subsel.embeddings.merge_kernel import _insert, _insert_at
+from subsel.embeddings.merge_kernel import _insert, _insert_at, _probes
 from subsel.halves import from_bits
 from subsel.threads import over_rows
 
@@ -109,15 +109,14 @@ def descend(
     improved: Any,
     l2: bool,
     slots: int,
-    new_best: Any,
-    new_score: Any,
-    new_fresh: Any,
+    new: Any,
     halves: Any,
+    probes: Any,
 ) -> Any:
     """One pass of neighbour-of-neighbour refinement (NN-descent, Dong et al. 2011), reading old, writing new.
 
     Candidates of v are the neighbours of its neighbours and of its reverse neighbours. Pairs of edges that
-    are both older than the last pass were looked at then and are passed over.
+    are both older than the last pass were looked at then and are passed over; so are points that have met.
 
     Args:
         X: float32, (n, d), rows in an order in which near points are near; (0, d) where they are halves.
@@ -127,9 +126,11 @@ def descend(
         improved: bool, (n,): whose lists are refined; the others stay as they are.
         l2: score by negative squared distance instead of the inner product.
         slots: of the table of candidates, a power of two; half of it is filled at most, then a point has had enough.
-        new_best, new_score, new_fresh: written.
+        new: lists, their scores, and which entries this pass found: written.
         halves: uint16, (n, d) or (0, d), and float32, (n,) or (0,): rows as the bits of float16, and what these are
             multiplied by; their scores are by `_half_score`.
+        probes: int32, (n, p): the cells that each point probes, its own first; two points have met if either probes
+            the other's cell. (n, 0): nobody has.
 
     Returns:
         int, entries that changed.
@@ -137,6 +138,7 @@ def descend(
     n, k = best.shape
     width = reverse.shape[1]
     bits, factor = halves
+    new_best, new_score, new_fresh = new
     chunk = 256
     shift = 32
     while (1 << (32 - shift)) < slots:
@@ -172,6 +174,8 @@ def descend(
                     if not _remember(seen, stamp, shift, v, j):
                         continue
                     room -= 1
+                    if _met(probes, v, j):
+                        continue
                     if len(bits):
                         value = _half_score(mine, bits, j, l2) * (factor[v] * factor[j])
                     else:
@@ -184,6 +188,14 @@ def descend(
                         new_fresh[v, at] = True
                         changed[c] += 1
     return changed.sum()
+
+
+@numba.njit(cache=True, inline="always")
+def _met(probes: Any, one: int, other: int) -> bool:
+    if probes.shape[1] == 0:
+        return False
+    home, there = probes[one, 0], probes[other, 0]
+    return bool(home == there or _probes(probes, one, there) or _probes(probes, other, home))
 
 
 @numba.njit(cache=True, inline="always")

@@ -164,31 +164,24 @@ def find_neighbors(
             lambda share: progress("search", share),
         )
         worth = _WORTH if probes < most else _WORTH_AT_LAST
-        best, score, passes, enough = _refined(X, best, score, how, improved, asked, worth, progress)
+        descent = search.Descent(X, best, score, metric, improved, assigned.probes)
+        best, score, passes, enough = _refined(descent, how, asked, worth, progress)
         if enough or probes >= most:
             break
         probes = min(2 * probes, most)
-        del best, score
+        del best, score, descent
     made = len(quantizer.centroids), probes, passes, quantizer, assigned.home, reach
     return Found(assigned.order, X, best, score, *made)
 
 
 def _refined(
-    X: Rows,
-    best: Int32Array,
-    score: FloatMatrix,
-    how: Search,
-    improved: npt.NDArray[np.bool_] | None,
-    asked: _Asked | None,
-    worth: float,
-    progress: StepProgress,
+    descent: search.Descent, how: Search, asked: _Asked | None, worth: float, progress: StepProgress
 ) -> tuple[Int32Array, FloatMatrix, int, bool]:
     """Refine lists in as many passes as are asked for, or as recall takes.
 
     Returns lists and scores, the number of passes, and whether that is enough.
     """
     limit = MOST_PASSES if how.passes is None else how.passes
-    descent = search.Descent(X, best, score, how.metric, improved)
     found = 0.0 if asked is None else asked.recall(descent.score)
     passes, wanted = 0, how.passes is not None or (asked is not None and found < asked.aim)
     while wanted and passes < limit:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from threading import Lock
 from typing import NamedTuple
@@ -24,13 +24,15 @@ from subsel.graph import Int32Array
 from subsel.threads import PerThread
 
 #: Points that meet a cell in one matrix product: enough for BLAS, and so that the scores stay in cache.
-_PRODUCT_ROWS = 512
+PRODUCT_ROWS = 512
 #: Points of a cell that meet those from there to the cell's end in one product.
 TILE_ROWS = 256
 #: Points whose lists one lock guards.
 _LOCKED_ROWS = 16_384
 
 Progress = Callable[[float], None]
+#: Calls a function with the beginning of each block of so many rows.
+Blocks = Callable[[Callable[[int], None], int], None]
 
 
 def search_cells(
@@ -92,8 +94,8 @@ def search_cells(
     def meet_askers(cell: int) -> None:
         first, last, end = int(bounds[cell]), int(bounds[cell + 1]), int(starts[cell + 1])
         mine = X[first:last]
-        for begin in range(int(starts[cell]), end if first < last else 0, _PRODUCT_ROWS):
-            rows = askers[begin : min(begin + _PRODUCT_ROWS, end)]
+        for begin in range(int(starts[cell]), end if first < last else 0, PRODUCT_ROWS):
+            rows = askers[begin : min(begin + PRODUCT_ROWS, end)]
             meet(rows, X.take(rows, axis=0), mine, first)
 
     n_cells = len(bounds) - 1
@@ -136,6 +138,7 @@ class Descent:
         score: float32, (n, k).
         metric: see `subsel.embeddings.metrics`.
         improved: bool, (n,): whose neighbours of neighbours to look at; everybody's if None.
+        probes: int32, (n, p), as `search_cells` had them: who met in cells is not compared again. None: nobody did.
     """
 
     def __init__(
@@ -145,8 +148,10 @@ class Descent:
         score: FloatMatrix,
         metric: Metric,
         improved: npt.NDArray[np.bool_] | None = None,
+        probes: Int32Array | None = None,
     ) -> None:
         self.X, self.best, self.score, self.metric = X, best, score, metric
+        self.probes = np.empty((len(X), 0), np.int32) if probes is None else probes
         self.improved = np.ones(len(X), np.bool_) if improved is None else improved
         self.fresh = np.ones(best.shape, np.bool_)
         whole, halves, factor = X, np.empty((0, X.shape[1]), np.uint16), np.empty(0, np.float32)
@@ -168,8 +173,9 @@ class Descent:
             self.improved,
             self.metric == "l2",
             self.slots,
-            *new,
+            new,
             self._halves,
+            self.probes,
         )
         self.best, self.score, self.fresh = new
         return int(changed)
@@ -192,6 +198,17 @@ def _seen_slots(k: int) -> int:
 def candidates(k: int) -> int:
     """Return how many points a pass of refinement scores for each point of k neighbours, at the most."""
     return min(_seen_slots(k) // 2, k * (k + _descent_width(k)))
+
+
+@contextmanager
+def blocks() -> Iterator[Blocks]:
+    """Return what calls a function for all blocks of `PRODUCT_ROWS` rows, on threads of a single-threaded BLAS."""
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+
+        def run(meet: Callable[[int], None], rows: int) -> None:
+            list(pool.map(meet, range(0, rows, PRODUCT_ROWS)))
+
+        yield run
 
 
 class Exact(NamedTuple):
@@ -219,8 +236,8 @@ class ExactSearch:
 
     def meet(self, there: FloatMatrix, first: int) -> None:
         """Compare them with a run of points, of which ``first`` is the number of the first."""
-        for begin in range(0, len(there), _PRODUCT_ROWS):
-            block = scores(self.queries, there[begin : begin + _PRODUCT_ROWS], self._squares, self.metric)
+        for begin in range(0, len(there), PRODUCT_ROWS):
+            block = scores(self.queries, there[begin : begin + PRODUCT_ROWS], self._squares, self.metric)
             at = first + begin
             inside = slice(*np.searchsorted(self.rows, (at, at + block.shape[1])))
             block[self._all[inside], self.rows[inside] - at] = -np.inf  # a point is no neighbour of itself
@@ -247,10 +264,10 @@ def exact_neighbors(X: Readable, rows: Int64Array, k: int, metric: Metric) -> Ex
     searched = ExactSearch(rows, np.ascontiguousarray(X[rows]), k, metric)
 
     def among(begin: int) -> None:
-        searched.meet(X[begin : begin + _PRODUCT_ROWS], begin)
+        searched.meet(X[begin : begin + PRODUCT_ROWS], begin)
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        list(pool.map(among, range(0, len(X), _PRODUCT_ROWS)))
+    with blocks() as run:
+        run(among, len(X))
     return searched.found()
 
 

@@ -31,6 +31,8 @@ class Near(NamedTuple):
     @classmethod
     def of(cls, quantizer: Quantizer, X: FloatMatrix, count: int) -> Near:
         """Look for so many cells of each point, float32, (m, d)."""
+        if not len(quantizer.groups):
+            return cls(*quantizer.nearest_and_lag(X, count))  # on threads of its own
         cell, lag = np.empty((len(X), count), np.int64), np.empty((len(X), count), np.float32)
 
         def look(begin: int) -> None:
@@ -70,9 +72,7 @@ def split(state: GraphState, rows: StoredRows, home: Int32Array) -> tuple[Quanti
         parts = Quantizer.train(X[: wanted * SAMPLE_PER_CELL], wanted, state.metric, 0)
         return cell, members, parts.centroids, parts.nearest(X, 1)[:, 0]
 
-    with each_alone() as pool:
-        divided = list(pool.map(divide, large.tolist()))
-    for cell, members, centroids, inside in divided:
+    for cell, members, centroids, inside in [divide(one) for one in large.tolist()]:
         if len(centroids) < 2 or np.bincount(inside).max() > 0.9 * len(members):
             continue
         home[members] = np.where(inside == 0, cell, len(quantizer.centroids) + inside - 1)
