@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -147,10 +147,10 @@ def find_neighbors(
     if how.recall is not None and k > 0:
         progress("exact neighbours of a sample", 0.0)
         asked = _Asked.of(X, k, how, improved, None if may_ask is None else may_ask[assigned.order])
-    probes = how.probes
-    if asked is not None:
-        probes = asked.first_probes(X, quantizer, probes)
-    most = max(probes, min(MOST_PROBES, len(quantizer.centroids)))
+    probes, most = how.probes, max(how.probes, min(MOST_PROBES, len(quantizer.centroids)))
+    if asked is not None and probes < most:
+        asked = asked.met_by(X, quantizer, most)
+        probes = asked.first_probes(len(X) / len(quantizer.centroids), probes)
     while True:
         if probes != how.probes:
             reach = cells.probe_reach(quantizer, pairs, probes)
@@ -166,9 +166,9 @@ def find_neighbors(
         worth = _WORTH if probes < most else _WORTH_AT_LAST
         descent = search.Descent(X, best, score, metric, improved, assigned.probes)
         best, score, passes, enough = _refined(descent, how, asked, worth, progress)
-        if enough or probes >= most:
+        if enough or asked is None or probes >= most:
             break
-        probes = min(2 * probes, most)
+        probes = min(asked.more_probes(probes), most)
         del best, score, descent
     made = len(quantizer.centroids), probes, passes, quantizer, assigned.home, reach
     return Found(assigned.order, X, best, score, *made)
@@ -201,11 +201,19 @@ def _refined(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Points whose exact neighbours are known: places in X, (q,); neighbours and their scores, (q, k); and the aim."""
+    """Points whose exact neighbours are known.
+
+    Attributes:
+        rows: int64, (q,): their places in X.
+        exact: their neighbours and the scores of these, (q, k).
+        aim: the recall to have.
+        met: float64, (most+1,): the share of neighbours that are met by so many probes, from none to the most.
+    """
 
     rows: Int64Array
     exact: search.Exact
     aim: float
+    met: npt.NDArray[np.float64]
 
     @classmethod
     def of(
@@ -224,23 +232,17 @@ class _Asked:
             return None
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(how.sample, len(rows))).astype(np.int64))]
         exact = search.exact_neighbors(X, rows, min(k, len(X) - 1), how.metric)
-        return cls(rows, exact, how.recall + _MARGIN * (1 - how.recall))
+        return cls(rows, exact, how.recall + _MARGIN * (1 - how.recall), np.zeros(1))
 
     def recall(self, score: FloatMatrix) -> float:
         """Return the recall of lists with these scores, (n, k or more)."""
         return search.recall_of_scores(score[self.rows], self.exact)
 
-    def first_probes(self, X: Rows, quantizer: cells.Quantizer, probes: int) -> int:
-        """Return how many cells to probe at first, doubled until enough of the exact neighbours would be met.
-
-        That is half of them, or all that is aimed at while it costs less than a pass of refinement.
-        """
-        most = min(MOST_PROBES, len(quantizer.centroids))
+    def met_by(self, X: Rows, quantizer: Quantizer, most: int) -> _Asked:
+        """Return the same, with what share of neighbours so many probes meet."""
         k = self.exact.which.shape[1]
         step = max(1, k // _PLACES_ASKED)
         near = self.exact.which[:, step // 2 :: step]
-        if probes >= most or near.shape[1] == 0:
-            return probes
         mine = quantizer.nearest(X[self.rows], most)
         ends = np.unique(near)
         theirs = quantizer.nearest(X[ends], most)
@@ -249,10 +251,22 @@ class _Asked:
             cell_of = theirs[others]  # (k, most)
             meets = (mine[row] == cell_of[:, :1]) | (cell_of == mine[row, 0])
             met[row] = np.where(meets.any(axis=1), meets.argmax(axis=1), most)
-        cell, afford = len(X) / len(quantizer.centroids), _PRODUCT_SCORES * search.candidates(k)
-        while probes < most:
-            share = (met < probes).mean()
-            if share >= self.aim or (share >= _MEET_FIRST and 2 * probes * cell > afford):
-                break
-            probes = min(2 * probes, most)
-        return probes
+        counts = np.bincount(met.ravel(), minlength=most + 1)[:most]
+        return replace(self, met=np.concatenate([[0.0], np.cumsum(counts) / max(1, met.size)]))
+
+    def first_probes(self, cell: float, least: int) -> int:
+        """Return how many cells, of so many points, to probe at first.
+
+        As many as meet half of the neighbours, or all that are aimed at, while it costs less than a pass of refinement.
+        """
+        afford = int(_PRODUCT_SCORES * search.candidates(self.exact.which.shape[1]) / cell)
+        return max(least, self._probes_for(_MEET_FIRST), min(self._probes_for(self.aim), afford))
+
+    def more_probes(self, probes: int) -> int:
+        """Return how many to probe where so many were too few: what meets all that are aimed at; at most twice them."""
+        wanted = self._probes_for(self.aim)
+        return min(wanted, 2 * probes) if wanted > probes else 2 * probes
+
+    def _probes_for(self, share: float) -> int:
+        """Return the least number of cells that meet a share of neighbours; the most if none does."""
+        return min(int(np.searchsorted(self.met, share)), len(self.met) - 1)
