@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from benchmarks.common import clusters, seconds, sentences
 from benchmarks.peers_indexes import PEERS, installed
@@ -208,6 +208,12 @@ COLUMNS = {
 }
 
 
+def blas_processor() -> str:
+    """Return for which processor numpy's matrix products are made here, as OpenBLAS calls it."""
+    known = (one.get("architecture") for one in threadpool_info() if "numpy" in one["filepath"])
+    return next((name for name in known if name), "an unknown processor")
+
+
 def sgemm_rate(threads: int) -> float:
     """Return the GFLOP/s of a large square float32 product."""
     A = np.random.default_rng(0).standard_normal((4096, 4096), np.float32)
@@ -236,6 +242,7 @@ def main() -> None:
     about = f"{n:,} x {dimension}, {threads} threads, {K} neighbours, " + ", ".join(
         f"{package} {found or 'is missing'}" for package, found in versions.items()
     )
+    about += f", sgemm for {blas_processor()}"
     names = [name for name in arguments.methods if versions.get(PEERS[name].package if name in PEERS else name, name)]
     small = clusters(5000, dimension)
     subsel_graph(small, 4, 2)
