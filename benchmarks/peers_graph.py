@@ -13,7 +13,8 @@ Everyone gets all rows in memory as float32 and must return 10 neighbours per po
 graph. Each method's search width is about the least whose recall on 1,000 points, against exact search, is at least
 0.95: looked for by doubling, and then between the last two to an eighth, unless `--known` says it (for subsel probes
 and passes); choosing it is not counted. Then all run in turn, each from the rows to its neighbours, as many times as
-`--repeats` says: medians of their seconds (the lower of two), the least recall. Compilers are warm. Then the steps of
+`--repeats` says: medians of their seconds (the lower of two), the least recall; `core s` is
+processor time of all threads in the median run. Compilers are warm. Then the steps of
 our median run, and the rate of its cell search against sgemm in the same run, by 1 thread and by all.
 """
 
@@ -203,6 +204,7 @@ COLUMNS = {
     "setting": "<26s",
     "seconds": "8.1f",
     "x subsel": "8.2f",
+    "core s": "7.1f",
     "recall@10": "9.4f",
     "all runs": "<s",
 }
@@ -275,25 +277,25 @@ def compare(record: Recorder, kind: str, X: np.ndarray, names: Sequence[str], ar
     recall = Recall(X)
     known = {name: [int(one) for one in widths.split(",")] for name, _, widths in map(_parted, arguments.known)}
     methods = {name: METHODS[name](X, recall, known.get(name, [])) for name in names}
-    runs: dict[str, list[tuple[float, dict[str, Any]]]] = {name: [] for name in names}
+    runs: dict[str, list[tuple[float, float, dict[str, Any]]]] = {name: [] for name in names}
     least = dict.fromkeys(names, 1.0)
     for _ in range(arguments.repeats):
         for name, method in methods.items():
-            begin = time.perf_counter()
+            begin, busy = time.perf_counter(), time.process_time()
             found, steps = method.run()
-            runs[name].append((time.perf_counter() - begin, steps))
+            runs[name].append((time.perf_counter() - begin, time.process_time() - busy, steps))
             assert found.shape[1] >= K
             least[name] = min(least[name], recall.of(found[recall.rows]))
     median = {name: sorted(of, key=itemgetter(0))[(len(of) - 1) // 2] for name, of in runs.items()}
     base = median["subsel"][0] if "subsel" in median else None
     rows = []
     for name, method in methods.items():
-        took = median[name][0]
-        each = " ".join(f"{seconds:.1f}" for seconds, _ in runs[name])
-        rows.append((name, method.setting, took, took / base if base else None, least[name], each))
+        took, busy, _ = median[name]
+        each = " ".join(f"{seconds:.1f}" for seconds, *_ in runs[name])
+        rows.append((name, method.setting, took, took / base if base else None, busy, least[name], each))
     record(COLUMNS, rows, title=kind)
     if base:
-        steps = median["subsel"][1]
+        steps = median["subsel"][2]
         rate = 2.0 * X.shape[1] * pairs_scored(steps.pop("cells")) / steps["cell search"] / 1e9
         record({"step": "<16s", "seconds": "7.1f"}, steps.items(), title=f"{kind}, steps")
         one, every = sgemm_rate(1), sgemm_rate(os.cpu_count() or 1)
