@@ -52,11 +52,11 @@ def test_kmeans_finds_what_is_apart_on_any_threads(metric, rng, monkeypatch):
 
 
 def test_a_cell_that_nobody_is_in_takes_half_of_a_full_one(rng):
-    X = np.repeat(rng.standard_normal((4, 8)), [2000, 3, 3, 3], axis=0).astype(np.float32)
-    X[:2000] += 1e-3 * rng.standard_normal((2000, 8)).astype(np.float32)
+    spread = rng.standard_normal((1000, 8)).astype(np.float32)
+    X = np.concatenate([np.ones((4000, 8), np.float32), spread])  # most of the first centroids are the same
     centroids = kmeans.kmeans(X, 20, "l2", 0)
-    counts = np.bincount(kmeans.nearest_rows(X, centroids, 1, "l2")[1].ravel(), minlength=20)
-    assert (counts > 0).sum() >= 15
+    counts = np.bincount(kmeans.nearest_rows(spread, centroids, 1, "l2")[1].ravel(), minlength=20)
+    assert (counts > 0).sum() >= 18
     same = kmeans.kmeans(np.ones((50, 3), np.float32), 7, "cosine", 0)
     assert np.isfinite(same).all()
     assert kmeans.kmeans(X[:2], 7, "cosine", 0).shape == (2, 8)
