@@ -39,6 +39,7 @@ from benchmarks.record import Recorder, parser, recording
 from subsel.embeddings import cells, kernel, search
 from subsel.embeddings.metrics import Preparation, copy_rows, similarity_of_scores
 from subsel.embeddings.recipe import PASSES
+from subsel.embeddings.rows import prepared, reordered
 
 K = 10
 GOAL = 0.95
@@ -98,7 +99,7 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, Any] 
     n_cells = cells.cell_count(len(X), probes)
     order = np.random.default_rng(0).permutation(len(X))  # the package orders points by hash
     prepare = Preparation.of_sample(X[:0], "cosine")
-    Y = copy_rows(lambda rows: prepare.rows(X.take(rows, axis=0)), order, X.shape[1])
+    Y = prepared(copy_rows(lambda rows: X.take(rows, axis=0), order, X.shape[1]), prepare)
     done("preparing")
     sample = Y[: n_cells * cells.SAMPLE_PER_CELL]
     quantizer = cells.Quantizer.train(sample, n_cells, "cosine", 0)
@@ -107,7 +108,7 @@ def subsel_graph(X: np.ndarray, probes: int, passes: int, steps: dict[str, Any] 
     assigned = cells.assign_cells(lambda lo, hi: Y[lo:hi], len(X), quantizer, probes, reach)
     done("assignment")
     rows = order[assigned.order]
-    Y = copy_rows(lambda rows, Y=Y: Y.take(rows, axis=0), assigned.order, X.shape[1])
+    Y = reordered(Y, assigned.order)
     done("sorting")
     best, score = search.search_cells(Y, assigned.bounds, assigned.probes, K, "cosine")
     done("cell search")
