@@ -27,13 +27,8 @@ RUNS: dict[str, tuple[str, bool]] = {
     "peers_graph_50000": (
         "peers_graph --data sentences --points 50000 --dimension 384 "
         "--methods subsel pynndescent hnsw ivf hnswlib usearch svs scann "
-        "--known subsel=18,2 pynndescent=27 hnsw=96 ivf=60 hnswlib=72 usearch=80 svs=24 scann=36",
+        "--known subsel=18,1 pynndescent=27 hnsw=96 ivf=60 hnswlib=72 usearch=80 svs=24 scann=36",
         False,
-    ),
-    "peers_graph_descent": (
-        "peers_graph --data sentences --points 50000 --dimension 384 "
-        "--methods subsel pynndescent --known subsel=18,1 pynndescent=27 --repeats 5",
-        True,
     ),
     "sisap": ("sisap --set probes=16,descent_passes=1", False),
     "sisap_1000000": ("sisap --points 1000000 --set probes=12,descent_passes=1 probes=64,descent_passes=2", False),
