@@ -219,7 +219,10 @@ def test_end_to_end_from_embeddings(spark, dirty, tmp_path):
     }
     assert ours.report.graph.recall > 0.9
     assert ours.report.graph.parts >= 4
-    assert ours.objective == pytest.approx(local.objective, rel=0.02)
+    # By the one graph, which has the edges that parts lost: what random subsets have is below zero here.
+    scored = subsel.score(tmp_path / "out", points=dirty, neighbors=ours.report.graph.neighbors, on_bad_rows="drop")
+    random = local.report.objective.random
+    assert scored.total - random > 0.96 * (local.objective - random)
     assert ours.objective > ours.report.objective.top_utility
     table = ours.table
     assert table.column_names == ["id", "rank", "gain", "decided_by", "url", "utility"]
