@@ -141,7 +141,8 @@ class OnParcels:
 
     def __init__(self, made):
         state, none = made._kept.state, np.zeros(0, np.int64)
-        parts, salt = apart(state, made.config.seed)
+        numbers, part_of, salt = apart(state, made.config.seed)
+        parts = map(part_of, numbers)
         empty = {"ids": state.ids[:0], "home": state.home[:0], "rows": state.rows.take(none)}
         empty |= {"best": state.best[:0], "score": state.score[:0], "division": None}
         cells = replace(state.quantizer, centroids=state.quantizer.centroids[:0])

@@ -7,7 +7,7 @@ others. Of points of other parts that its lists name, a part knows the ids.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -188,13 +188,13 @@ def edges_of(part: Part) -> pa.Table:
     own, place = np.nonzero(best >= 0)
     other, similarity = best[own, place].astype(np.int64), similarity[own, place]
     low, high = np.minimum(own, other), np.maximum(own, other)  # whoever is abroad is the higher one
-    order = np.lexsort((-similarity, high, low))
-    low, high, similarity = low[order], high[order], similarity[order]
-    first = np.ones(len(low), np.bool_)
-    first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    ends = {schema.SRC: low[first], schema.DST: high[first]}
+    pair = low * (state.n + state.others) + high
+    order = np.argsort(pair)
+    first = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    most = np.maximum.reduceat(similarity[order], first) if len(first) else similarity
+    ends = {schema.SRC: low[order[first]], schema.DST: high[order[first]]}
     columns: dict[str, Any] = {name: part.ids_of(end) for name, end in ends.items()}
-    return pa.table(columns | {schema.SIMILARITY: similarity[first]})
+    return pa.table(columns | {schema.SIMILARITY: most})
 
 
 def divided(state: GraphState, part_points: int, how: Search) -> GraphState:
@@ -214,8 +214,8 @@ def divided(state: GraphState, part_points: int, how: Search) -> GraphState:
     return replace(state, division=Division(part_map, part))
 
 
-def apart(state: GraphState, seed: int) -> tuple[Iterator[Part], int]:
-    """Return the parts of a whole graph, settled, and the salt of their codes.
+def apart(state: GraphState, seed: int) -> tuple[list[int], Callable[[int], Part], int]:
+    """Return the numbers of a whole graph's parts, what makes one of them, settled, and the salt of their codes.
 
     Args:
         state: divided.
@@ -248,7 +248,7 @@ def apart(state: GraphState, seed: int) -> tuple[Iterator[Part], int]:
         )
         return Part(number, own, codes[rows], codes[far], state.ids.take(pa.array(far))).settled()
 
-    return map(of, np.unique(part_of_cell).tolist()), salt
+    return np.unique(part_of_cell).tolist(), of, salt
 
 
 def whole(parts: Iterable[Part], part_map: PartMap, groups: FloatMatrix) -> GraphState:
@@ -268,9 +268,12 @@ def whole(parts: Iterable[Part], part_map: PartMap, groups: FloatMatrix) -> Grap
     begins = np.cumsum([0, *(one.n for one in states)])
     cells = [len(one.quantizer.centroids) for one in states]
     first_cell = np.cumsum([0, *cells])
+    others = np.concatenate([one.other_code for one in parts])[:, None]
+    far_of = np.split(
+        numbers_of(codes, others, np.ones(len(others), np.int32))[:, 0], np.cumsum([one.state.others for one in parts])
+    )
     best = []
-    for begin, one in zip(begins.tolist(), parts, strict=False):
-        far = numbers_of(codes, one.other_code[:, None], np.ones(len(one.other_code), np.int32))[:, 0]
+    for begin, one, far in zip(begins.tolist(), parts, far_of, strict=False):
         translate = np.concatenate([begin + np.arange(one.state.n), far, [-1]]).astype(np.int32)
         best.append(translate[one.state.best])
     rows = [one.rows.stored() for one in states]

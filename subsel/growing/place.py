@@ -15,9 +15,11 @@ import base64
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -29,7 +31,7 @@ from subsel.config import SelectConfig
 from subsel.embeddings.cells import Quantizer
 from subsel.embeddings.recipe import Search
 from subsel.errors import InputError
-from subsel.growing.parted import MAP_PART, apart, edges_of, pack_map, pack_part, unpack_map, unpack_part, whole
+from subsel.growing.parted import MAP_PART, Part, apart, edges_of, pack_map, pack_part, unpack_map, unpack_part, whole
 from subsel.growing.revision import Revision
 from subsel.growing.state import GraphState
 from subsel.growing.stored import PlacedRows, StoredRows
@@ -126,19 +128,23 @@ def write_graph(kept: KeptGraph, place: Place, *, overwrite: bool) -> dict[str, 
     """
     check_same(kept, place, overwrite=overwrite)
     state, old, parts = kept.state, kept.sums if overwrite else {}, dict[int, tuple[int, str]]()
-    found, salt = apart(state, kept.config.seed)
+    numbers, make, salt = apart(state, kept.config.seed)
     with new_folder(place, overwrite=overwrite) as folder:
         folder.data.join(KEPT).make_folder()
-        for part in found:
+
+        def put(number: int) -> tuple[int, str]:
+            part = make(number)
             parcels, checksum = pack_part(part)
-            parts[part.number] = part.state.n, checksum
-            if old.get(part.number) == checksum:
-                folder.keep(kept.files([part.number]))
-                continue
-            _write(_given(edges_of(part), state.id_type), folder.file(_EDGES.format(part.number)))
-            _write(to_table(parcels), folder.file(_POINTS.format(part.number)))
+            if old.get(number) != checksum:
+                _write(_given(edges_of(part), state.id_type), folder.file(_EDGES.format(number)))
+                _write(to_table(parcels), folder.file(_POINTS.format(number)))
+            return part.state.n, checksum
+
+        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+            parts.update(zip(numbers, pool.map(put, numbers), strict=True))
         if old:
-            folder.keep(kept.files([MAP_PART]))
+            same = [number for number in numbers if old.get(number) == parts[number][1]]
+            folder.keep(kept.files([*same, MAP_PART]))
         else:
             assert state.division is not None
             _write(to_table([pack_map(state.division.map, state.quantizer.groups)]), folder.file(_MAP))
@@ -229,8 +235,12 @@ def read_graph(place: Place) -> KeptGraph:
     kept = read_about(place)
     try:
         part_map, groups = unpack_map(_parcels(place, kept.files([MAP_PART])), kept.state)
-        read = (unpack_part(part, _parcels(place, kept.files([part])), kept.state) for part in kept.sums)
-        state = whole(read, part_map, groups)
+
+        def read(part: int) -> Part:
+            return unpack_part(part, _parcels(place, kept.files([part])), kept.state)
+
+        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+            state = whole(pool.map(read, kept.sums), part_map, groups)
     except (*_DAMAGES, InputError) as error:
         raise _damaged(place, error) from error
     return replace(kept, state=state)
