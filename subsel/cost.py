@@ -134,10 +134,18 @@ REFERENCE = Rates(
     machine="2 cores (AMD EPYC)",
     cores=2,
     local=LocalRates(
-        read=0.16, read_values=1, lists=5.6, values=0, products=13, passes=0, fixed=0.2, selection=0.63, refine=0.12
+        read=0.9,
+        read_values=0.5,
+        lists=6.5,
+        values=0.95,
+        products=5.5,
+        passes=0.33,
+        fixed=0.2,
+        selection=1.1,
+        refine=0.06,
     ),
     spark=SparkRates(
-        read=5, read_values=4, neighbors=80, neighbors_values=14, selection=45, refine=11, alone=12, fixed=18, route=33
+        read=5, read_values=4, neighbors=64, neighbors_values=11, selection=45, refine=11, alone=20, fixed=12, route=33
     ),
 )
 

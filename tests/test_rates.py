@@ -79,7 +79,7 @@ def test_a_plan_goes_by_the_rates_it_is_given(slow):
         ("{", "has no rates (JSON: invalid json"),
         ('{"machine": "x", "cores": 0}', "has no rates (cores: "),
         (json.dumps(REFERENCE.model_dump() | {"more": 1}), "has no rates (more: "),
-        (REFERENCE.model_dump_json().replace("0.16", "-1"), "has no rates (local.read"),
+        (json.dumps(REFERENCE.model_dump() | {"local": {"read": -1}}), "has no rates (local.read"),
     ],
 )
 def test_what_is_no_file_of_rates_is_refused_in_one_line(tmp_path, text, said):
