@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import numba
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 
@@ -82,6 +84,17 @@ class PerThread(Generic[T]):
     def all(self) -> list[T]:
         """Return what all have, once they have ended; what one has where none asked."""
         return list(self._of.values()) or [self._make()]
+
+
+def blas_threads(count: int) -> AbstractContextManager[Any]:
+    """Return what lets numpy's BLAS have so many threads while it is entered: one, where others are at work."""
+    limit: AbstractContextManager[Any] = _blas().limit(limits=count, user_api="blas")
+    return limit
+
+
+@lru_cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()  # looks for libraries, which takes milliseconds; numpy's is there by now
 
 
 @lru_cache

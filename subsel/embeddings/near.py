@@ -14,11 +14,11 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from subsel.config import Metric
 from subsel.embeddings.metrics import FloatMatrix, Preparation, score_at
 from subsel.embeddings.search import scores
+from subsel.threads import blas_threads
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -62,7 +62,7 @@ class Reference:
     def near(self, rows: FloatMatrix) -> BoolArray:
         """Return which of some points, float32, (b, d), as checked, are near: bool, (b,)."""
         out = np.zeros(len(rows), np.bool_)
-        with threadpool_limits(numba.get_num_threads(), user_api="blas"):
+        with blas_threads(numba.get_num_threads()):
             for begin in range(0, len(rows), _BLOCK):
                 out[begin : begin + _BLOCK] = self._near(rows[begin : begin + _BLOCK])
         return out

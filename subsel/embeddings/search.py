@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numba
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from subsel.config import Metric
 from subsel.embeddings import kernel, merge_kernel
@@ -21,7 +20,7 @@ from subsel.embeddings.metrics import FloatMatrix, rows_per_block
 from subsel.embeddings.rows import HalfRows, Readable, Rows
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
-from subsel.threads import PerThread
+from subsel.threads import PerThread, blas_threads
 
 #: Points that meet a cell in one matrix product: enough for BLAS, and so that the scores stay in cache.
 PRODUCT_ROWS = 512
@@ -101,7 +100,7 @@ def search_cells(
     n_cells = len(bounds) - 1
     stride = math.isqrt(n_cells) + 1
     order = [cell for begin in range(stride) for cell in range(begin, n_cells, stride)]  # threads need different locks
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    with blas_threads(1), ThreadPoolExecutor(numba.get_num_threads()) as pool:
         list(pool.map(meet_itself, order))  # first: what it finds makes the other scores quick to merge
         for done, _ in enumerate(pool.map(meet_askers, order), 1):
             progress(done / n_cells)
@@ -203,10 +202,11 @@ def candidates(k: int) -> int:
 @contextmanager
 def blocks() -> Iterator[Blocks]:
     """Return what calls a function for all blocks of `PRODUCT_ROWS` rows, on threads of a single-threaded BLAS."""
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    with blas_threads(1), ThreadPoolExecutor(numba.get_num_threads()) as pool:
 
         def run(meet: Callable[[int], None], rows: int) -> None:
-            list(pool.map(meet, range(0, rows, PRODUCT_ROWS)))
+            on_threads = pool.map if rows > PRODUCT_ROWS else map  # waking one takes longer than a few rows
+            list(on_threads(meet, range(0, rows, PRODUCT_ROWS)))
 
         yield run
 

@@ -13,7 +13,6 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from subsel.config import Metric
 from subsel.embeddings.metrics import FloatMatrix, Preparation
@@ -27,6 +26,7 @@ from subsel.embeddings.near import (
 )
 from subsel.embeddings.search import scores
 from subsel.fixedpoint import Int64Array
+from subsel.threads import blas_threads
 
 #: Points, and rows of the target, of one product.
 _BLOCK, _TARGET_BLOCK = 2_048, 4_096
@@ -71,7 +71,7 @@ class TargetLists:
 
     def meet(self, code: Int64Array, rows: FloatMatrix) -> None:
         """Compare with more points: int64, (b,), and float32, (b, d), as checked."""
-        with threadpool_limits(numba.get_num_threads(), user_api="blas"):
+        with blas_threads(numba.get_num_threads()):
             for begin in range(0, len(rows), _BLOCK):
                 self._meet(code[begin : begin + _BLOCK], rows[begin : begin + _BLOCK])
 

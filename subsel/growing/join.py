@@ -12,7 +12,6 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
 
 from subsel.embeddings import search
 from subsel.embeddings.cells import fullest_cell
@@ -24,7 +23,7 @@ from subsel.growing import kernel
 from subsel.growing.homes import Near, split
 from subsel.growing.state import GraphState
 from subsel.growing.stored import StoredRows
-from subsel.threads import PerThread, over_rows
+from subsel.threads import PerThread, blas_threads, over_rows
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +261,7 @@ def meet_cells(
 
     threads = numba.get_num_threads()
     step = max(1, min(_CELLS, len(shares) // (_TASKS * threads)))
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with blas_threads(1), ThreadPoolExecutor(threads) as pool:
         list(pool.map(visit_some, range(0, len(shares), step)))
     for found, score in lists.all():
         kernel.take_lists(rows, found, score, state.best, state.score)
