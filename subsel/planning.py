@@ -231,8 +231,8 @@ def estimate(
 def travel(parts: int) -> float:
     """Return how many parts a point is in on average, its own among them; memory goes by `subsel.parts.crowded`.
 
-    It was 1.9 of 31 parts at 384 dimensions, and at 64 3.7 of 103 and 4.6 of 306 (`benchmarks/spark_pipeline.py`): it
-    grows with their logarithm.
+    It was 1.9 of 31 parts at 384 dimensions, and 3.7 of 103 at 64, by what benchmarks/spark_pipeline.py shuffled: it
+    grows with their logarithm, about.
     """
     return max(1.0, math.log(parts) - 0.9)
 

@@ -148,7 +148,7 @@ def test_points_meet_where_either_probes_the_others_cell(metric, probes, rng, mo
     quantizer = cells.Quantizer.train(X, 12, metric, 0)
     assigned = cells.assign_cells(lambda a, b: X[a:b], len(X), quantizer, probes, reach=0.5)
     Y, probed = X[assigned.order], assigned.probes
-    for name, value in {"_LOCKED_ROWS": 90, "PRODUCT_ROWS": 17, "TILE_ROWS": 16}.items():
+    for name, value in {"_LOCKED_ROWS": 90, "_PRODUCT_ROWS": 17, "TILE_ROWS": 16}.items():
         monkeypatch.setattr(search, name, value)
     best, score = search.search_cells(Y, assigned.bounds, probed, 6, metric)
     asks = (probed[:, :, None] == probed[None, :, :1].transpose(0, 2, 1)).any(axis=1)
@@ -171,7 +171,7 @@ def test_of_equal_scores_the_smaller_numbers_stay_whatever_the_threads(metric, r
     bounds = np.searchsorted(home, np.arange(8))  # cells 3 and 6 are empty
     probed = np.array([[own, *rng.permutation(np.delete(np.arange(7), own))[:2]] for own in home], np.int32)
     probed[rng.random(len(X)) < 0.3, 2] = -1
-    for name, value in {"_LOCKED_ROWS": 30, "PRODUCT_ROWS": 17, "TILE_ROWS": 16}.items():
+    for name, value in {"_LOCKED_ROWS": 30, "_PRODUCT_ROWS": 17, "TILE_ROWS": 16}.items():
         monkeypatch.setattr(search, name, value)
     asks = (probed[:, :, None] == probed[None, :, :1].transpose(0, 2, 1)).any(axis=1)
     meet = (asks | asks.T) & ~np.eye(len(X), dtype=bool)
@@ -325,7 +325,7 @@ def test_rows_are_reordered_where_they_are(n, d, seed, halves):
 def test_exact_neighbours_are_those_of_sorting_whatever_the_threads(metric, rng, monkeypatch):
     points = np.round(rng.standard_normal((700, 3)), 1) + 0.05  # ties
     X = Preparation.of_sample(points, metric).rows(points)
-    monkeypatch.setattr(search, "PRODUCT_ROWS", 64)
+    monkeypatch.setattr(search, "_PRODUCT_ROWS", 64)
     asked, found = np.arange(0, 700, 13), []
     for threads in (1, 3, 20):
         monkeypatch.setattr(search.numba, "get_num_threads", lambda threads=threads: threads)

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from subsel.config import Metric
 from subsel.embeddings import merge_kernel
 from subsel.embeddings.metrics import FloatMatrix
-from subsel.embeddings.search import PRODUCT_ROWS, blocks, scores
+from subsel.embeddings.search import blocks, scores
 
 #: More of them make no better lists.
 _ITERATIONS = 5
@@ -40,8 +40,7 @@ def nearest_rows(
     """
     which, score = np.full((len(X), count), -1, np.int32), np.full((len(X), count), -np.inf, np.float32)
 
-    def meet(begin: int) -> None:
-        some = slice(begin, begin + PRODUCT_ROWS)
+    def meet(some: slice) -> None:
         squares = np.einsum("ij,ij->i", X[some], X[some]) if metric == "l2" else None
         for first in range(0, len(others), _OTHERS):
             block = scores(X[some], others[first : first + _OTHERS], squares, metric)

@@ -23,15 +23,15 @@ from subsel.graph import Int32Array
 from subsel.threads import PerThread, blas_threads
 
 #: Points that meet a cell in one matrix product: enough for BLAS, and so that the scores stay in cache.
-PRODUCT_ROWS = 512
+_PRODUCT_ROWS = 512
 #: Points of a cell that meet those from there to the cell's end in one product.
 TILE_ROWS = 256
 #: Points whose lists one lock guards.
 _LOCKED_ROWS = 16_384
 
 Progress = Callable[[float], None]
-#: Calls a function with the beginning of each block of so many rows.
-Blocks = Callable[[Callable[[int], None], int], None]
+#: Calls a function with each block of so many rows.
+Blocks = Callable[[Callable[[slice], None], int], None]
 
 
 def search_cells(
@@ -93,8 +93,8 @@ def search_cells(
     def meet_askers(cell: int) -> None:
         first, last, end = int(bounds[cell]), int(bounds[cell + 1]), int(starts[cell + 1])
         mine = X[first:last]
-        for begin in range(int(starts[cell]), end if first < last else 0, PRODUCT_ROWS):
-            rows = askers[begin : min(begin + PRODUCT_ROWS, end)]
+        for begin in range(int(starts[cell]), end if first < last else 0, _PRODUCT_ROWS):
+            rows = askers[begin : min(begin + _PRODUCT_ROWS, end)]
             meet(rows, X.take(rows, axis=0), mine, first)
 
     n_cells = len(bounds) - 1
@@ -201,12 +201,12 @@ def candidates(k: int) -> int:
 
 @contextmanager
 def blocks() -> Iterator[Blocks]:
-    """Return what calls a function for all blocks of `PRODUCT_ROWS` rows, on threads of a single-threaded BLAS."""
+    """Return what calls a function for all blocks of `_PRODUCT_ROWS` rows, on threads of a single-threaded BLAS."""
     with blas_threads(1), ThreadPoolExecutor(numba.get_num_threads()) as pool:
 
-        def run(meet: Callable[[int], None], rows: int) -> None:
-            on_threads = pool.map if rows > PRODUCT_ROWS else map  # waking one takes longer than a few rows
-            list(on_threads(meet, range(0, rows, PRODUCT_ROWS)))
+        def run(meet: Callable[[slice], None], rows: int) -> None:
+            on_threads = pool.map if rows > _PRODUCT_ROWS else map  # waking one takes longer than a few rows
+            list(on_threads(meet, [slice(begin, begin + _PRODUCT_ROWS) for begin in range(0, rows, _PRODUCT_ROWS)]))
 
         yield run
 
@@ -236,8 +236,8 @@ class ExactSearch:
 
     def meet(self, there: FloatMatrix, first: int) -> None:
         """Compare them with a run of points, of which ``first`` is the number of the first."""
-        for begin in range(0, len(there), PRODUCT_ROWS):
-            block = scores(self.queries, there[begin : begin + PRODUCT_ROWS], self._squares, self.metric)
+        for begin in range(0, len(there), _PRODUCT_ROWS):
+            block = scores(self.queries, there[begin : begin + _PRODUCT_ROWS], self._squares, self.metric)
             at = first + begin
             inside = slice(*np.searchsorted(self.rows, (at, at + block.shape[1])))
             block[self._all[inside], self.rows[inside] - at] = -np.inf  # a point is no neighbour of itself
@@ -263,8 +263,8 @@ def exact_neighbors(X: Readable, rows: Int64Array, k: int, metric: Metric) -> Ex
     """
     searched = ExactSearch(rows, np.ascontiguousarray(X[rows]), k, metric)
 
-    def among(begin: int) -> None:
-        searched.meet(X[begin : begin + PRODUCT_ROWS], begin)
+    def among(some: slice) -> None:
+        searched.meet(X[some], some.start)
 
     with blocks() as run:
         run(among, len(X))

@@ -251,13 +251,18 @@ def _clean(target: Place) -> None:
 
 def _clean_unmarked(folder: LocalPlace) -> None:
     """Remove temporary folders without a mark and without anything: while this is held nobody is about to mark one."""
+    if not any(map(_is_unmarked, map(folder.join, folder.children()))):
+        return
     with folder.held() as alone:
-        for name in folder.children() if alone else ():
-            place = folder.join(name)
-            if _TEMPORARY.fullmatch(name) and place.local.is_dir() and not place.local.is_symlink():
-                inside = place.children()
-                if all(_TEMPORARY.fullmatch(one) and place.join(one).local.is_file() for one in inside):
-                    place.remove()
+        for place in map(folder.join, folder.children() if alone else ()):
+            if _is_unmarked(place):
+                place.remove()
+
+
+def _is_unmarked(place: LocalPlace) -> bool:
+    if not _TEMPORARY.fullmatch(place.name) or place.local.is_symlink() or not place.local.is_dir():
+        return False
+    return all(_TEMPORARY.fullmatch(name) and place.join(name).local.is_file() for name in place.children())
 
 
 def _marked(folder: Place) -> list[Place]:

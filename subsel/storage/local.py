@@ -24,7 +24,7 @@ from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place, printable
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 #: How often, a hundredth of a second apart, a folder that is held is asked for.
-_PATIENCE = 200
+_PATIENCE = 50
 _SPECIAL = "is a pipe, a device or a socket: give a file or a folder."
 
 
