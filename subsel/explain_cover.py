@@ -9,19 +9,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.dataset as pads
 
 from subsel.config import Metric
 from subsel.coverage import own_similarity
-from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint
 from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
+from subsel.kept_rows import rows_of
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, unpack
 from subsel.rundir import TARGET
 from subsel.schema import FIRST_MEMBER
-from subsel.storage import Place, arrow_place
+from subsel.storage import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +37,20 @@ def part_graph(folder: Place, part: int, scale: FixedPoint, max_similarity: floa
     return superstep.unpack_graph(part, parcel.payload, scale, max_similarity)
 
 
-def dataset_of(folder: Place) -> pads.Dataset:
-    """Return the rows of a folder of a run directory.
-
-    Raises:
-        InputError: it is not there, or not reached from here.
-    """
-    there = arrow_place(folder)
-    try:
-        return pads.dataset(there.path, filesystem=there.filesystem, format="parquet")
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error
-
-
 def parcels_of(folder: Place, part: int) -> list[Parcel]:
     """Return a part's parcels."""
-    return from_rows(dataset_of(folder).to_table(filter=pads.field("part") == part))
+    return from_rows(rows_of(folder, where={"part": part}))
 
 
 def _own_similarity(folder: Place, metric: Metric, *, searched: bool) -> float:
     """Return how similar a point is to itself on a graph that does not say it."""
     if searched and metric != "inner_product":
         return own_similarity(metric, 1.0, searched=True)
-    dataset = dataset_of(folder.join("graph"))
-    shapes = from_rows(dataset.to_table(filter=pads.field("kind") == assemble.SHAPE))
+    shapes = from_rows(rows_of(folder.join("graph"), where={"kind": assemble.SHAPE}))
     if shapes:
         largest = max(assemble.unpack_shape(one.payload).max_similarity for one in shapes)
     else:  # one machine keeps the graph alone, as one part
-        (whole,) = of_kind(from_rows(dataset.to_table()), assemble.GRAPH)
+        (whole,) = of_kind(from_rows(rows_of(folder.join("graph"))), assemble.GRAPH)
         largest = float(unpack(whole.payload)["similarity"].max(initial=0.0))
     return own_similarity(metric, largest, searched=searched)
 
@@ -145,9 +129,9 @@ def _covering_target(folder: Place, last: Place, graph: PartGraph, slot: int) ->
     Of members that are equally similar the one of the largest code comes first, of rows that are the first one. Who is
     a member is read at home.
     """
-    edges = dataset_of(folder.join(TARGET))
-    mine = edges.to_table(filter=(pads.field("part") == graph.part) & (pads.field("slot") == slot)).sort_by("target")
-    all_of = edges.to_table(filter=pads.field("target").isin(mine["target"].to_pylist())) if len(mine) else mine
+    edges = folder.join(TARGET)
+    mine = rows_of(edges, where={"part": graph.part, "slot": slot}).sort_by("target")
+    all_of = rows_of(edges, where={"target": mine["target"].to_pylist()}) if len(mine) else mine
     part, at, code = (all_of[name].to_numpy() for name in ("part", "slot", "code"))
     other = np.zeros(len(all_of), np.bool_)
     for one in np.unique(part).tolist():

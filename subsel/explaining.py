@@ -11,15 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 from subsel.audit import Reason, Room, judge
 from subsel.errors import InputError, option
-from subsel.explain_cover import Neighbor, covered_best, dataset_of, parcels_of, part_graph
+from subsel.explain_cover import Neighbor, covered_best, parcels_of, part_graph
 from subsel.fixedpoint import FixedPoint
 from subsel.graph import SLOT_BITS, SLOT_MASK, PartGraph
 from subsel.input.copies import OF
-from subsel.input.ids import storage_type
+from subsel.kept_rows import rows_of
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import of_kind, unpack
 from subsel.rundir import BOARDS, COPIES, ROOM, read_manifest, reading_run
@@ -198,18 +197,16 @@ def _find(folder: Place, point: Any, merged: int, drawn: int | None) -> tuple[in
     Raises:
         InputError: no point has it; or the point that has it was one of the ``merged``, or not ``drawn``, maybe.
     """
-    parts = dataset_of(folder.join("points")).to_table(columns=["part"]).column("part").unique().to_pylist()
-    for part in sorted(parts):
+    kept: Any = None
+    for part in sorted(rows_of(folder.join("points"), ["part"]).column("part").unique().to_pylist()):
         ids = _ids(folder, part)
         ids = pa.array(ids) if isinstance(ids, np.ndarray) else ids
-        found = np.flatnonzero(pc.equal(ids, _as_kept(point, ids.type)).to_numpy(zero_copy_only=False))
+        kept = _as_kept(point, ids.type)
+        found = np.flatnonzero(pc.equal(ids, kept).to_numpy(zero_copy_only=False))
         if len(found):
             return part, int(found[0]), point if not isinstance(point, str) else ids[int(found[0])].as_py()
     if merged:
-        copies = dataset_of(folder.join(COPIES))
-        kind = copies.schema.field(ID).type
-        named = pads.field(ID) == _as_kept(point, storage_type(kind)).cast(kind)
-        of = copies.to_table(columns=[OF], filter=named).column(OF)
+        of = rows_of(folder.join(COPIES), [OF], {ID: pa.array([kept])}).column(OF)
         if len(of):
             raise InputError(f"{point!r} is a copy of {of[0].as_py()!r}, which stays for it: ask for that one.")
     others = "" if drawn is None else f" Of points that were not among the {drawn:,} drawn it knows nothing."
@@ -259,10 +256,9 @@ def _at_home(folder: Place, last: Place, graph: PartGraph, near: Any) -> list[tu
 
 def _least_gain(folder: Place, scale: FixedPoint) -> float:
     """Return the least that a member of the subset adds, over all parts."""
-    dataset = dataset_of(folder)
     least = None
-    kinds = dataset.to_table(columns=["part"], filter=pads.field("kind") == superstep.BOARD)
-    for part in kinds.column("part").unique().to_pylist():
+    boards = rows_of(folder, ["part"], {"kind": superstep.BOARD})
+    for part in boards.column("part").unique().to_pylist():
         board = superstep.unpack_board(of_kind(parcels_of(folder, part), superstep.BOARD)[0].payload)
         own = slice(0, len(board.lower))
         keys = board.key[own][board.status[own] >= FIRST_MEMBER]

@@ -46,7 +46,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
     [("notebook",)],
     [("pages",)],
     [("audit",), ("limits",), ("objective",), ("board",), ("graph",), ("results",), ("ranks",)],
-    [("rundir",), ("output",)],
+    [("rundir",), ("output",), ("kept_rows",)],
     [("sketch",)],
     [("report",), ("run",)],
     [("config_file",), ("keywords",)],

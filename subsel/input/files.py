@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from subsel.errors import InputError
-from subsel.input.names import with_names
+from subsel.input.names import names_are_text, with_names
 from subsel.input.types import plain_type, unified
 from subsel.storage import FileInfo, Place, result_files
 
@@ -168,12 +168,16 @@ def footers(files: Sequence[InputFile], what: str = "input") -> list[Footer]:
     """Read the footers of files, several at a time.
 
     Raises:
-        InputError: a file is not Parquet.
+        InputError: a file is not Parquet, or names a column by what is not text.
     """
 
     def read(file: InputFile) -> Footer:
         try:
-            with file.place.open_input() as source, pq.ParquetFile(source, pre_buffer=False) as opened:
+            with (
+                names_are_text(f"{what} {file.place.uri}"),
+                file.place.open_input() as source,
+                pq.ParquetFile(source, pre_buffer=False) as opened,
+            ):
                 return Footer(opened.schema_arrow, opened.metadata.num_rows)
         except (pa.ArrowException, OSError) as error:
             first = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 
 from subsel.errors import InputError, did_you_mean
 
 _KEY, _MOST = b"subsel.names", 20
+
+
+@contextmanager
+def names_are_text(name: str) -> Iterator[None]:
+    """Where columns are opened and their names looked at, inside of nested ones too: Arrow decodes some only then.
+
+    Args:
+        name: what messages call the input.
+
+    Raises:
+        InputError: one is not UTF-8.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} has a column whose name is not UTF-8: it is damaged, or written by a program that does not "
+            "keep to Parquet; write it again."
+        ) from error
 
 
 def with_names(columns: pa.Schema, names: Iterable[str]) -> pa.Schema:

@@ -36,7 +36,7 @@ def read_file(
         file: to be read.
         kinds: of the columns, plain ones; those that the file lacks have the value of its folders' names.
         rows: of a batch at most.
-        span: the row groups that begin there, only; None: all.
+        span: the row groups there, only; None: all.
 
     Raises:
         InputError: it cannot be read.
@@ -48,7 +48,7 @@ def read_file(
     try:
         with file.place.open_input() as opened, pq.ParquetFile(opened, pre_buffer=False, buffer_size=buffer) as parquet:
             stored = [column for column in kinds if column in parquet.schema_arrow.names]
-            groups = None if span is None else _groups_in(parquet.metadata, span)
+            groups = None if span is None else _groups_in(parquet.num_row_groups, file.info.size, span)
             for batch in parquet.iter_batches(rows, columns=stored, row_groups=groups):
                 arrays = []
                 for column, kind in kinds.items():
@@ -62,9 +62,10 @@ def read_file(
         raise InputError(f"{file.place.uri} cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def _groups_in(metadata: pq.FileMetaData, span: Span) -> list[int]:
-    """Return the row groups whose first column begins in a span: of spans that cover a file each is in one."""
+def _groups_in(count: int, size: int, span: Span) -> list[int]:
+    """Return which of a file's row groups are a span's, as if all were as large: of spans that cover it each is in one.
+
+    Where they really begin is not asked: looking that up ends the process if the footer is damaged (pyarrow 26).
+    """
     begin, end = span
-    firsts = [metadata.row_group(number).column(0) for number in range(metadata.num_row_groups)]
-    starts = [one.dictionary_page_offset if one.has_dictionary_page else one.data_page_offset for one in firsts]
-    return [number for number, start in enumerate(starts) if begin <= start < end]
+    return [number for number in range(count) if begin <= number * size // count < end]

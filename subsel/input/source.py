@@ -20,7 +20,7 @@ from subsel.config import SelectConfig
 from subsel.errors import InputError, MissingPackageError, option
 from subsel.input.files import FileSet, files_of, footers, open_place, table_format
 from subsel.input.matrix import load_matrix, table_of_matrix
-from subsel.input.names import all_names, require_named, with_names
+from subsel.input.names import all_names, names_are_text, require_named, with_names
 from subsel.input.parquet import batch_rows, read_file
 from subsel.input.types import as_plain, plain_type
 from subsel.storage import ArrowPlace, Place, place_of, result_files
@@ -201,8 +201,10 @@ def _table_source(
     version: dict[str, Any] | None = None,
     let_go: Callable[[], object] = lambda: None,
 ) -> TableSource:
-    fields = [pa.field(field.name, plain_type(field.type)) for field in dataset.schema if wanted(field.name)]
-    return TableSource(name, with_names(pa.schema(fields), all_names(dataset.schema)), dataset, version, let_go)
+    with names_are_text(name):
+        fields = [pa.field(field.name, plain_type(field.type)) for field in dataset.schema if wanted(field.name)]
+        named = with_names(pa.schema(fields), all_names(dataset.schema))
+    return TableSource(name, named, dataset, version, let_go)
 
 
 def _open_locations(

@@ -28,6 +28,7 @@ from subsel.input.points import Points, array_checksum
 from subsel.input.quotas import read_quota_table
 from subsel.input.source import Source
 from subsel.input.utility import Utility
+from subsel.kept_rows import rows_of
 from subsel.limits.build import tables_checksum
 from subsel.parts import assemble, superstep
 from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
@@ -125,14 +126,14 @@ class KeptRun:
         _write_table(folder, pa.table(columns))
 
     def _copies(self) -> Copies:
-        table = _read_table(self.rundir.place.join(COPIES))
+        table = rows_of(self.rundir.place.join(COPIES))
         ids, of = (pa.concat_arrays(table[name].chunks) for name in (schema.ID, OF))
         return Copies(ids, table["code"].to_numpy(), table["row"].to_numpy(), of)
 
     def target(self) -> pa.Table | None:
         """Return the edges of a target to points, None if there is no target."""
         alone = self.graph_report().target_points is None
-        return None if alone else _read_table(self.rundir.place.join(TARGET))
+        return None if alone else rows_of(self.rundir.place.join(TARGET))
 
     def graph_report(self) -> GraphReport:
         """Return what was recorded of the graph."""
@@ -311,7 +312,7 @@ def _read(folder: Place, kind: str) -> Any:
 
 
 def _parcels(folder: Place) -> list[Parcel]:
-    return from_rows(_read_table(folder))
+    return from_rows(rows_of(folder))
 
 
 def _only(parcels: Sequence[Parcel], kind: str, folder: Place) -> Any:
@@ -322,17 +323,3 @@ def _only(parcels: Sequence[Parcel], kind: str, folder: Place) -> Any:
             f"{folder} has {len(found)} parts, one machine works on one: go on with {option('engine', 'spark')}."
         )
     return found[0].payload
-
-
-def _read_table(folder: Place) -> pa.Table:
-    """Return the rows of a folder.
-
-    Raises:
-        InputError: it is not there, or damaged.
-    """
-    there = arrow_place(folder)
-    try:
-        # A damaged pack may crash Arrow.
-        return pq.read_table(there.path, filesystem=there.filesystem, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error
