@@ -14,7 +14,7 @@ from subsel import audit as audits
 from subsel import schema
 from subsel.errors import InputError
 from subsel.input.ids import same_type, subset_ids
-from subsel.input.source import result_dataset
+from subsel.input.source import result_table
 from subsel.reports import Location
 from subsel.storage import Place, arrow_place, new_file, place_of
 from subsel.version import __version__
@@ -24,6 +24,10 @@ CHANGE, WHY = "change", "why"
 IN, OUT = "in", "out"
 #: Why a point is out that is in no audit.
 GONE = "not in the data"
+#: What is read of subsets and audits: columns, and their types where all have the same.
+_OLD = {schema.ID: None}
+_NEW = {schema.ID: None, schema.RANK: pa.int64(), schema.DECIDED_BY: pa.string()}
+_AUDIT = {schema.ID: None, audits.REASON: None}
 
 
 def changes(
@@ -45,8 +49,7 @@ def changes(
     Raises:
         InputError: one is no subset; or their ids are of two types, which no points share.
     """
-    before, after = (result_dataset(place_of(one, storage_options)) for one in (old, new))
-    was, now = before.to_table([schema.ID]), after.to_table([schema.ID, schema.RANK, schema.DECIDED_BY])
+    was, now = (result_table(place_of(one, storage_options), kinds) for one, kinds in ((old, _OLD), (new, _NEW)))
     now = now.sort_by(schema.RANK)
     kind = now[schema.ID].type
     was, now = (_of_type(one, kind, place) for one, place in ((was, old), (now, new)))
@@ -55,7 +58,7 @@ def changes(
     left = pc.invert(pc.is_in(ids[0], value_set=ids[1]))
     why = pa.nulls(int(pc.sum(left).as_py() or 0), pa.string())
     if audit is not None:
-        judged = result_dataset(place_of(audit, storage_options)).to_table([schema.ID, audits.REASON])
+        judged = result_table(place_of(audit, storage_options), _AUDIT)
         known = subset_ids(_of_type(judged, kind, audit)[schema.ID], kind, str(audit))
         at = pc.index_in(ids[0].filter(left), value_set=known)
         why = pc.fill_null(judged[audits.REASON].combine_chunks().take(at).cast(pa.string()), GONE)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from subsel import schema
 from subsel.errors import InputError, option
 from subsel.input.ids import same_type, subset_ids
-from subsel.input.source import result_dataset
+from subsel.input.source import result_table
 from subsel.pages.comparison import Overlap
 from subsel.pages.page import OURS, compare_page, files_of
 from subsel.report import Report
@@ -98,12 +98,12 @@ def _metadata(place: Place) -> Any:
     """
     try:
         with place.open_input() as file:
-            found = (pq.read_schema(file).metadata or {}).get(b"subsel")
-    except (pa.ArrowException, OSError) as error:
+            found = (pq.read_schema(file).metadata or {}).get(b"subsel", b"").decode()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{place} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-    if found is None:
+    if not found:
         raise InputError(f"{place} is no subset: subsel did not write it. Give a subset.")
-    return found.decode()
+    return found
 
 
 def _report_of(found: Any, place: Place) -> Report:
@@ -170,7 +170,7 @@ def compare(first: Location, second: Location, *, storage_options: dict[str, Any
     for one in sides:
         if one.place.kind() == "folder" and manifest_of(one.place) is None:
             raise InputError(f"{one.place} is a run directory, without the subset's points: give the subset's folder.")
-        ids.append(result_dataset(one.place).to_table([schema.ID]).column(schema.ID))
+        ids.append(result_table(one.place, {schema.ID: None}).column(schema.ID))
     same_type(ids[1].type, ids[0].type, f"{sides[1].place}")
     a, b = (subset_ids(one, None, str(side.place)) for one, side in zip(ids, sides, strict=True))
     shared = int(pc.sum(pc.is_in(a, value_set=b)).as_py() or 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -335,12 +336,41 @@ def result_dataset(place: Place) -> pads.Dataset:
     A place that only a Spark session reaches is read into memory through that.
 
     Raises:
-        InputError: nothing is there.
+        InputError: nothing is there, or it is damaged as far as that is seen before rows are read.
     """
     infos = result_files(place) if place.kind() == "folder" else place.files()
     if not infos:
         raise InputError(f"{place} is no subset: it is gone, or was never finished.")
     files = [place.join(info.name) if info.name else place for info in infos]
-    if all(isinstance(file, ArrowPlace) for file in files):
-        return pads.dataset([file.path for file in files], filesystem=files[0].filesystem)  # type: ignore[attr-defined]
-    return pads.dataset(pa.concat_tables([pq.read_table(file.open_input()) for file in files]))
+    with _reading_result(place):
+        if all(isinstance(file, ArrowPlace) for file in files):
+            return pads.dataset([file.path for file in files], filesystem=files[0].filesystem)  # type: ignore[attr-defined]
+        return pads.dataset(pa.concat_tables([pq.read_table(file.open_input()) for file in files]))
+
+
+def result_table(place: Place, kinds: Mapping[str, pa.DataType | None]) -> pa.Table:
+    """Return columns of a subset that was written, or of an audit, in the order of its files.
+
+    Args:
+        place: where it is.
+        kinds: which columns, and their types; None: any.
+
+    Raises:
+        InputError: nothing is there, it has not these columns, or it is damaged.
+    """
+    with _reading_result(place):
+        found = result_dataset(place)
+        for name, kind in kinds.items():
+            if found.schema.names.count(name) != 1 or kind not in (None, found.schema.field(name).type):
+                told = f"column {name!r}" if kind is None else f"column {name!r} of type {kind}"
+                raise InputError(f"{place} has no {told}: give what subsel wrote, or select anew if it is damaged.")
+        return found.to_table(list(kinds))
+
+
+@contextmanager
+def _reading_result(place: Place) -> Iterator[None]:
+    with names_are_text(str(place)):
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{place} cannot be read: {str(error).splitlines()[0].rstrip('.')}. Select anew.") from error

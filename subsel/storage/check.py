@@ -105,7 +105,7 @@ def check_ours(place: Place, target: Place) -> None:
         try:
             with place.open_input() as file:
                 ours = b"subsel" in (pq.read_schema(file).metadata or {})
-        except (pa.ArrowInvalid, OSError):
+        except (pa.ArrowException, OSError, UnicodeDecodeError):
             ours = False
     else:
         try:

@@ -117,7 +117,14 @@ def value(r: random.Random, depth: int = 0) -> Any:
 
 
 def mutated(r: random.Random, content: bytes) -> bytes:
-    """Return bytes that are changed in a few places."""
+    """Return bytes that are changed in a few places; of Parquet half of the time only where it says what is in it."""
+    if content.endswith(b"PAR1") and len(content) > 12 and r.random() < 0.5:
+        begin = max(0, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
+        return content[:begin] + _mutated(r, content[begin:-8]) + content[-8:]
+    return _mutated(r, content)
+
+
+def _mutated(r: random.Random, content: bytes) -> bytes:
     changed = bytearray(content)
     for _ in range(r.choice([1, 1, 2, 4, 16])):
         at = r.randrange(len(changed) + 1)
@@ -368,6 +375,22 @@ def _as_they_are(folder: str) -> list[bytes]:
     return [_as_file(name, (HERE / folder / name).read_bytes()) for name in _files_of(folder)[:2]]
 
 
+def _subset(content: bytes) -> None:
+    if not _placed("subset", content):
+        return
+    before, table = str(HERE / "subset"), formats.points()
+    asked: list[Callable[[], Any]] = [
+        lambda: subsel.compare("subset", before),
+        lambda: subsel.changes(before, "subset"),
+        lambda: subsel.make_page("subset"),
+        lambda: subsel.select(table, include="subset", size=10, neighbors=2, **QUIET),
+    ]
+    for ask in asked:
+        with contextlib.suppress(SubselError):
+            ask()
+    subsel.changes("subset", before)
+
+
 def _run_directory(content: bytes) -> None:
     if not _placed("run", content):
         return
@@ -464,6 +487,7 @@ TARGETS = {
         lambda r: json.dumps(_altered(r, json.loads((HERE / "subset" / "_manifest.json").read_bytes()))).encode(),
         _manifest,
     ),
+    "subset": Target(lambda: _as_they_are("subset"), partial(_make_file, "subset"), _subset),
     "run": Target(lambda: _as_they_are("run"), partial(_make_file, "run"), _run_directory),
     "growing": Target(lambda: _as_they_are("growing"), partial(_make_file, "growing"), _growing),
     "address": Target(lambda: [b"p.parquet", b"*.parquet"], _make_address, _address),
