@@ -373,4 +373,5 @@ def _reading_result(place: Place) -> Iterator[None]:
         try:
             yield
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{place} cannot be read: {str(error).splitlines()[0].rstrip('.')}. Select anew.") from error
+            first = str(error).splitlines()[0].rstrip(".")
+            raise InputError(f"{place} cannot be read: {first}. Select anew.") from error
