@@ -76,6 +76,18 @@ def test_one_file_that_is_not_parquet_is_named(tmp_path):
         read(str(tmp_path / "*.parquet"))
 
 
+@pytest.mark.parametrize("name", ["embedding", "element", "tag"])
+def test_a_name_that_is_no_text_is_told(tmp_path, name):
+    table = pa.table({"id": [1, 2], "embedding": [[1.0, 2.0], [2.0, 3.0]], "tag": ["a", "b"]})
+    pq.write_table(table, tmp_path / "a.parquet", store_schema=False)
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content.replace(name.encode(), name[:-1].encode() + b"\xff"))
+    for ask in (lambda: subsel.validate(tmp_path / "a.parquet"), lambda: subsel.plan(tmp_path / "a.parquet", size=1)):
+        with pytest.raises(InputError, match="has a column whose name is not UTF-8") as caught:
+            ask()
+        assert "\n" not in str(caught.value)
+
+
 def test_patterns(tmp_path):
     for number, name in enumerate(("a.parquet", "ab.parquet", "b.parquet", "sub/a.parquet", "sub/deep/a.parquet")):
         write(tmp_path / name, [number])

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import subsel
 from subsel import ConfigError, InputError
 from subsel.cli.commands import main
+from subsel.kept_rows import rows_of
 from subsel.rundir import FORMAT, RunDirectory, open_to_score
 from subsel.storage import LOCK, place_of
 
@@ -323,6 +324,21 @@ def test_ids_of_every_kind_come_back_from_a_run(tmp_path):
         options = {"size": 3, "run_dir": tmp_path / str(number)}
         first = subsel.select(table, **options).table
         assert subsel.select(table, resume=True, **options).table.equals(first), kind
+
+
+def test_rows_of_a_folder_are_those_that_fit(tmp_path):
+    for number in range(3):
+        rows = {"part": [number] * 4 + [7], "slot": [0, 1, 2, 3, number], "name": list("abcde")}
+        pq.write_table(pa.table(rows), tmp_path / f"{number}.parquet", row_group_size=2)
+    (tmp_path / "_SUCCESS").write_text("no Parquet")
+    place = place_of(tmp_path)
+    assert rows_of(place).num_rows == 15
+    assert rows_of(place, ["name"], {"part": 1, "slot": [1, 3]})["name"].to_pylist() == ["b", "d"]
+    assert rows_of(place, where={"part": pa.array([7])})["slot"].to_pylist() == [0, 1, 2]
+    nobody = rows_of(place, ["slot"], {"part": 9})
+    assert nobody.num_rows == 0 and nobody.column_names == ["slot"]
+    with pytest.raises(InputError, match="cannot be read"):
+        rows_of(place.join("gone"))
 
 
 def test_explaining_from_a_local_run(points, expected, finished):

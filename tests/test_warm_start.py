@@ -256,3 +256,26 @@ def test_what_changed_is_told_with_its_reason(grown, tmp_path, monkeypatch):
         assert subsel.changes(name, "new", audit="why").equals(subsel.changes("old", "new", audit="why"))
     done = CliRunner().invoke(main, ["compare", "old", "new", "--audit", "why"])
     assert done.exit_code == 2 and "give --changes, too" in done.output
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda content: content[:-1] + b"2", "cannot be read"),
+        (lambda content: content.replace(b"rank", b"ra\xffk"), "not UTF-8"),
+        (lambda content: content.replace(b"rank", b"rang"), "no column 'rank' of type int64"),
+        (lambda content: content.replace(b"decided_by", b"decided_bi"), "no column 'decided_by' of type string"),
+    ],
+)
+def test_what_is_no_subset_or_damaged_is_one_line(demo_table, tmp_path, monkeypatch, harm, told):
+    monkeypatch.chdir(tmp_path)
+    for name, size in (("old", 5), ("new", 6)):
+        subsel.select(demo_table.slice(0, 60), size=size, output=name, neighbors=4, **OPTIONS)
+    for file in Path("new").glob("*.parquet"):
+        file.write_bytes(harm(file.read_bytes()))
+    with pytest.raises(InputError, match=told) as caught:
+        subsel.changes("old", "new")
+    assert "\n" not in str(caught.value)
+    pq.write_table(demo_table.select(["id"]), "points.parquet")
+    with pytest.raises(InputError, match="has no column 'rank'"):
+        subsel.changes("old", "points.parquet")
