@@ -358,7 +358,7 @@ def _is_entry(found: Any) -> bool:
 
 def _is_done(found: Any) -> bool:
     """Return whether JSON says what a finished stage has left."""
-    files = found.get("files", {}) if _is_entry(found) and "result" in found else None
+    files = found.get("files", {}) if _is_entry(found) and isinstance(found.get("result"), dict) else None
     counts = files.values() if isinstance(files, dict) else [None]
     return all(isinstance(one, list) and [*map(type, one)] == [int, int] for one in counts)
 

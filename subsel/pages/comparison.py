@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from subsel.pages.facts import estimate_text
+from subsel.pages.facts import NONE, estimate_text
 from subsel.report import CoverageReport, Report
 
 #: A name, and beside it what the one and the other have.
 Row = tuple[str, str, str]
-_NONE = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def number_rows(first: Report, second: Report) -> list[Row]:
         ("seconds", lambda one: f"{sum(one.seconds.values()):.1f}"),
     ]
     rows = ((name, told(first), told(second)) for name, told in values)
-    return [(name, a or _NONE, b or _NONE) for name, a, b in rows if a is not None or b is not None]
+    return [(name, a or NONE, b or NONE) for name, a, b in rows if a is not None or b is not None]
 
 
 def option_rows(first: Report, second: Report) -> list[Row]:
@@ -68,7 +67,7 @@ def group_rows(first: Report, second: Report) -> dict[str, list[Row]]:
     for name in dict.fromkeys([*sides[0], *sides[1]]):
         groups = [{g.name: g.selected for g in side[name].groups} if name in side else {} for side in sides]
         names = dict.fromkeys([*groups[0], *groups[1]])
-        found[name] = [(one, *(_or(side.get(one), "{:,}") or _NONE for side in groups)) for one in names]  # type: ignore[misc]
+        found[name] = [(one, *(_or(side.get(one), "{:,}") or NONE for side in groups)) for one in names]  # type: ignore[misc]
     return found
 
 
@@ -83,4 +82,4 @@ def _or(value: float | None, form: str) -> str | None:
 
 
 def _told(value: Any) -> str:
-    return _NONE if value in (None, [], {}) else str(value)
+    return NONE if value in (None, [], {}) else str(value)

@@ -12,6 +12,8 @@ from subsel.text import count
 
 #: How a command spells an option, see `subsel.errors.in_shell`; the library's spelling where it says None.
 Flag = Callable[[str], str | None]
+#: What stands where nothing was measured or said.
+NONE = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +211,10 @@ def _add_coverage(rows: Facts, coverage: CoverageReport, where: str) -> None:
         rows.add("sparsest", f"{coverage.sparsest:.1%} of members are among the sparsest tenth of points")
 
 
-def estimate_text(found: Estimate) -> str:
-    """Return a mean with its standard error."""
+def estimate_text(found: Estimate | None) -> str:
+    """Return a mean with its standard error; a dash where nothing was measured."""
+    if found is None:
+        return NONE
     return f"{found.mean:.3f}" if found.error is None else f"{found.mean:.3f} ± {found.error:.3f}"
 
 
