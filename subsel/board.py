@@ -203,6 +203,12 @@ class Counts:
         counts = {status.name.lower(): int(np.count_nonzero(own == int(status))) for status in Status}
         return cls(**counts, news=news, sums=board.sums)
 
+    @classmethod
+    def at_first(cls, points: int, excluded: int) -> Counts:
+        """Return the counts before anything is decided; ``excluded``: points of a target set."""
+        nobody = dict.fromkeys(("discarded", "accepted", "selected", "included", "joining", "leaving"), 0)
+        return cls(undecided=points, excluded=excluded, **nobody)
+
 
 def hear_wishes(graph: PartGraph, board: Board, /) -> None:
     """The kernel after points were included or excluded: gains and bounds of the others follow."""

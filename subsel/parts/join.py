@@ -17,6 +17,7 @@ import scipy.sparse as sp
 from subsel.board import BARRED, Board
 from subsel.fixedpoint import Int64Array
 from subsel.graph import SLOT_BITS, SLOT_MASK
+from subsel.parts.assemble import POINTS, UTILITY
 from subsel.parts.pack import Parcel, concatenate, pack, unpack
 from subsel.parts.superstep import FINISHED, unpack_board
 
@@ -126,6 +127,17 @@ def join_graphs(graphs: Sequence[Any], part: int, joint: Joint) -> dict[str, Any
 def join_points(points: Sequence[Any]) -> Any:
     """Return the points of parts that become one, in their order, as `subsel.parts.assemble.pack_points` does."""
     return pack(**concatenate(unpack(one, views=True) for one in points))
+
+
+def join_beside(parcels: Sequence[Parcel]) -> list[Parcel]:
+    """Return what parts have beside their graphs as one part's: points, and who is an outlier; of what there is."""
+    ordered = sorted(parcels, key=lambda parcel: parcel.part)
+    points, utilities = ([one.payload for one in ordered if one.kind == kind] for kind in (POINTS, UTILITY))
+    joined = [Parcel(0, 0, POINTS, join_points(points))] if points else []
+    if utilities:
+        outlier = np.concatenate([unpack(one, views=True)["outlier"] for one in utilities])
+        joined.append(Parcel(0, 0, UTILITY, pack(outlier=outlier)))
+    return joined
 
 
 def join_boards(parcels: Sequence[Parcel]) -> Board:

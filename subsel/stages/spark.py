@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from subsel.audit import Room
 from subsel.coverage import own_similarity
@@ -33,7 +33,7 @@ from subsel.engines.spark.neighbors import Assembling, Rules
 from subsel.engines.spark.output import write_frame
 from subsel.engines.spark.parcels import plain_errors
 from subsel.engines.spark.points import SparkPoints
-from subsel.engines.spark.ranking import objective_of, rank_subset, sum_up
+from subsel.engines.spark.ranking import Summed, objective_of, rank_subset, sum_up, top_of
 from subsel.engines.spark.resume import go_on_last, keep_utilities, kept_utilities, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
@@ -89,7 +89,7 @@ class SparkStages:
         self.made: GraphReport
         self.weights: WeightsReport
         self.utilities: DataFrame | None = None
-        self.totals: Row
+        self.totals: dict[str, float]
         self.map: PointMap | None = None
         self.wished: Mapping[Status, Wished] = {}
         self.near, self.target = SparkNear(spark, request.wishes.near), SparkTarget(spark, request.target)
@@ -267,7 +267,7 @@ class SparkStages:
         graph = graph_to_select(self.graph.frame, self.utilities, own, self.graph.parts)
         about = self.graph.parts, scale, self.config, self.n, self.made, self.run_id, self.held_for_size.keep
         self.spark_engine = self.target.engine(graph, *about, recorded=self.rundir is not None)
-        self.top, self.top_points = self.spark_engine.kth_place(k, (Status.UNDECIDED,)), k if self.weights.alpha else 0
+        self.top, self.top_points = top_of(self.spark_engine, k), k if self.weights.alpha else 0
         self._resumed = self.rundir is not None and go_on_last(self.spark, self.rundir, self.spark_engine)
         self.replay = Replay(self.spark_engine)
         return self.spark_engine, FixedPointReport.of(scale)
@@ -321,9 +321,8 @@ class SparkStages:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
         assert self.spark_engine is not None
         with plain_errors():
-            about = self.spark_engine, self.graph.points, k, kept_kind(self.inputs.id_type)
-            self.ranked = rank_subset(*about, self.held_for_size.keep)
-            self.totals = self.sum_up(self.spark_engine, k)
+            about = self.graph.points, kept_kind(self.inputs.id_type), self.held_for_size.keep
+            self.ranked, self.totals = rank_subset(self.spark_engine, self._to_sum_up(k), *about)
         return objective_of(self.totals, random, with_top=k == self.top_points)
 
     def cover(self, k: int, *, mapped: bool) -> CoverageReport:
@@ -366,7 +365,7 @@ class SparkStages:
         """Count what is drawn in the parts; what is collected does not grow with points or members."""
         assert self.spark_engine is not None
         with plain_errors():
-            about = self.spark_engine, self._inside(), self.inputs, self.near.ids, room, self.held_for_size.keep
+            about = self.spark_engine, self._inside(), self.inputs, self.near.ids, room
             found = sketch_on_spark(*about, report, Bins.over(*self.range[:2], self.graph.largest))
         return found.model_copy(update={"call": self.call, "map": self.map})
 
@@ -380,9 +379,12 @@ class SparkStages:
         if self.rundir is not None:
             self.rundir.keep_pages(pages)
 
-    def sum_up(self, engine: SparkEngine, k: int) -> Row:
+    def sum_up(self, engine: SparkEngine, k: int) -> dict[str, float]:
         """Return totals of the k points that an engine's boards have selected."""
-        return sum_up(engine, self.top, self.n, k, self._own_similarity(), self.target.count or self.n)
+        return sum_up(engine, self._to_sum_up(k))
+
+    def _to_sum_up(self, k: int) -> Summed:
+        return Summed(self.top, self.n, k, self._own_similarity(), self.target.count or self.n)
 
     def close(self) -> None:
         """Unpersist all that was persisted."""

@@ -118,8 +118,8 @@ def _group(number: int) -> str:
 
 
 def outliers_of(graph: PartGraph, parcels: list[Parcel]) -> BoolArray:
-    """Return which own points of a part were left out as outliers, where it was sent its utilities: bool, (n_own,)."""
-    outlier = np.zeros(graph.n_own, np.bool_)
+    """Return which points of a part were left out as outliers, where it was sent its utilities: bool, (n_points,)."""
+    outlier = np.zeros(graph.n_points, np.bool_)
     for parcel in of_kind(parcels, assemble.UTILITY):
         outlier = unpack(parcel.payload)["outlier"]
     return outlier

@@ -59,7 +59,7 @@ def expected_cover(engine: SparkEngine | None, n: int, k: int) -> float:
     assert engine is not None
     with plain_errors():
         engine.reopen()
-        sums = engine.on_parts(None, partial(_expected, n, k), "expected double")
+        sums = engine.on_whole(None, partial(_expected, n, k), "expected double")
         return float(sums.agg(F.sum("expected")).collect()[0][0])
 
 

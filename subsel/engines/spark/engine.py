@@ -1,7 +1,8 @@
 """`SparkEngine`: the verbs over a graph whose parts are rows of a persisted DataFrame.
 
 The graph is persisted once, each part in a partition of its own; a superstep cogroups the board with it, so only the
-board is shuffled. Each superstep's board is written down before the last one is released.
+board is shuffled. Each superstep's board is written down before the last one is released. Where a task holds the whole
+graph, parts are placed, and get boards, when something first asks for these.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class SparkEngine:
         target_parts: how many of the parts, the last ones, are of a target set's points (`subsel.parts.target`).
         checkpoint: how boards are written down; may be set anew between supersteps.
         together: whether a task holds the whole graph, so that drivers run there, see `drive`.
+        counts: before anything is decided.
     """
 
     def __init__(
@@ -74,38 +76,53 @@ class SparkEngine:
         target_parts: int = 0,
         checkpoint: Checkpoint = checkpoint_at_first_use,
         together: bool = False,
+        counts: Counts,
     ) -> None:
         self.target_parts = target_parts
         self.parts, self.scale, self.finish_points, self.run_id = parts, scale, finish_points, run_id
         self.max_similarity = max_similarity
         self.checkpoint = checkpoint
-        self._board: DataFrame
+        self._given, self._parted, self._smaller = graph, cast(DataFrame | None, None), cast(DataFrame | None, None)
+        self._board: DataFrame | None = None
         self._together: Together | None = None
-        self._counts: Counts
+        self._counts, self._points, self._graph_points = counts, counts.undecided, counts.undecided
         self._steps = 0
         self._persisted: list[DataFrame] = []
         self._last: DataFrame | None = None
         self._kept: list[DataFrame] = []
         self._stale = False  # whether some ghosts have not heard what became of them, their edges being dropped
-        with plain_errors():
-            self._whole = self._keep(graph)
-            self._graph = self._whole
-            if together:
-                self._together = Together(self._whole, Scale(scale, max_similarity), run_id)
-            start = map_in_arrow(self._whole, partial(supersteps.start_parts, scale), BOARD_SCHEMA)
-            self._take(start)
-            self._points = self._graph_points = self._counts.undecided
+        if together:
+            self._together = Together(graph, Scale(scale, max_similarity), run_id)
+        else:
+            self.settle()
+
+    @property
+    def _whole(self) -> DataFrame:
+        """The graph by part, with all of its edges."""
+        if self._parted is None:
+            self._parted = self._keep(self._given)
+        return self._parted
+
+    @property
+    def _graph(self) -> DataFrame:
+        """The graph by part, maybe without edges of decided points."""
+        return self._whole if self._smaller is None else self._smaller
 
     @property
     def board(self) -> DataFrame:
         """The last board, with what was posted; parts hear first what was decided in one task."""
         self.settle()
+        assert self._board is not None
         return self._board
 
     def settle(self) -> None:
         """Have the parts hear what was decided in one task, if anything was since they last did."""
-        if self._together is not None and self._together.ahead:
-            with plain_errors():
+        with plain_errors():
+            if self._board is None:
+                start = map_in_arrow(self._whole, partial(supersteps.start_parts, self.scale), BOARD_SCHEMA)
+                self._take(start, heard=True, checkpoint=checkpoint_at_first_use)
+            if self._together is not None and self._together.ahead:
+                assert self._board is not None
                 self._board = self._board.unionByName(self._together.decisions())
                 self._whole_again(heard=True)
 
@@ -114,18 +131,26 @@ class SparkEngine:
         """See `Engine`."""
         return self._together is not None
 
+    @property
+    def joined(self) -> bool:
+        """Whether the last that was decided was so in one task, which had the whole graph."""
+        return self._together is not None and self._together.begun
+
     def drive(self, work: Callable[[Engine], T]) -> T:
         """Run a driver: on this engine, or in one task that has the whole graph."""
         if self._together is None:
             return work(self)
         with plain_errors():
-            boards = None
-            if not self._together.begun:
-                if self._steps > 1:  # or there is no news
-                    self._take(self.superstep_frame(superstep.nothing))
-                boards = self.board.where(F.col("kind") == superstep.BOARD)
-            result, self._counts = self._together.drive(boards, work)
+            result, self._counts = self._together.drive(self._to_join(), work)
         return result
+
+    def _to_join(self) -> DataFrame | None:
+        """Return the parts' boards, for a task that has the whole graph; None where it has a board, or nobody has."""
+        if self._board is None or self.joined:
+            return None
+        if self._steps > 1:  # or there is no news
+            self._take(self.superstep_frame(superstep.nothing))
+        return self.board.where(F.col("kind") == superstep.BOARD)
 
     def step(self, kernel: Kernel[P], /, *args: P.args, **params: P.kwargs) -> Counts:
         """Run one superstep. The plan's only exchange is the board's."""
@@ -211,8 +236,8 @@ class SparkEngine:
         self._steps, self._stale = number, stale
         with plain_errors():
             self._take(board)
-        self._release(self._graph)
-        self._graph, self._graph_points = self._whole, self._points if dropping else 0
+        self._release()
+        self._graph_points = self._points if dropping else 0
 
     def restate(self) -> None:
         """Write the present board down once more."""
@@ -254,15 +279,17 @@ class SparkEngine:
         self._graph_points = 0  # nothing is dropped from here on
 
     def _whole_again(self, *, heard: bool = False) -> None:
-        self._release(self._graph)
-        self._graph, self._graph_points, self._stale = self._whole, 0, False
+        self._release()
+        self._graph_points, self._stale = 0, False
         with plain_errors():
             self._take(self.superstep_frame(superstep.nothing, repost=True), heard=heard)
 
-    def on_parts(self, parcels: DataFrame | None, work: supersteps.PartWork, schema: str) -> DataFrame:
+    def on_parts(
+        self, parcels: DataFrame | None, work: supersteps.PartWork, schema: str, *, everywhere: bool = False
+    ) -> DataFrame:
         """Run work on every part's whole graph, its board with what was posted, and ``parcels`` addressed to it.
 
-        Where these are of points that are selected from, it is run on the parts that have such.
+        Where these are of points that are selected from, it is run on the parts that have such, or ``everywhere``.
         """
         board = self.board.select(*PARCEL_COLUMNS)  # which brings the whole graph back, if one task decided
         assert not self._stale, "edges were dropped: reopen first"
@@ -270,9 +297,20 @@ class SparkEngine:
             return self._on_parts(board, work, schema)
         of_points = F.col("part") < self.parts - self.target_parts
         right = board.unionByName(parcels)
-        if not self.target_parts:
+        if not self.target_parts or everywhere:
             return self._on_parts(right, work, schema)
         return self._on_parts(right.where(of_points), work, schema, self._graph.where(of_points))
+
+    def on_whole(
+        self, parcels: DataFrame | None, work: supersteps.PartWork, schema: str, *, everywhere: bool = False
+    ) -> DataFrame:
+        """Run work as `on_parts`, or on the whole graph as one part, where that is `joined`.
+
+        Work may where its rows add up to the same over one part, and where they do not say which part a point is in.
+        """
+        if not self.joined or self._together is None:
+            return self.on_parts(parcels, work, schema, everywhere=everywhere)
+        return self._together.run(parcels, work, schema)
 
     def close(self) -> None:
         """Let go of all that this engine persisted and wrote down."""
@@ -294,13 +332,19 @@ class SparkEngine:
         )
         return groups_in_arrow(groups, schema, supersteps.cogrouped, work, self.scale, self.max_similarity)
 
-    def _take(self, board: DataFrame, *, heard: bool = False) -> None:
-        """Write the new board down, then let go of the last one, and count; ``heard``: it says what one task's does."""
+    def _take(self, board: DataFrame, *, heard: bool = False, checkpoint: Checkpoint | None = None) -> None:
+        """Write the new board down, then let go of the last one, and count.
+
+        Args:
+            board: not computed yet.
+            heard: it says what one task's does.
+            checkpoint: as the engine's, None: that.
+        """
         if self._together is not None and not heard:
             self._together.forget()
         begin = time.perf_counter()
         self._steps += 1
-        last, self._last = self._last, self.checkpoint(board, self._steps)
+        last, self._last = self._last, (checkpoint or self.checkpoint)(board, self._steps)
         self._board = self._last
         first = (F.col("kind") == superstep.BOARD) & (F.col("chunk") == 0)  # the row that has a part's counts
         rows = self._board.where(first).select(*COUNTS, *SUMS).toArrow()  # one job computes the board and counts
@@ -323,7 +367,7 @@ class SparkEngine:
 
     def _compact_if_halved(self) -> None:
         # Making a graph smaller reads the whole one: below an eighth no later superstep earns that back.
-        earns = self._graph is self._whole or self._graph_points > self._points // 8
+        earns = self._smaller is None or self._graph_points > self._points // 8
         if earns and 0 < self._counts.undecided <= self._graph_points // 2:
             self._compact()
 
@@ -332,10 +376,10 @@ class SparkEngine:
 
         It is made from the whole graph each time, so that its plan does not grow.
         """
-        last, self._graph = self._graph, self._whole
-        smaller = self._keep(self._on_parts(self.board, supersteps.compact_part, PARCEL_SCHEMA))
-        self._release(last)
-        self._graph, self._graph_points, self._stale = smaller, self._counts.undecided, True
+        of_all = self._on_parts(self.board, supersteps.compact_part, PARCEL_SCHEMA, self._whole)
+        smaller = self._keep(of_all)
+        self._release()
+        self._smaller, self._graph_points, self._stale = smaller, self._counts.undecided, True
         log.info("[%s] compacted the graph to %d undecided points", self.run_id, self._graph_points)
 
     def _keep(self, graph: DataFrame) -> DataFrame:
@@ -345,7 +389,8 @@ class SparkEngine:
         kept.count()
         return kept
 
-    def _release(self, graph: DataFrame) -> None:
-        if graph is not self._whole:
-            self._persisted.remove(graph)
-            graph.unpersist()
+    def _release(self) -> None:
+        if self._smaller is not None:
+            self._persisted.remove(self._smaller)
+            self._smaller.unpersist()
+        self._smaller = None

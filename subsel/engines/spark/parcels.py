@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame
 from subsel.engines.spark.failures import MARK
 from subsel.engines.spark.failures import plain_errors as plain_errors  # noqa: PLC0414  (goes with `task`)
 from subsel.errors import SubselError
+from subsel.fixedpoint import Int64Array
 from subsel.parts.pack import Parcel, from_rows
 from subsel.parts.rows import COUNTS, SUMS, to_table
 
@@ -27,6 +28,9 @@ BOARD_SCHEMA = PARCEL_SCHEMA + "".join(
     [*(f", {name} bigint" for name in COUNTS), *(f", {name} decimal(38,0)" for name in SUMS)]
 )
 
+#: Ids that are brought to Spark's width at once.
+_IDS = 1 << 18
+
 #: What runs on the batches of a partition.
 BatchFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 PartFunction = Callable[[int, list[Parcel]], Iterable[Parcel]]
@@ -36,7 +40,17 @@ def plain_ids(ids: Any) -> pa.Array:
     """Return unpacked ids as Spark knows them: with offsets of 32 bits."""
     if isinstance(ids, np.ndarray):
         return pa.array(ids)
+    if pa.types.is_int64(ids.type):
+        return ids
     return ids.cast(pa.string() if pa.types.is_large_string(ids.type) else pa.binary())
+
+
+def taken(ids: Any, slots: Int64Array) -> pa.ChunkedArray:
+    """Return some of unpacked ids as `plain_ids`, in pieces that its offsets reach the end of."""
+    if isinstance(ids, np.ndarray):
+        ids = pa.array(ids)
+    pieces = (pa.array(slots[begin : begin + _IDS]) for begin in range(0, max(1, len(slots)), _IDS))
+    return pa.chunked_array([plain_ids(ids.take(piece)) for piece in pieces])
 
 
 def place(frame: DataFrame, parts: int) -> DataFrame:

@@ -1,19 +1,21 @@
 """What a report's page draws, on Spark: the executor of the rules in `subsel.sketching`.
 
-The parts count, in one pass, and counts add up; what is collected besides are a few examples, and gains at some ranks.
+The parts count, in one pass, and counts add up; what is collected are these, a few examples of each part, and gains at
+some ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from subsel import audit, schema
@@ -33,9 +35,8 @@ from subsel.report import Report
 from subsel.sketch import EXAMPLES, Example, Examples, Gains, Sketch
 from subsel.sketching import Bins, Tally, curve_ranks, example_ranks, reasons_of, shortened, tally, text_columns
 
-#: Columns of what a part tells: of counts which, where and how many; of examples all that is said of them.
-_WHAT, _AT, _COUNT, _CODE, _NEAREST = "what", "at", "count", "code", "nearest_vid"
-_MEMBER, _OTHER = "member", "other"
+#: Columns of what a part tells, beside those of an audit: of its counts all, as `Tally` has them; of examples the rest.
+_COUNTS, _MEMBER, _CODE, _NEAREST = "counts", "member", "code", "nearest_vid"
 
 
 def sketch_on_spark(
@@ -44,7 +45,6 @@ def sketch_on_spark(
     inputs: SparkInputs,
     near: DataFrame | None,
     room: Room,
-    keep: Callable[[DataFrame], DataFrame],
     report: Report,
     bins: Bins,
 ) -> Sketch:
@@ -56,7 +56,6 @@ def sketch_on_spark(
         inputs: of the request.
         near: ids of those who were left out for being near what was given as `exclude_near`; None: nothing was.
         room: what limits have left.
-        keep: persists a frame.
         report: of the selection.
         bins: of all parts.
     """
@@ -64,21 +63,21 @@ def sketch_on_spark(
     ranked = inside.ranked.where(F.col(schema.RANK).isin(sorted({*ranks, *first})))
     members = {row[schema.RANK]: row for row in ranked.collect()}
     kind = kept_kind(inputs.id_type)
-    shape = f"{_WHAT} string, {_AT} int, {_COUNT} bigint, {schema.ID} {kind}, {_CODE} bigint, {audit.REASON} string, "
-    shape += f"`{audit.LIMIT}` string, {_NEAREST} bigint, {audit.NEAREST_SIMILARITY} double"
+    shape = f"{_COUNTS} array<bigint>, {schema.ID} {kind}, {_CODE} bigint, {_MEMBER} boolean, {audit.REASON} string, "
+    shape += f"`{audit.LIMIT}` string, {audit.NEAREST} {kind}, {_NEAREST} bigint, {audit.NEAREST_SIMILARITY} double"
     wanted = pa.array([_hashable(members[rank][schema.ID]) for rank in first], storage_type(inputs.id_type))
     work = partial(_told, room, bins, wanted if report.config.examples else None)
     parcels = inside.points if inside.utilities is None else inside.points.unionByName(inside.utilities)
-    rows = keep(engine.on_parts(parcels, work, shape))
-    counts = {name: np.zeros(length, np.int64) for name, length in Tally.shapes().items()}
-    for what, at, count in rows.where(F.col(_AT).isNotNull()).groupBy(_WHAT, _AT).agg(F.sum(_COUNT)).collect():
-        counts[what][at] = count
+    rows = with_near(engine.on_whole(parcels, work, shape), near).toArrow().to_pylist()
+    by_part = [row[_COUNTS] for row in rows if row[_COUNTS] is not None]
+    ends = np.cumsum(list(Tally.shapes().values()))
+    counts = dict(zip(Tally.shapes(), np.split(np.sum(by_part, axis=0, dtype=np.int64), ends[:-1]), strict=True))
     examples = None
     if report.config.examples:
-        others = with_near(rows.where(F.col(_WHAT) == _OTHER), near).orderBy(F.desc(_CODE)).limit(EXAMPLES).collect()
-        by_id = {_hashable(row[schema.ID]): row for row in rows.where(F.col(_WHAT) == _MEMBER).collect()}
+        by_id = {row[schema.ID]: row for row in rows if row[_MEMBER]}
+        others = sorted((row for row in rows if row[_MEMBER] is False), key=itemgetter(_CODE))
         chosen = [by_id[_hashable(members[rank][schema.ID])] for rank in first]
-        told = _examples(inside, inputs, [*chosen, *reversed(others)], report)
+        told = _examples(inside, inputs, [*chosen, *others[-EXAMPLES:]], report)
         at = zip(told[: len(first)], first, strict=True)
         more = [one.model_copy(update={"rank": rank, "gain": members[rank][schema.GAIN]}) for one, rank in at]
         examples = Examples(selected=more, rejected=told[len(first) :])
@@ -98,55 +97,41 @@ def _hashable(one: Any) -> Any:
 
 
 def _told(room: Room, bins: Bins, wanted: pa.Array | None, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
-    """Return a part's counts, and what is said of members with ``wanted`` ids and of a few others; None: of nobody."""
+    """Return a part's counts, and what is said of members with ``wanted`` ids and of a few others; None: of nobody.
+
+    A nearest member that is the part's own is named; of another the address is said.
+    """
     board, _ = superstep.deliver(graph, parcels)
     found, judged, others = tally(graph, board, outliers_of(graph, parcels), room, bins)
-    counts = [getattr(found, one.name) for one in fields(found)]
-    tables = [
-        pa.table(
-            {
-                _WHAT: pa.array([one.name for one in fields(found)], pa.string()).take(
-                    pa.array(np.repeat(np.arange(len(counts)), [len(one) for one in counts]))
-                ),
-                _AT: pa.array(np.concatenate([np.arange(len(one)) for one in counts]), pa.int32()),
-                _COUNT: pa.array(np.concatenate(counts)),
-            }
-        )
-    ]
+    counts = np.concatenate([getattr(found, one.name) for one in fields(found)])
     ids = plain_ids(unpack(of_kind(parcels, assemble.POINTS)[0].payload)["id"])
-    shape = _shape(ids.type)
+    slots, inside = np.empty(0, np.int64), np.zeros(graph.n_points, np.bool_)
     if wanted is not None:
-        inside = pc.is_in(ids, value_set=wanted.cast(ids.type))
-        for what, slots in ((_MEMBER, np.flatnonzero(inside.to_numpy(zero_copy_only=False))), (_OTHER, others)):
-            alone = judged.nearest[slots] < 0
-            columns = {
-                _WHAT: pa.array([what] * len(slots), pa.string()),
-                schema.ID: ids.take(pa.array(slots)),
-                _CODE: pa.array(graph.code[slots]),
-                audit.REASON: pa.array([Reason(one).word for one in judged.reason[slots].tolist()], pa.string()),
-                audit.LIMIT: pa.array([room.name(one) for one in judged.limit[slots].tolist()], pa.string()),
-                _NEAREST: pa.array(graph.vid[np.maximum(judged.nearest[slots], 0)], mask=alone),
-                audit.NEAREST_SIMILARITY: pa.array(judged.similarity[slots], mask=alone),
-            }
-            tables.append(pa.table(columns))
-    whole = [
-        pa.table([one[name] if name in one.column_names else pa.nulls(len(one), kind) for name, kind in shape], names)
-        for one in tables
-        for names in [[name for name, _ in shape]]
-    ]
-    return pa.concat_tables(whole).combine_chunks()
+        inside = pc.is_in(ids, value_set=wanted.cast(ids.type)).to_numpy(zero_copy_only=False)
+        slots = np.concatenate([np.flatnonzero(inside), others])
+    nearest = judged.nearest[slots]
+    alone = nearest < 0
+    columns = {
+        _COUNTS: pa.array([None] * len(slots), pa.list_(pa.int64())),
+        schema.ID: ids.take(pa.array(slots)),
+        _CODE: pa.array(graph.code[slots]),
+        _MEMBER: pa.array(inside[slots]),
+        audit.REASON: pa.array([Reason(one).word for one in judged.reason[slots].tolist()], pa.string()),
+        audit.LIMIT: pa.array([room.name(one) for one in judged.limit[slots].tolist()], pa.string()),
+        audit.NEAREST: ids.take(pa.array(np.maximum(nearest, 0), mask=alone | (nearest >= graph.n_points))),
+        _NEAREST: pa.array(graph.vid[np.maximum(nearest, 0)], mask=alone),
+        audit.NEAREST_SIMILARITY: pa.array(judged.similarity[slots], mask=alone),
+    }
+    counted = pa.table({_COUNTS: pa.array([counts.tolist()], pa.list_(pa.int64()))})
+    return pa.concat_tables([pa.table(columns), counted], promote_options="default").combine_chunks()
 
 
-def _shape(id_type: pa.DataType) -> list[tuple[str, pa.DataType]]:
-    numbers = [(_WHAT, pa.string()), (_AT, pa.int32()), (_COUNT, pa.int64()), (schema.ID, id_type)]
-    texts = [(audit.REASON, pa.string()), (audit.LIMIT, pa.string())]
-    return [*numbers, (_CODE, pa.int64()), *texts, (_NEAREST, pa.int64()), (audit.NEAREST_SIMILARITY, pa.float64())]
-
-
-def _examples(inside: Inside, inputs: SparkInputs, rows: list[Row], report: Report) -> list[Example]:
+def _examples(inside: Inside, inputs: SparkInputs, rows: Sequence[Mapping[str, Any]], report: Report) -> list[Example]:
     """Return what is said of a few points, with names of their nearest members and texts."""
     vids = [row[_NEAREST] for row in rows]
-    names = _names(inside.points, {one for one in vids if one is not None}, inputs)
+    known = [(row[_NEAREST], row[audit.NEAREST]) for row in rows if row[audit.NEAREST] is not None]
+    names = dict(zip((vid for vid, _ in known), _shown((one for _, one in known), inputs), strict=True))
+    names |= _names(inside.points, {one for one in vids if one is not None} - names.keys(), inputs)
     texts = _texts(inputs, [row[schema.ID] for row in rows], report.input.dropped_rows)
     own = _shown([row[schema.ID] for row in rows], inputs)
     return [

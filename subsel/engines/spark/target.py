@@ -18,6 +18,7 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from subsel.board import Counts
 from subsel.config import MOST_NEIGHBORS, SelectConfig
 from subsel.embeddings.target import TargetLists, merge_lists
 from subsel.engines.spark.assembled import USUAL, usual_columns
@@ -214,6 +215,7 @@ class SparkTarget:
             max_similarity=config.max_similarity,
             target_parts=self.parts,
             together=fits_one_task(self.spark, config, *about, recorded=recorded),
+            counts=Counts.at_first(n, self.count),
         )
 
     def _beside(

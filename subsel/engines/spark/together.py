@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -19,7 +19,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from subsel.board import Counts
+from subsel.board import Board, Counts
 from subsel.config import SelectConfig
 from subsel.cost import AT_REST, one_task_bytes
 from subsel.engines.base import Engine
@@ -27,12 +27,14 @@ from subsel.engines.local import LocalEngine
 from subsel.engines.spark.checkpoints import checkpoint_at_first_use, release_checkpoint
 from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, map_in_arrow, task
 from subsel.engines.spark.storage import classic
+from subsel.engines.spark.supersteps import PartWork
 from subsel.fixedpoint import FixedPoint
+from subsel.graph import PartGraph
 from subsel.memory import available_memory
 from subsel.parts.assemble import GRAPH
-from subsel.parts.join import join_all, join_boards, take_apart
-from subsel.parts.pack import CHUNK_BYTES, Parcel, of_kind, pack, unpack
-from subsel.parts.rows import COUNTS, parcels_in, to_board, to_table
+from subsel.parts.join import join_all, join_beside, join_boards, take_apart
+from subsel.parts.pack import CHUNK_BYTES, Parcel, from_rows, of_kind, pack, unpack
+from subsel.parts.rows import COUNTS, to_board, to_table
 from subsel.parts.superstep import BOARD, pack_board, unpack_board, unpack_graph
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ T = TypeVar("T")
 _JOINED, _PLACES, _RESULT = "joined", "places", "result"
 #: Rows of a batch on its way to the JVM, which holds it whole.
 _ROWS = max(1, (32 << 20) // CHUNK_BYTES)
+#: Likewise of rows about a point each.
+_ROWS_OUT = 1 << 16
 
 #: Bytes of a directed edge where a graph travels.
 PAYLOAD = 8
@@ -126,7 +130,7 @@ class Together:
     """The joined graph, and its board after the last driver.
 
     Args:
-        graph: parcels of all parts' graphs.
+        graph: parcels of all parts' graphs, wherever they are.
         scale: of its keys and weights.
         run_id: for log lines.
 
@@ -155,24 +159,46 @@ class Together:
         """Run a driver in a task; return its result, and the counts after it.
 
         Args:
-            boards: parcels of all parts' boards, with all news accounted for; None: go on from the joined one.
+            boards: parcels of all parts' boards, with all news accounted for; None: go on from the joined one, or from
+                where nothing is decided.
             work: the driver. It and its result travel as Spark's functions and results do.
         """
         begin = time.perf_counter()
-        board = self._board if boards is None else boards
-        assert board is not None
-        rows = self._graph.unionByName(board.select(*self._graph.columns)).coalesce(1)
-        found = checkpoint_at_first_use(map_in_arrow(rows, partial(_drive, work, self.scale), BOARD_SCHEMA), 0)
-        first = found.where((F.col("kind") == _JOINED) & (F.col("chunk") == 0)).select(*COUNTS).collect()[0]
-        pieces = found.where(F.col("kind") == _RESULT).select("chunk", "payload").collect()
+        rows = map_in_arrow(self._rows(boards), partial(_drive, work, self.scale), BOARD_SCHEMA)
+        found = checkpoint_at_first_use(rows, 0)
+        is_result = F.col("kind") == _RESULT
+        of_result = F.when(is_result, F.col("payload")).alias("payload")
+        few = found.where(is_result | ((F.col("kind") == _JOINED) & (F.col("chunk") == 0)))
+        told = few.select("kind", "chunk", of_result, *COUNTS).collect()
         self.forget()  # what it is made of, until now
         self._board, self.ahead = found, True
-        result = pickle.loads(b"".join(bytes(piece.payload) for piece in sorted(pieces)))
+        pieces = sorted((row["chunk"], bytes(row["payload"])) for row in told if row["kind"] == _RESULT)
+        result = pickle.loads(b"".join(piece for _, piece in pieces))
+        (first,) = (row for row in told if row["kind"] == _JOINED)
         numbers: dict[str, Any] = {name: int(first[name]) for name in COUNTS}
         took = time.perf_counter() - begin
         counts = Counts(**numbers)
         log.info("[%s] decided in one task: undecided %d, %.1f s", self.run_id, counts.undecided, took)
         return cast(T, result), counts
+
+    def run(self, parcels: DataFrame | None, work: PartWork, schema: str) -> DataFrame:
+        """Run work on the joined graph as on a part, with its board and what is addressed to all parts.
+
+        Args:
+            parcels: of kinds points and utility, of all parts, which are joined, too; None: none.
+            work: see above.
+            schema: of its rows.
+        """
+        rows = self._rows(None, [] if parcels is None else [parcels])
+        return map_in_arrow(rows, partial(_run, work, self.scale), schema)
+
+    def _rows(self, boards: DataFrame | None, more: Sequence[DataFrame] = ()) -> DataFrame:
+        """Return what a task reads: the joined graph, the board or those of which it is made, and more."""
+        board = self._board if boards is None else boards
+        rows = self._graph
+        for frame in [*([] if board is None else [board]), *more]:
+            rows = rows.unionByName(frame.select(*rows.columns))
+        return rows.coalesce(1)
 
     def decisions(self) -> DataFrame:
         """Return what the joined board decided: parcels of kind FINISHED, to all parts."""
@@ -188,34 +214,51 @@ class Together:
         self._graph.unpersist()
 
 
+def _all(batches: Iterator[pa.RecordBatch]) -> list[Parcel]:
+    """Return the parcels of a task, however their rows lie."""
+    return from_rows(pa.Table.from_batches(batches))
+
+
 def _join(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
-        parcels = of_kind(parcels_in(batches), GRAPH)
+        parcels = of_kind(_all(batches), GRAPH)
         arrays, offset = join_all(parcels)
-        part = np.array([parcel.part for parcel in parcels])
+        part = np.array(sorted(parcel.part for parcel in parcels))
         joined = [Parcel(0, 0, GRAPH, pack(**arrays)), Parcel(0, 0, _PLACES, pack(part=part, offset=offset))]
         yield from to_table(joined).to_batches(max_chunksize=_ROWS)
+
+
+def _opened(scale: Scale, parcels: list[Parcel]) -> tuple[PartGraph, Board]:
+    """Return the joined graph and its board: the joined one, or that of all parts, or one with nothing decided."""
+    (graph,) = of_kind(parcels, GRAPH)
+    part, joined, boards = unpack_graph(0, graph.payload, *scale), of_kind(parcels, _JOINED), of_kind(parcels, BOARD)
+    if joined:
+        return part, unpack_board(joined[0].payload)
+    return part, join_boards(boards) if boards else Board.start(part)
 
 
 def _drive(
     work: Callable[[Engine], object], scale: Scale, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     with task():
-        parcels = list(parcels_in(batches))
-        (graph,) = of_kind(parcels, GRAPH)
-        joined = of_kind(parcels, _JOINED)
-        board = unpack_board(joined[0].payload) if joined else join_boards(of_kind(parcels, BOARD))
-        part = unpack_graph(0, graph.payload, *scale)
-        del parcels, graph, joined
-        engine = LocalEngine(part, board, steps=True)
+        engine = LocalEngine(*_opened(scale, _all(batches)), steps=True)
         result = work(engine)
         yield from to_board([Parcel(0, 0, _JOINED, pack_board(engine.board))], engine.counts()).to_batches(_ROWS)
         yield from to_board([Parcel(0, 0, _RESULT, pickle.dumps(result))]).to_batches(_ROWS)
 
 
+def _run(work: PartWork, scale: Scale, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        parcels = _all(batches)
+        graph, board = _opened(scale, parcels)
+        beside = [Parcel(0, 0, BOARD, pack_board(board)), *join_beside(parcels)]
+        del parcels, board
+        yield from work(graph, beside).to_batches(_ROWS_OUT)
+
+
 def _take_apart(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with task():
-        parcels = list(parcels_in(batches))
+        parcels = _all(batches)
         places = unpack(of_kind(parcels, _PLACES)[0].payload)
         board = unpack_board(of_kind(parcels, _JOINED)[0].payload)
         for parcel in take_apart(board, places["part"], places["offset"]):
