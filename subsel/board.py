@@ -206,8 +206,7 @@ class Counts:
     @classmethod
     def at_first(cls, points: int, excluded: int) -> Counts:
         """Return the counts before anything is decided; ``excluded``: points of a target set."""
-        nobody = dict.fromkeys(("discarded", "accepted", "selected", "included", "joining", "leaving"), 0)
-        return cls(undecided=points, excluded=excluded, **nobody)
+        return cls(points, discarded=0, excluded=excluded, accepted=0, selected=0, included=0, joining=0, leaving=0)
 
 
 def hear_wishes(graph: PartGraph, board: Board, /) -> None:

@@ -89,7 +89,7 @@ class SparkStages:
         self.made: GraphReport
         self.weights: WeightsReport
         self.utilities: DataFrame | None = None
-        self.totals: dict[str, float]
+        self.totals: dict[str, Any]
         self.map: PointMap | None = None
         self.wished: Mapping[Status, Wished] = {}
         self.near, self.target = SparkNear(spark, request.wishes.near), SparkTarget(spark, request.target)
@@ -185,7 +185,7 @@ class SparkStages:
         if done is not None:
             assert self.rundir is not None
             self.made = GraphReport.model_validate(done["graph"])
-            self.graph = Assembled.kept(self.spark, self.rundir, self.made.parts, grouped=bool(self.config.groups))
+            self.graph = Assembled.kept(self.spark, self.rundir, self.made.parts)
             self.target.load(self.rundir, self.made, self.config)
             return self.made
         config = self.config
@@ -235,8 +235,7 @@ class SparkStages:
         return self.weights
 
     def _weigh(self, k: int | None, most: int | None) -> None:
-        config = self.config
-        utility = Utility.of(config, self.inputs.source.schema.names)
+        config, utility = self.config, Utility.of(self.config, self.inputs.source.schema.names)
         if self.wishes and (config.weights is None or config.exclude_outliers or utility.ranked):
             self._find_members()
         told = utility.warning(k, self.input.points)
@@ -321,8 +320,8 @@ class SparkStages:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
         assert self.spark_engine is not None
         with plain_errors():
-            about = self.graph.points, kept_kind(self.inputs.id_type), self.held_for_size.keep
-            self.ranked, self.totals = rank_subset(self.spark_engine, self._to_sum_up(k), *about)
+            about = self._summed(k), self.graph.points, kept_kind(self.inputs.id_type), self.held_for_size.keep
+            self.ranked, self.totals = rank_subset(self.spark_engine, *about)
         return objective_of(self.totals, random, with_top=k == self.top_points)
 
     def cover(self, k: int, *, mapped: bool) -> CoverageReport:
@@ -365,8 +364,8 @@ class SparkStages:
         """Count what is drawn in the parts; what is collected does not grow with points or members."""
         assert self.spark_engine is not None
         with plain_errors():
-            about = self.spark_engine, self._inside(), self.inputs, self.near.ids, room
-            found = sketch_on_spark(*about, report, Bins.over(*self.range[:2], self.graph.largest))
+            about = self.spark_engine, self._inside(), self.inputs, self.near.ids, room, report
+            found = sketch_on_spark(*about, Bins.over(*self.range[:2], self.graph.largest))
         return found.model_copy(update={"call": self.call, "map": self.map})
 
     def write(self, report: Report, output: Place | None, pages: Mapping[str, str], *, overwrite: bool) -> None:
@@ -379,11 +378,11 @@ class SparkStages:
         if self.rundir is not None:
             self.rundir.keep_pages(pages)
 
-    def sum_up(self, engine: SparkEngine, k: int) -> dict[str, float]:
+    def sum_up(self, engine: SparkEngine, k: int) -> dict[str, Any]:
         """Return totals of the k points that an engine's boards have selected."""
-        return sum_up(engine, self._to_sum_up(k))
+        return sum_up(engine, self._summed(k))
 
-    def _to_sum_up(self, k: int) -> Summed:
+    def _summed(self, k: int) -> Summed:
         return Summed(self.top, self.n, k, self._own_similarity(), self.target.count or self.n)
 
     def close(self) -> None:

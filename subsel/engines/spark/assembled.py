@@ -38,9 +38,12 @@ class Assembled:
         shapes: of each part, as it was searched.
     """
 
-    def __init__(self, frame: DataFrame, groups: tuple[GroupNames, ...], parts: int) -> None:
+    def __init__(
+        self, frame: DataFrame, groups: tuple[GroupNames, ...], parts: int, little: Sequence[Parcel] | None = None
+    ) -> None:
         self.frame, self.groups, self.parts = frame, groups, parts
-        self.shapes = list(_shapes(frame).values())
+        self._little = _little(frame) if little is None else little
+        self.shapes = list(_shapes(self._little).values())
 
     @classmethod
     def of(
@@ -65,25 +68,27 @@ class Assembled:
             parts: of the graph; see `subsel.engines.spark.joining` for how many it is kept in.
         """
         kept = searched = held.keep(frame)
-        joint = joint_of(spark, config, parts, _shapes(kept), recorded=rundir is not None)
+        little = _little(kept)
+        joint = joint_of(spark, config, parts, _shapes(little), recorded=rundir is not None)
         if joint is not None:
             kept, parts = held.keep(joined(searched, joint)), joint.parts
         if rundir is None:
-            found = cls(kept, groups, parts)
+            found = cls(kept, groups, parts, little)
         else:
             write_graph(spark, kept, groups, *rundir.begin("graph", "points"))
             kept.unpersist()
-            found = cls.kept(spark, rundir, parts, grouped=bool(groups))
+            found = cls.kept(spark, rundir, parts)
         if kept is not searched:
             searched.unpersist()
         return found
 
     @classmethod
-    def kept(cls, spark: SparkSession, rundir: RunDirectory, parts: int, *, grouped: bool) -> Assembled:
+    def kept(cls, spark: SparkSession, rundir: RunDirectory, parts: int) -> Assembled:
         """Take the graph and its points from the run directory."""
         folders = (rundir.place.join(name) for name in ("graph", "points"))
         frame = read_rows(spark, PARCEL_SCHEMA, *folders)
-        return cls(frame, assemble.unpack_names(_collected(frame, assemble.GROUPS) if grouped else []), parts)
+        little = _little(frame)
+        return cls(frame, assemble.unpack_names(little), parts, little)
 
     @property
     def points(self) -> DataFrame:
@@ -100,17 +105,19 @@ class Assembled:
         return sum(getattr(shape, name) for shape in self.shapes)
 
     def collect(self, kind: str) -> list[Parcel]:
-        """Bring the parcels of a kind that has little per part to the driver."""
-        return _collected(self.frame, kind)
+        """Return the parcels of a kind that has little per part."""
+        return [parcel for parcel in self._little if parcel.kind == kind]
 
 
-def _shapes(frame: DataFrame) -> dict[int, assemble.Shape]:
+def _shapes(little: Sequence[Parcel]) -> dict[int, assemble.Shape]:
     """Return the shapes of parts by the number that each was searched with."""
-    return {parcel.source: assemble.unpack_shape(parcel.payload) for parcel in _collected(frame, assemble.SHAPE)}
+    shapes = (parcel for parcel in little if parcel.kind == assemble.SHAPE)
+    return {parcel.source: assemble.unpack_shape(parcel.payload) for parcel in shapes}
 
 
-def _collected(frame: DataFrame, kind: str) -> list[Parcel]:
-    return from_rows(frame.where(F.col("kind") == kind).toArrow())
+def _little(frame: DataFrame) -> list[Parcel]:
+    """Bring to the driver what there is beside points and their graph: in one job, as each looks through all parts."""
+    return from_rows(frame.where(~F.col("kind").isin(assemble.POINTS, assemble.GRAPH)).toArrow())
 
 
 def utility_sums(shapes: Sequence[assemble.Shape], utilities: DataFrame | None) -> tuple[float, assemble.Utilities]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -57,13 +58,13 @@ class Summed:
     own: float
     covered: int
 
-    def totals(self, rows: pa.Table) -> dict[str, float]:
+    def totals(self, rows: pa.Table) -> dict[str, Any]:
         """Return the terms of f of the selected points, of those at the top by utility f, and coverage on the graph.
 
         Args:
             rows: what each part sums up to.
         """
-        found = {name: float(rows.column(of).to_numpy().sum()) for name, of in zip(_SUMS, _SUM_COLUMNS, strict=True)}
+        found = {name: pc.sum(rows.column(of)).as_py() for name, of in zip(_SUMS, _SUM_COLUMNS, strict=True)}
         return found | {name: found[name] / self.covered for name in _SUMS if name.endswith("coverage")}
 
 
@@ -74,7 +75,7 @@ def top_of(engine: SparkEngine, k: int) -> tuple[int, int] | None:
 
 def rank_subset(
     engine: SparkEngine, about: Summed, points: DataFrame, id_type: str, keep: Callable[[DataFrame], DataFrame]
-) -> tuple[DataFrame, dict[str, float]]:
+) -> tuple[DataFrame, dict[str, Any]]:
     """Return the k selected points in rank order: id, rank, gain, decided_by, which are kept; and see `Summed.totals`.
 
     Args:
@@ -108,12 +109,12 @@ def rank_subset(
     return map_in_arrow(picked, partial(_rank, first), columns), totals
 
 
-def sum_up(engine: SparkEngine, about: Summed) -> dict[str, float]:
+def sum_up(engine: SparkEngine, about: Summed) -> dict[str, Any]:
     """Return `Summed.totals` of the points that an engine's boards have selected, on the whole graph."""
     return about.totals(engine.on_whole(None, partial(_sums, about), _SUMS_SHAPE).toArrow())
 
 
-def objective_of(totals: Mapping[str, float], random: float, *, with_top: bool) -> ObjectiveReport:
+def objective_of(totals: Mapping[str, Any], random: float, *, with_top: bool) -> ObjectiveReport:
     """Return f of a subset and what it is compared with, by `Summed.totals`."""
     found, top = score_of(totals), totals["top_utility"] if with_top else None
     return ObjectiveReport(
@@ -127,7 +128,7 @@ def objective_of(totals: Mapping[str, float], random: float, *, with_top: bool) 
     )
 
 
-def score_of(totals: Mapping[str, float]) -> Score:
+def score_of(totals: Mapping[str, Any]) -> Score:
     """Return the score of the selected points, by `Summed.totals`."""
     utility, similarity, covered = totals["utility"], totals["similarity"], totals["covered"]
     return Score((covered or 0.0) + utility - similarity, utility, similarity, totals["coverage"], covered)
@@ -189,7 +190,7 @@ def _sums_of(about: Summed, graph: PartGraph, board: Board) -> pa.Table:
     count = np.count_nonzero(own_members)
     values = (found.total, found.utility, found.similarity, top_found.total, *cover, found.covered, idle, count)
     columns = zip(_SUM_COLUMNS, values, strict=True)
-    return pa.table({name: pa.array([value or 0.0], pa.float64()) for name, value in columns})
+    return pa.table({name: pa.array([value], pa.float64()) for name, value in columns})
 
 
 def _rank(first: dict[int, int], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
