@@ -40,11 +40,13 @@ class Pieces:
         frame: the rows that they hold, as Spark would read them.
         kinds: of its columns.
         pieces: of files; together they have all rows.
+        rows: how many, as the files' footers say.
     """
 
     frame: DataFrame
     kinds: dict[str, pa.DataType]
     pieces: tuple[Piece, ...]
+    rows: int
 
     @classmethod
     def of(cls, source: SparkSource, frame: DataFrame) -> Self | None:
@@ -71,7 +73,7 @@ class Pieces:
                     return None
         pieces = tuple((file, span) for file, _ in files for span in _spans(file.info.size))
         log.info("tasks read %s themselves, in %d pieces", source.name, len(pieces))
-        return cls(frame, kinds, pieces)
+        return cls(frame, kinds, pieces, sum(footer.rows for _, footer in files))
 
     def map(self, function: BatchFunction, schema: Any) -> DataFrame:
         """Run a function on the batches of every piece; see `subsel.engines.spark.parcels.map_in_arrow`."""

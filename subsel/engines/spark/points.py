@@ -124,12 +124,12 @@ def check_points(
         columns = drawn
     frame = source.frame.select(*map(col, columns.names))
     with plain_errors():
-        total = frame.count()
+        pieces = Pieces.of(source, frame)
+        total = frame.count() if pieces is None else pieces.rows
         if total == 0:
             raise InputError(f"{source.name} is empty: there is nothing to select from.")
         salt, several = _several(frame, columns, config)
         wants = partial(sample_rows, total) if with_embeddings else _none
-        pieces = Pieces.of(source, frame)
         scan = partial(_scan, columns, config, salt, with_content)
         found = _check_all(partial(map_rows, pieces, frame), frame, columns, scan, total, wants, config.recall_sample)
         findings, wide = found.findings, source.frame
