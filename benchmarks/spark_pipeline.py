@@ -132,15 +132,15 @@ class ProcessPeaks(threading.Thread):
 
 
 class Boards(logging.Handler):
-    """Collects what is undecided after each superstep from the log."""
+    """Collects what is undecided after each superstep, or driver in one task, from the log."""
 
     def __init__(self) -> None:
         super().__init__()
         self.undecided: list[int] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take the count from a board's line."""
-        found = re.search(r"board \d+: .*undecided (\d+)", record.getMessage())
+        """Take the count from a board's line, or a driver's."""
+        found = re.search(r"(?:board \d+|one task): .*undecided (\d+)", record.getMessage())
         if found:
             self.undecided.append(int(found[1]))
 

@@ -133,7 +133,7 @@ class SparkCover:
         return sample
 
     def _on_lots(self, work: Callable[[Int64Array], pa.Table]) -> DataFrame:
-        return self.engine.on_parts(None, partial(_work_on_lots, work), COUNTED)
+        return self.engine.on_whole(None, partial(_work_on_lots, work), COUNTED)
 
     def _chosen(self, last: int) -> DataFrame:
         """Return who is a member, who is in the random subset, and who may be sampled; persisted.
@@ -146,7 +146,7 @@ class SparkCover:
             rates = [more * (1.1 * want + 64) / of for want, of in zip(asked_for, (self.n, self.k), strict=True)]
             kinds = ", ".join(f"{kind} boolean" for kind in _KINDS)
             choose = partial(_choose, last, rates)
-            frame = self.engine.on_parts(self.points, choose, f"{schema.ID} {self.id_type}, code bigint, {kinds}")
+            frame = self.engine.on_whole(self.points, choose, f"{schema.ID} {self.id_type}, code bigint, {kinds}")
             frame = frame.persist(StorageLevel.DISK_ONLY)
             asked = F.col("asked")
             counts = (F.count("*"), F.sum(F.col("member").cast("int")), F.sum(F.col("random").cast("int")))
@@ -182,12 +182,12 @@ class SparkCover:
 
     def _sparsest(self, m: int) -> float:
         """Return the share of members among the sparsest tenth of points; ``m``: neighbours that densities go by."""
-        values = self.engine.on_parts(None, partial(_densities, m), PARCEL_SCHEMA).persist(StorageLevel.DISK_ONLY)
+        values = self.engine.on_whole(None, partial(_densities, m), PARCEL_SCHEMA).persist(StorageLevel.DISK_ONLY)
         try:
             place = place_of_values(values, 0, tenth(self.n), self.n)
         finally:
             values.unpersist()
-        counted = self.engine.on_parts(None, partial(_count_sparse, m, place), "count bigint")
+        counted = self.engine.on_whole(None, partial(_count_sparse, m, place), "count bigint")
         return int(counted.agg(F.sum("count")).collect()[0][0]) / self.k
 
 

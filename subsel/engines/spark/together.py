@@ -42,10 +42,9 @@ T = TypeVar("T")
 
 #: Kinds of parcels: the joined board; which points of it are whose; what a driver returned.
 _JOINED, _PLACES, _RESULT = "joined", "places", "result"
-#: Rows of a batch on its way to the JVM, which holds it whole.
-_ROWS = max(1, (32 << 20) // CHUNK_BYTES)
-#: Likewise of rows about a point each.
-_ROWS_OUT = 1 << 16
+#: Bytes of a batch on its way to the JVM, which holds it whole, and its rows, if these are parcels.
+_BATCH_BYTES = 32 << 20
+_ROWS = max(1, _BATCH_BYTES // CHUNK_BYTES)
 
 #: Bytes of a directed edge where a graph travels.
 PAYLOAD = 8
@@ -253,7 +252,8 @@ def _run(work: PartWork, scale: Scale, batches: Iterator[pa.RecordBatch]) -> Ite
         graph, board = _opened(scale, parcels)
         beside = [Parcel(0, 0, BOARD, pack_board(board)), *join_beside(parcels)]
         del parcels, board
-        yield from work(graph, beside).to_batches(_ROWS_OUT)
+        found = work(graph, beside)
+        yield from found.to_batches(max(1, _BATCH_BYTES * len(found) // max(1, found.nbytes)))
 
 
 def _take_apart(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
