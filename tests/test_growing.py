@@ -325,7 +325,7 @@ def test_a_damaged_place_is_told(small, tmp_path):
     subsel.growing_graph(small[0], neighbors=6, output=place)
     manifest = json.loads((place / MANIFEST).read_text())
     for change, told in (
-        ({"graph_format": 99}, "is of format 99, this is 2: make the graph anew"),
+        ({"graph_format": 99}, "is of format 99, this is 3: make the graph anew"),
         ({"search": {}}, "is damaged: .*Make the graph anew"),
     ):
         (place / MANIFEST).write_text(json.dumps(manifest | change))

@@ -17,7 +17,7 @@ import subsel
 from subsel import InputError
 from subsel.embeddings.metrics import Preparation, similarity_of_scores
 from subsel.growing import travel
-from subsel.growing.parted import IDS, LISTS, apart, pack_part, unpack_part, whole
+from subsel.growing.parted import IDS, LISTS, apart, edges_of, pack_part, unpack_part, whole
 from subsel.growing.place import part_of
 from subsel.parts.pack import Parcel, pack
 from subsel.storage import MANIFEST, TEMPORARY
@@ -134,6 +134,34 @@ def scored(graph):
 
 
 EVERYWHERE = {"probes": 1000, "descent_passes": 0, "neighbors": 7, "utility": "constant", "part_points": 80}
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_edges_are_the_pairs_of_lists_each_once(rng, metric):
+    made = subsel.growing_graph(table(rng.standard_normal((300, 5))), metric=metric, **EVERYWHERE)
+    numbers, part_of, _ = apart(made._kept.state, made.config.seed)
+    for part in map(part_of, numbers):
+        state, expected = part.state, {}
+        ids = part.ids_of(np.arange(state.n + state.others)).to_pylist()
+        for v in range(state.n):
+            for j, score in zip(state.best[v, : state.neighbors], state.score[v, : state.neighbors], strict=True):
+                pair = frozenset((ids[v], ids[j]))
+                expected[pair] = max(score, expected.get(pair, -np.inf))
+        found = edges_of(part).to_pydict()
+        ends = [frozenset(pair) for pair in zip(found["src"], found["dst"], strict=True)]
+        assert len(set(ends)) == len(ends) and set(ends) == set(expected)
+        scores = np.array([expected[pair] for pair in ends], np.float32)
+        np.testing.assert_array_equal(found["similarity"], similarity_of_scores(scores, metric))
+
+
+def test_lists_that_name_nobody_are_damaged(rng):
+    made = subsel.growing_graph(table(rng.standard_normal((90, 5))), neighbors=4)
+    numbers, part_of, _ = apart(made._kept.state, made.config.seed)
+    part, nobody = part_of(numbers[0]), OnParcels(made).nobody
+    for wrong in (part.state.n + part.state.others, -2):
+        part.state.best[3, 1] = wrong
+        with pytest.raises(InputError, match="lists name points that are not there"):
+            unpack_part(part.number, pack_part(part)[0], nobody)
 
 
 class OnParcels:

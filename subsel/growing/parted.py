@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -23,6 +25,7 @@ from subsel.embeddings.recipe import Search
 from subsel.errors import InputError
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, distinct
+from subsel.growing import parted_kernel as kernel
 from subsel.growing.state import Division, GraphState
 from subsel.growing.stored import PlacedRows, StoredRows
 from subsel.parts.pack import Parcel, of_kind, pack, unpack
@@ -55,32 +58,33 @@ class Part:
     @property
     def codes(self) -> Int64Array:
         """Of all that lists may name: int64, (n + others,)."""
-        return np.concatenate([self.code, self.other_code])
+        return np.concatenate([self.code, self.other_code]) if len(self.other_code) else self.code
 
-    def ids_of(self, numbers: Int64Array) -> pa.Array:
+    def ids_of(self, numbers: Int32Array | Int64Array) -> pa.Array:
         """Return the ids of some that lists may name."""
-        return pa.concat_arrays([self.state.ids, self.other_ids]).take(pa.array(numbers))
+        ids = pa.concat_arrays([self.state.ids, self.other_ids]) if len(self.other_ids) else self.state.ids
+        return ids.take(pa.array(numbers))
 
     def settled(self, stay: npt.NDArray[np.bool_] | None = None) -> Part:
         """Return the points that stay, bool, (n,), in an order that follows from what they are; others are abroad."""
         state, codes = self.state, self.codes
         rows = np.arange(state.n) if stay is None else np.flatnonzero(stay)
         rows = rows[np.lexsort((self.code[rows], state.home[rows]))]
-        best = state.best[rows]
-        abroad = np.zeros(len(codes), np.bool_)
-        abroad[best[best >= 0]] = True
-        abroad[rows] = False
-        far = np.flatnonzero(abroad)
+        number, far = np.full(len(codes), -1, np.int32), np.empty(len(codes), np.int32)
+        number[rows] = np.arange(len(rows), dtype=np.int32)
+        far = far[: kernel.who_else(rows, state.best, number, far)].astype(np.int64)
         far = far[np.argsort(codes[far])]
-        number = np.full(len(codes) + 1, -1, np.int32)  # the last one for -1
-        number[rows], number[far] = np.arange(len(rows)), len(rows) + np.arange(len(far))
+        number[far] = np.arange(len(rows), len(rows) + len(far), dtype=np.int32)
+        shape = len(rows), state.best.shape[1]
+        best, score = np.empty(shape, np.int32), np.empty(shape, np.float32)
+        kernel.copy_lists(rows, number, state.best, state.score, best, score)
         settled = replace(
             state,
             ids=state.ids.take(pa.array(rows)),
             home=state.home[rows],
             rows=state.rows.take(rows),
-            best=number[best],
-            score=state.score[rows],
+            best=best,
+            score=score,
             others=len(far),
         )
         return Part(self.number, settled, self.code[rows], codes[far], self.ids_of(far))
@@ -129,14 +133,11 @@ def pack_part(part: Part) -> tuple[list[Parcel], str]:
     """Return a settled part as parcels, and a checksum of them."""
     state, rows = part.state, part.state.rows.stored()
     ids = pack(code=part.code, id=packable(state.ids), other_code=part.other_code, other_id=packable(part.other_ids))
-    there = state.best >= 0
-    codes = np.append(part.codes, 0)
     lists = pack(
         home=state.home,
         exponent=rows.exponent,
         values=rows.values,
-        other=np.where(there, codes[state.best], 0),
-        count=there.sum(axis=1).astype(np.int32),
+        best=state.best,
         score=state.score,
         centroids=state.quantizer.centroids,
     )
@@ -146,29 +147,36 @@ def pack_part(part: Part) -> tuple[list[Parcel], str]:
     return parcels, checksum.hexdigest()[:16]
 
 
-def unpack_part(number: int, parcels: Sequence[Parcel], nobody: GraphState) -> Part:
+def unpack_part(number: int, parcels: Sequence[Parcel], nobody: GraphState, *, views: bool = False) -> Part:
     """Return a part; one without points where there are no parcels of it.
 
     Args:
         number: of the part.
         parcels: its own, and maybe others.
         nobody: the graph without points and cells.
+        views: whether its arrays may be read-only views of the parcels.
+
+    Raises:
+        InputError: a list names a point that is not there.
     """
     found = of_kind(parcels, IDS)
     if not found:
         none = np.zeros(0, np.int64)
         return Part(number, nobody, none, none, nobody.ids)
-    ids, lists = unpack(found[0].payload), unpack(of_kind(parcels, LISTS)[0].payload)
-    n, codes = len(ids["code"]), np.concatenate([ids["code"], ids["other_code"]])
+    ids, lists = unpack(found[0].payload, views=views), unpack(of_kind(parcels, LISTS)[0].payload, views=views)
+    n, others = len(ids["code"]), len(ids["other_code"])
+    best = lists["best"].reshape(n, nobody.best.shape[1])
+    if best.size and not -1 <= best.min() <= best.max() < n + others:
+        raise InputError("lists name points that are not there")
     state = replace(
         nobody,
         ids=unpacked(ids["id"]),
         home=lists["home"],
         rows=PlacedRows.of(StoredRows(lists["values"].reshape(n, nobody.dimension), lists["exponent"])),
-        best=numbers_of(codes, lists["other"].reshape(n, -1) if n else nobody.best.astype(np.int64), lists["count"]),
+        best=best,
         score=lists["score"].reshape(n, nobody.best.shape[1]),
         quantizer=Quantizer(_rows(lists["centroids"], nobody), nobody.quantizer.groups, nobody.metric),
-        others=len(ids["other_code"]),
+        others=others,
     )
     return Part(number, state, ids["code"], ids["other_code"], unpacked(ids["other_id"]))
 
@@ -183,18 +191,11 @@ def edges_of(part: Part) -> pa.Table:
     Each is there once; those between parts once in each of the two whose list names the other's point.
     """
     state = part.state
-    best = np.ascontiguousarray(state.best[:, : state.neighbors])
-    similarity = similarity_of_scores(state.score[:, : state.neighbors].copy(), state.metric)
-    own, place = np.nonzero(best >= 0)
-    other, similarity = best[own, place].astype(np.int64), similarity[own, place]
-    low, high = np.minimum(own, other), np.maximum(own, other)  # whoever is abroad is the higher one
-    pair = low * (state.n + state.others) + high
-    order = np.argsort(pair)
-    first = np.flatnonzero(np.diff(pair[order], prepend=-1))
-    most = np.maximum.reduceat(similarity[order], first) if len(first) else similarity
-    ends = {schema.SRC: low[order[first]], schema.DST: high[order[first]]}
-    columns: dict[str, Any] = {name: part.ids_of(end) for name, end in ends.items()}
-    return pa.table(columns | {schema.SIMILARITY: most})
+    most = state.n * state.neighbors
+    own, other, score = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
+    count = kernel.edges(state.best, state.score, state.neighbors, own, other, score)
+    columns: dict[str, Any] = {schema.SRC: part.ids_of(own[:count]), schema.DST: part.ids_of(other[:count])}
+    return pa.table(columns | {schema.SIMILARITY: similarity_of_scores(score[:count], state.metric)})
 
 
 def divided(state: GraphState, part_points: int, how: Search) -> GraphState:
@@ -223,30 +224,19 @@ def apart(state: GraphState, seed: int) -> tuple[list[int], Callable[[int], Part
     """
     assert state.division is not None
     codes, salt = unique_codes(state.ids, seed)
+    all_points = Part(0, state, codes, codes[:0], state.ids[:0])
     part_of_cell = state.division.part
     part_of = part_of_cell[state.home]
 
     def of(number: int) -> Part:
-        cells, rows = np.flatnonzero(part_of_cell == number), np.flatnonzero(part_of == number)
-        best = state.best[rows]
-        abroad = np.zeros(state.n, np.bool_)
-        abroad[best[best >= 0]] = True
-        abroad[rows] = False
-        far = np.flatnonzero(abroad)
-        translate = np.full(state.n + 1, -1, np.int32)
-        translate[rows], translate[far] = np.arange(len(rows)), len(rows) + np.arange(len(far))
+        cells, one = np.flatnonzero(part_of_cell == number), all_points.settled(part_of == number)
         own = replace(
-            state,
-            ids=state.ids.take(pa.array(rows)),
-            home=np.searchsorted(cells, state.home[rows]).astype(np.int32),
-            rows=state.rows.take(rows),
-            best=translate[best],
-            score=state.score[rows],
+            one.state,
+            home=np.searchsorted(cells, one.state.home).astype(np.int32),
             quantizer=Quantizer(state.quantizer.centroids[cells], state.quantizer.groups[:0], state.metric),
-            others=len(far),
             division=None,
         )
-        return Part(number, own, codes[rows], codes[far], state.ids.take(pa.array(far))).settled()
+        return replace(one, number=number, state=own)
 
     return np.unique(part_of_cell).tolist(), of, salt
 
@@ -269,15 +259,20 @@ def whole(parts: Iterable[Part], part_map: PartMap, groups: FloatMatrix) -> Grap
     cells = [len(one.quantizer.centroids) for one in states]
     first_cell = np.cumsum([0, *cells])
     others = np.concatenate([one.other_code for one in parts])[:, None]
-    far_of = np.split(
-        numbers_of(codes, others, np.ones(len(others), np.int32))[:, 0], np.cumsum([one.state.others for one in parts])
-    )
-    best = []
-    for begin, one, far in zip(begins.tolist(), parts, far_of, strict=False):
-        translate = np.concatenate([begin + np.arange(one.state.n), far, [-1]]).astype(np.int32)
-        best.append(translate[one.state.best])
-    rows = [one.rows.stored() for one in states]
-    values, exponent = (np.concatenate([getattr(one, name) for one in rows]) for name in ("values", "exponent"))
+    ends = np.cumsum([0, *(one.others for one in states)])
+    far = numbers_of(codes, others, np.ones(len(others), np.int32))[:, 0]
+    n, (_, width), dimension = begins[-1], states[0].best.shape, states[0].dimension
+    values, exponent = np.empty((n, dimension), np.float16), np.empty(n, np.int16)
+    best, score = np.empty((n, width), np.int32), np.empty((n, width), np.float32)
+
+    def put(at: int) -> None:
+        own, to, rows = states[at], slice(begins[at], begins[at + 1]), states[at].rows.stored()
+        values[to], exponent[to], score[to] = rows.values, rows.exponent, own.score
+        names = np.concatenate([np.arange(begins[at], begins[at + 1]), far[ends[at] : ends[at + 1]], [-1]])
+        best[to] = names.astype(np.int32)[own.best]
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        list(pool.map(put, range(len(parts))))
     quantizer = Quantizer(np.concatenate([one.quantizer.centroids for one in states]), groups, states[0].metric)
     numbers = np.array([one.number for one in parts], np.int32)
     return replace(
@@ -285,8 +280,8 @@ def whole(parts: Iterable[Part], part_map: PartMap, groups: FloatMatrix) -> Grap
         ids=pa.concat_arrays([one.ids for one in states]),
         home=np.concatenate([one.home + first for one, first in zip(states, first_cell.tolist(), strict=False)]),
         rows=PlacedRows.of(StoredRows(values, exponent)),
-        best=np.concatenate(best),
-        score=np.concatenate([one.score for one in states]),
+        best=best,
+        score=score,
         quantizer=quantizer,
         others=0,
         division=Division(part_map, np.repeat(numbers, cells)),

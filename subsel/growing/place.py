@@ -43,8 +43,11 @@ from subsel.storage import KEPT, Place, arrow_place, manifest_of, new_folder, re
 from subsel.version import __version__
 
 #: Raised whenever the meaning of what is kept changes.
-GRAPH_FORMAT = 2
+GRAPH_FORMAT = 3
 _EDGES, _POINTS, _MAP = "edges-{}.parquet", f"{KEPT}/points-{{}}.parquet", f"{KEPT}/map.parquet"
+#: How files are written: ids come again and again, scores do not; vectors and lists of numbers do not become smaller.
+_OF_EDGES: dict[str, Any] = {"use_dictionary": [schema.SRC, schema.DST]}
+_OF_PACKS: dict[str, Any] = {"use_dictionary": False, "compression": "none", "write_statistics": False}
 #: What Spark calls the folders of parts.
 IN_PART = "in_part"
 _PART = re.compile(rf"(?:^|/)(?:{IN_PART}=|edges-|points-)(-?\d+)")
@@ -237,7 +240,7 @@ def read_graph(place: Place) -> KeptGraph:
         part_map, groups = unpack_map(_parcels(place, kept.files([MAP_PART])), kept.state)
 
         def read(part: int) -> Part:
-            return unpack_part(part, _parcels(place, kept.files([part])), kept.state)
+            return unpack_part(part, _parcels(place, kept.files([part])), kept.state, views=True)
 
         with ThreadPoolExecutor(numba.get_num_threads()) as pool:
             state = whole(pool.map(read, kept.sums), part_map, groups)
@@ -302,7 +305,8 @@ def _given(edges: pa.Table, id_type: pa.DataType) -> pa.Table:
 
 def _write(table: pa.Table, place: Place) -> None:
     there = arrow_place(place)
-    about = {"row_group_size": max(1, len(table)), "write_page_checksum": True}
+    how = _OF_EDGES if schema.SRC in table.column_names else _OF_PACKS
+    about: dict[str, Any] = how | {"row_group_size": max(1, len(table)), "write_page_checksum": True}
     pq.write_table(table, there.path, filesystem=there.filesystem, **about)
 
 

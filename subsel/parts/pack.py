@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -82,7 +83,7 @@ def from_rows(table: pa.Table) -> list[Parcel]:
     """Return the parcels that rows ``part, source, kind, number, chunk, payload`` hold, in any order of rows."""
     pieces: dict[tuple[int, int, str, int], list[tuple[int, pa.Buffer]]] = {}
     names = ("part", "source", "kind", "number", "chunk")
-    payloads = (value.as_buffer() for value in table.column("payload"))  # no copies
+    payloads = (payload for chunk in table.column("payload").chunks for payload in _payloads(chunk))
     for part, source, kind, number, chunk, payload in zip(
         *(table.column(name).to_pylist() for name in names), payloads, strict=True
     ):
@@ -92,10 +93,28 @@ def from_rows(table: pa.Table) -> list[Parcel]:
             part,
             source,
             kind,
-            found[0][1] if len(found) == 1 else b"".join(p for _, p in sorted(found, key=itemgetter(0))),
+            _joined([piece for _, piece in sorted(found, key=itemgetter(0))]),
         )
         for (part, source, kind, _), found in sorted(pieces.items())
     ]
+
+
+def _payloads(values: pa.Array) -> Iterator[pa.Buffer]:
+    """Yield binary values, none of them null, as slices of the array's memory: its scalars would be copies."""
+    if len(values):
+        _, ends, data = values.buffers()
+        kind = np.int64 if pa.types.is_large_binary(values.type) else np.int32
+        bounds = np.frombuffer(ends, kind)[values.offset : values.offset + len(values) + 1].tolist()
+        yield from (data.slice(begin, end - begin) for begin, end in pairwise(bounds))
+
+
+def _joined(pieces: list[pa.Buffer]) -> bytes | pa.Buffer:
+    """Return pieces as one, not copied where they follow each other in memory, as those of one file do."""
+    if len(pieces) == 1:
+        return pieces[0]
+    if all(one.address + one.size == other.address for one, other in pairwise(pieces)):
+        return pa.foreign_buffer(pieces[0].address, sum(one.size for one in pieces), base=pieces)
+    return b"".join(pieces)
 
 
 def chunks(payload: bytes | pa.Buffer) -> list[memoryview]:
