@@ -312,7 +312,7 @@ def widen(begin: int, end: int, order: Any, kept: Any, out: Any) -> None:
         widen_row(kept, order[at], out[at])
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+@numba.njit(cache=True)
 def widen_row(kept: Any, v: int, out: Any) -> None:
     """Write one row as it is searched; it has the same bits wherever it is asked for.
 
@@ -324,23 +324,29 @@ def widen_row(kept: Any, v: int, out: Any) -> None:
         out: float32, (d,), written.
     """
     place, first, first_exponent, later, later_exponent, unit, center = kept
-    at, squares, length = place[v], 0.0, len(out)
+    at = place[v]
     if at < len(first):
-        values, exponent = first[at], first_exponent[at]
+        _widen(first[at], first_exponent[at], unit, center, out)
     else:
-        values, exponent = later[at - len(first)], later_exponent[at - len(first)]
-    factor = 2.0 ** np.float64(exponent)
+        at -= len(first)
+        _widen(later[at], later_exponent[at], unit, center, out)
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+def _widen(values: Any, exponent: int, unit: bool, center: Any, out: Any) -> None:
+    squares, length = np.float32(0), len(out)
     for d in range(length):
-        value = np.float32(np.float64(from_bits(values[d])) * factor)
-        squares += np.float64(value) * np.float64(value)
+        value = from_bits(values[d])
+        squares += value * value
         out[d] = value
-    if unit:
-        factor = 1.0 / np.sqrt(squares)
+    if unit:  # whatever power of two the row is multiplied with
+        factor = np.float32(1.0 / np.sqrt(np.float64(squares)))
         for d in range(length):
-            out[d] = np.float64(out[d]) * factor
+            out[d] *= factor
     else:
+        power = 2.0 ** np.float64(exponent)
         for d in range(length):
-            out[d] = np.float64(out[d]) - center[d]
+            out[d] = np.float64(out[d]) * power - center[d]
 
 
 @numba.njit(cache=True, nogil=True)
