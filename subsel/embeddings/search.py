@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -230,18 +231,36 @@ class ExactSearch:
 
     def __init__(self, rows: Int64Array, queries: FloatMatrix, k: int, metric: Metric) -> None:
         self.rows, self.queries, self.k, self.metric = rows, queries, k, metric
-        self._squares = np.square(queries).sum(axis=1) if metric == "l2" else None
-        self._all, shape = np.arange(len(rows)), (len(rows), k)
+        self.squares = np.square(queries).sum(axis=1) if metric == "l2" else None
+        self._all, self._numbers, shape = np.arange(len(rows)), rows.tolist(), (len(rows), k)
         self._lists = PerThread(lambda: (np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)))
 
     def meet(self, there: FloatMatrix, first: int) -> None:
         """Compare them with a run of points, of which ``first`` is the number of the first."""
         for begin in range(0, len(there), _PRODUCT_ROWS):
-            block = scores(self.queries, there[begin : begin + _PRODUCT_ROWS], self._squares, self.metric)
-            at = first + begin
-            inside = slice(*np.searchsorted(self.rows, (at, at + block.shape[1])))
-            block[self._all[inside], self.rows[inside] - at] = -np.inf  # a point is no neighbour of itself
-            merge_kernel.merge_among(block, self._all, at, *self._lists.mine())
+            block = scores(self.queries, there[begin : begin + _PRODUCT_ROWS], self.squares, self.metric)
+            self.take(block, first + begin)
+
+    def before(
+        self, queries: FloatMatrix, squares: npt.NDArray[np.float32] | None
+    ) -> tuple[FloatMatrix, npt.NDArray[np.float32] | None]:
+        """Return their rows before others, and the squared lengths: one large product takes less than two."""
+        both = None if squares is None or self.squares is None else np.concatenate([self.squares, squares])
+        return np.concatenate([self.queries, queries]), both
+
+    def take(self, block: FloatMatrix, first: int) -> FloatMatrix:
+        """Merge their scores with a run of points, the first q rows of a block, and return the other rows.
+
+        Args:
+            block: float32, (at least q, m), changed.
+            first: number of the run's first point.
+        """
+        mine, others = block[: len(self._all)], block[len(self._all) :]
+        inside = slice(*(bisect_left(self._numbers, end) for end in (first, first + block.shape[1])))
+        if inside.start < inside.stop:
+            mine[self._all[inside], self.rows[inside] - first] = -np.inf  # a point is no neighbour of itself
+        merge_kernel.merge_among(mine, self._all, first, *self._lists.mine())
+        return others
 
     def found(self) -> Exact:
         """Return them."""

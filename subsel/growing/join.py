@@ -236,9 +236,13 @@ def meet_cells(
     largest = int(np.diff(cell_bounds).max(initial=0))
     space = PerThread(lambda: np.empty((largest, state.dimension), np.float32))
 
-    def product(some: Int64Array, first: int, there: FloatMatrix) -> None:
-        block = search.scores(mine[some], there, None if squares is None else squares[some], state.metric)
-        kernel.meet(block, some, rows, lists.mine(), first, hears, state.best, state.score, heard)
+    def product(some: Int64Array, first: int, there: FloatMatrix, exact: search.ExactSearch | None) -> None:
+        asked = mine[some], None if squares is None else squares[some]
+        queries, lengths = asked if exact is None else exact.before(*asked)
+        block = search.scores(queries, there, lengths, state.metric)
+        block = block if exact is None else exact.take(block, first)
+        if len(some):
+            kernel.meet(block, some, rows, lists.mine(), first, hears, state.best, state.score, heard)
 
     def visit(here: int) -> None:  # who hears is in the one cell of this thread
         first, last, parts = int(cell_bounds[here]), int(cell_bounds[here + 1]), int(shares[here])
@@ -247,13 +251,12 @@ def meet_cells(
             return
         there = space.mine()[: last - first]
         kernel.widen(0, last - first, np.arange(first, last), kept, there)
-        if exact is not None:
-            exact.meet(there, first)
         for part in range(parts):
             begin, end = (last - first) * part // parts, (last - first) * (part + 1) // parts
             some = askers[rows[askers] % parts == part] if parts > 1 else askers
-            for at in range(0, len(some) if begin < end else 0, _PRODUCT_ROWS):
-                product(some[at : at + _PRODUCT_ROWS], first + begin, there[begin:end])
+            for at in range(0, max(1, len(some)) if begin < end else 0, _PRODUCT_ROWS):
+                beside = exact if at == 0 else None
+                product(some[at : at + _PRODUCT_ROWS], first + begin, there[begin:end], beside)
 
     def visit_some(begin: int) -> None:
         for here in range(begin, min(begin + step, len(shares))):

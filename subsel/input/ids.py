@@ -22,6 +22,8 @@ from subsel.input.types import as_plain, in_pieces, is_uuid, plain_type
 
 #: Digits that int64 holds whatever they are; decimals of more must not be negative (Spark reads uint64 as 20 digits).
 _DIGITS = 18
+#: Ids are few among so many times as many.
+_FEW = 4
 
 
 def storage_type(kind: pa.DataType) -> pa.DataType:
@@ -168,13 +170,18 @@ def known_places(
     """
     if ids.type != known.type:
         raise InputError(f"ids of {what} are {ids.type}, those of the points {kind or known.type}: use one type.")
+    among = np.arange(0)
+    if _FEW * len(ids) < len(known):  # a table of the few, not of the many
+        among = np.flatnonzero(pc.is_in(known, value_set=ids).to_numpy(zero_copy_only=False))
+        known = known.take(pa.array(among))
     places = pc.index_in(ids, value_set=known)
     if not all_known:
         places = places.drop_null()
     if places.null_count:
         example = shown(ids.filter(places.is_null())[:1], kind)[0]
         raise InputError(f"{places.null_count:,} of {len(ids):,} ids of {what} are unknown, such as {example!r}.")
-    return np.asarray(places.to_numpy(), np.int64)
+    found = np.asarray(places.to_numpy(), np.int64)
+    return among[found] if len(among) else found
 
 
 def listed_ids(values: Any, what: str) -> pa.ChunkedArray:
