@@ -74,6 +74,30 @@ def test_parts_without_a_change_keep_their_files(place, rng):
     assert pairs(again.graph) == pairs(grown.graph) and len(again) == 920
 
 
+@pytest.mark.parametrize(("n", "part_points"), [(400, 100), (3000, 300)])
+def test_points_go_to_the_part_that_their_cell_is_in(rng, n, part_points):
+    """Few cells of many points, of which clusters are several: a map of other cells leads elsewhere."""
+    points = clusters(rng, n, centers=10, d=12)
+    state = subsel.growing_graph(points, neighbors=6, part_points=part_points)._kept.state
+    to = state.division.map.destinations(state.vectors(), np.arange(n))
+    part = state.division.part[state.home]
+    assert len(np.unique(part)) > 2
+    assert (to[:, 0] == part).mean() > 0.99
+
+
+@pytest.mark.slow
+def test_few_points_find_their_neighbours_on_spark(rng, tmp_path, on_spark):
+    points = clusters(rng, 400, centers=10, d=12)
+    where = tmp_path / "graph"
+    subsel.growing_graph(points, neighbors=6, part_points=100, output=where)
+    new = clusters(rng, 5, 5000, centers=10, d=12)
+    revision = on_spark(where, write(new, tmp_path / "new.parquet")).revisions[0]
+    assert revision.recall >= 0.95 and revision.warning is None
+    done = on_spark(where, str(tmp_path / "new.parquet"), remove=[])  # nobody leaves: that is no change
+    assert [one.left for one in done.revisions] == [0, 0] and done.revisions[1] == revision
+    assert subsel.open_graph(where).revisions == (revision,)
+
+
 @pytest.fixture
 def on_spark(spark):
     """Grow a graph on Spark."""

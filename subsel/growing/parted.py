@@ -199,7 +199,7 @@ def edges_of(part: Part) -> pa.Table:
 
 
 def divided(state: GraphState, part_points: int, how: Search) -> GraphState:
-    """Return a graph with its division into parts.
+    """Return a graph with its division into parts: of its own cells, so that new points go where those near them are.
 
     Args:
         state: a whole graph.
@@ -209,7 +209,7 @@ def divided(state: GraphState, part_points: int, how: Search) -> GraphState:
     codes = unique_codes(state.ids, how.seed)[0]
     wanted = 1 if state.n <= part_points else sample_rows(state.n, state.dimension, part_points)
     some = np.argsort(codes.view(np.uint64))[:wanted]
-    part_map = PartMap.plan(state.wide.take(some), state.n, part_points, how)
+    part_map = PartMap.plan(state.wide.take(some), state.n, part_points, how, state.quantizer)
     centroids = state.quantizer.centroids
     part = part_map.destinations(centroids, np.arange(len(centroids)))[:, 0]
     return replace(state, division=Division(part_map, part))

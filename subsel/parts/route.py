@@ -86,7 +86,14 @@ class PartMap:
     largest: int = 0
 
     @classmethod
-    def plan(cls, sample: FloatMatrix, n: int, part_points: int, how: Search) -> PartMap:
+    def plan(
+        cls,
+        sample: FloatMatrix,
+        n: int,
+        part_points: int,
+        how: Search,
+        given: cells.Quantizer | None = None,
+    ) -> PartMap:
         """Make coarse cells from a sample, pack neighbouring ones into parts of about equal size, and set the reach.
 
         Args:
@@ -94,6 +101,7 @@ class PartMap:
             n: points in all.
             part_points: points wanted per part.
             how: points will be searched.
+            given: cells that points are in already, none of which may be divided; None: they are made.
         """
         metric, seed = how.metric, how.seed
         wanted = max(1, -(-n // part_points))
@@ -102,12 +110,12 @@ class PartMap:
             return cls(quantizer, np.zeros(1, np.int32), np.ones(1, np.int32), 1, largest=n)
         # In one level up to there: points visit fewer parts than with cells trained group by group (decision 9).
         n_cells = coarse_cells(wanted, len(sample))
-        quantizer = cells.Quantizer.train(sample, n_cells, metric, seed, at_once=cells.ONE_LEVEL)
+        quantizer = given or cells.Quantizer.train(sample, n_cells, metric, seed, at_once=cells.ONE_LEVEL)
         quantizer = replace(quantizer, centroids=without_twins(quantizer.centroids))
         centroids, nearest = quantizer.centroids, quantizer.nearest(sample, 1)
         weight = np.bincount(nearest.ravel(), minlength=len(centroids)) * (n / len(sample))
         shares = np.maximum(1, np.rint(weight / part_points)).astype(np.int32)
-        shares[weight < 1.5 * part_points] = 1
+        shares[(weight < 1.5 * part_points) | (given is not None)] = 1
         first = np.full(len(centroids), -1, np.int32)
         whole = np.flatnonzero(shares == 1)
         parts = 0

@@ -198,7 +198,8 @@ class PartedGraph:
             enough = effort.recall is None or state.recall is None or effort.recall >= state.recall
             if enough or again == 1 or (self.points and len(self.done) == self.map.parts):
                 break
-            far = self._farther(far)
+            # Where all that are near live together the reach is 0, and twice that no farther.
+            far = self._farther(far if far.reach else replace(far, reach=np.inf))
         return replace(effort, points=points.n)
 
     def _farther(self, part_map: PartMap) -> PartMap:
