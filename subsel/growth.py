@@ -135,7 +135,7 @@ class GrowingGraph:
         """Let points leave; whose list has none in reserve for those that it loses is searched again.
 
         Args:
-            ids: whatever has them, as ``include`` of `subsel.select`, but no column's name.
+            ids: whatever has them, as ``include`` of `subsel.select`, but no column's name; none at all change nothing.
             progress: see `add`.
 
         Raises:
@@ -146,6 +146,8 @@ class GrowingGraph:
         what = rules.LEAVING
         found = wished_ids(ids, self.config, state.id_type, what, self._storage_options)
         of = ids_checksum(len(found), int(hash_ids(found, 0).view(np.uint64).sum(dtype=np.uint64)))
+        if not len(found):
+            return rules.of_nobody(state.n, state.recall, of, "local")
         done = rules.done_before(self.revisions, of, left=True)
         if done is not None and not len(known_places(found, state.ids, what, state.id_type, all_known=False)):
             log.warning("%s", rules.nothing_to_do(what, left=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -275,6 +276,17 @@ def test_what_was_replaced_may_come_back(small):
     assert graph.add(more, replace=True).replaced == 60 and len(graph.revisions) == 3
 
 
+def test_that_nobody_leaves_is_no_change(small):
+    """So what joined last is known as that, also in a place where such a change was noted once."""
+    first, more = small
+    graph = subsel.growing_graph(first, neighbors=6)
+    done = graph.add(more)
+    nobody = graph.remove([])
+    assert (nobody.left, nobody.points, graph.revisions) == (0, 460, (done,))
+    graph._kept = replace(graph._kept, revisions=(done, nobody))
+    assert graph.add(more) == done and len(graph.revisions) == 2
+
+
 def test_two_that_change_a_graph_at_a_time_do_not_lose_either(small, tmp_path):
     first, more = small
     subsel.growing_graph(first, neighbors=6, output=tmp_path / "graph")
@@ -311,9 +323,11 @@ def test_what_cannot_join_or_leave_is_told(small, tmp_path):
         (graph.save, "has no place yet"),
         (lambda: graph.save(tmp_path / "x.parquet"), "edges only: save into a folder"),
         (lambda: graph.add(more, metric="l2"), "metric='l2': the graph was made with 'cosine'"),
+        (lambda: graph.add(more, size=3), "size=3: the graph was made without it"),
         (lambda: graph.add(more, neighbor=3), "unknown option 'neighbor'"),
         (lambda: subsel.growing_graph(first, thin=3), "nothing is selected here"),
         (lambda: subsel.open_graph(tmp_path), "is no graph that can grow"),
+        (lambda: subsel.open_graph(tmp_path / "none"), "none does not exist: give a folder that subsel neighbors"),
     ):
         with pytest.raises(InputError, match=told):
             wrong()
@@ -363,6 +377,10 @@ def test_the_command_line_joins_and_removes(small, tmp_path):
     assert len(grown) == 440 and [one.left for one in grown.revisions] == [20, 0]
     stamp = (tmp_path / "graph" / MANIFEST).stat().st_mtime_ns
     run(b, graph, "--onto", "--remove", gone)  # as after a run that was killed: nothing is left to be done
+    assert (tmp_path / "graph" / MANIFEST).stat().st_mtime_ns == stamp
+    pq.write_table(first.select(["id"]).slice(0, 0), tmp_path / "nobody.parquet")
+    for _ in range(2):  # in a month that nobody leaves
+        run(b, graph, "--onto", "--remove", str(tmp_path / "nobody.parquet"))
     assert (tmp_path / "graph" / MANIFEST).stat().st_mtime_ns == stamp
     run(graph, "--remove", str(tmp_path / "b.parquet"))
     assert len(subsel.open_graph(graph)) == 380

@@ -98,14 +98,14 @@ def _told(found: GraphChange) -> Facts:
         if one.joined or one.replaced:
             swapped = f", {one.replaced:,} replaced" if one.replaced else ""
             rows.add("joined", f"{count(one.joined, 'point')}{swapped}")
-        if one.left:
+        if one.left or not (one.joined or one.replaced):
             rows.add("left", f"{count(one.left, 'point')}, {one.searched:,} searched again")
         if one.split:
             rows.add("split", f"{count(one.split, 'cell')} that had grown too large")
         if one.recall is not None:
             recall = f"{one.recall:.3f} of their exact neighbours (sampled), {count(one.probes, 'probe')}"
             rows.add(f"recall@{found.neighbors}", f"{recall}, {count(one.passes, 'pass')}")
-        if one.engine == "spark":
+        if one.engine == "spark" and one.tasks:
             rows.add("searched", f"{count(one.tasks, 'part')}, each in a task")
     rows.add("written", str(found.path))
     return rows

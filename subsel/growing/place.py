@@ -206,7 +206,10 @@ def read_about(place: Place) -> KeptGraph:
     Raises:
         InputError: there is none, or it is of another format, or damaged.
     """
-    manifest = manifest_of(place) if place.kind() == "folder" else None
+    kind = place.kind()
+    if kind is None:
+        raise InputError(f"graph {place} does not exist: give a folder that subsel neighbors wrote.")
+    manifest = manifest_of(place) if kind == "folder" else None
     if manifest is None or "graph_format" not in manifest:
         raise InputError(
             f"{place} is no graph that can grow: give a folder that subsel neighbors wrote; a .parquet file has edges "

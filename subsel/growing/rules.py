@@ -29,9 +29,9 @@ def config_of_rows(config: SelectConfig, options: Mapping[str, Any]) -> SelectCo
     for name in options:
         then = getattr(config, name)
         if name not in _OF_ROWS and getattr(now, name) != then:
+            made = "without it" if then in (None, ()) else f"with {then!r}"
             raise ConfigError(
-                f"{option(name, getattr(now, name))}: the graph was made with {then!r}. Leave it out, or make another "
-                "graph."
+                f"{option(name, getattr(now, name))}: the graph was made {made}. Leave it out, or make another graph."
             )
     return now
 
@@ -85,8 +85,13 @@ def check_left(leaving: int, n: int) -> None:
 
 def done_before(revisions: Sequence[Revision], of: str, *, left: bool) -> Revision | None:
     """Return the last joining, or leaving, if it is of the same: whoever asks goes on after an interruption."""
-    last = next((one for one in reversed(revisions) if (one.left > 0) == left), None)
+    last = next((one for one in reversed(revisions) if (one.left if left else one.joined + one.replaced)), None)
     return last if last is not None and last.of == of else None
+
+
+def of_nobody(points: int, target: float | None, of: str, engine: str) -> Revision:
+    """Return what it is that nobody leaves, which is no change of a graph: it is noted nowhere."""
+    return Revision(points=points, searched=0, target=target, of=of, engine=engine, tasks=0, seconds={})
 
 
 def nothing_to_do(name: str, *, left: bool) -> str:

@@ -123,8 +123,11 @@ def _leave(spark: SparkSession, change: _Change, remove: Any) -> None:
     with change.run.stage("read"):
         wished = subset_on_spark(spark, remove, change.kept.config, state.id_type, what)
         count, total = checksum_of(wished)
-        there, _ = graph.known(wished.ids)
         of = ids_checksum(count, total)
+        if not count:
+            change.done.append(rules.of_nobody(graph.n, state.recall, of, "spark"))
+            return
+        there, _ = graph.known(wished.ids)
         done = rules.done_before(change.kept.revisions, of, left=True)
         if done is not None and not there:
             log.warning("%s", rules.nothing_to_do(what, left=True))
