@@ -131,7 +131,8 @@ def new_page(place: Location, *, overwrite: bool) -> Place:
     found = place_of(place)
     if found.exists():
         if not overwrite:
-            raise InputError(f"page {found} exists: choose another path, or ask for it to be replaced (overwrite).")
+            replaced = f"ask for it to be replaced ({option('overwrite', True)})"
+            raise InputError(f"page {found} exists: choose another path, or {replaced}.")
         if found.kind() != "file" or OURS not in found.read_bytes()[:1000]:
             raise InputError(f"page {found} exists and is no page of subsel's: choose another path.")
     elif isinstance(found, LocalPlace) and not found.parent().exists():

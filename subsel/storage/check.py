@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from subsel.errors import InputError
+from subsel.errors import InputError, option
 from subsel.storage.arrow import ArrowPlace
 from subsel.storage.leftovers import clean, is_data, is_named, manifest_of, named_files, sizes
 from subsel.storage.local import LocalPlace
@@ -54,7 +54,8 @@ def check_new(target: Place, *, overwrite: bool, inputs: Iterable[Place] = ()) -
     clean(target)
     if target.exists():
         if not overwrite:
-            raise InputError(f"output {target} exists: choose another path, or ask for it to be replaced (overwrite).")
+            replaced = f"ask for it to be replaced ({option('overwrite', True)})"
+            raise InputError(f"output {target} exists: choose another path, or {replaced}.")
         check_ours(target, target)
 
 

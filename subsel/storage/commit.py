@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from subsel.errors import InputError, OutputError
+from subsel.errors import InputError, OutputError, option
 from subsel.storage.arrow import ArrowPlace
 from subsel.storage.check import check_new, check_ours, settled
 from subsel.storage.faults import retold, unwritten
@@ -103,7 +103,7 @@ def _without_pages(folder: Place, names: Iterable[str]) -> None:
 def _appeared(target: Place) -> InputError:
     return InputError(
         f"output {target} appeared while this run was at work, and is left as it is: nothing was written. Choose "
-        "another path, or ask for it to be replaced (overwrite)."
+        f"another path, or ask for it to be replaced ({option('overwrite', True)})."
     )
 
 
