@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def warm(tell: Callable[[str], None] = lambda what: None) -> Cache:
     table = demo.demo_table(_N, _D)
     table = table.append_column("cost", [np.arange(_N) % 50 + 1])
     quiet: dict[str, Any] = {"progress": False, "engine": "local"}
-    with tempfile.TemporaryDirectory(prefix="subsel-warm-") as folder:
+    with _unheard(), tempfile.TemporaryDirectory(prefix="subsel-warm-") as folder:
         for what, calls in _CALLS.items():
             tell(what)
             for options in calls:
@@ -72,3 +74,15 @@ def warm(tell: Callable[[str], None] = lambda what: None) -> Cache:
         graph = api.neighbors(table, progress=False).graph
         api.score(found.ids, points=table, graph=graph, alpha=0.9, progress=False)
     return kernel_cache()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep warnings about the few points back, which are nobody's."""
+    log = logging.getLogger("subsel")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

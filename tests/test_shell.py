@@ -205,6 +205,7 @@ def warmed(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-m", "subsel", "warm", "--json"], env=env, capture_output=True, text=True, check=True
     )
+    assert "WARNING" not in done.stderr
     return json.loads(done.stdout), env
 
 
