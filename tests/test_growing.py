@@ -346,6 +346,12 @@ def test_a_damaged_place_is_told(small, tmp_path):
         with pytest.raises(InputError, match=told):
             subsel.open_graph(place)
     (place / MANIFEST).write_text(json.dumps(manifest))
+    edges = place / "edges-0.parquet"
+    whole = edges.read_bytes()
+    edges.write_bytes(whole[: len(whole) // 3] + bytes([whole[len(whole) // 3] ^ 255]) + whole[len(whole) // 3 + 1 :])
+    with pytest.raises(InputError, match=r"edges-0.parquet cannot be read: .*checksum.* Write it again"):
+        subsel.select(small[0], size=20, graph=place, progress=False)
+    edges.write_bytes(whole)
     (place / "_kept" / "points-0.parquet").write_bytes(b"")
     with pytest.raises(InputError, match="is not whole"):
         subsel.open_graph(place)
@@ -395,6 +401,7 @@ def test_the_command_line_joins_and_removes(small, tmp_path):
     pq.write_table(first.slice(30, 10), tmp_path / "again.parquet")
     run(str(tmp_path / "again.parquet"), graph, "--onto", "--replace")
     assert subsel.open_graph(graph).revisions[-1].replaced == 10
+    assert "ask for it to be replaced (--overwrite)." in run(b, graph, code=2)
     assert "give --onto, too" in run(b, graph, "--remove", gone, code=2)
     assert "--run-dir is for graphs that are made" in run(b, graph, "--onto", "--run-dir", "r", code=2)
 

@@ -98,6 +98,19 @@ def test_few_points_find_their_neighbours_on_spark(rng, tmp_path, on_spark):
     assert subsel.open_graph(where).revisions == (revision,)
 
 
+@pytest.mark.slow
+def test_edges_that_are_not_as_they_were_written_are_refused_on_spark(place, tmp_path, spark):
+    where, points = place
+    for file in where.glob("edges-*.parquet"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 3] ^= 255
+        file.write_bytes(content)
+    data = write(points, tmp_path / "points.parquet")
+    for engine, told in (("local", "cannot be read: .* Write it again"), (spark, "edges-.*is damaged: bring it back")):
+        with pytest.raises(InputError, match=told):
+            subsel.select(data, size=20, graph=where, engine=engine, output=tmp_path / "out", progress=False)
+
+
 @pytest.fixture
 def on_spark(spark):
     """Grow a graph on Spark."""

@@ -77,6 +77,12 @@ CASES = [
         InputError,
         "failed: file:///d/x.parquet is damaged: bring it back",
     ),
+    (
+        "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:///d/x.parquet.  SQLSTATE: KD001\n\tat\n"
+        "Caused by: org.apache.hadoop.fs.ChecksumException: Checksum error: file:/d/x.parquet at 1536\n\tat z",
+        InputError,
+        "failed: file:///d/x.parquet is damaged: bring it back",
+    ),
     ("", SubselError, "no reason"),
 ]
 

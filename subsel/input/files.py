@@ -40,11 +40,13 @@ class InputFile:
         place: where it is.
         info: its size, and what changes when its content does.
         partition: values of columns that its folders' names give, as text; None for no value.
+        ours: whether a result of subsel's names it: checksums of its pages are looked at.
     """
 
     place: Place
     info: FileInfo
     partition: dict[str, str | None]
+    ours: bool = False
 
 
 def open_place(where: str, opener: Callable[[str], Place]) -> Place | None:
@@ -90,17 +92,18 @@ def files_of(where: str, opener: Callable[[str], Place], what: str = "input") ->
     infos = [info for info in place.files() if _counts(info)] if written is None else written
     if not infos:
         raise InputError(f"{what} {where} holds no Parquet files: give a folder that does.")
-    return [_input_file(place, info) for info in sorted(infos, key=lambda info: info.name)]
+    ours = written is not None
+    return [_input_file(place, info, ours=ours) for info in sorted(infos, key=lambda info: info.name)]
 
 
-def _input_file(folder: Place, info: FileInfo) -> InputFile:
+def _input_file(folder: Place, info: FileInfo, *, ours: bool = False) -> InputFile:
     parts = info.name.split("/")
     partition = {}
     for part in parts[:-1]:
         column, equals, value = part.partition("=")
         if equals:
             partition[unquote(column)] = None if value == _NO_VALUE else unquote(value)
-    return InputFile(folder.join(*parts), info, partition)
+    return InputFile(folder.join(*parts), info, partition, ours)
 
 
 def _counts(info: FileInfo) -> bool:

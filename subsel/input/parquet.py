@@ -45,8 +45,9 @@ def read_file(
     # Through a buffer a file costs no more than that and a batch, else what it reads of a row group at once:
     # which is what costs least where each request takes its time.
     buffer = _FILE_BUFFER if getattr(file.place, "local", None) is not None else 0
+    how = {"pre_buffer": False, "buffer_size": buffer, "page_checksum_verification": file.ours}
     try:
-        with file.place.open_input() as opened, pq.ParquetFile(opened, pre_buffer=False, buffer_size=buffer) as parquet:
+        with file.place.open_input() as opened, pq.ParquetFile(opened, **how) as parquet:
             stored = [column for column in kinds if column in parquet.schema_arrow.names]
             groups = None if span is None else _groups_in(parquet.num_row_groups, file.info.size, span)
             for batch in parquet.iter_batches(rows, columns=stored, row_groups=groups):
@@ -59,7 +60,8 @@ def read_file(
                         arrays.append(pa.repeat(pa.scalar(value, kind), batch.num_rows))
                 yield pa.RecordBatch.from_arrays(arrays, schema=out)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file.place.uri} cannot be read: {str(error).splitlines()[0]}") from error
+        again = ". Write it again." if file.ours else ""
+        raise InputError(f"{file.place.uri} cannot be read: {str(error).splitlines()[0]}{again}") from error
 
 
 def _groups_in(count: int, size: int, span: Span) -> list[int]:

@@ -64,7 +64,8 @@ _SAYINGS: tuple[tuple[str, str, type[SubselError]], ...] = (
     ),
     (
         r"Encountered error while reading file (\S+?)\.?\s.*?Caused by: (?:org\.apache\.parquet\.io\.\w*Decoding"
-        r"|java\.io\.IOException: FAILED_TO_UNCOMPRESS|java\.lang\.RuntimeException: \S+ is not a Parquet file)",
+        r"|org\.apache\.hadoop\.fs\.ChecksumException|java\.io\.IOException: FAILED_TO_UNCOMPRESS"
+        r"|java\.lang\.RuntimeException: \S+ is not a Parquet file)",
         "{0} is damaged: bring it back as it was, or, if it is a run directory's, make the run anew",
         InputError,
     ),

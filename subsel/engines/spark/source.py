@@ -246,6 +246,8 @@ def _read_group(
     stored = {name: plain_type(footer.schema.field(name).type) for name in inside}
     fields = [T.StructField(name, _stored_as(stored[name], f"column {name!r} of {listed.name}")) for name in inside]
     reader = spark.read.schema(T.StructType(fields or [T.StructField("_none", T.IntegerType())]))
+    if all(file.ours for file, _ in group):
+        reader = reader.option("parquet.page.verify-checksum.enabled", "true")
     frame = reader.parquet(*(_as_read(file) for file, _ in group))
     columns = []
     for name, kind in kinds.items():
