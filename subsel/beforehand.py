@@ -20,7 +20,7 @@ from subsel.options import Options
 from subsel.planning import Plan, estimate, plan_input, planned_count, reference_rows
 from subsel.request import Location, Request, given_data, keywords_of, load_config, place_option
 from subsel.run import Run
-from subsel.stages.base import known_count, note_recall
+from subsel.stages.base import known_count, note_graph
 from subsel.stages.near import read_reference
 from subsel.stages.target import read_target
 
@@ -88,7 +88,7 @@ def neighbors(
     how = Search.of(settings, points.n, k)
     with run.stage("neighbors") as tell:
         found = neighbor_graph(points, how, tell)
-    note_recall(found.report)
+    note_graph(found.report)
     return found
 
 

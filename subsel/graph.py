@@ -80,12 +80,8 @@ class NeighborGraph:
     def report(self) -> GraphReport:
         """Describe it, as a graph of the user's."""
         degrees = np.diff(self.indptr)
-        return GraphReport(
-            source="given",
-            edges=self.n_edges,
-            mean_degree=round(float(degrees.mean()), 2),
-            max_degree=int(degrees.max()),
-        )
+        mean, most, alone = round(float(degrees.mean()), 2), int(degrees.max()), int((degrees == 0).sum())
+        return GraphReport(source="given", edges=self.n_edges, mean_degree=mean, max_degree=most, alone=alone)
 
     def to_scipy(self) -> sp.csr_matrix:
         """Return the symmetric (n, n) similarity matrix, rows and columns in the order of the input's rows."""

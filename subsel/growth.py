@@ -40,7 +40,7 @@ from subsel.planning import part_points
 from subsel.report import GraphReport
 from subsel.request import Location, keywords_of, load_config
 from subsel.run import Run, Tell
-from subsel.stages.base import known_count, note_recall
+from subsel.stages.base import known_count, note_graph
 from subsel.storage import Place, check_new, path_of, place_of
 
 log = logging.getLogger(__name__)
@@ -247,7 +247,7 @@ def growing_graph(
         how = Search.of(settings, points.n, k)
         found, state = search_to_grow(points, how, tell)
         state = divided(state, part_points(state.dimension, state.neighbors, settings), how)
-    note_recall(found.report)
+    note_graph(found.report)
     graph = GrowingGraph(KeptGraph(state, settings, found.report, ()), None, storage_options)
     if where is not None:
         graph.save(where, overwrite=overwrite)

@@ -45,12 +45,12 @@ from subsel.report import (
     RefineReport,
     Report,
     WeightsReport,
-    idle_members,
 )
 from subsel.results import BoundingResult, CertificateResult, GreedyResult, RefineResult
 from subsel.run import Run
-from subsel.stages.base import Stages, known_count, note_recall
+from subsel.stages.base import Stages, known_count, note_graph
 from subsel.storage import Place
+from subsel.told import idle_members
 from subsel.version import __version__
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _run(
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, min(counts))
         check_drawn(graph.drawn, max(counts))
-        note_recall(graph)
+        note_graph(graph)
     with run.stage("utility") as tell:
         weights = stages.weigh(tell, min(counts), max(counts) if sized else 1)
         if weights.warning is not None:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from subsel.config import SelectConfig
-from subsel.errors import option
 from subsel.fixedpoint import FixedPoint
 from subsel.storage import FORMAT
 
@@ -44,7 +43,8 @@ class GraphReport(Section):
     """The neighbour graph; all from ``neighbors`` on is None for a graph of the user's.
 
     ``probes`` and ``passes`` are the most that the search took in any part, ``recall`` is None if it was not estimated.
-    ``target`` is the recall that was asked for, None where probes were given instead. ``drawn`` points were searched,
+    ``target`` is the recall that was asked for, None where probes were given instead. ``alone`` points of a graph of
+    the user's have no neighbours. ``drawn`` points were searched,
     where fewer than all, in ``searched_parts``, where those were joined into ``parts``. With a target ``target_points``
     are covered, along ``target_edges`` to the nearest ``target_neighbors`` of each; then points have no other edges
     where nothing needs them.
@@ -54,6 +54,7 @@ class GraphReport(Section):
     edges: int
     mean_degree: float
     max_degree: int
+    alone: int = 0
     dropped_edges: dict[str, int] = Field(default_factory=dict)
     parts: int = 1
     searched_parts: int | None = None
@@ -70,28 +71,14 @@ class GraphReport(Section):
     target_neighbors: int | None = None
 
     @property
+    def has_alone(self) -> bool:
+        """Whether points that are selected from have no neighbours: they need none where a target is covered."""
+        return self.alone > 0 and self.target_points is None
+
+    @property
     def falls_short(self) -> bool:
         """Whether the graph has less recall than was asked for."""
         return self.recall is not None and self.target is not None and self.recall < self.target
-
-
-def short_recall(graph: GraphReport) -> str:
-    """Say that a graph has less recall than was asked for, and what to do."""
-    return (
-        f"recall {graph.recall:.3f} is below the {graph.target:g} asked for, after {graph.probes} probes and "
-        f"{graph.passes} passes: raise {option('neighbors')}, or {option('probes')} beyond that, or lower "
-        f"{option('recall')}; what follows holds on the graph that was found"
-    )
-
-
-def idle_members(idle: int, k: int, targeted: bool) -> str:
-    """Say that members of a subset add nothing to what it covers, and what to do."""
-    what = "targets" if targeted else "points"
-    return (
-        f"{idle:,} of {k:,} points add nothing: others cover all {what} that they are neighbours of as well, and these "
-        f"are as good as drawn by lot: lower {option('size')}, raise {option('neighbors')}, or let utility count "
-        f"({option('utility_weight')})"
-    )
 
 
 class WeightsReport(Section):
@@ -149,12 +136,6 @@ class ConstraintsReport(Section):
     excluded: int = 0
     outliers: int = 0
     near: int = 0
-
-
-def near_line(count: int, config: SelectConfig) -> str:
-    """Say how many points are left out as they are near what was given as ``exclude_near``."""
-    points = "point" if count == 1 else "points"
-    return f"{count:,} {points} left out: nearer than {config.near_limit:g} to {config.exclude_near}"
 
 
 class BoundingReport(Section):

@@ -427,3 +427,17 @@ def test_without_pyspark_that_is_said(tmp_path, monkeypatch, call):
     with pytest.raises(subsel.MissingPackageError, match=r"^engine='spark' needs pyspark: pip install"):
         call(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_points_that_did_not_join_are_told_on_both_engines(rng, tmp_path, caplog, spark):
+    points = clusters(rng, 300)
+    subsel.growing_graph(points.slice(0, 280), output=tmp_path / "graph", neighbors=5, progress=False)
+    pq.write_table(points, tmp_path / "points.parquet")
+    asked = {"size": 30, "graph": tmp_path / "graph", "coverage_sample": 0, "progress": False}
+    local = subsel.select(tmp_path / "points.parquet", engine="local", **asked)
+    found = subsel.select(tmp_path / "points.parquet", engine=spark, output=tmp_path / "out", **asked)
+    assert local.report.graph.alone == found.report.graph.alone == 20
+    assert caplog.text.count("20 points have no neighbours in the graph") == 2
+    caplog.clear()
+    subsel.select(points.slice(0, 280), **asked)
+    assert "no neighbours" not in caplog.text

@@ -68,10 +68,12 @@ class Reference:
         return out
 
     def _near(self, rows: FloatMatrix) -> BoolArray:
-        found = np.zeros(len(rows), np.bool_)
+        found, least = np.zeros(len(rows), np.bool_), self._least_score()
+        if least == np.inf:  # no similarity is above the limit
+            return found
         prepared = self.prepare.rows(rows)
         squares = np.einsum("ij,ij->i", prepared, prepared) if self.metric == "l2" else None
-        least, margin = self._least_score(), self._margin(lengths_of(prepared))
+        margin = self._margin(lengths_of(prepared))
         for begin in range(0, len(self.rows), _REFERENCE_BLOCK):
             some = slice(begin, begin + _REFERENCE_BLOCK)
             block = scores(prepared, self.prepared[some], squares, self.metric)

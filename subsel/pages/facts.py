@@ -7,8 +7,9 @@ from dataclasses import astuple, dataclass
 
 from subsel.config import SelectConfig
 from subsel.errors import in_shell, option
-from subsel.report import CoverageReport, Estimate, GraphReport, LimitsReport, Report, near_line, short_recall
+from subsel.report import CoverageReport, Estimate, GraphReport, LimitsReport, Report
 from subsel.text import count
+from subsel.told import near_line, points_alone, short_recall
 
 #: How a command spells an option, see `subsel.errors.in_shell`; the library's spelling where it says None.
 Flag = Callable[[str], str | None]
@@ -51,7 +52,8 @@ class Facts:
             edges = f"{graph.target_edges:,} edges to the nearest {graph.target_neighbors} points of each"
             self.add("target", f"{count(graph.target_points, 'point')} to cover, {edges}")
         if graph.target_points is None or graph.edges:
-            self.add("graph", graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source))
+            line = graph_line(graph.edges, graph.mean_degree, graph.max_degree, graph.source)
+            self.add("graph", line, warn=f"{points_alone(graph)}: " if graph.has_alone else "")
         if graph.recall is not None:
             found = f"{graph.recall:.3f} of exact neighbours (sampled), {count(graph.probes or 0, 'probe')}"
             short = f"{short_recall(graph)}: " if graph.falls_short else ""

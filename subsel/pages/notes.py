@@ -5,15 +5,14 @@ from __future__ import annotations
 from subsel.errors import in_library, option
 from subsel.limits.summary import warnings_of
 from subsel.pages.facts import copies_line
-from subsel.report import Report, short_recall
+from subsel.report import Report
 from subsel.text import count
+from subsel.told import graph_warnings
 
 
 def warnings_in(report: Report) -> list[str]:
     """Return what was warned of, each once: what the run logged, and what follows from its numbers."""
-    found = list(report.warnings)
-    if report.graph.falls_short:
-        found.append(in_library(short_recall(report.graph)))
+    found = [*report.warnings, *map(in_library, graph_warnings(report.graph))]
     if report.weights.warning is not None:
         found.append(in_library(report.weights.warning))
     if report.limits is not None:

@@ -62,6 +62,7 @@ class Shape:
     utility_sum: float
     similarity_sum: float
     similarity: int = 0
+    alone: int = 0
     most_importance: float = 0.0
     most_itself: float | None = None
     utility_bits: int = 0
@@ -209,6 +210,7 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
         code_sum=int(points["code"].view(np.uint64).sum(dtype=np.uint64)) % CODE_SUM,
         half_edges=len(similarity),
         max_degree=int(np.diff(indptr).max(initial=0)),
+        alone=int((np.diff(indptr) == 0).sum()),
         max_weighted_degree=float(degree.max(initial=0)),
         max_similarity=float(similarity.max(initial=0)),
         least_utility=float(points["utility"].min()),

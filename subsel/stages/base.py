@@ -25,12 +25,12 @@ from subsel.report import (
     ObjectiveReport,
     Report,
     WeightsReport,
-    short_recall,
 )
 from subsel.run import Tell
 from subsel.sizes import resolve_budget
 from subsel.sketch import Sketch
 from subsel.storage import Place
+from subsel.told import graph_warnings
 
 log = logging.getLogger(__name__)
 
@@ -196,10 +196,10 @@ def asked_alike(replay: Replay, work: Callable[[], AlikeReport]) -> AlikeReport:
     return AlikeReport.model_validate(replay.ask("part_alike", lambda: work().model_dump()))
 
 
-def note_recall(graph: GraphReport) -> None:
-    """Log that a graph has less recall than was asked for, if it has."""
-    if graph.falls_short:
-        log.warning("%s", in_library(short_recall(graph)))
+def note_graph(graph: GraphReport) -> None:
+    """Log what a graph has to be warned of."""
+    for warning in graph_warnings(graph):
+        log.warning("%s", in_library(warning))
 
 
 def known_count(config: SelectConfig, n: int, name: str, all_cost: int | None) -> int | None:
@@ -252,6 +252,6 @@ def make_ready(stages: Stages, config: SelectConfig, tell: Tell = lambda what, s
     k = known_count(config, points.points, points.name, points.cost)
     stages.merge(tell, [])
     graph = stages.neighbors(tell, k)
-    note_recall(graph)
+    note_graph(graph)
     stages.weigh(tell, k, None)
     return graph

@@ -24,9 +24,10 @@ from subsel.input.reference import Beside, ReferenceRows, nothing_beside, open_r
 from subsel.input.source import Source
 from subsel.input.taking import iterate_rows
 from subsel.memory import available_memory
-from subsel.report import GraphReport, near_line
+from subsel.report import GraphReport
 from subsel.run import Tell
 from subsel.schema import Status
+from subsel.told import near_line
 
 log = logging.getLogger(__name__)
 

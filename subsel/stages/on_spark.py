@@ -27,7 +27,7 @@ from subsel.results import BoundingResult
 from subsel.run import Run
 from subsel.rundir import STAGES, RunDirectory, open_run, open_to_score
 from subsel.schema import Status
-from subsel.stages.base import known_count, note_recall
+from subsel.stages.base import known_count, note_graph
 from subsel.stages.spark import SparkStages
 from subsel.storage import Place
 
@@ -97,7 +97,7 @@ def bound_points(request: Request, run: Run) -> BoundingResult:
             stages.merge(tell, [k])
             stages.leave_near(tell, [k])
         with run.stage("neighbors") as tell:
-            note_recall(stages.neighbors(tell, k))
+            note_graph(stages.neighbors(tell, k))
         with run.stage("utility") as tell:
             stages.weigh(tell, k, k)
             _, scale = stages.engine(k)
@@ -152,7 +152,7 @@ def make_graph(
         if not is_graph_place(where):
             raise InputError(f"{where} is one file, which has edges only: give a folder.")
         report = make_on_spark(spark, where, data, config, run, overwrite=overwrite).report
-    note_recall(report)
+    note_graph(report)
     return report
 
 
@@ -178,5 +178,5 @@ def _with_graph(request: Request, stages: SparkStages, run: Run) -> GraphReport:
         stages.merge(tell, [])
     with run.stage("neighbors") as tell:
         graph = stages.neighbors(tell, k)
-        note_recall(graph)
+        note_graph(graph)
         return graph

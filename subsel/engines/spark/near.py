@@ -44,9 +44,10 @@ from subsel.input.reference import (
     vector_columns,
 )
 from subsel.input.wishes import Constraints
-from subsel.report import InputReport, near_line
+from subsel.report import InputReport
 from subsel.run import Tell
 from subsel.schema import Status
+from subsel.told import near_line
 
 log = logging.getLogger(__name__)
 

@@ -164,6 +164,7 @@ def describe(graph: Assembled, points: SparkPoints, how: Search, made: Assemblin
         edges=half_edges // 2,
         mean_degree=round(half_edges / points.n, 2),
         max_degree=max(shape.max_degree for shape in graph.shapes),
+        alone=0 if embedded else graph.total("alone"),
         dropped_edges=made.dropped or {},
         parts=graph.parts,
         searched_parts=None if graph.parts == made.parts else made.parts,
