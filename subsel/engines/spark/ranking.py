@@ -35,8 +35,8 @@ _MEMBERS = "members"
 _SUMS = ("gain", "utility", "similarity", "top_utility", "coverage", "random_coverage", "covered", "idle", _MEMBERS)
 _SUM_COLUMNS = tuple(f"sum_{name}" for name in _SUMS)
 _SUMS_SHAPE = ", ".join(f"{name} double" for name in _SUM_COLUMNS)
-#: Spark's types of ids, see `subsel.engines.spark.ids.kept_kind`.
-_KINDS = {"bigint": pa.int64(), "string": pa.string(), "binary": pa.binary()}
+#: What ids are unpacked as, by their type in Spark (`subsel.engines.spark.ids.kept_kind`).
+_KINDS = {"bigint": pa.int64(), "string": pa.large_string(), "binary": pa.large_binary()}
 
 
 @dataclass(frozen=True, slots=True)
