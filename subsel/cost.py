@@ -145,7 +145,7 @@ REFERENCE = Rates(
         refine=0.06,
     ),
     spark=SparkRates(
-        read=5, read_values=4, neighbors=64, neighbors_values=11, selection=45, refine=11, alone=20, fixed=12, route=33
+        read=5, read_values=4, neighbors=64, neighbors_values=11, selection=45, refine=11, alone=10, fixed=12, route=33
     ),
 )
 

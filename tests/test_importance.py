@@ -363,10 +363,10 @@ def spark_stages(spark, data, *, include=None, run_dir=None, resume=False, **opt
 
 def spark_by_id(stages):
     """What Spark's parts know: of each id its importance, and how many ghosts there are, which were checked."""
-    points = {parcel.part: unpack(parcel.payload) for parcel in stages.graph.collect(assemble.POINTS)}
+    points = {parcel.part: unpack(parcel.payload) for parcel in from_rows(stages.graph.points.toArrow())}
     of = {int(c): x for one in points.values() for c, x in zip(one["code"], one["importance"].tolist(), strict=True)}
     ghosts = 0
-    for parcel in stages.graph.collect(assemble.GRAPH):
+    for parcel in from_rows(stages.graph.frame.where(f"kind = '{assemble.GRAPH}'").toArrow()):
         graph = unpack(parcel.payload)
         ghosts += len(graph["ghost_vid"])
         assert graph["importance"].tolist() == [of[int(code)] for code in graph["code"]]

@@ -20,7 +20,7 @@ from subsel.input.points import read_points
 from subsel.input.rows import may_be_read
 from subsel.input.source import open_source
 from subsel.parts import assemble, regroup, superstep
-from subsel.parts.pack import of_kind, pack, unpack
+from subsel.parts.pack import from_rows, of_kind, pack, unpack
 from subsel.request import Request
 from subsel.rundir import open_run
 from subsel.stages.local import LocalStages
@@ -482,14 +482,12 @@ def by_id(stages):
     """What Spark's parts know: of each id its cost and group's names and numbers; ghosts' costs checked."""
     from subsel.engines.spark.weighing import weighted_graph
 
-    points = {parcel.part: unpack(parcel.payload) for parcel in stages.graph.collect(assemble.POINTS)}
+    points = {parcel.part: unpack(parcel.payload) for parcel in from_rows(stages.graph.points.toArrow())}
     cost = {int(c): int(x) for one in points.values() for c, x in zip(one["code"], one["cost"], strict=True)}
     ghosts = 0
     graphs = stages.graph.frame.where("kind = 'graph'")
     if stages.utilities is not None:
         graphs = weighted_graph(graphs, stages.utilities, stages.graph.parts)
-    from subsel.parts.pack import from_rows
-
     out = {}
     for parcel in from_rows(graphs.toArrow()):
         graph, mine = unpack(parcel.payload), points[parcel.part]
