@@ -35,7 +35,7 @@ test: $(READY)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-slow: $(READY)
-	SUBSEL_EXAMPLES=full $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or hypothesis" --durations=40
+	SUBSEL_EXAMPLES=full $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "(slow or hypothesis) and not long" --durations=40
 
 test-long: $(READY)
 	SUBSEL_EXAMPLES=many $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "long or hypothesis"

@@ -510,7 +510,8 @@ def expected_by_id(found):
     }
 
 
-@pytest.mark.parametrize("bad", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["dirty", "clean"])
+@pytest.mark.slow
+@pytest.mark.parametrize("bad", [True, False], ids=["dirty", "clean"])
 def test_spark_reads_what_one_machine_does(spark, tmp_path, bad):
     from subsel.engines.spark.groups import sum_groups as sum_on_spark
     from subsel.engines.spark.parcels import plain_errors
