@@ -24,7 +24,7 @@ CHANGE, WHY = "change", "why"
 IN, OUT = "in", "out"
 #: Why a point is out that is in no audit.
 GONE = "not in the data"
-#: What is read of subsets and audits: columns, and their types where all have the same.
+#: What is read of subsets and audits: columns, and their types where these do not depend on the ids.
 _OLD = {schema.ID: None}
 _NEW = {schema.ID: None, schema.RANK: pa.int64(), schema.DECIDED_BY: pa.string()}
 _AUDIT = {schema.ID: None, audits.REASON: None}

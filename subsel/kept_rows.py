@@ -16,9 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from subsel.errors import InputError
-from subsel.storage import FileInfo, Place
-
-_READERS = 16  # files at a time
+from subsel.storage import FILES_AT_ONCE, FileInfo, Place
 
 
 def rows_of(folder: Place, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None) -> pa.Table:
@@ -39,7 +37,7 @@ def rows_of(folder: Place, columns: Sequence[str] | None = None, where: Mapping[
         if not files:
             raise FileNotFoundError("no Parquet files are there.")
         read = partial(_read, folder, columns, where or {})
-        with ThreadPoolExecutor(min(_READERS, len(files))) as pool:
+        with ThreadPoolExecutor(min(FILES_AT_ONCE, len(files))) as pool:
             return pa.concat_tables(pool.map(read, files))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{folder} cannot be read: {str(error).splitlines()[0]} Make the run anew.") from error

@@ -44,10 +44,9 @@ class GraphReport(Section):
 
     ``probes`` and ``passes`` are the most that the search took in any part, ``recall`` is None if it was not estimated.
     ``target`` is the recall that was asked for, None where probes were given instead. ``alone`` points of a graph of
-    the user's have no neighbours. ``drawn`` points were searched,
-    where fewer than all, in ``searched_parts``, where those were joined into ``parts``. With a target ``target_points``
-    are covered, along ``target_edges`` to the nearest ``target_neighbors`` of each; then points have no other edges
-    where nothing needs them.
+    the user's have no neighbours. ``drawn`` points were searched, where fewer than all, in ``searched_parts``, where
+    those were joined into ``parts``. With a target ``target_points`` are covered, along ``target_edges`` to the nearest
+    ``target_neighbors`` of each; then points have no other edges where nothing needs them.
     """
 
     source: str

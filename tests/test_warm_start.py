@@ -263,14 +263,19 @@ def test_what_changed_is_told_with_its_reason(grown, tmp_path, monkeypatch):
     [
         (lambda content: content[:-1] + b"2", "cannot be read"),
         (lambda content: content.replace(b"rank", b"ra\xffk"), "not UTF-8"),
-        (lambda content: content.replace(b"rank", b"rang"), "no column 'rank' of type int64"),
-        (lambda content: content.replace(b"decided_by", b"decided_bi"), "no column 'decided_by' of type string"),
+        (lambda content: content.replace(b"rank", b"rang"), "no column 'rank'"),
+        (lambda content: content.replace(b"decided_by", b"decided_bi"), "no column 'decided_by'"),
     ],
 )
 def test_what_is_no_subset_or_damaged_is_one_line(demo_table, tmp_path, monkeypatch, harm, told):
     monkeypatch.chdir(tmp_path)
     for name, size in (("old", 5), ("new", 6)):
         subsel.select(demo_table.slice(0, 60), size=size, output=name, neighbors=4, **OPTIONS)
+    changed = subsel.changes("old", "new")
+    kinds = [("id", pa.int64()), ("rank", pa.int32()), ("gain", pa.float32()), ("decided_by", pa.large_string())]
+    wide = pq.read_table("new").cast(pa.schema(kinds))  # as another program may have written it again
+    pq.write_table(wide, "again.parquet")
+    assert subsel.changes("old", "again.parquet").equals(changed)
     for file in Path("new").glob("*.parquet"):
         file.write_bytes(harm(file.read_bytes()))
     with pytest.raises(InputError, match=told) as caught:

@@ -23,13 +23,12 @@ import pyarrow.parquet as pq
 from subsel.errors import InputError
 from subsel.input.names import names_are_text, with_names
 from subsel.input.types import plain_type, unified
-from subsel.storage import FileInfo, Place, result_files
+from subsel.storage import FILES_AT_ONCE, FileInfo, Place, result_files
 
 #: What a table format keeps beside its files, and what reads it: such a folder is not the sum of its files.
 _FORMATS = {"_delta_log": "delta", ".hoodie": "hudi"}
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
-_READERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,7 @@ def footers(files: Sequence[InputFile], what: str = "input") -> list[Footer]:
 
     if len(files) < 4:
         return [read(file) for file in files]
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         return list(pool.map(read, files))
 
 

@@ -353,18 +353,20 @@ def result_table(place: Place, kinds: Mapping[str, pa.DataType | None]) -> pa.Ta
 
     Args:
         place: where it is.
-        kinds: which columns, and their types; None: any.
+        kinds: which columns, and the types that they are brought to; None: as they are.
 
     Raises:
         InputError: nothing is there, it has not these columns, or it is damaged.
     """
     with _reading_result(place):
         found = result_dataset(place)
-        for name, kind in kinds.items():
-            if found.schema.names.count(name) != 1 or kind not in (None, found.schema.field(name).type):
-                told = f"column {name!r}" if kind is None else f"column {name!r} of type {kind}"
-                raise InputError(f"{place} has no {told}: give what subsel wrote, or select anew if it is damaged.")
-        return found.to_table(list(kinds))
+        for name in kinds:
+            if found.schema.names.count(name) != 1:
+                raise InputError(
+                    f"{place} has no column {name!r}: give what subsel wrote, or select anew if it is damaged."
+                )
+        table = found.to_table(list(kinds))
+        return table.cast(pa.schema([(name, kind or table.schema.field(name).type) for name, kind in kinds.items()]))
 
 
 @contextmanager

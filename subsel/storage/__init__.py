@@ -11,10 +11,11 @@ from subsel.storage.commit import NewFolder, new_file, new_folder
 from subsel.storage.leftovers import FORMAT, KEPT, MANIFEST, NO_PAGES, PAGE, PAGE_DATA, manifest_of
 from subsel.storage.local import LocalPlace
 from subsel.storage.owner import LOCK, lock
-from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place
+from subsel.storage.place import FILES_AT_ONCE, TEMPORARY, FileInfo, Kind, Place
 from subsel.storage.uri import path_of, place_of, refuse_credentials
 
 __all__ = [
+    "FILES_AT_ONCE",
     "FORMAT",
     "KEPT",
     "LOCK",

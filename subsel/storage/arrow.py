@@ -12,12 +12,11 @@ import pyarrow.fs as pafs
 
 from subsel.errors import InputError, OutputError, option
 from subsel.storage.faults import reading, writing
-from subsel.storage.place import TEMPORARY, FileInfo, Kind, Place
+from subsel.storage.place import FILES_AT_ONCE, TEMPORARY, FileInfo, Kind, Place
 
 #: Arrow filesystems whose files have an etag, which a listing does not tell.
 _TAGGED = ("s3", "gcs", "abfs")
 _STAMP_KEYS = ("etag", "generation", "oid", "blob_id", "md5", "mtime", "last_modified", "lastmodified", "created")
-_REQUESTS = 16  # at a time, for etags
 _COPIED_AT_ONCE = 5 * 2**30  # S3 copies no more in one request
 
 
@@ -107,7 +106,7 @@ class ArrowPlace(Place):
             return [_stamp(self.filesystem.handler.fs.info(path).items()) for path in paths]
         if self.filesystem.type_name not in _TAGGED:
             return [str(info.mtime_ns) for info in self.filesystem.get_file_info(paths)] if paths else []
-        with ThreadPoolExecutor(_REQUESTS) as pool:
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
             return list(pool.map(self._etag, paths))
 
     def _etag(self, path: str) -> str:

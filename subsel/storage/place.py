@@ -13,6 +13,8 @@ Kind = Literal["file", "folder"]
 
 #: How names of temporary files and folders begin. The dot hides them from Parquet readers.
 TEMPORARY = ".subsel-tmp-"
+#: Files that are asked about or read at a time: most of that is waiting.
+FILES_AT_ONCE = 16
 
 
 def printable(text: str) -> str:
