@@ -1,19 +1,20 @@
 """The whole pipeline on Spark, Parquet to Parquet: seconds per stage, supersteps, shuffled bytes, peak memory.
 
 python -m benchmarks.spark_pipeline [--points 1000000] [--dimension 128] [--master local[2]] [--refine 0]
-    [--coverage NEIGHBORS] [--local]
+    [--coverage NEIGHBORS] [--local] [--dtype float16]
 
 Beside the seconds of the stages stands what `subsel plan` says of them (subsel/cost.py). With --local the local engine
 selects from the same files afterwards, in this process. Last come Spark's own stages, the longest: where they begin,
 their seconds, those of their tasks, and of those the JVM's at work; the rest is Python's, or waiting.
 
 The driver's heap is 2 GiB. Memory is resident memory, sampled twice a second from /proc: of the JVM, and of the
-largest Python worker.
+largest Python worker. Disk is what Spark's folder takes at a time, sampled as often.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import re
@@ -58,6 +59,7 @@ RUN = {
     "JVM MiB": "7,.0f",
     "driver MiB": "7,.0f",
     "shuffled GiB": "6.1f",
+    "disk GiB": "6.1f",
 }
 STAGES = {
     "stage": "9",
@@ -102,12 +104,17 @@ def core_seconds() -> dict[str, float]:
     return found
 
 
-class ProcessPeaks(threading.Thread):
-    """Samples resident memory of this process' JVM and Python workers, in MiB; ``workers`` is the largest at a time."""
+class Peaks(threading.Thread):
+    """Samples resident memory of this process' JVM and Python workers, in MiB; ``workers`` is the largest at a time.
 
-    def __init__(self) -> None:
+    And bytes of the files in Spark's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
+        self.folder = folder
         self.jvm = self.worker = self.driver = 0.0
+        self.disk = 0
         self.workers: list[float] = []
         self.start()
 
@@ -119,6 +126,7 @@ class ProcessPeaks(threading.Thread):
         """Sample until the program ends."""
         while True:
             self.workers.append(0.0)
+            self.disk = max(self.disk, bytes_in(self.folder))
             for number, command, stat in family():
                 mib = int(stat[21]) * _PAGE / 2**20
                 if number == os.getpid():
@@ -145,13 +153,23 @@ class Boards(logging.Handler):
             self.undecided.append(int(found[1]))
 
 
-def write_points(folder: Path, n: int, dimension: int) -> None:
+def bytes_in(folder: Path) -> int:
+    """Return the bytes of all files in a folder, some of which may go meanwhile."""
+    found = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found += (Path(where) / name).stat().st_size
+    return found
+
+
+def write_points(folder: Path, n: int, dimension: int, dtype: str = "float32") -> None:
     """Write demo points file by file, so that this process stays small."""
     folder.mkdir(parents=True)
     for number, begin in enumerate(range(0, n, _ROWS_PER_FILE)):
         count = min(_ROWS_PER_FILE, n - begin)
         points, utility = demo_points(count, dimension, seed=number)
-        lists = pa.FixedSizeListArray.from_arrays(pa.array(points.reshape(-1)), dimension)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(points.astype(dtype).reshape(-1)), dimension)
         table = pa.table({"id": np.arange(begin, begin + count), "embedding": lists, "utility": utility})
         pq.write_table(table, folder / f"points-{number:05d}.parquet", row_group_size=10_000)
 
@@ -245,6 +263,7 @@ def main() -> None:
     words.add_argument("--part-points", type=int)
     words.add_argument("--refine", type=int, default=0, help="passes of swap refinement")
     words.add_argument("--coverage", type=int, help="coverage as the objective, on so many neighbours")
+    words.add_argument("--dtype", default="float32", choices=["float32", "float16"], help="of the points")
     words.add_argument("--local", action="store_true", help="and the local engine, for comparison")
     arguments = words.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -254,9 +273,9 @@ def main() -> None:
     logging.getLogger("subsel").setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         points = Path(folder) / "points"
-        write_points(points, arguments.points, arguments.dimension)
-        spark = session(arguments.master, folder)
-        peaks = ProcessPeaks()
+        write_points(points, arguments.points, arguments.dimension, arguments.dtype)
+        spark = session(arguments.master, Path(folder) / "spark")
+        peaks = Peaks(Path(folder) / "spark")
         before = core_seconds()
         selection = subsel.select(
             points,
@@ -285,13 +304,13 @@ def main() -> None:
             *(arguments.points, arguments.dimension, report.graph.parts, report.graph.recall),
             *(took["all"], plan.seconds_on_spark(cores)),
             *(took["read"], took["neighbors"], took["selection"], report.greedy.supersteps),
-            *(peaks.worker, peaks.jvm, peaks.driver, shuffled_gib(spark)),
+            *(peaks.worker, peaks.jvm, peaks.driver, shuffled_gib(spark), peaks.disk / 2**30),
         ]
         longest = list(longest_stages(spark, took["all"]))
         spark.stop()
         output = Path(folder) / "local"
         local, used = alone(points, output, {**options, "size": arguments.size}) if arguments.local else (None, 0.0)
-        about = f"{arguments.points:,} points x {arguments.dimension}, {arguments.size}, {arguments.master}, 2 GiB heap"
+        about = f"{arguments.points:,} points x {arguments.dimension} {arguments.dtype}, {arguments.size}, {arguments.master}, 2 GiB heap"
         with recording(arguments, about) as record:
             record(RUN, [run], title="run")
             record(

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from subsel.config import Metric
 from subsel.embeddings import cells, search
-from subsel.embeddings.metrics import FloatMatrix, similarity_of_scores
+from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
 from subsel.embeddings.recipe import Search, find_neighbors
 from subsel.fixedpoint import Int64Array
 from subsel.graph import distinct
@@ -36,6 +36,8 @@ VECTORS, LISTS, EXACT, FOUND, EFFORT = "vectors", "lists", "exact", "found", "ef
 
 #: Coarse cells per part: enough to pack parts of equal size that are compact.
 CELLS_PER_PART = 16
+#: Rows by which it is seen that vectors do not fit into 16 bits.
+_FEW = 16
 #: Rows of the k-means sample per cell, at the least; and its bytes, at the most, since the driver holds it.
 _ROWS_PER_CELL = 8
 _SAMPLE_BYTES = 256 << 20
@@ -209,16 +211,21 @@ def _bisect(centroids: FloatMatrix, weight: npt.NDArray[Any], groups: int) -> np
     return out
 
 
-def route(source: int, points: dict[str, Any], X: FloatMatrix, part_map: PartMap) -> Iterator[Parcel]:
+def route(
+    source: int, points: dict[str, Any], rows: FloatMatrix, X: FloatMatrix, part_map: PartMap
+) -> Iterator[Parcel]:
     """Yield the parcels of a batch of points: points to their homes, vectors to every part that they are in.
 
     Args:
         source: number of the sender.
         points: ``code`` (int64), ``utility`` (float64), ``others`` (float64, (b, c)) and ``id`` of the batch.
-        X: float32, (b, d), prepared rows.
+        rows: float32, (b, d), as they were read: where 16 bits hold them, these travel, and are prepared again.
+        X: float32, (b, d), prepared rows, which travel otherwise.
         part_map: where points belong.
     """
     to = part_map.destinations(X, points["code"])
+    half = in_half(rows)
+    sent = X if half is None else half
     for part in distinct(to).tolist():
         if part < 0:
             continue
@@ -226,11 +233,26 @@ def route(source: int, points: dict[str, Any], X: FloatMatrix, part_map: PartMap
         if len(live):
             yield Parcel(part, source, POINTS, pack_points(points, live))
         inside = np.flatnonzero((to == part).any(axis=1))
-        yield Parcel(part, source, VECTORS, pack(code=points["code"][inside], home=to[inside, 0], X=X[inside]))
+        yield Parcel(part, source, VECTORS, pack(code=points["code"][inside], home=to[inside, 0], X=sent[inside]))
+
+
+def in_half(rows: FloatMatrix) -> npt.NDArray[np.float16] | None:
+    """Return rows as float16, if that holds them to the last bit; else None. A few rows tell most that do not fit."""
+    with np.errstate(over="ignore"):
+        for some in (rows[:_FEW], rows):
+            half = some.astype(np.float16)
+            if not np.array_equal(half, some):
+                return None
+    return half
 
 
 def search_part(
-    part: int, parcels: Sequence[Parcel], parts: int, dimension: int, how: Search, sample: Int64Array
+    part: int,
+    parcels: Sequence[Parcel],
+    parts: int,
+    prepare: Preparation,
+    how: Search,
+    sample: Int64Array,
 ) -> Iterator[Parcel]:
     """Search the neighbours of all points that are in a part, those that live there and visitors, among themselves.
 
@@ -240,7 +262,7 @@ def search_part(
         part: this part; ``parts`` is the address of what the search took.
         parcels: its points, and the vectors of all that are in it.
         parts: number of parts.
-        dimension: of the vectors.
+        prepare: what is done to vectors that come as they were read, in 16 bits.
         how: to search.
         sample: codes of the points that are asked how it went, ascending: others decide how hard to search.
     """
@@ -250,9 +272,9 @@ def search_part(
     home = np.concatenate([one["home"] for one in arrays])
     by_code = np.argsort(code)  # the result does not depend on the order in which parcels came
     code, home = code[by_code], home[by_code]
-    pieces = [one["X"].reshape(-1, dimension) for one in arrays]
+    pieces = [one["X"].reshape(len(one["code"]), -1) for one in arrays]
     asked = np.isin(code, sample, invert=True)
-    nearest, score, effort = _search(lambda places: _take_rows(pieces, by_code[places]), home == part, asked, how)
+    nearest, score, effort = _search(lambda places: _take_rows(pieces, by_code[places], prepare), home == part, asked, how)
     yield Parcel(parts, part, EFFORT, effort)
     for destination in distinct(home).tolist():
         mine = home == destination
@@ -261,13 +283,14 @@ def search_part(
         yield Parcel(int(destination), part, LISTS, lists)
 
 
-def _take_rows(pieces: Sequence[FloatMatrix], rows: Int64Array) -> FloatMatrix:
-    """Return rows of matrices that lie one after the other, without putting these together first."""
+def _take_rows(pieces: Sequence[npt.NDArray[Any]], rows: Int64Array, prepare: Preparation) -> FloatMatrix:
+    """Return prepared rows of matrices that lie one after the other, without putting these together first."""
     out = np.empty((len(rows), pieces[0].shape[1]), np.float32)
     begin = 0
     for piece in pieces:
         inside = np.flatnonzero((rows >= begin) & (rows < begin + len(piece)))
-        out[inside] = piece[rows[inside] - begin]
+        found = piece[rows[inside] - begin]
+        out[inside] = prepare.rows(found) if found.dtype == np.float16 else found
         begin += len(piece)
     return out
 

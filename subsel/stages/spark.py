@@ -218,7 +218,7 @@ class SparkStages:
             InputError: its points are not those that were checked.
         """
         about = self.points.groups, self.spark, self.rundir, self.held, self.config, found.parts
-        self.graph = Assembled.of(found.frame, *about)
+        self.graph = Assembled.of(found.frame, *about, about=(self.points.n, found.half_edges))
         assemble.check_unchanged(self.graph.shapes, self.points.n, self.points.code_sum, self.points.name)
 
     def weigh(self, tell: Tell, k: int | None, most: int | None) -> WeightsReport:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
@@ -13,10 +13,11 @@ from pyspark.sql import functions as F
 
 from subsel.config import SelectConfig
 from subsel.engines.spark.groups import write_graph
-from subsel.engines.spark.held import Held
+from subsel.engines.spark.held import Held, free_shuffled
 from subsel.engines.spark.joining import joined, joint_of
 from subsel.engines.spark.output import read_rows
 from subsel.engines.spark.parcels import PARCEL_SCHEMA, map_in_arrow, task
+from subsel.engines.spark.together import fits_one_task
 from subsel.fixedpoint import Usual
 from subsel.input.groups import GroupNames
 from subsel.parts import assemble
@@ -48,39 +49,46 @@ class Assembled:
     @classmethod
     def of(
         cls,
-        frame: DataFrame,
+        frame: Callable[[], DataFrame],
         groups: tuple[GroupNames, ...],
         spark: SparkSession,
         rundir: RunDirectory | None,
         held: Held,
         config: SelectConfig,
         parts: int,
+        about: tuple[int, int],
     ) -> Assembled:
         """Compute a graph and keep it: in the run directory if there is one.
 
+        Where no task will hold it, and boards are on the executors' disks anyway, Spark forgets how it was computed, and
+        what was shuffled for it makes room.
+
         Args:
-            frame: parcels of the graph, as it was searched.
+            frame: returns parcels of the graph, as it was searched.
             groups: of each column.
             spark: the session.
             rundir: see above.
             held: keeps frames.
             config: of the request.
             parts: of the graph; see `subsel.engines.spark.joining` for how many it is kept in.
+            about: its points, and half-edges at the least.
         """
-        kept = searched = held.keep(frame)
+        recorded = rundir is not None
+        whole = recorded or fits_one_task(spark, config, *about)
+        kept = (held.keep if whole else held.write_down_at_first_use)(frame())
         little = _little(kept)
-        joint = joint_of(spark, config, parts, _shapes(little), recorded=rundir is not None)
+        if not whole:
+            free_shuffled(spark)
+        joint = joint_of(spark, config, parts, _shapes(little), recorded=recorded)
         if joint is not None:
-            kept, parts = held.keep(joined(searched, joint)), joint.parts
-        if rundir is None:
-            found = cls(kept, groups, parts, little)
-        else:
+            searched, parts = kept, joint.parts
+            kept = held.write_down(joined(searched, joint))  # computed before what it is made of goes
+            held.release(searched)
+        if rundir is not None:
             write_graph(spark, kept, groups, *rundir.begin("graph", "points"))
-            kept.unpersist()
-            found = cls.kept(spark, rundir, parts)
-        if kept is not searched:
-            searched.unpersist()
-        return found
+            held.release(kept)
+            return cls.kept(spark, rundir, parts)
+        return cls(kept, groups, parts, little)
 
     @classmethod
     def kept(cls, spark: SparkSession, rundir: RunDirectory, parts: int) -> Assembled:

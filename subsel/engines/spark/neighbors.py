@@ -50,14 +50,17 @@ class Assembling:
     """A graph on its way: parcels that are not computed yet.
 
     Attributes:
-        frame: parcels of kinds points, graph, shape, and at part number ``parts`` what recall is estimated from.
+        frame: returns parcels of kinds points, graph, shape, and at part number ``parts`` what recall is estimated
+            from. Who computes them is the only one to have that frame, so that what it was shuffled for can go.
         parts: how many.
+        half_edges: about how many the graph has at the least.
         cells: of the search; None for a graph of the user's.
         dropped: edges of the user's that were dropped, by reason; None without such a graph.
     """
 
-    frame: DataFrame
+    frame: Callable[[], DataFrame]
     parts: int
+    half_edges: int
     cells: int | None
     dropped: dict[str, int] | None
 
@@ -86,13 +89,14 @@ def assembling(
         about = part_map.largest, in_part, points.dimension, how.neighbors
         check_worker(worker_limit(points.frame.sparkSession), *about)
         lists = found_lists(points, part_map, how, config, searched)
-        return Assembling(_assembled(lists, part_map.parts), part_map.parts, len(part_map.quantizer.centroids), None)
+        frame, half_edges = partial(_assembled, lists, part_map.parts), points.n * how.neighbors
+        return Assembling(frame, part_map.parts, half_edges, len(part_map.quantizer.centroids), None)
     parts = max(1, -(-points.n // in_part))
     tell(f"{parts} parts")
     if edges is None:
-        return Assembling(_alone(points, parts, config), parts, None, None)
+        return Assembling(partial(_alone, points, parts, config), parts, 0, None, None)
     frame, dropped = assembled_from_edges(points, edges, parts, config)
-    return Assembling(frame, parts, None, dropped)
+    return Assembling(lambda: frame, parts, 0, None, dropped)
 
 
 def found_lists(
@@ -110,7 +114,7 @@ def found_lists(
     asked = points.asked_code, points.asked
     send = partial(_route, Rules.of(points, config), points.prepare, part_map, how, *asked)
     parcels = points.map(send, PARCEL_SCHEMA)
-    search = partial(_search, part_map.parts, points.dimension, how, points.asked_code)
+    search = partial(_search, part_map.parts, points.prepare, how, points.asked_code)
     merge = partial(_merge, part_map.parts, points.asked_code, how)
     if searched is None:
         parcels = exchange(parcels, search, part_map.parts + 1)
@@ -306,7 +310,7 @@ def _route(
             X = prepare.rows(good.embeddings)
             if len(asked):
                 route.exact_scores(exact, asked, asked_code, X, columns["code"], how.metric)
-            yield from numbered(route.route(source, columns, X, part_map), sent)
+            yield from numbered(route.route(source, columns, good.embeddings, X, part_map), sent)
             sent += 1
         if len(asked):
             yield from numbered([Parcel(part_map.parts, source, route.EXACT, pack(score=exact))], sent)
@@ -349,9 +353,9 @@ def part_of(code: Int64Array, parts: int) -> Int64Array:
 
 
 def _search(
-    parts: int, dimension: int, how: Search, asked: Int64Array, part: int, parcels: list[Parcel]
+    parts: int, prepare: Preparation, how: Search, asked: Int64Array, part: int, parcels: list[Parcel]
 ) -> Iterable[Parcel]:
-    return parcels if part == parts else route.search_part(part, parcels, parts, dimension, how, asked)
+    return parcels if part == parts else route.search_part(part, parcels, parts, prepare, how, asked)
 
 
 def _merge(parts: int, asked: Int64Array, how: Search, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:

@@ -92,8 +92,11 @@ def map_rows(pieces: Pieces | None, frame: DataFrame, function: BatchFunction, s
 def _is_shared(kind: pa.DataType) -> bool:
     """Return whether values of a type are the same to all that comes after, whoever read them."""
     inside = kind.value_type if hasattr(kind, "value_type") else kind
+    if inside is kind and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return True
+    of_lists = inside is not kind and pa.types.is_float16(inside)  # Spark has their bytes, which become the same numbers
     numbers = pa.types.is_signed_integer(inside) or pa.types.is_float32(inside) or pa.types.is_float64(inside)
-    return bool(numbers or (inside is kind and (pa.types.is_string(kind) or pa.types.is_large_string(kind))))
+    return bool(numbers or of_lists)
 
 
 def _spans(size: int) -> list[Span]:
