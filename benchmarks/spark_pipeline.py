@@ -310,7 +310,8 @@ def main() -> None:
         spark.stop()
         output = Path(folder) / "local"
         local, used = alone(points, output, {**options, "size": arguments.size}) if arguments.local else (None, 0.0)
-        about = f"{arguments.points:,} points x {arguments.dimension} {arguments.dtype}, {arguments.size}, {arguments.master}, 2 GiB heap"
+        of = f"{arguments.points:,} points x {arguments.dimension} {arguments.dtype}"
+        about = f"{of}, {arguments.size}, {arguments.master}, 2 GiB heap"
         with recording(arguments, about) as record:
             record(RUN, [run], title="run")
             record(

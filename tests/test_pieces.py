@@ -9,6 +9,7 @@ import pytest
 
 from subsel.input.files import files_of, footers
 from subsel.input.parquet import read_file
+from subsel.input.types import flat_lists
 from subsel.storage import place_of
 from tests.spark_fixtures import needs_spark
 
@@ -67,12 +68,38 @@ def test_tasks_read_what_spark_reads(spark, tmp_path, monkeypatch):
     assert pieces.map_rows(found, left, told, "row string").count() == 748
 
 
+def lists_told(batches):
+    for batch in batches:
+        lengths, flat = flat_lists(batch.column(1))
+        kinds = [str(flat.dtype)] * len(batch)
+        ends = np.cumsum(np.maximum(lengths, 0))[:-1]
+        lists = [f"{n} {one.astype(float).tolist()}" for n, one in zip(lengths, np.split(flat, ends), strict=True)]
+        yield pa.record_batch([batch.column(0), pa.array(kinds), pa.array(lists)], names=["id", "kind", "list"])
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float16()), pa.list_(pa.float16(), 2)], ids=str)
+def test_lists_of_halves_are_read_by_tasks_as_spark_reads_them(spark, tmp_path, kind):
+    needs_spark()
+    lists = [None, [2.0**-24, None], [np.nan, np.inf], [-65504.0, -0.0], [0.1, 1.0]] * 140
+    lists = [one and [None if value is None else np.float16(value) for value in one] for one in lists]
+    write(tmp_path, halves=pa.array(lists, kind))
+    frame, found = opened(spark, tmp_path, "id", "halves")
+    assert found is not None
+    schema = "id bigint, kind string, list string"
+    (here, there) = (
+        sorted(map(str, one.collect()))
+        for one in (found.map(lists_told, schema), pieces.map_in_arrow(frame, lists_told, schema))
+    )
+    assert here == there
+    assert "float16" in here[0]
+
+
 def test_files_that_spark_reads_otherwise_are_its_own(spark, tmp_path):
     needs_spark()
     for what, values in {
         "unsigned": pa.array(np.arange(700), pa.uint64()),
         "times": pa.array(np.arange(700), pa.timestamp("us")),
-        "halves": pa.array([[1.0]] * 700, pa.list_(pa.float16())),
+        "halves": pa.array([np.float16(1.0)] * 700, pa.float16()),
     }.items():
         (tmp_path / what).mkdir()
         write(tmp_path / what, column=values)

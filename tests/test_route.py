@@ -13,6 +13,8 @@ from subsel.demo import demo_points
 from subsel.embeddings import cells
 from subsel.embeddings.metrics import Preparation
 from subsel.embeddings.recipe import Search
+from subsel.parts import route
+from subsel.parts.pack import of_kind, unpack
 from subsel.parts.route import PartMap, coarse_probes
 
 N, PART_POINTS = 6000, 500
@@ -172,3 +174,51 @@ def test_points_visit_more_parts_where_a_recall_asks_for_it():
         mine, theirs = (part_map.destinations(X, code[: len(X)]) for X in pairs)
         met.append(((mine[:, :, None] == theirs[:, None, :]) & (mine >= 0)[:, :, None]).any(axis=(1, 2)).mean())
     assert met[1] > met[0]
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 2.0**-24, 65504.0, -0.5])
+def test_16_bits_hold_some_rows(value):
+    rows = np.full((40, 3), 1.5, np.float32)
+    rows[-1, -1] = value
+    half = route.in_half(rows)
+    assert half.dtype == np.float16
+    assert half.astype(np.float32).tobytes() == rows.tobytes()
+
+
+@pytest.mark.parametrize("value", [0.1, 2.0**-25, 65520.0, -1e30, 2049.0])
+def test_and_not_others(value):
+    rows = np.full((40, 3), 1.5, np.float32)
+    rows[-1, -1] = value
+    assert route.in_half(rows) is None
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
+def test_rows_that_16_bits_hold_travel_so_and_are_searched_as_others_are(monkeypatch, metric):
+    points, utility = demo_points(900, 16)
+    points = points.astype(np.float16).astype(np.float32)
+    points[500:] += np.float32(1e-5)  # what came in one batch fits, what in another does not
+    prepare = Preparation.of_sample(points, metric)
+    X = prepare.rows(points)
+    how = Search.of(SelectConfig(probes=4, metric=metric), 900, None)
+    part_map = PartMap.plan(X, 900, 300, how)
+    columns = {"code": np.random.default_rng(1).permutation(900), "utility": utility, "id": np.arange(900)}
+
+    def found():
+        parcels = []
+        for source, some in enumerate((slice(500), slice(500, 900))):
+            of_batch = {name: column[some] for name, column in columns.items()}
+            parcels += route.route(source, of_batch, points[some], X[some], part_map)
+        size = sum(len(one.payload) for one in of_kind(parcels, route.VECTORS))
+        mine = [[one for one in parcels if one.part == part] for part in range(part_map.parts)]
+        asked = np.empty(0, np.int64)
+        return size, [
+            list(route.search_part(part, one, part_map.parts, prepare, how, asked)) for part, one in enumerate(mine)
+        ]
+
+    size, lists = found()
+    assert any(unpack(one.payload)["score"].size for one in of_kind(lists[0], route.LISTS))
+    monkeypatch.setattr(route, "in_half", lambda rows: None)
+    more, others = found()
+    assert size < 0.8 * more
+    for one, other in zip(lists, others, strict=True):
+        assert [(p.part, p.kind, bytes(p.payload)) for p in one] == [(p.part, p.kind, bytes(p.payload)) for p in other]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ from subsel import pipeline
 from subsel.bounding.certificate import certify
 from subsel.bounding.driver import bound
 from subsel.config import SelectConfig
+from subsel.demo import demo_points
 from subsel.engines.local import LocalEngine
 from subsel.greedy.exact import exact_greedy, order_subset
 from subsel.greedy.refine import refine
@@ -241,6 +244,37 @@ def test_parts_that_are_joined_to_a_few_decide_the_same(problem, data):
     assert decide(few, k) == decide(split, k)
     assert finish(few, k) == finish(split, k)
     assert few.result() == split.result()
+
+
+def test_parts_that_are_joined_are_searched_once(spark, tmp_path, monkeypatch):
+    """However many parts become one, rows are read to be checked and to be sent, and not again for what was lost."""
+    needs_spark()
+    from subsel.engines.spark import assembled
+
+    points, utility = demo_points(600, 8)
+    rows = spark.createDataFrame(pa.table({"id": np.arange(600), "utility": utility, "embedding": list(points)}))
+    reads = tmp_path / "reads"
+    reads.mkdir()
+
+    def read(batches):
+        (reads / uuid4().hex).touch()
+        yield from batches
+
+    joint_of, seen = assembled.joint_of, []
+
+    def few(spark, config, *about, **more):
+        seen.append(joint_of(spark, config.model_copy(update={"part_points": None}), *about, **more))
+        return seen[-1]
+
+    counts = []
+    about = {"size": 60, "engine": spark, "part_points": 60, "finish_points": 30, "overwrite": True, "progress": False}
+    for patched in (joint_of, few):
+        monkeypatch.setattr(assembled, "joint_of", patched)
+        before = len(list(reads.iterdir()))
+        subsel.select(rows.mapInArrow(read, rows.schema), output=tmp_path / "out", **about)
+        counts.append(len(list(reads.iterdir())) - before)
+    assert seen[0] is not None
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.slow

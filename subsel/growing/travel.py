@@ -25,7 +25,7 @@ from subsel.growing.leave import leave
 from subsel.growing.parted import IDS, LISTS, Part, numbers_of, pack_part, packable, unpack_part, unpacked
 from subsel.growing.state import GraphState
 from subsel.growing.stored import StoredRows
-from subsel.parts import route
+from subsel.parts import estimate, route
 from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
 from subsel.threads import over_rows
 
@@ -235,12 +235,14 @@ def exact_part(part: int, parcels: Sequence[Parcel], kept: Kept, asked: Int64Arr
     if not state.n:
         return
     best = np.full((len(asked), k), -np.inf, np.float32)
-    route.exact_scores(best, X, asked, state.vectors(), now.code, state.metric)
-    yield Parcel(part, part, route.EXACT, pack(score=best))
+    estimate.exact_scores(best, X, asked, state.vectors(), now.code, state.metric)
+    yield Parcel(part, part, estimate.EXACT, pack(score=best))
     rows = np.flatnonzero(np.isin(now.code, asked))
     score = state.score[rows, :k]
     there = state.best[rows, :k] >= 0
-    yield Parcel(part, part, route.FOUND, pack(code=np.repeat(now.code[rows], there.sum(axis=1)), score=score[there]))
+    yield Parcel(
+        part, part, estimate.FOUND, pack(code=np.repeat(now.code[rows], there.sum(axis=1)), score=score[there])
+    )
 
 
 def done_of(parcels: Sequence[Parcel]) -> dict[int, Done]:

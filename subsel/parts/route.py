@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from subsel.config import Metric
-from subsel.embeddings import cells, search
+from subsel.embeddings import cells
 from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
 from subsel.embeddings.recipe import Search, find_neighbors
 from subsel.fixedpoint import Int64Array
@@ -26,13 +26,13 @@ from subsel.graph import distinct
 from subsel.parts import kernel
 from subsel.parts.assemble import EDGES, POINTS, pack_edges, pack_points
 from subsel.parts.crowded import find_crowded, without_twins
-from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
+from subsel.parts.estimate import EFFORT, FOUND
+from subsel.parts.pack import Parcel, of_kind, pack, unpack
 
 log = logging.getLogger(__name__)
 
-#: Kinds of parcels: vectors, of residents and visitors alike; lists of neighbours found; exact scores of the recall
-#: sample, those found, and what the searches took, addressed to a part of their own beyond all others.
-VECTORS, LISTS, EXACT, FOUND, EFFORT = "vectors", "lists", "exact", "found", "effort"
+#: Kinds of parcels: vectors, of residents and visitors alike; lists of neighbours found.
+VECTORS, LISTS = "vectors", "lists"
 
 #: Coarse cells per part: enough to pack parts of equal size that are compact.
 CELLS_PER_PART = 16
@@ -274,7 +274,8 @@ def search_part(
     code, home = code[by_code], home[by_code]
     pieces = [one["X"].reshape(len(one["code"]), -1) for one in arrays]
     asked = np.isin(code, sample, invert=True)
-    nearest, score, effort = _search(lambda places: _take_rows(pieces, by_code[places], prepare), home == part, asked, how)
+    take = partial(_take_rows, prepare, pieces, by_code)
+    nearest, score, effort = _search(take, home == part, asked, how)
     yield Parcel(parts, part, EFFORT, effort)
     for destination in distinct(home).tolist():
         mine = home == destination
@@ -283,8 +284,11 @@ def search_part(
         yield Parcel(int(destination), part, LISTS, lists)
 
 
-def _take_rows(pieces: Sequence[npt.NDArray[Any]], rows: Int64Array, prepare: Preparation) -> FloatMatrix:
-    """Return prepared rows of matrices that lie one after the other, without putting these together first."""
+def _take_rows(
+    prepare: Preparation, pieces: Sequence[npt.NDArray[Any]], order: Int64Array, places: Int64Array
+) -> FloatMatrix:
+    """Return some of the prepared rows, in an order, of matrices that lie one after the other, which are not joined."""
+    rows = order[places]
     out = np.empty((len(rows), pieces[0].shape[1]), np.float32)
     begin = 0
     for piece in pieces:
@@ -353,62 +357,3 @@ def merge_part(part: int, parcels: Sequence[Parcel], parts: int, how: Search, sa
         there = other_part == to
         mine = np.full(int(there.sum()), part)
         yield Parcel(int(to), part, EDGES, pack_edges(other[there], mine, own[there], similarity[there]))
-
-
-def exact_scores(
-    best: FloatMatrix, queries: FloatMatrix, codes: Int64Array, X: FloatMatrix, code: Int64Array, metric: Metric
-) -> None:
-    """Merge the scores of a batch of points into the exact top-k of the recall sample, in place.
-
-    Args:
-        best: float32, (q, k): scores so far, falling; -inf where there are none yet.
-        queries: float32, (q, d): the sample.
-        codes: int64, (q,), ascending: its codes; a point is no neighbour of itself.
-        X: float32, (b, d): the batch.
-        code: int64, (b,).
-        metric: see `subsel.embeddings.metrics`.
-    """
-    squares = np.square(queries).sum(axis=1) if metric == "l2" else None
-    block = search.scores(queries, X, squares, metric)
-    place = np.minimum(np.searchsorted(codes, code), len(codes) - 1)
-    itself = np.flatnonzero(codes[place] == code)
-    block[place[itself], itself] = -np.inf
-    search.merge_scores(block, best)
-
-
-def merged_exact(part: int, parcels: Sequence[Parcel], q: int) -> Iterator[Parcel]:
-    """Merge the exact scores of all scans into one parcel, so that the driver gets no more than one; pass others on.
-
-    Args:
-        part: the address beyond all parts, which they came to.
-        parcels: that came.
-        q: points in the recall sample.
-    """
-    best: FloatMatrix | None = None
-    for parcel in parcels:
-        if parcel.kind != EXACT:
-            yield parcel
-            continue
-        one = unpack(parcel.payload)["score"].reshape(q, -1)
-        best = one if best is None else -np.sort(-np.concatenate([best, one], axis=1), axis=1)[:, : one.shape[1]]
-    if best is not None:
-        yield Parcel(part, part, EXACT, pack(score=best))
-
-
-def effort_of(parcels: Sequence[Parcel]) -> tuple[int, int]:
-    """Return the most probes and the most passes that the search of a part took."""
-    took = np.array([unpack(parcel.payload)["effort"] for parcel in of_kind(parcels, EFFORT)])
-    probes, passes = took.max(axis=0).tolist()
-    return probes, passes
-
-
-def recall_of(parcels: Sequence[Parcel], codes: Int64Array, k: int) -> float:
-    """Return recall@k of the sample from exact scores of every scan and the lists found."""
-    exact = np.concatenate(
-        [unpack(p.payload)["score"].reshape(len(codes), -1) for p in of_kind(parcels, EXACT)], axis=1
-    )
-    exact = -np.sort(-exact, axis=1)[:, :k]
-    found = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, FOUND))
-    row = np.searchsorted(codes, found["code"])
-    hits = (found["score"] >= search.least_score(exact)[row]).sum()
-    return float(min(1.0, hits / max(1, np.isfinite(exact).sum())))

@@ -60,8 +60,8 @@ class Assembled:
     ) -> Assembled:
         """Compute a graph and keep it: in the run directory if there is one.
 
-        Where no task will hold it, and boards are on the executors' disks anyway, Spark forgets how it was computed, and
-        what was shuffled for it makes room.
+        Where no task will hold it, and boards are on the executors' disks anyway, Spark forgets how it was computed,
+        and what was shuffled for it makes room.
 
         Args:
             frame: returns parcels of the graph, as it was searched.

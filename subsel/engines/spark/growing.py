@@ -46,7 +46,7 @@ from subsel.growing import travel
 from subsel.growing.join import Effort
 from subsel.growing.parted import IDS, LISTS, MAP_PART, edges_of, packable, unpack_map, unpack_part
 from subsel.growing.place import KeptGraph
-from subsel.parts import route
+from subsel.parts import estimate
 from subsel.parts.pack import Parcel, from_rows, of_kind, pack, unpack
 from subsel.parts.route import PartMap
 from subsel.parts.rows import parcels_in, to_table
@@ -247,7 +247,7 @@ class PartedGraph:
         scan = partial(travel.exact_part, kept=self.common, asked=codes, X=X)
         found = map_in_arrow(self.parcels(self.points), partial(_scan, scan), PARCEL_SCHEMA)
         merged = exchange(found.withColumn("part", F.lit(0)), partial(_merge_exact, len(codes)), 1)
-        return route.recall_of(_collected(merged), codes, self.kept.state.neighbors)
+        return estimate.recall_of(_collected(merged), codes, self.kept.state.neighbors)
 
     def written(self) -> tuple[DataFrame, DataFrame, dict[int, tuple[int, str]], set[int]]:
         """Return parcels and edges of the parts that changed, points and checksums of all parts, and which changed."""
@@ -309,7 +309,7 @@ def _scan(function: PartFunction, batches: Iterator[pa.RecordBatch]) -> Iterator
 
 
 def _merge_exact(q: int, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
-    return route.merged_exact(part, parcels, q)
+    return estimate.merged_exact(part, parcels, q)
 
 
 def _scan_edges(kept: travel.Kept, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

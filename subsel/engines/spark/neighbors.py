@@ -34,7 +34,7 @@ from subsel.input.checked import CheckedBatch
 from subsel.input.groups import GroupNames, GroupNumbers
 from subsel.input.ids import shown_one, stored_ids
 from subsel.input.rows import Columns, RowChecker
-from subsel.parts import assemble, route
+from subsel.parts import assemble, estimate, route
 from subsel.parts.pack import Parcel, pack
 from subsel.parts.rows import to_table
 from subsel.parts.superstep import pack_graph
@@ -89,8 +89,8 @@ def assembling(
         about = part_map.largest, in_part, points.dimension, how.neighbors
         check_worker(worker_limit(points.frame.sparkSession), *about)
         lists = found_lists(points, part_map, how, config, searched)
-        frame, half_edges = partial(_assembled, lists, part_map.parts), points.n * how.neighbors
-        return Assembling(frame, part_map.parts, half_edges, len(part_map.quantizer.centroids), None)
+        cells, least = len(part_map.quantizer.centroids), points.n * how.neighbors
+        return Assembling(partial(_assembled, lists, part_map.parts), part_map.parts, least, cells, None)
     parts = max(1, -(-points.n // in_part))
     tell(f"{parts} parts")
     if edges is None:
@@ -157,11 +157,11 @@ def describe(graph: Assembled, points: SparkPoints, how: Search, made: Assemblin
     embedded = made.dropped is None
     found = made.cells is not None
     half_edges = graph.total("half_edges")
-    probes, passes = route.effort_of(graph.collect(route.EFFORT)) if found else (None, None)
+    probes, passes = estimate.effort_of(graph.collect(estimate.EFFORT)) if found else (None, None)
     recall = None
     if found and len(points.asked_code):
-        recall = route.recall_of(
-            graph.collect(route.EXACT) + graph.collect(route.FOUND), points.asked_code, how.neighbors
+        recall = estimate.recall_of(
+            graph.collect(estimate.EXACT) + graph.collect(estimate.FOUND), points.asked_code, how.neighbors
         )
     return GraphReport(
         source="embeddings" if embedded else "given",
@@ -309,11 +309,11 @@ def _route(
             assert good.embeddings is not None
             X = prepare.rows(good.embeddings)
             if len(asked):
-                route.exact_scores(exact, asked, asked_code, X, columns["code"], how.metric)
+                estimate.exact_scores(exact, asked, asked_code, X, columns["code"], how.metric)
             yield from numbered(route.route(source, columns, good.embeddings, X, part_map), sent)
             sent += 1
         if len(asked):
-            yield from numbered([Parcel(part_map.parts, source, route.EXACT, pack(score=exact))], sent)
+            yield from numbered([Parcel(part_map.parts, source, estimate.EXACT, pack(score=exact))], sent)
 
 
 def _hash_points(rules: Rules, parts: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -360,7 +360,7 @@ def _search(
 
 def _merge(parts: int, asked: Int64Array, how: Search, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
     if part == parts:
-        return route.merged_exact(part, parcels, len(asked))
+        return estimate.merged_exact(part, parcels, len(asked))
     return route.merge_part(part, parcels, parts, how, asked)
 
 

@@ -94,9 +94,9 @@ def _is_shared(kind: pa.DataType) -> bool:
     inside = kind.value_type if hasattr(kind, "value_type") else kind
     if inside is kind and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return True
-    of_lists = inside is not kind and pa.types.is_float16(inside)  # Spark has their bytes, which become the same numbers
-    numbers = pa.types.is_signed_integer(inside) or pa.types.is_float32(inside) or pa.types.is_float64(inside)
-    return bool(numbers or of_lists)
+    if pa.types.is_float16(inside):
+        return inside is not kind  # lists: Spark has bytes, which become the same numbers
+    return bool(pa.types.is_signed_integer(inside) or pa.types.is_float32(inside) or pa.types.is_float64(inside))
 
 
 def _spans(size: int) -> list[Span]:
