@@ -191,7 +191,7 @@ def estimate(
         k: points to select; None: not known.
         config: how to select.
         near: rows that all points are compared with.
-        width: bytes in which one machine keeps a value.
+        width: bytes in which one machine keeps a value, and in which it travels on Spark.
         rates: how fast machines are.
         growing: whether a graph that grows is made instead, see `growing_bytes`.
     """
@@ -202,7 +202,7 @@ def estimate(
     n = n if drawn is None else drawn
     edges = EDGES_PER_NEIGHBOR * neighbors * n
     points = part_points(dimension, neighbors, config)
-    vectors = 4 * n * dimension
+    vectors = width * n * dimension
     graph = int(edges * 8 + 32 * n)
     part_share = min(points, n)
     parts = max(1, -(-n // points))
