@@ -12,13 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-#: Scores that are compared at once while merging.
-_RUN = 32
-#: Which of them are worth a look, as bits; and where the only bit of 32 stands, by a product (Leiserson et al. 1998).
-_BITS = (np.uint32(1) << np.arange(_RUN, dtype=np.uint32)).view(np.int32)
-_DE_BRUIJN = np.uint32(0x077CB531)
-_PLACES = np.empty(_RUN, np.int64)
-_PLACES[(_BITS.view(np.uint32) * _DE_BRUIJN) >> np.uint32(27)] = np.arange(_RUN)
+from subsel.embeddings.compare import RUN, first_of, hits
 
 
 @numba.njit(cache=True, inline="always")
@@ -48,18 +42,14 @@ def merge_among(block: Any, queries: Any, first: int, best: Any, score: Any) -> 
     for i in range(block.shape[0]):
         row, scores = queries[i], block[i]
         threshold = score[row, k - 1]
-        for begin in range(0, m, _RUN):
-            hits, end = np.int32(0), begin + _RUN
-            if end <= m:
-                for j in range(_RUN):  # vector instructions
-                    hits += np.int32(scores[begin + j] > threshold)
-            else:
-                hits, end = np.int32(1), m
-            if hits:  # most runs have none
-                for j in range(begin, end):
-                    if scores[j] > threshold:
-                        _insert(best, score, row, first + j, scores[j])
-                        threshold = score[row, k - 1]
+        for begin in range(0, m, RUN):
+            left = hits(scores, begin, threshold)
+            while left:  # most runs have none
+                place, left = first_of(left)
+                j = begin + place
+                if scores[j] > threshold:
+                    _insert(best, score, row, first + j, scores[j])
+                    threshold = score[row, k - 1]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -85,19 +75,11 @@ def merge_both(block: Any, queries: Any, first: int, probes: Any, least: Any, be
         row, scores = queries[i], block[i]
         home = probes[row, 0]
         threshold = score[row, k - 1]
-        for begin in range(0, m, _RUN):
-            hits = np.int32(0)
-            if m - begin >= _RUN:
-                for j in range(_RUN):  # vector instructions
-                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
-            else:
-                for j in range(m - begin):
-                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
-            left = np.int64(np.uint32(hits))
+        for begin in range(0, m, RUN):
+            left = hits(scores, begin, threshold, least)
             while left:  # few runs have any
-                lowest = np.uint32(left & -left)
-                left &= left - 1
-                j = begin + _PLACES[np.uint32(lowest * _DE_BRUIJN) >> 27]
+                place, left = first_of(left)
+                j = begin + place
                 value, other = scores[j], first + j
                 if other <= row if home == cell else home > cell and _probes(probes, other, home):
                     continue

@@ -12,8 +12,9 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.embeddings.compare import RUN, first_of, hits
 from subsel.embeddings.kernel import _score
-from subsel.embeddings.merge_kernel import _BITS, _DE_BRUIJN, _PLACES, _RUN, _beats_last, _insert_at, _insert_in_order
+from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
 from subsel.halves import from_bits
 
 
@@ -52,19 +53,11 @@ def meet(
     for i in range(block.shape[0]):
         at, scores = some[i], block[i]
         row, threshold = rows[at], value_of[at, last]
-        for begin in range(0, m, _RUN):
-            hits = np.int32(0)
-            if m - begin >= _RUN:
-                for j in range(_RUN):  # vector instructions
-                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
-            else:
-                for j in range(m - begin):
-                    hits |= _BITS[j] * np.int32(scores[begin + j] >= min(threshold, least[begin + j]))
-            left = np.int64(np.uint32(hits))
+        for begin in range(0, m, RUN):
+            left = hits(scores, begin, threshold, least)
             while left:  # most runs have none
-                lowest = np.uint32(left & -left)
-                left &= left - 1
-                j = begin + _PLACES[np.uint32(lowest * _DE_BRUIJN) >> 27]
+                place, left = first_of(left)
+                j = begin + place
                 other, value = first + j, scores[j]
                 if other == row:
                     continue
