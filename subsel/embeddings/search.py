@@ -241,13 +241,6 @@ class ExactSearch:
             block = scores(self.queries, there[begin : begin + _PRODUCT_ROWS], self.squares, self.metric)
             self.take(block, first + begin)
 
-    def before(
-        self, queries: FloatMatrix, squares: npt.NDArray[np.float32] | None
-    ) -> tuple[FloatMatrix, npt.NDArray[np.float32] | None]:
-        """Return their rows before others, and the squared lengths: one large product takes less than two."""
-        both = None if squares is None or self.squares is None else np.concatenate([self.squares, squares])
-        return np.concatenate([self.queries, queries]), both
-
     def take(self, block: FloatMatrix, first: int) -> FloatMatrix:
         """Merge their scores with a run of points, the first q rows of a block, and return the other rows.
 
@@ -302,7 +295,13 @@ def least_score(exact: FloatMatrix) -> npt.NDArray[np.float32]:
 
 
 def recall_of_scores(found: FloatMatrix, exact: Exact) -> float:
-    """Return the share of exact neighbours that were found.
+    """Return the share of exact neighbours that were found, see `recall_of_each`."""
+    shares = recall_of_each(found, exact)
+    return float(shares.mean()) if len(shares) else 1.0
+
+
+def recall_of_each(found: FloatMatrix, exact: Exact) -> npt.NDArray[np.float64]:
+    """Return the share of each point's exact neighbours that were found: float64, (q,).
 
     A found point as near as the k-th exact one counts, so that ties and duplicates do.
 
@@ -310,10 +309,10 @@ def recall_of_scores(found: FloatMatrix, exact: Exact) -> float:
         found: float32, (q, at least k): scores of neighbours found, falling.
         exact: of the same points.
     """
-    k = exact.score.shape[1]
-    if k == 0 or len(found) == 0:
-        return 1.0
-    return float((found[:, :k] >= least_score(exact.score)[:, None]).mean())
+    q, k = exact.score.shape
+    if k == 0 or q == 0:
+        return np.ones(q)
+    return np.asarray((found[:, :k] >= least_score(exact.score)[:, None]).mean(axis=1))
 
 
 def estimate_recall(X: Rows, score: FloatMatrix, sample: Int64Array, metric: Metric) -> float:

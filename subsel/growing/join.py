@@ -19,7 +19,7 @@ from subsel.embeddings.metrics import FloatMatrix
 from subsel.embeddings.recipe import MOST_PASSES, MOST_PROBES, StepProgress
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
-from subsel.growing import kernel
+from subsel.growing import kernel, rows_kernel
 from subsel.growing.homes import Near, split
 from subsel.growing.state import GraphState
 from subsel.growing.stored import StoredRows
@@ -40,6 +40,8 @@ _ROWS = 1_024
 _OFFERS = 4
 #: Recall is measured of so many times fewer points than by the graph's search: comparing with all is most of the work.
 _SAMPLED = 4
+#: Half of these are enough where it is clear by so many standard errors that recall is above the aim.
+_ERRORS = 2
 #: Only one end of a pair probes the other's cell here, so it probes so many times as many cells; neighbours of
 #: neighbours, which are looked at in any case, make up for the rest.
 _ONE_SIDED = 1.5
@@ -94,7 +96,7 @@ def join(
     order = np.argsort(new)
     hears = np.full(grown.n, heard)
     hears[new] = False
-    effort = search_some(grown, new[order], hears, progress, near=None if done else near.take(order))
+    effort = search_some(grown, new[order], hears, progress, near=None if done else near.take(order), may_halve=True)
     return grown, replace(effort, split=done)
 
 
@@ -111,6 +113,7 @@ def search_some(
     *,
     probes: int | None = None,
     near: Near | None = None,
+    may_halve: bool = False,
 ) -> Effort:
     """Search the neighbours of some points of a graph among all, and put what is found into its lists.
 
@@ -124,11 +127,12 @@ def search_some(
         progress: told what goes on.
         probes: cells to begin with; None: as many as find what the graph's own search found.
         near: these cells, where they are known.
+        may_halve: see `_Asked.of`.
     """
     cells, k = len(state.quantizer.centroids), min(state.neighbors, state.n - 1)
     probes = _most_probes(state) if probes is None else min(probes, cells)
     most = max(probes, min(MOST_PROBES, cells))
-    passes, asked = 0, _Asked.of(state, rows, k)
+    passes, asked = 0, _Asked.of(state, rows, k, may_halve=may_halve)
     found: float | None = None
     while len(rows):
         progress("search", 0.0)
@@ -154,32 +158,59 @@ def search_some(
 class _Asked:
     """Points whose exact neighbours are known once they have met all cells.
 
-    ``rows`` are their numbers, int64, (q,); none where recall is not measured. Passes over neighbours go on until
-    recall is ``hope``, as when the graph was made; more cells are searched below ``aim``.
+    ``rows`` are their numbers, int64, (q,); none where recall is not measured. ``more`` are asked if these do not make
+    clear that recall is above the aim. Passes over neighbours go on until recall is ``hope``, as when the graph was
+    made; more cells are searched below ``aim``.
     """
 
     rows: Int64Array
+    more: Int64Array
     searched: search.ExactSearch | None
     aim: float | None
     hope: float
     exact: search.Exact | None = None
 
     @classmethod
-    def of(cls, state: GraphState, rows: Int64Array, k: int) -> _Asked:
-        """Choose some of the rows, at equal distances in the order of cells."""
+    def of(cls, state: GraphState, rows: Int64Array, k: int, *, may_halve: bool) -> _Asked:
+        """Choose some of the rows, at equal distances in the order of cells.
+
+        Args:
+            state: the graph.
+            rows: see `search_some`.
+            k: neighbours that are asked for.
+            may_halve: whether half of the sample is asked first, where the graph's recall says that it will be enough.
+        """
         if not state.sample or not len(rows) or not k:
-            return cls(rows[:0], None, None, 1.0)
+            return cls(rows[:0], rows[:0], None, None, 1.0)
         some = min(-(-state.sample // _SAMPLED), len(rows))
         asked = rows[np.unique(np.linspace(0, len(rows) - 1, some).astype(np.int64))]
+        more, reached = asked[:0], state.reached or 0.0
+        if may_halve and len(asked) < len(rows) and state.recall is not None:
+            half = len(asked) // 2
+            error = math.sqrt(max(reached * (1 - reached), 0.0) / max(1, half * k))
+            if reached - _ERRORS * error >= state.recall:
+                asked, more = asked[::2], asked[1::2]
         meets = search.ExactSearch(asked, state.wide[asked], k, state.metric)
-        return cls(asked, meets, state.recall, max(state.recall or 0.0, state.reached or 0.0))
+        return cls(asked, more, meets, state.recall, max(state.recall or 0.0, reached))
 
     def recall(self, state: GraphState) -> float | None:
-        """Return the recall of lists, scored as the exact ones are: some scores are of vectors before rounding."""
+        """Return the recall of lists; of more points, where what was asked so far leaves open if it is enough."""
         if self.searched is None:
             return None
         if self.exact is None:
             self.exact = self.searched.found()
+        shares = self._shares(state, self.exact)
+        unsure = _ERRORS * shares.std() / math.sqrt(len(shares))
+        if len(self.more) and not self.enough(float(shares.mean() - unsure)):
+            others = search.exact_neighbors(state.wide, self.more, self.searched.k, state.metric)
+            self.rows, self.more = np.concatenate([self.rows, self.more]), self.more[:0]
+            both = (np.concatenate([self.exact.which, others.which]), np.concatenate([self.exact.score, others.score]))
+            self.exact = search.Exact(*both)
+            shares = self._shares(state, self.exact)
+        return float(shares.mean())
+
+    def _shares(self, state: GraphState, exact: search.Exact) -> npt.NDArray[np.float64]:
+        """Return the recall of each, scored as the exact ones are: some scores are of vectors before rounding."""
         best = state.best[self.rows]
         here = (best >= 0) & (best < state.n)
         others = state.wide[np.where(here, best, 0).ravel()].reshape(*best.shape, -1)
@@ -188,7 +219,7 @@ class _Asked:
             -np.square(pairs[0] - pairs[1]).sum(axis=2) if state.metric == "l2" else (pairs[0] * pairs[1]).sum(axis=2)
         )
         found = np.where(here, found, np.where(best < 0, -np.inf, state.score[self.rows]))
-        return search.recall_of_scores(-np.sort(-found, axis=1), self.exact)
+        return search.recall_of_each(-np.sort(-found, axis=1), exact)
 
     def as_before(self, found: float | None) -> bool:
         """Return whether that is the recall that the graph had when it was made."""
@@ -211,7 +242,7 @@ def meet_cells(
         rows: int64, (m,): the points.
         near: their cells; those within reach, of the graph's search and half again, are met, and home in any case.
         hears: bool, (n,): whose lists change beside theirs; none of the points.
-        exact: meets all cells, too.
+        exact: of some of them; meets all cells.
 
     Returns:
         The cells with all of which each was compared: int64, (m, p), -1 for none.
@@ -230,16 +261,20 @@ def meet_cells(
     asker, cell = asker[order], cell[order]
     starts = np.searchsorted(cell, np.arange(len(shares) + 1))
     kept, mine, known = state.wide.kept, state.wide[rows], state.best[rows]
-    heard = np.zeros(state.n, np.bool_)
+    number = np.full(state.n + state.others, -1, np.int32)
+    number[rows] = np.arange(len(rows), dtype=np.int32)
+    sampled = rows[:0] if exact is None else number[exact.rows].astype(np.int64)
+    anybody, heard = bool(hears.any()), np.zeros(state.n, np.bool_)
+    pairs = mine, known, number, state.best, state.score, state.metric == "l2"
     squares = np.einsum("ij,ij->i", mine, mine) if state.metric == "l2" else None
     lists = PerThread(lambda: (known.copy(), state.score[rows]))
     largest = int(np.diff(cell_bounds).max(initial=0))
     space = PerThread(lambda: np.empty((largest, state.dimension), np.float32))
 
     def product(some: Int64Array, first: int, there: FloatMatrix, exact: search.ExactSearch | None) -> None:
-        asked = mine[some], None if squares is None else squares[some]
-        queries, lengths = asked if exact is None else exact.before(*asked)
-        block = search.scores(queries, there, lengths, state.metric)
+        asked = some if exact is None else np.concatenate([sampled, some])  # one large product takes less than two
+        lengths = None if squares is None else squares[asked]
+        block = search.scores(mine.take(asked, axis=0), there, lengths, state.metric)
         block = block if exact is None else exact.take(block, first)
         if len(some):
             kernel.meet(block, some, rows, lists.mine(), first, hears, state.best, state.score, heard)
@@ -250,13 +285,15 @@ def meet_cells(
         if first == last or not (len(askers) or exact):
             return
         there = space.mine()[: last - first]
-        kernel.widen(0, last - first, np.arange(first, last), kept, there)
+        rows_kernel.widen(0, last - first, np.arange(first, last), kept, there)
         for part in range(parts):
             begin, end = (last - first) * part // parts, (last - first) * (part + 1) // parts
             some = askers[rows[askers] % parts == part] if parts > 1 else askers
             for at in range(0, max(1, len(some)) if begin < end else 0, _PRODUCT_ROWS):
                 beside = exact if at == 0 else None
                 product(some[at : at + _PRODUCT_ROWS], first + begin, there[begin:end], beside)
+        if len(askers) and anybody:
+            kernel.rescore_heard(heard, hears, first, there, *pairs)
 
     def visit_some(begin: int) -> None:
         for here in range(begin, min(begin + step, len(shares))):
@@ -268,12 +305,7 @@ def meet_cells(
         list(pool.map(visit_some, range(0, len(shares), step)))
     for found, score in lists.all():
         kernel.take_lists(rows, found, score, state.best, state.score)
-    heard[rows] = True
-    changed = np.flatnonzero(heard)
-    number = np.full(state.n + state.others, -1, np.int32)
-    number[rows] = np.arange(len(rows), dtype=np.int32)
-    arrays = kept, mine, known, number, state.best, state.score, state.metric == "l2"
-    over_rows(kernel.rescore, len(changed), changed, *arrays, each=_ROWS)
+    over_rows(kernel.rescore, len(rows), rows, kept, *pairs, each=_ROWS)
     return np.where((nearest >= 0) & (shares[nearest] == 1), nearest, -1)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from subsel.embeddings.compare import RUN, first_of, hits
 from subsel.embeddings.kernel import _score
 from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
-from subsel.halves import from_bits
+from subsel.growing.rows_kernel import widen_row
 
 
 @numba.njit(cache=True, inline="always")
@@ -72,16 +72,7 @@ def meet(
 
 @numba.njit(cache=True, nogil=True)
 def rescore(
-    begin: int,
-    end: int,
-    rows: Any,
-    kept: Any,
-    mine: Any,
-    known: Any,
-    place: Any,
-    best: Any,
-    score: Any,
-    l2: bool,
+    begin: int, end: int, rows: Any, kept: Any, mine: Any, known: Any, number: Any, best: Any, score: Any, l2: bool
 ) -> None:
     """Compute the scores of pairs that were not known before, pair by pair, and sort rows; those of others stay.
 
@@ -90,31 +81,73 @@ def rescore(
     Args:
         begin: first of ``rows``.
         end: after the last.
-        rows: int64, (q,): whose lists.
-        kept: see `widen_row`.
-        mine: float32, (m, d): some points. Pairs with one of these count.
+        rows: int64, (m,): whose lists.
+        kept: what `subsel.growing.rows_kernel.widen_row` takes first.
+        mine: float32, (m, d): their vectors.
         known: int32, (m, k): what their lists named before.
-        place: int32, (n + others,): where a point is among these, -1 for others.
+        number: int32, (n + others,): which of these a point is, -1 for others.
         best: lists.
         score: of these, written.
         l2: score by negative squared distance instead of the inner product.
     """
+    place, first, first_exponent, later, later_exponent, unit, center = kept
     pair = np.empty((2, mine.shape[1]), np.float32)
-    for v in rows[begin:end]:
-        at = place[v]
+    for at in range(begin, end):
+        v = rows[at]
+        pair[0] = mine[at]
         for a in range(best.shape[1]):
             j, value = best[v, a], score[v, a]
             if j < 0:
                 continue  # it stays behind all others
-            if j < len(best) and (at >= 0 or place[j] >= 0):
-                one, other = (at, j) if at >= 0 else (place[j], v)
-                if not _lists(known, one, other):
-                    pair[0] = mine[one]
-                    if place[other] >= 0:
-                        pair[1] = mine[place[other]]
-                    else:
-                        widen_row(kept, other, pair[1])
-                    value = _score(pair, 0, 1, l2)
+            if j < len(best) and not _lists(known, at, j):
+                if number[j] >= 0:
+                    pair[1] = mine[number[j]]
+                else:
+                    widen_row(place, first, first_exponent, later, later_exponent, unit, center, j, pair[1])
+                value = _score(pair, 0, 1, l2)
+            _insert_at(best, score, v, a, j, value)
+
+
+@numba.njit(cache=True, nogil=True)
+def rescore_heard(
+    heard: Any,
+    hears: Any,
+    first: int,
+    there: Any,
+    mine: Any,
+    known: Any,
+    number: Any,
+    best: Any,
+    score: Any,
+    l2: bool,
+) -> None:
+    """Do what `rescore` does to the lists of those who heard of ``mine`` in one run of points.
+
+    Args:
+        heard: bool, (n,): who has.
+        hears: bool, (n,): who may have; nobody whom ``number`` has: a smaller array to look at.
+        first: number of the run's first point.
+        there: float32, (c, d): the run's vectors.
+        mine: see `rescore`; so are all others.
+        known: of ``mine``.
+        number: which of ``mine`` a point is.
+        best: lists.
+        score: of these, written. Releases the GIL; two threads may do different runs at once.
+        l2: see `rescore`.
+    """
+    pair = np.empty((2, mine.shape[1]), np.float32)
+    for i in range(len(there)):
+        v = first + i
+        if not heard[v]:
+            continue
+        pair[0] = there[i]
+        for a in range(best.shape[1]):
+            j, value = best[v, a], score[v, a]
+            if j < 0:
+                continue
+            if j < len(best) and not hears[j] and number[j] >= 0 and not _lists(known, number[j], v):
+                pair[1] = mine[number[j]]
+                value = _score(pair, 0, 1, l2)
             _insert_at(best, score, v, a, j, value)
 
 
@@ -144,7 +177,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         begin: first of ``rows``.
         end: after the last.
         rows: int64, (m,): the points.
-        kept: see `widen_row`.
+        kept: what `subsel.growing.rows_kernel.widen_row` takes first.
         best: int32, (n, width); may list points that are gone, whose neighbours are looked at as well, and others that
             are not here (from n), which stay.
         score: float32, (n, width).
@@ -161,7 +194,8 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         k: entries of a list that are looked at; others are in reserve.
     """
     width = best.shape[1]
-    pair = np.empty((2, kept[1].shape[1]), np.float32)
+    place, first, first_exponent, later, later_exponent, unit, center = kept
+    pair = np.empty((2, first.shape[1]), np.float32)
     seen = np.full(slots, -1, np.int32)
     stamp = np.full(slots, -1, np.int32)
     for at in range(begin, end):
@@ -176,7 +210,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 new_best[at, filled], new_score[at, filled] = j, score[v, a]
                 filled += 1
         room = slots // 2
-        widen_row(kept, v, pair[0])
+        widen_row(place, first, first_exponent, later, later_exponent, unit, center, v, pair[0])
         for a in range(-1, width):
             j = v if a < 0 else best[v, a]
             if j >= 0:
@@ -193,7 +227,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 if _lists(met, at, home[j]) or not _note(seen, stamp, at, j):
                     continue
                 room -= 1
-                widen_row(kept, j, pair[1])
+                widen_row(place, first, first_exponent, later, later_exponent, unit, center, j, pair[1])
                 value = _score(pair, 0, 1, l2)
                 if _beats_last(new_best, new_score, at, j, value):
                     _insert_in_order(new_best, new_score, at, j, value)
@@ -288,76 +322,3 @@ def falls_short(begin: int, end: int, gone: Any, best: Any, least: int, out: Any
                 named += 1
                 left += not gone[best[v, a]]
         out[v] = left < named and left < least
-
-
-@numba.njit(cache=True, nogil=True)
-def widen(begin: int, end: int, order: Any, kept: Any, out: Any) -> None:
-    """Write rows of 16 bits a value as they are searched; see `subsel.growing.stored`.
-
-    Args:
-        begin: first of ``order``.
-        end: after the last.
-        order: int64, (m,): the rows.
-        kept: see `widen_row`.
-        out: float32, (m, d), written.
-    """
-    for at in range(begin, end):
-        widen_row(kept, order[at], out[at])
-
-
-@numba.njit(cache=True)
-def widen_row(kept: Any, v: int, out: Any) -> None:
-    """Write one row as it is searched; it has the same bits wherever it is asked for.
-
-    Args:
-        kept: int32, (n,): where each row stands among two runs of rows; uint16, (a, d): of the first the bits of values
-            of 16 bits, all finite; int16, (a,): the power of two that a row is multiplied with; the same of the
-            second; bool: whether rows are to be of length 1; float64, (d,): else subtracted.
-        v: the row.
-        out: float32, (d,), written.
-    """
-    place, first, first_exponent, later, later_exponent, unit, center = kept
-    at = place[v]
-    if at < len(first):
-        _widen(first[at], first_exponent[at], unit, center, out)
-    else:
-        at -= len(first)
-        _widen(later[at], later_exponent[at], unit, center, out)
-
-
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
-def _widen(values: Any, exponent: int, unit: bool, center: Any, out: Any) -> None:
-    squares, length = np.float32(0), len(out)
-    for d in range(length):
-        value = from_bits(values[d])
-        squares += value * value
-        out[d] = value
-    if unit:  # whatever power of two the row is multiplied with
-        factor = np.float32(1.0 / np.sqrt(np.float64(squares)))
-        for d in range(length):
-            out[d] *= factor
-    else:
-        power = 2.0 ** np.float64(exponent)
-        for d in range(length):
-            out[d] = np.float64(out[d]) * power - center[d]
-
-
-@numba.njit(cache=True, nogil=True)
-def gather(
-    begin: int,
-    end: int,
-    place: Any,
-    first: Any,
-    first_exponent: Any,
-    later: Any,
-    later_exponent: Any,
-    values: Any,
-    exponent: Any,
-) -> None:
-    """Put rows that stand in two runs in their order, see `widen_row`: uint16, (n, d), and int16, (n,), are written."""
-    for v in range(begin, end):
-        at = place[v]
-        if at < len(first):
-            values[v], exponent[v] = first[at], first_exponent[at]
-        else:
-            values[v], exponent[v] = later[at - len(first)], later_exponent[at - len(first)]

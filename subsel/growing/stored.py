@@ -11,7 +11,7 @@ import numpy.typing as npt
 from subsel.embeddings.metrics import FloatMatrix, Preparation, rows_per_block
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
-from subsel.growing import kernel
+from subsel.growing import rows_kernel
 from subsel.halves import bits_of
 from subsel.threads import over_rows
 
@@ -108,11 +108,11 @@ class PlacedRows:
         if n == len(self.first) and (self.place == np.arange(n)).all():
             return self.first
         values, exponent = np.empty((n, self.dimension), np.float16), np.empty(n, np.int16)
-        over_rows(kernel.gather, n, *self._arrays(), bits_of(values), exponent)
+        over_rows(rows_kernel.gather, n, *self._arrays(), bits_of(values), exponent)
         return StoredRows(values, exponent)
 
     def kept(self, prepare: Preparation) -> tuple[Any, ...]:
-        """Return what `subsel.growing.kernel.widen_row` takes."""
+        """Return what `subsel.growing.rows_kernel.widen_row` takes first."""
         return *self._arrays(), prepare.metric == "cosine", prepare.center
 
     def _tidy(self) -> PlacedRows:
@@ -141,7 +141,7 @@ class PreparedRows:
 
     @property
     def kept(self) -> tuple[Any, ...]:
-        """What `subsel.growing.kernel.widen_row` takes."""
+        """What `subsel.growing.rows_kernel.widen_row` takes first."""
         return self.rows.kept(self.prepare)
 
     def __len__(self) -> int:
@@ -155,5 +155,5 @@ class PreparedRows:
     def take(self, order: Int64Array) -> FloatMatrix:
         """Return rows in an order: float32, (m, d)."""
         out = np.empty((len(order), self.rows.dimension), np.float32)
-        over_rows(kernel.widen, len(order), order, self.kept, out)
+        over_rows(rows_kernel.widen, len(order), order, self.kept, out)
         return out
