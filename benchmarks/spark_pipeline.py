@@ -37,6 +37,7 @@ import subsel
 from benchmarks.common import BEFORE
 from benchmarks.record import Row, parser, recording
 from subsel.demo import demo_points
+from subsel.engines.spark.session import start
 from subsel.planning import Plan, estimate
 from subsel.report import Report
 
@@ -246,12 +247,8 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def session(master: str, folder: str | Path) -> SparkSession:
-    """Return a session with a heap of 2 GiB, quiet, that keeps what it shuffles in a folder."""
-    settings: dict[str, Any] = {"spark.driver.memory": "2g", "spark.local.dir": str(folder)}
-    settings |= {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
-    spark = SparkSession.builder.master(master).config(map=settings).getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    return spark
+    """Return a session as the library starts one, quiet, that keeps what it shuffles in a folder."""
+    return start(master, "error", {"spark.local.dir": str(folder), "spark.ui.enabled": "false"})
 
 
 def main() -> None:

@@ -34,6 +34,12 @@ _ARROW_PARCELS = pa.schema(
     ]
 )
 
+#: A row: part, source, kind, number, chunk, payload.
+_Row = tuple[int, int, str, int, int, memoryview]
+
+#: Pieces from so many bytes on are batches of their own, which cost less than a copy.
+_ALONE = 256 << 10
+
 #: Pieces in one Arrow array, whose offsets end at 2 GiB.
 _PIECES = (2**31 - 1) // CHUNK_BYTES
 
@@ -63,9 +69,38 @@ def to_table(parcels: Iterable[Parcel]) -> pa.Table:
     return pa.table([*columns, pa.chunked_array(payloads, pa.binary())], schema=_ARROW_PARCELS)
 
 
+def to_batches(parcels: Iterable[Parcel], first: int = 0) -> Iterator[pa.RecordBatch]:
+    """Yield parcels as rows while they are made, numbered from ``first`` on; a large piece alone, and not copied."""
+    held: list[_Row] = []
+    size = 0
+    for number, parcel in enumerate(parcels, first):
+        for chunk, piece in enumerate(chunks(parcel.payload)):
+            row = parcel.part, parcel.source, parcel.kind, number, chunk, piece
+            if len(piece) >= _ALONE:
+                yield _batch([row])
+                continue
+            held.append(row)
+            size += len(piece)
+            if size >= CHUNK_BYTES:
+                yield _batch(held)
+                held, size = [], 0
+    if held:
+        yield _batch(held)
+
+
+def _batch(rows: Sequence[_Row]) -> pa.RecordBatch:
+    *columns, pieces = zip(*rows, strict=True)
+    return pa.record_batch([*map(list, columns), _binary(pieces)], schema=_ARROW_PARCELS)
+
+
 def _binary(pieces: Sequence[memoryview]) -> pa.Array:
-    """Return pieces as a binary array, each copied once: `pa.array` copies as often as its memory has to grow."""
+    """Return pieces as a binary array, one alone as it lies in memory, of several each copied once.
+
+    `pa.array` copies as often as its memory has to grow.
+    """
     ends = np.cumsum([0, *map(len, pieces)], dtype=np.int32)
+    if len(pieces) == 1:
+        return pa.Array.from_buffers(pa.binary(), 1, [None, pa.py_buffer(ends), pa.py_buffer(pieces[0])])
     data = pa.allocate_buffer(int(ends[-1]))
     with pa.FixedSizeBufferWriter(data) as sink:
         for piece in pieces:

@@ -65,7 +65,8 @@ def joint_of(
 def joined(assembled: DataFrame, joint: Joint) -> DataFrame:
     """Return an assembled graph with its parts joined; parcels beyond all parts stay beyond them."""
     number = F.element_at(F.lit([*joint.into.tolist(), joint.parts]), F.col("part") + 1)
-    return exchange(assembled.withColumn("part", number.cast("int")), partial(_join, joint), joint.parts + 1)
+    renumbered = assembled.withColumn("part", number.cast("int"))
+    return exchange(renumbered, partial(_join, joint), joint.parts + 1, full=True)
 
 
 def _join(joint: Joint, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:

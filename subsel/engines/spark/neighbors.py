@@ -36,7 +36,7 @@ from subsel.input.ids import shown_one, stored_ids
 from subsel.input.rows import Columns, RowChecker
 from subsel.parts import assemble, estimate, route
 from subsel.parts.pack import Parcel, pack
-from subsel.parts.rows import to_table
+from subsel.parts.rows import to_batches
 from subsel.parts.superstep import pack_graph
 from subsel.planning import check_worker, part_points
 from subsel.report import GraphReport
@@ -117,10 +117,10 @@ def found_lists(
     search = partial(_search, part_map.parts, points.prepare, how, points.asked_code)
     merge = partial(_merge, part_map.parts, points.asked_code, how)
     if searched is None:
-        parcels = exchange(parcels, search, part_map.parts + 1)
+        parcels = exchange(parcels, search, part_map.parts + 1, full=True)
     else:
         parcels = searched.all(parcels, search, part_map, how)
-    return exchange(parcels, merge, part_map.parts + 1)
+    return exchange(parcels, merge, part_map.parts + 1, full=True)
 
 
 def _alone(points: SparkPoints, parts: int, config: SelectConfig) -> DataFrame:
@@ -244,7 +244,7 @@ def _good_ids(rules: Rules, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Re
 
 def _assembled(parcels: DataFrame, parts: int) -> DataFrame:
     for function in (partial(_gather, parts), partial(_resolve, parts)):
-        parcels = exchange(parcels, function, parts + 1)
+        parcels = exchange(parcels, function, parts + 1, full=True)
     return parcels
 
 
@@ -382,10 +382,7 @@ def _resolve(parts: int, part: int, parcels: list[Parcel]) -> Iterable[Parcel]:
 
 def numbered(parcels: Iterable[Parcel], sent: int) -> Iterator[pa.RecordBatch]:
     """Return parcels as batches; ``sent`` keeps what one task sends at different times apart."""
-    table = to_table(parcels)
-    place = table.schema.get_field_index("number")
-    numbers = pc.add(table.column("number"), pa.scalar(sent << 16, pa.int32()))
-    yield from table.set_column(place, "number", numbers.cast(pa.int32())).to_batches()
+    return to_batches(parcels, sent << 16)
 
 
 def _packable(ids: pa.Array) -> Any:

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from subsel.engines.spark.failures import plain_errors as plain_errors  # noqa: 
 from subsel.errors import SubselError
 from subsel.fixedpoint import Int64Array
 from subsel.parts.pack import Parcel, from_rows
-from subsel.parts.rows import COUNTS, SUMS, to_table
+from subsel.parts.rows import COUNTS, SUMS, to_batches, to_table
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +62,20 @@ def place(frame: DataFrame, parts: int) -> DataFrame:
     return frame.repartition(parts, "part")
 
 
-def exchange(frame: DataFrame, function: PartFunction, parts: int) -> DataFrame:
-    """Deliver parcels to their parts and run a function on each part; return what it sends."""
-    grouped = place(frame, parts).groupBy("part")
-    return groups_in_arrow(grouped, PARCEL_SCHEMA, _run_part, function)
+def exchange(frame: DataFrame, function: PartFunction, parts: int, *, full: bool = False) -> DataFrame:
+    """Deliver parcels to their parts and run a function on each part; return what it sends.
+
+    Args:
+        frame: parcels.
+        function: of a part's number and its parcels.
+        parts: how many there may be.
+        full: whether there is something for most of them. Then a partition is a part, where `place` can have it so, and
+            nothing groups rows, which would sort them first; but workers also hear of partitions that have none.
+    """
+    placed = place(frame, parts)
+    if full and hasattr(frame, "repartitionById"):
+        return map_in_arrow(placed, partial(_run_partition, function), PARCEL_SCHEMA)
+    return groups_in_arrow(placed.groupBy("part"), PARCEL_SCHEMA, _run_part, function)
 
 
 def map_in_arrow(frame: DataFrame, function: BatchFunction, schema: Any) -> DataFrame:
@@ -113,6 +124,15 @@ def _in_width(rows: Any) -> Any:
 def _run_part(function: PartFunction, table: pa.Table) -> pa.Table:
     with task():
         return to_table(function(table.column("part")[0].as_py(), from_rows(table)))
+
+
+def _run_partition(function: PartFunction, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with task():
+        held = [batch for batch in batches if len(batch)]
+        if held:
+            parcels = from_rows(pa.Table.from_batches(held))
+            (part,) = {parcel.part for parcel in parcels}
+            yield from to_batches(function(part, parcels))
 
 
 class task:  # noqa: N801  (a context manager that reads as a word)
