@@ -68,8 +68,8 @@ def test_a_session_of_ours_leaves_the_last_word_to_the_user(monkeypatch):
 
     class Builder:
         def __getattr__(self, name):
-            def call(*pair, map=None):  # noqa: A002
-                settings.update(map or ([pair] if name == "config" else []))
+            def call(*pair):
+                settings.update([pair] if name == "config" else [])
                 return self
 
             return call

@@ -78,7 +78,9 @@ def start(master: str, log_level: str, settings: Mapping[str, str] | None = None
             builder = builder.config("spark.driver.memory", "2g").config("spark.log.level", log_level.upper())
             if hasattr(DataFrame, "repartitionById"):  # Spark 4.1: before, it bounds no bytes
                 builder = builder.config("spark.sql.execution.arrow.maxBytesPerBatch", _BATCH_BYTES)
-            return builder.config(map=dict(settings or {})).master(master).getOrCreate()
+            for name, value in (settings or {}).items():
+                builder = builder.config(name, value)
+            return builder.master(master).getOrCreate()
         except PySparkRuntimeError as error:
             raise MissingPackageError(
                 f"Spark did not start ({error.getCondition()}): it needs Java 17 or newer, by JAVA_HOME or on the path."
