@@ -51,7 +51,7 @@ class Assembling:
 
     Attributes:
         frame: returns parcels of kinds points, graph, shape, and at part number ``parts`` what recall is estimated
-            from. Who computes them is the only one to have that frame, so that what it was shuffled for can go.
+            from. Of a search, who computes them is the only one to have that frame, so that what was shuffled can go.
         parts: how many.
         half_edges: about how many the graph has at the least.
         cells: of the search; None for a graph of the user's.
