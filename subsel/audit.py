@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from subsel import schema
 from subsel.board import BARRED, Board
+from subsel.compiling import compiled
 from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.limits.capacity import Capacity
@@ -214,10 +214,15 @@ def judge(graph: PartGraph, board: Board, outlier: BoolArray, room: Room) -> Jud
     return Judged(reason, limit, nearest, similarity, alike)
 
 
-@numba.njit(cache=True)
-def nearest_edges(indptr: Any, indices: Any, similarity: Any, code: Any, member: Any) -> Any:
+def nearest_edges(indptr: Any, indices: Any, similarity: Any, code: Any, member: Any) -> Int64Array:
     """Return the edge to each own point's most similar member: int64, (n_own,); -1 where there is none."""
-    found = np.full(len(indptr) - 1, -1, np.int64)
+    found = np.empty(len(indptr) - 1, np.int64)
+    _nearest_edges(indptr, indices, similarity, code, member, found)
+    return found
+
+
+@compiled()
+def _nearest_edges(indptr: Any, indices: Any, similarity: Any, code: Any, member: Any, found: Any) -> None:
     for v in range(len(found)):
         best = -1
         for e in range(indptr[v], indptr[v + 1]):
@@ -229,7 +234,6 @@ def nearest_edges(indptr: Any, indices: Any, similarity: Any, code: Any, member:
             ):
                 best = e
         found[v] = best
-    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

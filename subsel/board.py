@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.compiling import compiled
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array, KernelGraph, PartGraph
 from subsel.schema import FIRST_MEMBER, KEPT, Status
@@ -214,7 +214,7 @@ def hear_wishes(graph: PartGraph, board: Board, /) -> None:
     board.recount(graph)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _lower_bounds(
     begin: int, end: int, indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any, lower: Any
 ) -> None:
@@ -230,7 +230,7 @@ def _lower_bounds(
         lower[v] = key[v] - (penalty << tie_bits)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _subtract_members(
     begin: int, end: int, indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any
 ) -> None:
@@ -243,7 +243,7 @@ def _subtract_members(
         key[v] -= penalty << tie_bits
 
 
-@numba.njit(cache=True)
+@compiled()
 def _subtract_few(indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, members: Any) -> None:
     """Subtract from the keys of members' neighbours what these take away: all edges are in rows of theirs, too."""
     for v in members:
@@ -251,7 +251,7 @@ def _subtract_few(indptr: Any, indices: Any, weight: Any, tie_bits: int, key: An
             key[indices[e]] -= np.int64(weight[e]) << tie_bits
 
 
-@numba.njit(cache=True)
+@compiled()
 def _absorb(
     indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any, lower: Any, news: Any
 ) -> None:
@@ -276,7 +276,7 @@ def _absorb(
                     key[v] -= np.int64(weight[e]) << tie_bits
 
 
-@numba.njit(cache=True)
+@compiled()
 def _spread(
     indptr: Any, indices: Any, weight: Any, tie_bits: int, key: Any, status: Any, lower: Any, decided: Any
 ) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from subsel.compiling import compiled, inlined
 from subsel.errors import InputError
 
 Int64Array = npt.NDArray[np.int64]
@@ -95,12 +95,12 @@ def _hash_chunk(chunk: pa.Array, seed: int, salt: int) -> Int64Array:
     return codes
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _rotate(x: np.uint64, bits: int) -> np.uint64:
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _sip_round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> Any:
     v0 += v1
     v1 = _rotate(v1, 13) ^ v0
@@ -115,7 +115,7 @@ def _sip_round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> An
     return v0, v1, v2, v3
 
 
-@numba.njit(cache=True)
+@compiled()
 def _siphash(text: Any, bounds: Any, k0: np.uint64, k1: np.uint64) -> Any:
     """SipHash-1-3 (Aumasson and Bernstein, 2012) of each ``text[bounds[i]:bounds[i + 1]]``: uint64."""
     out = np.empty(len(bounds) - 1, np.uint64)
@@ -139,7 +139,7 @@ def _siphash(text: Any, bounds: Any, k0: np.uint64, k1: np.uint64) -> Any:
     return out
 
 
-@numba.njit(cache=True)
+@compiled()
 def hash_rows(words: Any, number: Any) -> Any:
     """Return a hash of what each row holds: uint64, (b,).
 
@@ -187,7 +187,7 @@ def groups_of(code: Int64Array, groups: int, salt: int) -> Int64Array:
     return (rehash(code, salt).view(np.uint64) % np.uint64(groups)).astype(np.int64)
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def finalize(z: np.uint64) -> np.uint64:
     """SplitMix64's finaliser: a bijection that leaves no trace of the order of its arguments."""
     z = (z ^ (z >> np.uint64(30))) * _MIX_1
@@ -204,7 +204,7 @@ def _mix(raw: npt.NDArray[np.uint64], seed: np.uint64) -> npt.NDArray[np.uint64]
     return out
 
 
-@numba.njit(cache=True)
+@compiled()
 def _mixed(raw: Any, seed: np.uint64, out: Any) -> None:
     step = (seed + np.uint64(1)) * GOLDEN
     for i in range(len(raw)):

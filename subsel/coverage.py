@@ -15,11 +15,11 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from subsel.compiling import compiled
 from subsel.config import Metric, SelectConfig
 from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
 from subsel.embeddings.search import scores
@@ -248,7 +248,7 @@ def covered(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _covered(
     begin: int, end: int, indptr: Any, indices: Any, similarity: Any, itself: Any, member: Any, out: Any
 ) -> None:
@@ -273,7 +273,7 @@ def expected_cover(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _expected_cover(
     begin: int, end: int, indptr: Any, similarity: Any, itself: Any, n: int, k: int, out: Any, scratch: Any
 ) -> None:

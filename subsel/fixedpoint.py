@@ -16,10 +16,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.compiling import compiled, inlined
 from subsel.errors import InputError, option
 
 #: Two of an int64's 64 bits are left unused: the sign, and one so that a sum of two keys cannot overflow.
@@ -255,7 +255,7 @@ def exact_total(similarity: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -
     return total << (UNIT_BITS - least)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _sums(bits: Any, mantissa: int, low: Any, high: Any) -> None:
     """Sum floats by exponent, of which bit patterns are given: the low 32 bits of their mantissas, and the others."""
     for e in range(len(bits)):
@@ -266,7 +266,7 @@ def _sums(bits: Any, mantissa: int, low: Any, high: Any) -> None:
         high[exponent] += value >> 32
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def beats(key_a: int, code_a: int, key_b: int, code_b: int) -> bool:
     """Return whether a comes before b in the total order: by key, equal keys by code."""
     return key_a > key_b or (key_a == key_b and code_a > code_b)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 
 from subsel import schema
+from subsel.compiling import compiled
 from subsel.fixedpoint import FixedPoint, Int64Array, WeightArray
 from subsel.report import GraphReport
 from subsel.storage import Place, arrow_place, new_file, place_of
@@ -365,7 +366,7 @@ def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return ascending[first]
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _local(vid: Any, part: int, n_own: int, ghost_vid: Any) -> Any:
     """Return the numbers of addresses: see `PartGraph.local`."""
     numbers = np.full(len(vid), -1, np.int32)
@@ -386,7 +387,7 @@ def mean_weights(indptr: Int64Array, weight: WeightArray) -> npt.NDArray[np.floa
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _mean_weights(begin: int, end: int, indptr: Any, weight: Any, out: Any) -> None:
     for v in range(begin, end):
         total = np.int64(0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numba import types
 from numba.extending import overload
+
+from subsel.compiling import inlined
 
 #: Half a float's exponent is short of float32's by this factor; multiplying by it makes subnormals right, too.
 _RANGE = np.float32(2.0**112)
@@ -19,7 +20,7 @@ def bits_of(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values.view(np.uint16) if values.dtype == np.float16 else values
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def from_bits(bits: Any) -> Any:
     """Return what a float16 is, by its bits (uint16), as float32; finite ones only."""
     word = np.uint32(bits)

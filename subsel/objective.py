@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from subsel.board import Board
+from subsel.compiling import compiled
 from subsel.errors import ConfigError
 from subsel.fixedpoint import Int64Array, beats
 from subsel.graph import PartGraph, SimilarityArray
@@ -93,7 +93,7 @@ def gains_of(graph: PartGraph, board: Board) -> npt.NDArray[np.float64]:
     return realised_gains(*arrays, scale.alpha, scale.beta, graph.code, board.key, board.status)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _edge_sum(indptr: Any, indices: Any, similarity: Any, member: Any) -> float:
     total = 0.0
     for v in range(len(indptr) - 1):
@@ -113,7 +113,7 @@ def weighted_degrees(indptr: Any, similarity: Any) -> Any:
     return out
 
 
-@numba.njit(cache=True)
+@compiled()
 def _weighted_degrees(indptr: Any, similarity: Any, out: Any) -> None:
     for v in range(len(out)):
         for e in range(indptr[v], indptr[v + 1]):
@@ -143,7 +143,7 @@ def realised_gains(
     return gain
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _realised_gains(
     begin: int,
     end: int,

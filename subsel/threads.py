@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from subsel.compiling import inner
+
 T = TypeVar("T")
 
 #: Rows that are worth a thread's waking, at least.
@@ -105,7 +107,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_pool.cache_clear)  # threads stay behind in the parent
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def sort(values: Any) -> None:
     """Sort a few numbers in place, ascending (Shell 1959); numba's own sort takes a second to compile."""
     n = len(values)

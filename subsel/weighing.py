@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.compiling import compiled
 from subsel.config import SelectConfig
 from subsel.fixedpoint import UNIT_BITS, Int64Array
 from subsel.input.utility import DENSITY, Utility
@@ -106,7 +106,7 @@ def densities(indptr: Int64Array, similarity: npt.NDArray[Any], m: int) -> npt.N
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _densities(begin: int, end: int, indptr: Any, similarity: Any, m: int, out: Any, scratch: Any) -> None:
     for v in range(begin, end):
         first, degree = indptr[v], indptr[v + 1] - indptr[v]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
@@ -13,16 +14,16 @@ def test_hits_are_those_of_a_comparison(rng, m):
     scores, least = (rng.choice([-np.inf, -1, 0, 1, 2, np.inf], m).astype(np.float32) for _ in range(2))
     for threshold in (np.float32(-np.inf), np.float32(1), np.float32(np.inf)):
         for begin in range(0, m, RUN):
-            for found, expected in (
-                (hits(scores, begin, threshold), scores >= threshold),
-                (hits(scores, begin, threshold, least), (scores >= threshold) | (scores >= least)),
-            ):
-                assert places(found) == np.flatnonzero(expected[begin : begin + RUN]).tolist()
+            for floor, expected in ((None, scores >= threshold), (least, (scores >= threshold) | (scores >= least))):
+                found = places(scores, begin, threshold, floor)
+                assert list(found) == np.flatnonzero(expected[begin : begin + RUN]).tolist()
 
 
-def places(found):
+@numba.njit
+def places(scores, begin, threshold, least):
+    found = hits(scores, begin, threshold, least)
     there = []
     while found:
-        place, found = first_of(np.uint32(found))
+        place, found = first_of(found)
         there.append(place)
     return there

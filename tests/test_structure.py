@@ -62,6 +62,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("memory",),
         ("kernels",),
         ("halves",),
+        ("compiling",),
         ("threads",),
         ("options",),
         ("codes",),

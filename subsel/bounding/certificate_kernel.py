@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.compiling import compiled, inlined
 from subsel.fixedpoint import Int64Array, WeightArray
 from subsel.schema import Status
 from subsel.threads import over_rows
@@ -22,12 +23,12 @@ _DISCARDED = int(Status.DISCARDED)
 _INCLUDED = int(Status.INCLUDED)
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _is_free(status: int) -> bool:
     return (status == _SELECTED) | (status == _DISCARDED)
 
 
-@numba.njit(cache=True)
+@compiled()
 def number_edges(indptr: Any, indices: Any) -> Any:
     """Number a part's edges, each once: by its smaller end, then by the other.
 
@@ -61,7 +62,7 @@ def number_edges(indptr: Any, indices: Any) -> Any:
     return edge_ptr, small, large, edge_of
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def free_capacity(indptr: Any, indices: Any, weight: Any, edge_of: Any, edges: int, status: Any) -> Any:
     """Return each edge's weight, 0 where an end is not free: (E,), of the weights' type."""
     cap = np.zeros(edges, weight.dtype)
@@ -73,7 +74,7 @@ def free_capacity(indptr: Any, indices: Any, weight: Any, edge_of: Any, edges: i
     return cap
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def start(small: Any, large: Any, cap: Any, status: Any) -> Any:
     """Return the edges' variables at their limits inside the subset, 0 elsewhere."""
     mu = np.zeros(len(cap), cap.dtype)
@@ -83,7 +84,7 @@ def start(small: Any, large: Any, cap: Any, status: Any) -> Any:
     return mu
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def base_values(indptr: Any, indices: Any, weight: Any, first: Any, status: Any) -> Any:
     """Return a_i less the weights to included points, int64, (n_own,)."""
     base = first.copy()
@@ -103,7 +104,7 @@ def weight_to(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _weight_to(begin: int, end: int, indptr: Any, indices: Any, weight: Any, chosen: Any, out: Any) -> None:
     for v in range(begin, end):
         for e in range(indptr[v], indptr[v + 1]):
@@ -111,7 +112,7 @@ def _weight_to(begin: int, end: int, indptr: Any, indices: Any, weight: Any, cho
                 out[v] += weight[e]
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def slower_paces(small: Any, large: Any, pace: Any) -> Any:
     """Return the pace of the slower end of each edge: float32, (E,)."""
     out = np.empty(len(small), np.float32)
@@ -120,7 +121,7 @@ def slower_paces(small: Any, large: Any, pace: Any) -> Any:
     return out
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def degrees_of_membership(key: Any, status: Any, tie_bits: int, level: int, width: int) -> Any:
     """Return how far each free point is among the k largest, in 1024ths: int32, (n + 1,).
 
@@ -135,7 +136,7 @@ def degrees_of_membership(key: Any, status: Any, tie_bits: int, level: int, widt
     return x
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def sum_above(key: Any, status: Any, tie_bits: int, level: int, n_own: int) -> Any:
     """Return what own free points have above the threshold ``level``, summed: see `wide`."""
     high, low = np.int64(0), np.int64(0)
@@ -153,7 +154,7 @@ def wide(high: int, low: int) -> int:
     return (int(high) << 32) + int(low)
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def move_edges(small: Any, large: Any, cap: Any, mu: Any, x: Any, pace: Any, step: float, most: float) -> None:
     """Move every edge's variable by the smoothed x_i + x_j - 1, as far as its limit.
 
@@ -173,7 +174,7 @@ def move_edges(small: Any, large: Any, cap: Any, mu: Any, x: Any, pace: Any, ste
         mu[e] = kind(min(kind(max(moved, kind(0))), cap[e]))
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def load_edges(small: Any, large: Any, mu: Any, load: Any) -> None:
     """Set the loads of points to the variables of their edges.
 
@@ -190,7 +191,7 @@ def load_edges(small: Any, large: Any, mu: Any, load: Any) -> None:
             load[share, np.uint32(large[e])] += mu[e]
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def sum_loads(load: Any, n_own: int) -> Any:
     """Return the sums over the rows of ``load``, of own points: int64, (n_own,)."""
     out = np.empty(n_own, np.int64)
@@ -202,7 +203,7 @@ def sum_loads(load: Any, n_own: int) -> Any:
     return out
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def sum_edges(large: Any, mu: Any, n_own: int) -> Any:
     """Return the sum of the variables over own ends of edges: see `wide`."""
     high, low = np.int64(0), np.int64(0)
@@ -213,7 +214,7 @@ def sum_edges(large: Any, mu: Any, n_own: int) -> Any:
     return high, low
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def set_keys(base: Any, edge_load: Any, clique_load: Any, code: Any, bits: int, key: Any) -> None:
     """Set own points' keys to what they add, less what the variables of their edges and cliques take.
 

@@ -15,6 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.compiling import compiled, inlined
 from subsel.schema import Status
 
 _SELECTED = int(Status.SELECTED)
@@ -26,7 +27,7 @@ _WORN = 5
 _CHUNKS = 64
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _edge(edge_ptr: Any, large: Any, a: int, b: int) -> int:
     """Return the edge from an own point a to a larger number b, or -1."""
     lo, hi = edge_ptr[a], edge_ptr[a + 1]
@@ -34,7 +35,7 @@ def _edge(edge_ptr: Any, large: Any, a: int, b: int) -> int:
     return at if at < hi and large[at] == b else -1
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def pick_edges(indptr: Any, indices: Any, weight: Any, edge_of: Any, cap: Any, near: Any, code: Any, most: int) -> Any:
     """Pick edges between near points that have enough left, at most ``most`` of a point: those with most left.
 
@@ -86,7 +87,7 @@ def pick_edges(indptr: Any, indices: Any, weight: Any, edge_of: Any, cap: Any, n
     return begin[:-1], end, others, room
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _insert(others: Any, room: Any, first: int, last: int, limit: int, point: int, left: int, code: Any) -> int:
     """Insert a pick into the run that ends before ``last``, unless it comes after ``limit``; return the new end."""
     at = last
@@ -101,7 +102,7 @@ def _insert(others: Any, room: Any, first: int, last: int, limit: int, point: in
     return last
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def propose(begin: Any, end: Any, others: Any, room: Any, n_own: int, largest: int, most: int) -> Any:
     """Return a clique of 3 to ``largest`` points for each own point, grown greedily from its edge with most left.
 
@@ -162,7 +163,7 @@ def propose(begin: Any, end: Any, others: Any, room: Any, n_own: int, largest: i
     return found
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _look(
     begin: Any, end: Any, others: Any, room: Any, point: int, at: int, place: Any, both: Any, between: Any
 ) -> None:
@@ -177,7 +178,7 @@ def _look(
         both[at] = bits
 
 
-@numba.njit(cache=True)
+@compiled()
 def homes(part: Any) -> Any:
     """Return each row of ``part`` once for every part in it, -1 for none: (row, part), int64, by row."""
     count = 0
@@ -194,7 +195,7 @@ def homes(part: Any) -> Any:
     return row[:count], to[:count]
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def first_proposals(members: Any, n: int) -> Any:
     """Return which rows are the first of their clique: a point proposes once, but its members may propose the same.
 
@@ -216,7 +217,7 @@ def first_proposals(members: Any, n: int) -> Any:
     return first
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _same(a: Any, b: Any) -> bool:
     """Whether two rows have the same points."""
     for u in a:
@@ -228,7 +229,7 @@ def _same(a: Any, b: Any) -> bool:
     return bool(np.count_nonzero(a >= 0) == np.count_nonzero(b >= 0))
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def edges_of(edge_ptr: Any, large: Any, members: Any) -> Any:
     """Return the edges of cliques that stand in this part, those with an own end: int32, (c, pairs), -1 for none."""
     n_own, most = len(edge_ptr) - 1, members.shape[1]
@@ -244,7 +245,7 @@ def edges_of(edge_ptr: Any, large: Any, members: Any) -> Any:
     return edges
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def shares(edges: Any, cap: Any) -> Any:
     """Return the least that an edge of this part leaves to each clique: int64, (c,).
 
@@ -267,7 +268,7 @@ def shares(edges: Any, cap: Any) -> Any:
     return least
 
 
-@numba.njit(cache=True)
+@compiled()
 def take_capacity(edges: Any, cap: Any, least: Any) -> None:
     """Subtract each clique's weight from the limits of its edges, in place."""
     for c, row in enumerate(edges):
@@ -276,7 +277,7 @@ def take_capacity(edges: Any, cap: Any, least: Any) -> None:
                 cap[e] -= least[c]
 
 
-@numba.njit(cache=True)
+@compiled()
 def clique_turns(members: Any, status: Any) -> Any:
     """Return the t of each clique's inequalities: s - 1 and s, with s members in the subset, where they say something.
 
@@ -298,7 +299,7 @@ def clique_turns(members: Any, status: Any) -> Any:
     return turn
 
 
-@numba.njit(cache=True)
+@compiled()
 def clique_start(turn: Any, least: Any) -> Any:
     """Return the cliques' variables at the start: the weight, shared by the inequalities that are tight."""
     mu = np.zeros(turn.shape, least.dtype)
@@ -311,7 +312,7 @@ def clique_start(turn: Any, least: Any) -> Any:
     return mu
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def clique_paces(members: Any, pace: Any) -> Any:
     """Return the slowest pace of each clique's points: float32, (c,)."""
     out = np.empty(members.shape[1], np.float32)
@@ -323,7 +324,7 @@ def clique_paces(members: Any, pace: Any) -> Any:
     return out
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def move_cliques(members: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any, step: float, most: float) -> None:
     """Move the cliques' variables by the smoothed t s - t(t+1)/2, then back to where their sum is allowed.
 
@@ -350,7 +351,7 @@ def move_cliques(members: Any, least: Any, turn: Any, mu: Any, x: Any, pace: Any
         mu[1, c] = kind(least[c] - nearest) if over > 0 else b
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def load_cliques(members: Any, turn: Any, mu: Any, load: Any) -> None:
     """Set the loads of points to what the variables of their cliques take from them.
 
@@ -366,7 +367,7 @@ def load_cliques(members: Any, turn: Any, mu: Any, load: Any) -> None:
                     load[share, np.uint32(members[i, c])] += taken
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def sum_cliques(members: Any, turn: Any, mu: Any, n_own: int) -> Any:
     """Return what the cliques' variables add to the bound: see `subsel.bounding.certificate_kernel.wide`.
 

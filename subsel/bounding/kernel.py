@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from subsel.codes import GOLDEN, finalize
+from subsel.compiling import compiled
 from subsel.schema import Status
 
 _UNDECIDED = int(Status.UNDECIDED)
@@ -15,7 +16,7 @@ _DISCARDED = int(Status.DISCARDED)
 _ACCEPTED = int(Status.ACCEPTED)
 
 
-@numba.njit(cache=True)
+@compiled()
 def decide(
     tie_bits: int, key: Any, status: Any, lower: Any, accept_above: int, discard_below: int, decided: Any
 ) -> int:
@@ -40,7 +41,7 @@ def decide(
     return count
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def sampled_lower(
     indptr: Any,
     indices: Any,

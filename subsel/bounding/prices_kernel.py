@@ -10,6 +10,8 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.compiling import compiled, inlined, inner
+
 #: More than any value (`subsel.fixedpoint.FixedPoint.choose`): who is charged so much is not worth it, whatever else.
 MOST = 2**61
 #: Bins of one search: of ratios of all sizes, by their first 7 bits; then of one such bin, into 2^12. Their numbers are
@@ -19,12 +21,12 @@ _LEADING, _FINER = 6, 12
 TOP = (1 << _FINER) + 1
 
 
-@numba.njit(cache=True)
+@inner()
 def _times(price: Any, amount: Any) -> Any:
     return MOST if amount > 0 and price > MOST // amount else price * amount
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def charges(of_cost: int, of_slot: Any, slot: Any, by_cost: Any, cost: Any, n_own: int) -> Any:
     """Return what each own point is charged, `MOST` at most: int64, (n_own,).
 
@@ -47,7 +49,7 @@ def charges(of_cost: int, of_slot: Any, slot: Any, by_cost: Any, cost: Any, n_ow
     return out
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _bits(x: int) -> int:
     count = 0
     while x > 0:
@@ -56,7 +58,7 @@ def _bits(x: int) -> int:
     return count
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def place(value: Any, amount: Any, slot: Any, low: Any, shift: Any) -> Any:
     """Return ratios, value per amount rounded up, and their bins: int64, (m,); int64, (m,), -1 where they do not count.
 
@@ -87,7 +89,7 @@ def bin_begins(number: Any) -> Any:
     return (number - (over << _LEADING)) << over, over
 
 
-@numba.njit(cache=True)
+@compiled()
 def gather(index: Any, amount: Any, ratio: Any, size: int) -> Any:
     """Return for each index the sum of the amounts and the largest ratio: int64, (size,), each."""
     total, largest = np.zeros(size, np.int64), np.zeros(size, np.int64)
@@ -97,7 +99,7 @@ def gather(index: Any, amount: Any, ratio: Any, size: int) -> Any:
     return total, largest
 
 
-@numba.njit(cache=True)
+@compiled()
 def cap(slot: Any, amount: Any, most: Any) -> Any:
     """Return what is left of amounts, by slot and in falling order in each, where slots take at most so much in all.
 

@@ -7,8 +7,10 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.compiling import compiled
 
-@numba.njit(cache=True, parallel=True)
+
+@compiled(parallel=True)
 def surplus(indptr: Any, indices: Any, takes: Any, itself: Any, granted: Any, some: Any) -> Any:
     """Return how many of some points would cover each own point beyond an amount, less one: int64, (n_own,).
 
@@ -32,7 +34,7 @@ def surplus(indptr: Any, indices: Any, takes: Any, itself: Any, granted: Any, so
     return out
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def most_of_rows(indptr: Any, takes: Any) -> Any:
     """Return the largest of each row: int64, (n_own,), 0 for an empty one."""
     out = np.zeros(len(indptr) - 1, np.int64)

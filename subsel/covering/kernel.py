@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from subsel.compiling import compiled, inlined
 from subsel.fixedpoint import beats
-from subsel.greedy.kernel import sift_down
+from subsel.greedy.kernel import TOP, sift_down
 from subsel.greedy.limited_kernel import Left, Mode, Quotas, has_room, hold_back, rank_of, surely_fits, take_room
 from subsel.schema import FIRST_MEMBER, Status
 
@@ -33,7 +34,7 @@ _FIRST_MEMBER = int(FIRST_MEMBER)
 NOBODY = -(2**63)
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def raise_covers(indptr: Any, indices: Any, takes: Any, gives: Any, itself: Any, status: Any, cover: Any) -> None:
     """Raise the covers of own points and ghosts to what members that this part knows cover them by.
 
@@ -62,7 +63,7 @@ def raise_covers(indptr: Any, indices: Any, takes: Any, gives: Any, itself: Any,
                     cover[indices[e]] = max(cover[indices[e]], np.int64(gives[e]))
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def gain_of(v: Any, indptr: Any, indices: Any, gives: Any, itself: Any, cover: Any) -> Any:
     """Return how much an own point would raise covers by."""
     gain = max(np.int64(0), itself[v] - cover[v])
@@ -71,7 +72,7 @@ def gain_of(v: Any, indptr: Any, indices: Any, gives: Any, itself: Any, cover: A
     return gain
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def count_gains(
     indptr: Any, indices: Any, gives: Any, itself: Any, cover: Any, base: Any, tie_bits: int, some: Any, key: Any
 ) -> None:
@@ -99,7 +100,7 @@ def count_gains(
             key[v] = base[v] + (gain << tie_bits)
 
 
-@numba.njit(cache=True)
+@compiled()
 def nearest_open(
     indptr: Any, indices: Any, takes: Any, gives: Any, itself: Any, status: Any, near: Any
 ) -> tuple[Any, Any, Any]:
@@ -134,7 +135,7 @@ def nearest_open(
     return most, second, first
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _enter(v: Any, amount: Any, who: Any, most: Any, second: Any, first: Any) -> None:
     if amount > most[v]:
         second[v], most[v], first[v] = most[v], amount, who
@@ -142,7 +143,7 @@ def _enter(v: Any, amount: Any, who: Any, most: Any, second: Any, first: Any) ->
         second[v] = amount
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def least_gains(
     indptr: Any,
     indices: Any,
@@ -229,7 +230,7 @@ class Rivals(NamedTuple):
     code: Any
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _raise(v: Any, amount: Any, covering: Any, cover: Any, status: Any, told: bool, key: Any) -> None:
     """Raise a point's cover, if it is lower; where all are ``told``, keys lose what candidates add there no more."""
     before = cover[v]
@@ -246,7 +247,7 @@ def _raise(v: Any, amount: Any, covering: Any, cover: Any, status: Any, told: bo
             key[y] -= (min(takes, amount) - before) << covering.tie_bits
 
 
-@numba.njit(cache=True)
+@compiled()
 def pick_fitting(
     covering: Covering,
     rivals: Rivals,
@@ -314,11 +315,11 @@ def pick_fitting(
             rank[x] = rank_of(key[x], per_cost[x]) if len(per_cost) else key[x]
             if heap_key[0] != rank[x]:
                 heap_key[0] = rank[x]
-                sift_down(heap_key, heap_slot, size, code, 0)
+                sift_down(heap_key, heap_slot, size, code, TOP)
                 continue
         size -= 1
         heap_key[0], heap_slot[0] = heap_key[size], heap_slot[size]
-        sift_down(heap_key, heap_slot, size, code, 0)
+        sift_down(heap_key, heap_slot, size, code, TOP)
         if not open_:  # too similar to one that was picked
             continue
         price: Any = cost[x] if costs else np.int64(1)

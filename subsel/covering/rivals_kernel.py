@@ -7,6 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.compiling import compiled
 from subsel.covering.kernel import NOBODY
 from subsel.fixedpoint import beats
 from subsel.schema import Status
@@ -14,7 +15,7 @@ from subsel.schema import Status
 _UNDECIDED = int(Status.UNDECIDED)
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def rivals_of_own(
     indptr: Any, indices: Any, takes: Any, code: Any, rank: Any, status: Any, cover: Any
 ) -> tuple[Any, Any]:
@@ -30,7 +31,7 @@ def rivals_of_own(
     return best_rank, best_code
 
 
-@numba.njit(cache=True)
+@compiled()
 def tell_ghosts(
     indptr: Any,
     indices: Any,

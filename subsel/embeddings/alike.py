@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.compiling import compiled
 from subsel.config import SelectConfig
 from subsel.embeddings import kernel
 from subsel.embeddings.cells import SAMPLE_PER_CELL, Quantizer, cell_count
@@ -213,7 +213,7 @@ class Counted:
         return total
 
 
-@numba.njit(cache=True)
+@compiled()
 def _first_of_pairs(indptr: Any, indices: Any, fixed: int) -> Any:
     """Go through rows; whoever has a pair with an earlier one that stays leaves, but for the first ``fixed``.
 

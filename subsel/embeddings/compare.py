@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from subsel.compiling import inner
 
 #: Scores that are compared at once.
 RUN = 32
@@ -50,7 +51,7 @@ def _compare(typing: Any, values: Any, begin: Any, bound: Any) -> Any:
 _at_least: Any = intrinsic(_compare)
 
 
-@numba.njit(cache=True)
+@inner()
 def hits(scores: Any, begin: int, threshold: Any, least: Any = None) -> Any:
     """Return which scores of a run are at least a threshold, or what each is to be at least.
 
@@ -79,7 +80,7 @@ def hits(scores: Any, begin: int, threshold: Any, least: Any = None) -> Any:
     return found >> np.uint32(begin - first)
 
 
-@numba.njit(cache=True)
+@inner()
 def first_of(found: Any) -> Any:
     """Return where the lowest bit of `hits` stands, int64, and the others; one there must be."""
     lowest = np.uint32(found & (~found + np.uint32(1)))

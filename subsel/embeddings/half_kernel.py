@@ -9,29 +9,29 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from subsel.compiling import compiled, inlined
 from subsel.embeddings.kernel import _score
 from subsel.embeddings.merge_kernel import _insert_at
 from subsel.halves import from_bits
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _unpack_row(values: Any, center: Any, factor: Any, row: int, out: Any, at: int) -> None:
     times = factor[row]
     for d in range(values.shape[1]):
         out[at, d] = np.float32((np.float64(from_bits(values[row, d])) - center[d]) * times)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def unpack(values: Any, center: Any, factor: Any, rows: Any, out: Any) -> None:
     """Write some rows (int32 or int64, (b,)) as they are searched: float32, (b, d)."""
     for i in range(len(rows)):
         _unpack_row(values, center, factor, rows[i], out, i)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def rescore(
     begin: int, end: int, values: Any, center: Any, factor: Any, best: Any, score: Any, l2: bool, pair: Any
 ) -> None:
@@ -46,7 +46,7 @@ def rescore(
             _insert_at(best, score, v, a, j, value)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def permute(X: Any, order: Any, first: int, last: int, done: Any, kept: Any) -> None:
     """Put rows in an order within their array, in columns from ``first`` to ``last``: row i becomes that of order[i].
 

@@ -10,6 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from subsel.compiling import compiled, inlined, inner
 from subsel.embeddings import lists_kernel as lists
 from subsel.embeddings.merge_kernel import _insert, _insert_at, _probes
 from subsel.halves import from_bits
@@ -21,7 +22,7 @@ MAX_REVERSE = 20
 MIN_SEEN_SLOTS = 2048
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+@inner(fastmath={"reassoc", "contract"})
 def _score(X: Any, a: int, b: int, l2: bool) -> Any:
     """Score two points; the same bits for (a, b) and (b, a).
 
@@ -38,7 +39,7 @@ def _score(X: Any, a: int, b: int, l2: bool) -> Any:
     return total
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+@inner(fastmath={"reassoc", "contract"})
 def _half_score(mine: Any, halves: Any, j: int, l2: bool) -> Any:
     """Score a row, float32, (d,), with one that is kept as halves, as they are: near enough to look for neighbours."""
     total = np.float32(0)
@@ -60,7 +61,7 @@ def rescore(X: Any, best: Any, score: Any, l2: bool) -> None:
     over_rows(_rescore, len(best), X, best, score, l2)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _rescore(begin: int, end: int, X: Any, best: Any, score: Any, l2: bool) -> None:
     for v in range(begin, end):
         for a in range(best.shape[1]):
@@ -70,7 +71,7 @@ def _rescore(begin: int, end: int, X: Any, best: Any, score: Any, l2: bool) -> N
             _insert_at(best, score, v, a, j, value)
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def score_pairs(X: Any, l2: bool) -> Any:
     """Score each row of the first half of X, (2 m, d), with that of the second: float32, (m,), by `_score`."""
     m = len(X) // 2
@@ -80,7 +81,7 @@ def score_pairs(X: Any, l2: bool) -> Any:
     return out
 
 
-@numba.njit(cache=True)
+@compiled()
 def reverse_lists(best: Any, width: int) -> Any:
     """Return up to ``width`` points that have each point among their neighbours, best placed first.
 
@@ -99,7 +100,7 @@ def reverse_lists(best: Any, width: int) -> Any:
     return reverse
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def descend(
     X: Any,
     best: Any,
@@ -190,7 +191,7 @@ def descend(
     return changed.sum()
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _met(probes: Any, one: int, other: int) -> bool:
     if probes.shape[1] == 0:
         return False
@@ -198,7 +199,7 @@ def _met(probes: Any, one: int, other: int) -> bool:
     return bool(home == there or _probes(probes, one, there) or _probes(probes, other, home))
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _is_fresh(best: Any, fresh: Any, row: int, point: int) -> bool:
     for a in range(best.shape[1]):
         if best[row, a] == point:
@@ -206,7 +207,7 @@ def _is_fresh(best: Any, fresh: Any, row: int, point: int) -> bool:
     return False
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _remember(seen: Any, stamp: Any, shift: int, v: int, j: int) -> bool:
     """Put j into v's set (open addressing; a slot counts if stamped v); return whether it was new."""
     slot = ((np.int64(j) * 2654435761) & 0xFFFFFFFF) >> shift  # the top bits of 32

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from subsel.compiling import compiled
 from subsel.threads import sort
 
 
-@numba.njit(cache=True)
+@compiled()
 def count_askers(best: Any, starts: Any) -> None:
     """Count who lists each point, two places after it."""
     for v in range(best.shape[0]):
@@ -22,7 +22,7 @@ def count_askers(best: Any, starts: Any) -> None:
                 starts[best[v, a] + 2] += 1
 
 
-@numba.njit(cache=True)
+@compiled()
 def put_askers(best: Any, similarity: Any, starts: Any, askers: Any, values: Any) -> None:
     """Write who lists each point, ascending, and how near; move the starts of its run back by one place."""
     for v in range(best.shape[0]):
@@ -34,7 +34,7 @@ def put_askers(best: Any, similarity: Any, starts: Any, askers: Any, values: Any
                 starts[j + 1] = at + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def count_union(begin: int, end: int, best: Any, starts: Any, askers: Any, indptr: Any, lister: Any) -> None:
     """Count who each point lists or is listed by, one place after it; ``lister``, int32, (n,), are -1."""
     for v in range(begin, end):
@@ -46,7 +46,7 @@ def count_union(begin: int, end: int, best: Any, starts: Any, askers: Any, indpt
             indptr[v + 1] += np.int64(lister[askers[at]] != v)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def put_union(
     begin: int,
     end: int,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from subsel.compiling import compiled, inlined
 from subsel.embeddings.compare import RUN, first_of, hits
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _insert(best: Any, score: Any, row: int, candidate: int, value: float) -> Any:
     """Insert a candidate that beats the row's last entry and is not in the row; return its place."""
     at = best.shape[1] - 1
@@ -26,7 +26,7 @@ def _insert(best: Any, score: Any, row: int, candidate: int, value: float) -> An
     return at
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def merge_among(block: Any, queries: Any, first: int, best: Any, score: Any) -> None:
     """Merge the scores of some queries against a run of points into the running top-k.
 
@@ -52,7 +52,7 @@ def merge_among(block: Any, queries: Any, first: int, best: Any, score: Any) -> 
                     threshold = score[row, k - 1]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def merge_both(block: Any, queries: Any, first: int, probes: Any, least: Any, best: Any, score: Any) -> None:
     """Merge the scores of some points against the points of a cell that they probe into the running top-k of both.
 
@@ -92,19 +92,19 @@ def merge_both(block: Any, queries: Any, first: int, probes: Any, least: Any, be
                 threshold, least[j] = score[row, k - 1], score[other, k - 1]
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _beats_last(best: Any, score: Any, row: int, candidate: int, value: float) -> bool:
     last = best.shape[1] - 1
     return bool(value > score[row, last] or (value == score[row, last] and candidate < best[row, last]))
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _insert_in_order(best: Any, score: Any, row: int, candidate: int, value: float) -> None:
     """Insert a candidate that beats the row's last entry, equal scores by number."""
     _insert_at(best, score, row, best.shape[1] - 1, candidate, value)
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _insert_at(best: Any, score: Any, row: int, at: int, candidate: int, value: Any) -> None:
     """Put a candidate where it belongs among a row's first entries, which are in order, instead of entry ``at``."""
     while at > 0 and (score[row, at - 1] < value or (score[row, at - 1] == value and best[row, at - 1] > candidate)):
@@ -124,7 +124,7 @@ def askers_by_cell(probes: Any, n_cells: int) -> Any:
     return starts[:-1], rows
 
 
-@numba.njit(cache=True)
+@compiled()
 def _put_askers(probes: Any, starts: Any, rows: Any) -> None:
     for v in range(probes.shape[0]):
         for a in range(1, probes.shape[1]):
@@ -134,7 +134,7 @@ def _put_askers(probes: Any, starts: Any, rows: Any) -> None:
                 starts[cell + 1] += 1
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _probes(probes: Any, point: int, cell: int) -> bool:
     """Whether a point probes a cell that is not its own."""
     found = False

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.compiling import compiled
 from subsel.config import Metric
 from subsel.embeddings.metrics import FloatMatrix, Preparation, score_at
 from subsel.embeddings.search import scores
@@ -126,7 +127,7 @@ def lengths_of(rows: FloatMatrix) -> npt.NDArray[np.float64]:
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
 
 
-@numba.njit(cache=True)
+@compiled()
 def similarity_of_pair(x: Any, y: Any, metric: int) -> Any:
     """Return the similarity of two vectors in float64, summed in one order everywhere, not cut off at 0 and 1.
 
@@ -154,7 +155,7 @@ def similarity_of_pair(x: Any, y: Any, metric: int) -> Any:
     return value
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _any_above(rows: Any, reference: Any, score: Any, least: Any, metric: int, limit: float) -> Any:
     """Return of each row whether any pair with a score that may be enough is above the limit: bool, (b,).
 

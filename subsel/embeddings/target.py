@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.compiling import compiled, inlined
 from subsel.config import Metric
 from subsel.embeddings.metrics import FloatMatrix, Preparation
 from subsel.embeddings.near import (
@@ -90,7 +91,7 @@ class TargetLists:
             _keep_nearest(self.rows[some], rows, code, score, error, METRICS.index(self.metric), *found)
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _enter(value: Any, who: Any, code: Any, similarity: Any) -> None:
     """Put a point at its place in one list, if it has one there."""
     at = len(similarity)
@@ -102,7 +103,7 @@ def _enter(value: Any, who: Any, code: Any, similarity: Any) -> None:
         similarity[at], code[at] = value, who
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _keep_nearest(
     target: Any, rows: Any, who: Any, score: Any, error: Any, metric: int, code: Any, similarity: Any
 ) -> None:
@@ -133,7 +134,7 @@ def _keep_nearest(
                 _enter(near, who[j], code[t], similarity[t])
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def merge_lists(other_code: Any, other: Any, code: Any, similarity: Any) -> None:
     """Enter what other lists of the same rows have, of other points, into lists.
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subsel.board import NO_SUMS, Board
+from subsel.compiling import compiled
 from subsel.engines.base import BELOW_ALL, Engine, Rows
 from subsel.fixedpoint import Int64Array, beats
 from subsel.graph import PartGraph
@@ -223,7 +224,7 @@ def _at_or_above(value: Int64Array, graph: PartGraph, cuts: Rows, what: str, row
     return np.asarray((value > last) | ((value == last) & (graph.code[: graph.n_own] >= code)))
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _first(indptr: Any, indices: Any, weight: Any, conflict: Any, code: Any, key: Any, status: Any) -> Any:
     """Return which own movers are farther, or of larger code, than all movers next to them: bool, (n_own,)."""
     first = np.zeros(len(indptr) - 1, np.bool_)

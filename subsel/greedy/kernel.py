@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Self
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from subsel.compiling import compiled, inner
 from subsel.fixedpoint import beats
 from subsel.schema import Status
 from subsel.threads import sort
@@ -57,7 +57,11 @@ class Room(NamedTuple):
         return cls(batch, pool, heap_key, heap_slot, decided, held_back, sample)
 
 
-@numba.njit(cache=True)
+#: First position of a heap; a literal would compile what takes it once more.
+TOP: Any = np.int64(0)
+
+
+@inner()
 def sift_down(heap_key: Any, heap_slot: Any, size: int, code: Any, at: int) -> None:
     """Restore the max-heap below position ``at``."""
     key, slot = heap_key[at], heap_slot[at]
@@ -78,7 +82,7 @@ def sift_down(heap_key: Any, heap_slot: Any, size: int, code: Any, at: int) -> N
     heap_key[at], heap_slot[at] = key, slot
 
 
-@numba.njit(cache=True)
+@compiled()
 def pick_dominant(
     indptr: Any,
     indices: Any,
@@ -128,12 +132,12 @@ def pick_dominant(
         now = key[v] >> shift
         if heap_key[0] != now and now >= floor:  # stale: a neighbour was picked since; gains only fall
             heap_key[0] = now
-            sift_down(heap_key, heap_slot, size, code, 0)
+            sift_down(heap_key, heap_slot, size, code, TOP)
             continue
         fallen = heap_key[0] != now
         size -= 1
         heap_key[0], heap_slot[0] = heap_key[size], heap_slot[size]
-        sift_down(heap_key, heap_slot, size, code, 0)
+        sift_down(heap_key, heap_slot, size, code, TOP)
         if fallen:
             pool[left] = v
             left += 1
@@ -170,7 +174,7 @@ def pick_dominant(
     return n_decided
 
 
-@numba.njit(cache=True)
+@inner()
 def floor_of_batch(pool: Any, left: int, key: Any, shift: int, batch: int, sample: Any) -> Any:
     """Return a key that about ``batch`` of the pool's first points reach, at least one; judged by some of them."""
     if left <= 2 * batch:
@@ -181,7 +185,7 @@ def floor_of_batch(pool: Any, left: int, key: Any, shift: int, batch: int, sampl
     return sample[_SAMPLE - 1 - _SAMPLE * batch // left]
 
 
-@numba.njit(cache=True)
+@inner()
 def fill_heap(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shift: int, floor: Any) -> Any:
     """Move the points that reach the floor from the pool to the empty heap; return how many are in each."""
     kept = size = 0
@@ -197,7 +201,7 @@ def fill_heap(pool: Any, left: int, heap_key: Any, heap_slot: Any, key: Any, shi
     return kept, size
 
 
-@numba.njit(cache=True)
+@compiled()
 def mark_movers(
     indptr: Any,
     indices: Any,

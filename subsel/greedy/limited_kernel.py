@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from subsel.compiling import compiled, inlined, inner
 from subsel.fixedpoint import beats
-from subsel.greedy.kernel import Room, fill_heap, floor_of_batch, sift_down
+from subsel.greedy.kernel import TOP, Room, fill_heap, floor_of_batch, sift_down
 from subsel.schema import Status
 
 _UNDECIDED = int(Status.UNDECIDED)
@@ -22,7 +23,7 @@ _SELECTED = int(Status.SELECTED)
 _FREE = 1 << 62
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def rank_of(key: int, cost: int) -> int:
     """Return gain per cost: floor(key / cost), which falls as the key does; of what costs nothing see `_FREE`."""
     if cost == 0:
@@ -30,7 +31,7 @@ def rank_of(key: int, cost: int) -> int:
     return key // cost
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def ranks(key: Any, cost: Any) -> Any:
     """Return `rank_of` many points: int64, (n,)."""
     out = np.empty(len(key), np.int64)
@@ -108,7 +109,7 @@ class Mode(NamedTuple):
     whole: bool
 
 
-@numba.njit(cache=True)
+@inner()
 def has_room(v: int, price: Any, free: Any, quotas: Quotas) -> bool:
     """Return whether the groups of a point have room for it, as far as this part knows."""
     slot, by_cost, room, reserved = quotas.slot, quotas.by_cost, quotas.room, quotas.reserved
@@ -119,7 +120,7 @@ def has_room(v: int, price: Any, free: Any, quotas: Quotas) -> bool:
     return len(reserved) == 0 or reserved[slot[0, v]] > 0 or free > 0
 
 
-@numba.njit(cache=True)
+@inner()
 def surely_fits(v: int, price: Any, rank: Any, code: Any, held: Any, quotas: Quotas, left: Left) -> bool:
     """Return whether nothing that may still come before a point, here or elsewhere, can take its room.
 
@@ -141,14 +142,14 @@ def surely_fits(v: int, price: Any, rank: Any, code: Any, held: Any, quotas: Quo
     return by_right or not beats(left.free_rank, left.free_code, rank, code)
 
 
-@numba.njit(cache=True)
+@inner()
 def hold_back(v: int, price: Any, held: Any, quotas: Quotas) -> None:
     """Count what a point takes that was held back."""
     for j in range(len(quotas.by_cost)):
         held[quotas.slot[j, v]] += price if quotas.by_cost[j] else np.int64(1)
 
 
-@numba.njit(cache=True)
+@inner()
 def take_room(v: int, price: Any, quotas: Quotas) -> int:
     """Take the room of a point that is picked; return how many places it takes that nothing reserves."""
     for j in range(len(quotas.by_cost)):
@@ -161,7 +162,7 @@ def take_room(v: int, price: Any, quotas: Quotas) -> int:
     return 1
 
 
-@numba.njit(cache=True)
+@compiled()
 def pick_fitting(
     edges: Edges,
     code: Any,
@@ -226,12 +227,12 @@ def pick_fitting(
         open_ = status[v] == _UNDECIDED
         if open_ and heap_key[0] != now and now >= floor:
             heap_key[0] = now
-            sift_down(heap_key, heap_slot, size, code, 0)
+            sift_down(heap_key, heap_slot, size, code, TOP)
             continue
         fallen = heap_key[0] != now
         size -= 1
         heap_key[0], heap_slot[0] = heap_key[size], heap_slot[size]
-        sift_down(heap_key, heap_slot, size, code, 0)
+        sift_down(heap_key, heap_slot, size, code, TOP)
         if not open_:  # too similar to one that was picked
             continue
         if fallen:
@@ -299,7 +300,7 @@ def pick_fitting(
     return out[:n_out], ghosts
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def beside(indptr: Any, indices: Any, conflict: Any, status: Any, least: int, most: int) -> Any:
     """Return who of the own points has an edge of conflict to one whose status is in a range: bool, (n_own,)."""
     found = np.zeros(len(indptr) - 1, np.bool_)
@@ -311,7 +312,7 @@ def beside(indptr: Any, indices: Any, conflict: Any, status: Any, least: int, mo
     return found
 
 
-@numba.njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def at_their_turn(edges: Edges, code: Any, key: Any, rank: Any, status: Any, per_cost: Any, n_own: int) -> Any:
     """Return the least key that each own undecided point can have at its turn, and whether it comes to one.
 

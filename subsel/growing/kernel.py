@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from subsel.compiling import compiled, inlined
 from subsel.embeddings.compare import RUN, first_of, hits
 from subsel.embeddings.kernel import _score
 from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
 from subsel.growing.rows_kernel import widen_row
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _lists(best: Any, row: int, point: int) -> bool:
     found = False
     for a in range(best.shape[1]):
@@ -26,7 +26,7 @@ def _lists(best: Any, row: int, point: int) -> bool:
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def meet(
     block: Any, some: Any, rows: Any, mine: Any, first: int, hears: Any, best: Any, score: Any, heard: Any
 ) -> None:
@@ -70,7 +70,7 @@ def meet(
                     heard[other] = True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def rescore(
     begin: int, end: int, rows: Any, kept: Any, mine: Any, known: Any, number: Any, best: Any, score: Any, l2: bool
 ) -> None:
@@ -108,7 +108,7 @@ def rescore(
             _insert_at(best, score, v, a, j, value)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def rescore_heard(
     heard: Any,
     hears: Any,
@@ -151,7 +151,7 @@ def rescore_heard(
             _insert_at(best, score, v, a, j, value)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def look_around(  # noqa: PLR0917  (rows of threads come first)
     begin: int,
     end: int,
@@ -236,7 +236,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                     count += 1
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _note(seen: Any, stamp: Any, mark: int, point: int) -> bool:
     """Put a point into the set of a mark (open addressing; a slot counts if stamped so); return whether it was new."""
     slot = ((np.int64(point) * 2654435761) & 0xFFFFFFFF) % len(seen)
@@ -249,7 +249,7 @@ def _note(seen: Any, stamp: Any, mark: int, point: int) -> bool:
     return True
 
 
-@numba.njit(cache=True)
+@compiled()
 def take_offers(rows: Any, offered: Any, offer: Any, best: Any, score: Any) -> None:
     """Put points into the lists of those to whom they were offered, see `look_around`; in whatever order they come."""
     for at in range(len(rows)):
@@ -262,7 +262,7 @@ def take_offers(rows: Any, offered: Any, offer: Any, best: Any, score: Any) -> N
                 _insert_in_order(best, score, j, v, value)
 
 
-@numba.njit(cache=True)
+@compiled()
 def take_lists(rows: Any, other: Any, value: Any, best: Any, score: Any) -> None:
     """Merge lists that were found elsewhere into those of some points, in whatever order they come.
 
@@ -281,7 +281,7 @@ def take_lists(rows: Any, other: Any, value: Any, best: Any, score: Any) -> None
                 _insert_in_order(best, score, v, j, value[at, a])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def renumber(
     begin: int, end: int, number: Any, best: Any, score: Any, new_best: Any, new_score: Any, place: Any
 ) -> None:
@@ -312,7 +312,7 @@ def renumber(
             new_best[to, a], new_score[to, a] = -1, last
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def falls_short(begin: int, end: int, gone: Any, best: Any, least: int, out: Any) -> None:
     """Say whose lists name points that are gone, and fewer than ``least`` others: bool, (n,), into ``out``."""
     for v in range(begin, end):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
+from subsel.compiling import compiled
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def who_else(rows: Any, best: Any, number: Any, out: Any) -> int:
     """Write whom the lists of some points name beside these, each once, and return how many that are.
 
@@ -30,7 +30,7 @@ def who_else(rows: Any, best: Any, number: Any, out: Any) -> int:
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def copy_lists(rows: Any, number: Any, best: Any, score: Any, new_best: Any, new_score: Any) -> None:
     """Write the lists of some points, int64, (m,), by other numbers, int32, (n + others,): (m, k) each."""
     for at in range(len(rows)):
@@ -40,7 +40,7 @@ def copy_lists(rows: Any, number: Any, best: Any, score: Any, new_best: Any, new
             new_best[at, a], new_score[at, a] = number[j] if j >= 0 else -1, score[v, a]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def edges(best: Any, score: Any, k: int, own: Any, other: Any, most: Any) -> int:
     """Write the pairs of lists, each once, by its first end with the larger score of both; return how many they are.
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from subsel.compiling import compiled, inlined, inner
 from subsel.halves import from_bits
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def widen(begin: int, end: int, order: Any, kept: Any, out: Any) -> None:
     """Write rows of 16 bits a value as they are searched; see `subsel.growing.stored`.
 
@@ -37,7 +37,7 @@ def widen(begin: int, end: int, order: Any, kept: Any, out: Any) -> None:
             _widen_less(values, exponent, center, out[at])
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def widen_row(
     place: Any,
     first: Any,
@@ -75,7 +75,7 @@ def widen_row(
         _widen_less(values, exponent, center, out)
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+@inner(fastmath={"reassoc", "contract"})
 def _widen_to_unit(values: Any, out: Any) -> None:
     """Make a row of length 1, whatever power of two it is multiplied with."""
     squares, length = np.float32(0), len(out)
@@ -88,14 +88,14 @@ def _widen_to_unit(values: Any, out: Any) -> None:
         out[d] *= factor
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+@inner(fastmath={"reassoc", "contract"})
 def _widen_less(values: Any, exponent: int, center: Any, out: Any) -> None:
     power = 2.0 ** np.float64(exponent)
     for d in range(len(out)):
         out[d] = np.float64(from_bits(values[d])) * power - center[d]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def gather(
     begin: int,
     end: int,

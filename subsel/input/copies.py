@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from subsel.codes import GOLDEN, finalize, rows_with_equal_codes
+from subsel.compiling import compiled, inlined, inner
 from subsel.config import Metric
 from subsel.errors import ConfigError, InputError, option
 from subsel.fixedpoint import Int64Array
@@ -223,7 +223,7 @@ def _rows_and_bits(count: int, dimension: int) -> tuple[npt.NDArray[np.float32],
     return rows, rows.view(np.uint32)
 
 
-@numba.njit(cache=True)
+@inner()
 def _prepare(row: Any, cosine: bool, out: Any) -> None:
     """Write a row as it is compared, but for rounding; summed in one order on every machine."""
     for j in range(len(row)):
@@ -244,7 +244,7 @@ def _prepare(row: Any, cosine: bool, out: Any) -> None:
         out[j] = np.float64(out[j]) / length
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _word(bits: Any, cosine: bool) -> Any:
     """Return a value's bits as they are compared: rounded, where directions are, and zero without a sign."""
     word = np.uint64(bits)
@@ -266,7 +266,7 @@ def fingerprints(X: npt.NDArray[Any], cosine: bool, classes: Int64Array) -> npt.
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _fingerprints(begin: int, end: int, X: Any, cosine: bool, classes: Any, out: Any, scratch: Any) -> None:
     rows, bits = scratch
     for i in range(begin, end):
@@ -283,7 +283,7 @@ def _fingerprints(begin: int, end: int, X: Any, cosine: bool, classes: Any, out:
         out[0, i], out[1, i] = finalize(one), finalize(two)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _like_the_one_before(
     begin: int, end: int, X: Any, order: Any, cosine: bool, classes: Any, out: Any, scratch: Any
 ) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from subsel.compiling import compiled
 from subsel.fixedpoint import beats
 
 #: Amounts, each at most half of the one before, of which it is known from which place down nobody fits who takes it.
@@ -19,7 +19,7 @@ LEVELS = 12
 ABOVE, BELOW = 2**63 - 1, -(2**63)
 
 
-@numba.njit(cache=True)
+@compiled()
 def down_to(index: Any, rank: Any, code: Any, amount: Any, left: Any) -> Any:
     """Return for each slot the last place down to which amounts fit into what is left.
 
@@ -46,7 +46,7 @@ def down_to(index: Any, rank: Any, code: Any, amount: Any, left: Any) -> Any:
     return ranks, codes
 
 
-@numba.njit(cache=True)
+@compiled()
 def leave_out(
     index: Any,
     rank: Any,
@@ -92,7 +92,7 @@ def leave_out(
     return ranks, codes
 
 
-@numba.njit(cache=True)
+@compiled()
 def floors(index: Any, rank: Any, code: Any, amount: Any, largest: Any, left: Any) -> Any:
     """Return for each slot places below which nobody fits who takes some amount or more: int64, (LEVELS, slots) each.
 
@@ -123,7 +123,7 @@ def floors(index: Any, rank: Any, code: Any, amount: Any, largest: Any, left: An
     return ranks, codes, most
 
 
-@numba.njit(cache=True)
+@compiled()
 def beyond(index: Any, amount: Any, most: Any, reserved: Any) -> Any:
     """Return what each row takes beyond what is reserved for its slot, which takes ``most`` in all."""
     out = np.zeros(len(index), np.int64)
@@ -136,7 +136,7 @@ def beyond(index: Any, amount: Any, most: Any, reserved: Any) -> Any:
     return out
 
 
-@numba.njit(cache=True)
+@compiled()
 def taken_at(index: Any, rank: Any, code: Any, amount: Any, wanted: Any) -> Any:
     """Return for each slot the place at which amounts reach what is wanted: int64, (slots,) each.
 

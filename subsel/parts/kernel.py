@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from subsel.compiling import compiled
 
 #: Rows of at most so many entries are sorted by insertion.
 _SHORT = 64
 
 
-@numba.njit(cache=True)
+@compiled()
 def merge_lists(row: Any, other: Any, other_part: Any, score: Any, best: Any, best_part: Any, best_score: Any) -> None:
     """Merge lists of neighbours into the running top-k of their points; a neighbour found several times counts once.
 
@@ -47,7 +48,7 @@ def merge_lists(row: Any, other: Any, other_part: Any, score: Any, best: Any, be
             best[v, at], best_part[v, at], best_score[v, at] = code, other_part[i, j], value
 
 
-@numba.njit(cache=True)
+@compiled()
 def order_by_row(row: Any, n: int, value: Any) -> Any:
     """Return the order of entries by row, and inside a row by value, equals as they came: what `numpy.lexsort` does.
 
