@@ -85,7 +85,8 @@ def select(  # noqa: PLR0913  (everything that is not a field of the config)
             Face dataset, or a numpy (n, d) array; on Spark also a DataFrame or the name of a table
             (`subsel.input.source.open_source`). May be None where ``graph`` is given.
         size: an int is a count, a float in (0, 1] a fraction, "10%" a fraction.
-        graph: the user's own graph instead of embeddings, see `subsel.input.edges.as_neighbor_graph`.
+        graph: the user's own graph instead of embeddings, see `subsel.input.edges.as_neighbor_graph`, or what has one,
+            as results of `neighbors` do.
         utility: what makes a point good (`subsel.input.utility.Utility`): "density", "constant", a column's name; of
             ``probabilities`` "easy", "margin", "entropy", "least_confidence"; a mix such as "density+quality"; or one
             number per input row. Without: the column `utility` if there is one, else density.

@@ -119,6 +119,7 @@ class Request:
             ConfigError: options are wrong or contradict each other, or something is missing.
             InputError: an output exists or cannot be made.
         """
+        graph = _graph_of(graph)
         column, given = (utility, None) if isinstance(utility, str) else (None, utility)
         priced, prices = (cost, None) if isinstance(cost, str) else (None, cost)
         weighed, weights = (importance, None) if isinstance(importance, str) else (None, importance)
@@ -313,6 +314,11 @@ def keywords_of(function: Callable[..., Any]) -> list[str]:
     """Return the keywords that a function names, for messages about others."""
     named = inspect.signature(function).parameters.values()
     return [one.name for one in named if one.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def _graph_of(given: Any) -> Any:
+    """Return the graph of what has one, such as results of `subsel.neighbors` and graphs that grow; else the same."""
+    return given.graph if isinstance(getattr(type(given), "graph", None), property) else given
 
 
 def _columns_or_values(groups: Any) -> tuple[Any, Mapping[str, Any] | None]:

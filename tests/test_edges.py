@@ -167,3 +167,11 @@ def test_rows_that_were_dropped_take_their_edges_along(kind):
     selection = subsel.select(data, graph=graph, size=2, on_bad_rows="drop")
     assert selection.graph.to_scipy().toarray().tolist() == [[0, 0.25, 0], [0.25, 0, 0.75], [0, 0.75, 0]]
     assert selection.report.graph.dropped_edges == ({"an end that is an unknown id": 2} if kind == "edges" else {})
+
+
+@pytest.mark.parametrize("make", [subsel.neighbors, subsel.growing_graph])
+def test_what_has_a_graph_stands_for_it(rng, make):
+    points = rng.standard_normal((200, 4)).astype(np.float32)
+    made = make(points, neighbors=5)
+    found, expected = (subsel.select(points, size=20, graph=one) for one in (made, made.graph))
+    assert found.table.equals(expected.table)
