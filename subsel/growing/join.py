@@ -267,7 +267,7 @@ def meet_cells(
     anybody, heard = bool(hears.any()), np.zeros(state.n, np.bool_)
     pairs = mine, known, number, state.best, state.score, state.metric == "l2"
     squares = np.einsum("ij,ij->i", mine, mine) if state.metric == "l2" else None
-    lists = PerThread(lambda: (known.copy(), state.score[rows]))
+    lists, floor = PerThread(lambda: (known.copy(), state.score[rows])), np.full(len(rows), -np.inf, np.float32)
     largest = int(np.diff(cell_bounds).max(initial=0))
     space = PerThread(lambda: np.empty((largest, state.dimension), np.float32))
 
@@ -277,7 +277,7 @@ def meet_cells(
         block = search.scores(mine.take(asked, axis=0), there, lengths, state.metric)
         block = block if exact is None else exact.take(block, first)
         if len(some):
-            kernel.meet(block, some, rows, lists.mine(), first, hears, state.best, state.score, heard)
+            kernel.meet(block, some, rows, lists.mine(), floor, first, hears, state.best, state.score, heard)
 
     def visit(here: int) -> None:  # who hears is in the one cell of this thread
         first, last, parts = int(cell_bounds[here]), int(cell_bounds[here + 1]), int(shares[here])

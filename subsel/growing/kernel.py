@@ -15,6 +15,7 @@ from subsel.compiling import compiled, inlined
 from subsel.embeddings.compare import RUN, first_of, hits
 from subsel.embeddings.kernel import _score
 from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
+from subsel.growing.ahead import ask_for
 from subsel.growing.rows_kernel import widen_row
 
 
@@ -28,7 +29,7 @@ def _lists(best: Any, row: int, point: int) -> bool:
 
 @compiled(nogil=True)
 def meet(
-    block: Any, some: Any, rows: Any, mine: Any, first: int, hears: Any, best: Any, score: Any, heard: Any
+    block: Any, some: Any, rows: Any, mine: Any, floor: Any, first: int, hears: Any, best: Any, score: Any, heard: Any
 ) -> None:
     """Merge the scores of some points against a run of points into the lists of the former, and of who hears of it.
 
@@ -37,6 +38,8 @@ def meet(
         some: int64, (q,): which of ``rows`` the points are.
         rows: int64, (r,): numbers of points that do not hear.
         mine: their lists and the scores of these, (r, k), changed in place.
+        floor: float32, (r,): what the last in each of their lists scores at least once those of all threads are
+            merged, -inf at first; raised in place, by any thread.
         first: number of the run's first point.
         hears: bool, (n,): which points of the run are offered the others, too.
         best: lists of these, changed in place. Releases the GIL; two threads may merge different runs at once, each
@@ -46,13 +49,15 @@ def meet(
     """
     own, value_of = mine
     last, m = best.shape[1] - 1, block.shape[1]
-    least = np.full(m, np.inf, np.float32)
+    least, tops = np.full(m, np.inf, np.float32), np.empty(2 * RUN, np.float32)
     for j in range(m):
         if hears[first + j]:
             least[j] = score[first + j, last]
     for i in range(block.shape[0]):
         at, scores = some[i], block[i]
-        row, threshold = rows[at], value_of[at, last]
+        row, threshold = rows[at], max(value_of[at, last], floor[at])
+        if threshold == -np.inf:
+            threshold = _reached(scores, last + 2, tops)  # by so many others, and maybe by the point itself
         for begin in range(0, m, RUN):
             left = hits(scores, begin, threshold, least)
             while left:  # most runs have none
@@ -61,13 +66,34 @@ def meet(
                 other, value = first + j, scores[j]
                 if other == row:
                     continue
-                if _beats_last(own, value_of, at, other, value) and not _lists(own, at, other):
+                listed = value < threshold or _lists(own, at, other)
+                if not listed and _beats_last(own, value_of, at, other, value):
                     _insert_in_order(own, value_of, at, other, value)
-                    threshold = value_of[at, last]
+                    threshold = max(threshold, value_of[at, last])
                 if hears[other] and _beats_last(best, score, other, row, value) and not _lists(best, other, row):
                     _insert_in_order(best, score, other, row, value)
                     least[j] = score[other, last]
                     heard[other] = True
+        floor[at] = max(floor[at], threshold)
+
+
+@numba.njit(cache=True, inline="always")
+def _reached(scores: Any, count: int, tops: Any) -> Any:
+    """Return what so many scores reach, float32: of the largest of each 32nd of them, or -inf; ``tops`` is scratch."""
+    if count > RUN or len(scores) < 2 * RUN:
+        return np.float32(-np.inf)
+    for lane in range(RUN):
+        tops[lane] = scores[lane]
+    for begin in range(RUN, len(scores) - RUN + 1, RUN):
+        for lane in range(RUN):
+            tops[lane] = max(tops[lane], scores[begin + lane])
+    for lane in range(RUN):  # the first of them in falling order
+        value, at = tops[lane], RUN + min(lane, count)
+        while at > RUN and tops[at - 1] < value:
+            tops[at] = tops[at - 1]
+            at -= 1
+        tops[at] = value
+    return tops[RUN + count - 1]
 
 
 @compiled(nogil=True)
@@ -95,6 +121,8 @@ def rescore(
     for at in range(begin, end):
         v = rows[at]
         pair[0] = mine[at]
+        for a in range(best.shape[1]):
+            _ask_for_row(place, first, later, best[v, a])
         for a in range(best.shape[1]):
             j, value = best[v, a], score[v, a]
             if j < 0:
@@ -198,8 +226,14 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
     pair = np.empty((2, first.shape[1]), np.float32)
     seen = np.full(slots, -1, np.int32)
     stamp = np.full(slots, -1, np.int32)
+    cell_met = np.full(home[-1] + 1 if len(home) else 0, -1, np.int32)  # for which row: home is ascending
+    todo = np.empty(slots, np.int32)
     for at in range(begin, end):
-        v, filled, count, some = rows[at], 0, 0, len(gone) > 0
+        v, filled, count, found, some = rows[at], 0, 0, 0, len(gone) > 0
+        for a in range(k if at + 1 < end else 0):
+            j = best[rows[at + 1], a]
+            if 0 <= j < len(best):
+                ask_for(best, j)
         for a in range(width):
             new_best[at, a], new_score[at, a] = -1, -np.inf
         for c in range(offered.shape[1]):
@@ -209,6 +243,9 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
             if j >= 0 and not (some and gone[j]):
                 new_best[at, filled], new_score[at, filled] = j, score[v, a]
                 filled += 1
+        for a in range(met.shape[1]):
+            if 0 <= met[at, a] < len(cell_met):
+                cell_met[met[at, a]] = at
         room = slots // 2
         widen_row(place, first, first_exponent, later, later_exponent, unit, center, v, pair[0])
         for a in range(-1, width):
@@ -224,16 +261,31 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 j = middle if b < 0 else best[middle, b]
                 if j < 0 or j >= len(best) or room == 0 or (some and gone[j]):
                     continue
-                if _lists(met, at, home[j]) or not _note(seen, stamp, at, j):
+                if cell_met[home[j]] == at or not _note(seen, stamp, at, j):
                     continue
+                _ask_for_row(place, first, later, j)
                 room -= 1
-                widen_row(place, first, first_exponent, later, later_exponent, unit, center, j, pair[1])
-                value = _score(pair, 0, 1, l2)
-                if _beats_last(new_best, new_score, at, j, value):
-                    _insert_in_order(new_best, new_score, at, j, value)
-                if hears[j] and count < offered.shape[1] and _beats_last(best, score, j, v, value):
-                    offered[at, count], offer[at, count] = j, value
-                    count += 1
+                todo[found] = j
+                found += 1
+        for i in range(found):
+            j = todo[i]
+            widen_row(place, first, first_exponent, later, later_exponent, unit, center, j, pair[1])
+            value = _score(pair, 0, 1, l2)
+            if _beats_last(new_best, new_score, at, j, value):
+                _insert_in_order(new_best, new_score, at, j, value)
+            if hears[j] and count < offered.shape[1] and _beats_last(best, score, j, v, value):
+                offered[at, count], offer[at, count] = j, value
+                count += 1
+
+
+@numba.njit(cache=True, inline="always")
+def _ask_for_row(place: Any, first: Any, later: Any, v: int) -> None:
+    """Ask for what `widen_row` reads of a row, if it is here."""
+    if 0 <= v < len(place):
+        if place[v] < len(first):
+            ask_for(first, place[v])
+        else:
+            ask_for(later, place[v] - len(first))
 
 
 @inlined()
