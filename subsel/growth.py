@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -44,6 +46,9 @@ from subsel.stages.base import known_count, note_graph
 from subsel.storage import Place, check_new, path_of, place_of
 
 log = logging.getLogger(__name__)
+
+#: Ids of a graph that a thread looks up at once among those of points that join.
+_IDS_AT_ONCE = 1 << 17
 
 
 class GrowingGraph:
@@ -190,8 +195,13 @@ class GrowingGraph:
         """
         assert points.embeddings is not None
         rules.check_kind(points.name, points.id_type, points.embeddings.shape[1], state)
-        there = pc.is_in(state.ids, value_set=points.ids)  # a table of the few, not of the many
-        return np.flatnonzero(there.to_numpy(zero_copy_only=False))
+
+        def look(begin: int) -> npt.NDArray[np.bool_]:  # a table of the few, not of the many
+            there = pc.is_in(state.ids.slice(begin, _IDS_AT_ONCE), value_set=points.ids)
+            return np.asarray(there.to_numpy(zero_copy_only=False), np.bool_)
+
+        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+            return np.flatnonzero(np.concatenate(list(pool.map(look, range(0, state.n, _IDS_AT_ONCE)))))
 
     def _revised(self, state: GraphState, effort: Effort, of: str, seconds: dict[str, float], **who: Any) -> Revision:
         revision = Revision.after(effort, state.n, state.recall, of, seconds=seconds, **who)

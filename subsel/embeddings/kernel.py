@@ -24,18 +24,24 @@ MIN_SEEN_SLOTS = 2048
 
 @inner(fastmath={"reassoc", "contract"})
 def _score(X: Any, a: int, b: int, l2: bool) -> Any:
-    """Score two points; the same bits for (a, b) and (b, a).
+    """Score two points; the same bits for (a, b) and (b, a)."""
+    return _score_of(X, a, X, b, l2)
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+def _score_of(X: Any, a: int, Y: Any, b: int, l2: bool) -> Any:
+    """Score a row with one that may be of another array, (m, d); the same bits either way round.
 
     A function of its own, not written into its callers (``inline``), where it would lose ``fastmath``.
     """
     total = np.float32(0)
     if l2:
         for d in range(X.shape[1]):
-            difference = X[a, d] - X[b, d]
+            difference = X[a, d] - Y[b, d]
             total += difference * difference
         return -total
     for d in range(X.shape[1]):
-        total += X[a, d] * X[b, d]
+        total += X[a, d] * Y[b, d]
     return total
 
 

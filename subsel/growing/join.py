@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -31,9 +32,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 #: Points that meet a cell in one matrix product.
 _PRODUCT_ROWS = 512
-#: Cells that a thread takes at once, and such tasks per thread where there are few: handing one over takes as long as a
-#: small matrix product.
-_CELLS, _TASKS = 16, 8
+#: A thread takes one in so many of its share of the cells that are left: handing cells over takes as long as a small
+#: matrix product, and towards the end a thread that has many of them leaves the others idle.
+_RUNS = 4
 #: Lists that are worth a thread's waking: each takes as long as many rows of other kernels.
 _ROWS = 1_024
 #: Offers that a point makes in one pass to those in whose lists it belongs, at most: so many times the neighbours.
@@ -295,18 +296,26 @@ def meet_cells(
         if len(askers) and anybody:
             kernel.rescore_heard(heard, hears, first, there, *pairs)
 
-    def visit_some(begin: int) -> None:
-        for here in range(begin, min(begin + step, len(shares))):
+    def visit_some(cells: range) -> None:
+        for here in cells:
             visit(here)
 
     threads = numba.get_num_threads()
-    step = max(1, min(_CELLS, len(shares) // (_TASKS * threads)))
     with blas_threads(1), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(visit_some, range(0, len(shares), step)))
+        list(pool.map(visit_some, _fewer_and_fewer(len(shares), threads)))
     for found, score in lists.all():
         kernel.take_lists(rows, found, score, state.best, state.score)
     over_rows(kernel.rescore, len(rows), rows, kept, *pairs, each=_ROWS)
     return np.where((nearest >= 0) & (shares[nearest] == 1), nearest, -1)
+
+
+def _fewer_and_fewer(count: int, threads: int) -> Iterator[range]:
+    """Yield runs of so many numbers, which are shorter towards the end."""
+    begin = 0
+    while begin < count:
+        end = begin + max(1, (count - begin) // (_RUNS * threads))
+        yield range(begin, end)
+        begin = end
 
 
 class Looked(NamedTuple):

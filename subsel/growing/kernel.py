@@ -13,7 +13,7 @@ import numpy as np
 
 from subsel.compiling import compiled, inlined
 from subsel.embeddings.compare import RUN, first_of, hits
-from subsel.embeddings.kernel import _score
+from subsel.embeddings.kernel import _score_of
 from subsel.embeddings.merge_kernel import _beats_last, _insert_at, _insert_in_order
 from subsel.growing.ahead import ask_for
 from subsel.growing.rows_kernel import widen_row
@@ -117,10 +117,9 @@ def rescore(
         l2: score by negative squared distance instead of the inner product.
     """
     place, first, first_exponent, later, later_exponent, unit, center = kept
-    pair = np.empty((2, mine.shape[1]), np.float32)
+    other = np.empty((1, mine.shape[1]), np.float32)
     for at in range(begin, end):
         v = rows[at]
-        pair[0] = mine[at]
         for a in range(best.shape[1]):
             _ask_for_row(place, first, later, best[v, a])
         for a in range(best.shape[1]):
@@ -129,10 +128,10 @@ def rescore(
                 continue  # it stays behind all others
             if j < len(best) and not _lists(known, at, j):
                 if number[j] >= 0:
-                    pair[1] = mine[number[j]]
+                    value = _score_of(mine, at, mine, number[j], l2)
                 else:
-                    widen_row(place, first, first_exponent, later, later_exponent, unit, center, j, pair[1])
-                value = _score(pair, 0, 1, l2)
+                    widen_row(place, first, first_exponent, later, later_exponent, unit, center, j, other[0])
+                    value = _score_of(mine, at, other, 0, l2)
             _insert_at(best, score, v, a, j, value)
 
 
@@ -163,19 +162,16 @@ def rescore_heard(
         score: of these, written. Releases the GIL; two threads may do different runs at once.
         l2: see `rescore`.
     """
-    pair = np.empty((2, mine.shape[1]), np.float32)
     for i in range(len(there)):
         v = first + i
         if not heard[v]:
             continue
-        pair[0] = there[i]
         for a in range(best.shape[1]):
             j, value = best[v, a], score[v, a]
             if j < 0:
                 continue
             if j < len(best) and not hears[j] and number[j] >= 0 and not _lists(known, number[j], v):
-                pair[1] = mine[number[j]]
-                value = _score(pair, 0, 1, l2)
+                value = _score_of(there, i, mine, number[j], l2)
             _insert_at(best, score, v, a, j, value)
 
 
@@ -270,7 +266,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
         for i in range(found):
             j = todo[i]
             widen_row(place, first, first_exponent, later, later_exponent, unit, center, j, pair[1])
-            value = _score(pair, 0, 1, l2)
+            value = _score_of(pair, 0, pair, 1, l2)
             if _beats_last(new_best, new_score, at, j, value):
                 _insert_in_order(new_best, new_score, at, j, value)
             if hears[j] and count < offered.shape[1] and _beats_last(best, score, j, v, value):

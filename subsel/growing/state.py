@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -144,11 +145,16 @@ class GraphState:
         number[n + m :] = np.arange(n + m, n + m + self.others)
         best, score = np.empty((n + m, width), np.int32), np.empty((n + m, width), np.float32)
         old, new = np.delete(number, np.s_[n : n + m]), number[n : n + m]
-        over_rows(kernel.renumber, n, old, self.best, self.score, best, score, old)
-        best[new], score[new] = -1, -np.inf
-        ids = pa.concat_arrays([self.ids, ids]).take(pa.array(order))
-        both = self.rows.joined(rows, number[: n + m])
-        return replace(self, ids=ids, home=home[order], rows=both, best=best, score=score), new
+
+        def all_but_lists() -> GraphState:
+            both = pa.concat_arrays([self.ids, ids]).take(pa.array(order))
+            return replace(self, ids=both, home=home[order], rows=self.rows.joined(rows, number[: n + m]))
+
+        with ThreadPoolExecutor(1) as beside:
+            grown = beside.submit(all_but_lists)
+            over_rows(kernel.renumber, n, old, self.best, self.score, best, score, old)
+            best[new], score[new] = -1, -np.inf
+        return replace(grown.result(), best=best, score=score), new
 
     def without(self, gone: npt.NDArray[np.bool_]) -> tuple[GraphState, Int64Array]:
         """Return a graph without some points, and the number of each, int64, (n + others,), -1 of those that are gone.

@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from subsel.embeddings.metrics import FloatMatrix, Preparation, rows_per_block
+from subsel.embeddings.metrics import FloatMatrix, Preparation
+from subsel.embeddings.search import blocks
 from subsel.fixedpoint import Int64Array
 from subsel.graph import Int32Array
 from subsel.growing import rows_kernel
@@ -37,14 +38,16 @@ class StoredRows:
     def of(cls, rows: npt.NDArray[Any]) -> Self:
         """Return rows, float32 or float16, (n, d), finite, rounded to 16 bits."""
         values, exponent = np.empty(rows.shape, np.float16), np.zeros(len(rows), np.int16)
-        step = rows_per_block(rows.shape[1])
-        for begin in range(0, len(rows), step):
-            some = slice(begin, begin + step)
+
+        def put(some: slice) -> None:
             X = rows[some].astype(np.float32, copy=False)
             most = np.abs(X).max(axis=1, initial=0.0)
             beyond = (most > 0) & ((most < _LEAST) | (most >= _MOST))
             exponent[some] = np.where(beyond, np.frexp(most)[1], 0)
             values[some] = np.ldexp(X, -exponent[some, None]) if beyond.any() else X
+
+        with blocks() as run:
+            run(put, len(rows))
         return cls(values, exponent)
 
     def __len__(self) -> int:
