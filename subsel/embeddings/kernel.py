@@ -28,7 +28,7 @@ def _score(X: Any, a: int, b: int, l2: bool) -> Any:
     return _score_of(X, a, X, b, l2)
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+@inner(fastmath={"reassoc", "contract"})
 def _score_of(X: Any, a: int, Y: Any, b: int, l2: bool) -> Any:
     """Score a row with one that may be of another array, (m, d); the same bits either way round.
 

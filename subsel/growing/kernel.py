@@ -77,7 +77,7 @@ def meet(
         floor[at] = max(floor[at], threshold)
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _reached(scores: Any, count: int, tops: Any) -> Any:
     """Return what so many scores reach, float32: of the largest of each 32nd of them, or -inf; ``tops`` is scratch."""
     if count > RUN or len(scores) < 2 * RUN:
@@ -274,7 +274,7 @@ def look_around(  # noqa: PLR0917  (rows of threads come first)
                 count += 1
 
 
-@numba.njit(cache=True, inline="always")
+@inlined()
 def _ask_for_row(place: Any, first: Any, later: Any, v: int) -> None:
     """Ask for what `widen_row` reads of a row, if it is here."""
     if 0 <= v < len(place):
