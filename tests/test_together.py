@@ -246,13 +246,14 @@ def test_parts_that_are_joined_to_a_few_decide_the_same(problem, data):
     assert few.result() == split.result()
 
 
+@pytest.mark.slow
 def test_parts_that_are_joined_are_searched_once(spark, tmp_path, monkeypatch):
     """However many parts become one, rows are read to be checked and to be sent, and not again for what was lost."""
     needs_spark()
     from subsel.engines.spark import assembled
 
-    points, utility = demo_points(600, 8)
-    rows = spark.createDataFrame(pa.table({"id": np.arange(600), "utility": utility, "embedding": list(points)}))
+    points, utility = demo_points(240, 8)
+    rows = spark.createDataFrame(pa.table({"id": np.arange(240), "utility": utility, "embedding": list(points)}))
     reads = tmp_path / "reads"
     reads.mkdir()
 
@@ -267,11 +268,11 @@ def test_parts_that_are_joined_are_searched_once(spark, tmp_path, monkeypatch):
         return seen[-1]
 
     counts = []
-    about = {"size": 60, "engine": spark, "part_points": 60, "finish_points": 30, "overwrite": True, "progress": False}
+    about = {"size": 24, "part_points": 60, "finish_points": 30, "refine": 0, "overwrite": True, "progress": False}
     for patched in (joint_of, few):
         monkeypatch.setattr(assembled, "joint_of", patched)
         before = len(list(reads.iterdir()))
-        subsel.select(rows.mapInArrow(read, rows.schema), output=tmp_path / "out", **about)
+        subsel.select(rows.mapInArrow(read, rows.schema), engine=spark, output=tmp_path / "out", **about)
         counts.append(len(list(reads.iterdir())) - before)
     assert seen[0] is not None
     assert counts[0] == counts[1]
