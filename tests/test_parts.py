@@ -129,6 +129,28 @@ def test_entries_in_the_order_of_rows_and_values(entries, n):
     np.testing.assert_array_equal(parts_kernel.order_by_row(row, n, value), np.lexsort((value, row)))
 
 
+_CODES = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)  # spread as hashes are, and not at all
+
+
+@given(st.lists(_CODES, max_size=40, unique=True), st.lists(_CODES, max_size=40))
+def test_codes_are_found_where_they_stand(codes, others):
+    codes = np.sort(np.array(codes, np.int64))
+    wanted = np.array([*codes[::-1], *others], np.int64)
+    places = np.empty(len(wanted), np.int64)
+    missing = parts_kernel.find(codes, wanted, places)
+    known = {code: place for place, code in enumerate(codes.tolist())}
+    assert places.tolist() == [known.get(code, -1) for code in wanted.tolist()]
+    assert missing == (places < 0).sum()
+
+
+@given(st.lists(st.integers(-1, 9) | st.just(40_000), max_size=60))
+def test_what_goes_to_each_part(parts):
+    found = list(pack.by_part(np.array(parts, np.int32)))
+    wanted = sorted({part for part in parts if part >= 0})
+    assert [part for part, _ in found] == wanted
+    assert [some.tolist() for _, some in found] == [[i for i, one in enumerate(parts) if one == to] for to in wanted]
+
+
 @given(st.integers(1, 4), st.data())
 def test_merged_lists_are_the_best_of_all_each_once(k, data):
     n = 3

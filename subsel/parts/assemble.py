@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from subsel.errors import InputError
 from subsel.fixedpoint import FixedPoint, Int64Array, Usual, check_resolution, cover_range, exact_total
-from subsel.graph import SLOT_BITS, DraftGraph, distinct
+from subsel.graph import SLOT_BITS, SLOT_MASK, DraftGraph, distinct
 from subsel.input.groups import NULL, GroupNames
 from subsel.parts import kernel
-from subsel.parts.pack import Parcel, concatenate, of_kind, pack, unpack
+from subsel.parts.pack import Parcel, by_part, concatenate, of_kind, pack, unpack
 from subsel.parts.target import Span
 from subsel.report import WeightsReport
 
@@ -132,17 +132,14 @@ def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
     Raises:
         InputError: a half-edge's own end is no point of this part.
     """
-    points = concatenate(unpack(parcel.payload) for parcel in of_kind(parcels, POINTS))
+    points = concatenate(unpack(parcel.payload, views=True) for parcel in of_kind(parcels, POINTS))
     order = np.argsort(points["code"])
     code = points["code"][order]
     yield Parcel(part, part, POINTS, pack_points(points, order))
 
     received = of_kind(parcels, EDGES)
-    edges = concatenate(unpack(parcel.payload) for parcel in received) if received else _no_edges()
-    slot = np.searchsorted(code, edges["own"])
-    unknown = code[np.minimum(slot, len(code) - 1)] != edges["own"]
-    if unknown.any():
-        raise InputError(f"{int(unknown.sum()):,} edges in part {part} lead to unknown ids")
+    edges = concatenate(unpack(parcel.payload, views=True) for parcel in received) if received else _no_edges()
+    slot = _find(code, edges["own"])
     rank = kernel.order_by_row(slot, len(code), edges["other"])
     slot, other, similarity = slot[rank], edges["other"][rank], edges["similarity"][rank]
     first = np.flatnonzero(np.concatenate([[True], (slot[1:] != slot[:-1]) | (other[1:] != other[:-1])])[: len(slot)])
@@ -154,8 +151,8 @@ def gather(part: int, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
 
     outside = other_part != part
     pairs = distinct((other_part[outside].astype(np.int64) << SLOT_BITS) | slot[outside])
-    for to in distinct(pairs >> SLOT_BITS).tolist():
-        mine = pairs[pairs >> SLOT_BITS == to] & ((1 << SLOT_BITS) - 1)
+    for to, some in by_part(pairs >> SLOT_BITS):
+        mine = pairs[some] & SLOT_MASK
         known = {name: points[name][order[mine]] for name in ("utility", "cost", "importance") if name in points}
         border = pack(slot=mine, code=code[mine], **known)
         yield Parcel(to, part, BORDER, border)
@@ -183,9 +180,9 @@ def resolve(part: int, parcels: Sequence[Parcel]) -> tuple[DraftGraph, Shape]:
 
     index = np.empty(len(draft["slot"]), np.int64)
     inside = draft["other_part"] == part
-    index[inside] = _find(points["code"], np.arange(n_own), draft["other"][inside])
+    index[inside] = _find(points["code"], draft["other"][inside])
     by_code = np.argsort(ghosts["code"])
-    index[~inside] = n_own + _find(ghosts["code"][by_code], by_code, draft["other"][~inside])
+    index[~inside] = n_own + by_code[_find(ghosts["code"][by_code], draft["other"][~inside])]
     rank = kernel.order_by_row(draft["slot"], n_own, index)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(draft["slot"], minlength=n_own))]).astype(np.int64)
     similarity = draft["similarity"][rank]
@@ -291,19 +288,17 @@ def scale_of(
     return scale
 
 
-def _find(codes: Int64Array, values: npt.NDArray[Any], wanted: Int64Array) -> npt.NDArray[Any]:
-    """Return ``values`` at the places of ``wanted`` in sorted ``codes``.
+def _find(codes: Int64Array, wanted: Int64Array) -> Int64Array:
+    """Return the places of ``wanted`` in sorted ``codes``.
 
     Raises:
         InputError: one is missing.
     """
-    if len(wanted) == 0:
-        return np.empty(0, np.int64)
-    place = np.minimum(np.searchsorted(codes, wanted), max(len(codes) - 1, 0))
-    missing = (codes[place] != wanted) if len(codes) else np.ones(len(wanted), np.bool_)
-    if missing.any():
-        raise InputError(f"{int(missing.sum()):,} edges lead to unknown ids")
-    return values[place]
+    places = np.empty(len(wanted), np.int64)
+    missing = kernel.find(codes, wanted, places)
+    if missing:
+        raise InputError(f"{missing:,} edges lead to unknown ids")
+    return places
 
 
 def _take(column: Any, order: Int64Array) -> Any:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from subsel.compiling import compiled
+from subsel.compiling import compiled, inner
 
-#: Rows of at most so many entries are sorted by insertion.
+#: Rows of at most so many entries are sorted by insertion alone.
 _SHORT = 64
 
 
@@ -59,25 +59,72 @@ def order_by_row(row: Any, n: int, value: Any) -> Any:
         n: number of rows.
         value: int64, (m,).
     """
-    ends = np.zeros(n + 1, np.int64)
+    fill = np.zeros(n + 1, np.int64)
     for r in row:
-        ends[r + 1] += 1
-    ends = np.cumsum(ends)
-    order, fill = np.empty(len(row), np.int64), ends[:-1].copy()
+        fill[r + 1] += 1
+    fill = np.cumsum(fill)
+    order, values = np.empty(len(row), np.int64), np.empty(len(row), np.int64)
     for entry in range(len(row)):
-        order[fill[row[entry]]] = entry
+        at = fill[row[entry]]
+        order[at], values[at] = entry, value[entry]
         fill[row[entry]] += 1
-    for r in range(n):
-        begin, end = ends[r], ends[r + 1]
-        if end - begin > _SHORT:
-            entries = order[begin:end].copy()
-            order[begin:end] = entries[np.argsort(value[entries], kind="mergesort")]
-            continue
-        for place in range(begin + 1, end):
-            entry = order[place]
-            at = place
-            while at > begin and value[order[at - 1]] > value[entry]:
-                order[at] = order[at - 1]
-                at -= 1
-            order[at] = entry
+    for r in range(n):  # a row begins where the one before it ends now
+        begin, end = fill[r - 1] if r else 0, fill[r]
+        _sort_row(values[begin:end], order[begin:end])
     return order
+
+
+@inner()
+def _sort_row(values: Any, order: Any) -> None:
+    """Sort the entries of a row by value, equals by entry (Shell 1959): see `subsel.threads.sort`."""
+    gap = 1
+    while len(values) > _SHORT * gap:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for place in range(gap, len(values)):
+            value, entry, at = values[place], order[place], place
+            while at >= gap and (values[at - gap] > value or (values[at - gap] == value and order[at - gap] > entry)):
+                values[at], order[at] = values[at - gap], order[at - gap]
+                at -= gap
+            values[at], order[at] = value, entry
+        gap //= 3
+
+
+@compiled()
+def find(codes: Any, wanted: Any, places: Any) -> int:
+    """Find codes among others; return how many are not there.
+
+    Codes are hashes: where one is follows from its highest bits but for a step or two, which a binary search of all
+    takes for each of its bits.
+
+    Args:
+        codes: int64, (n,), ascending.
+        wanted: int64, (m,).
+        places: int64, (m,), written: where each is, -1 where it is not.
+    """
+    bits = 1
+    while (1 << bits) < len(codes):
+        bits += 1
+    shift, sign = np.uint64(64 - bits), np.uint64(1) << np.uint64(63)  # in the order of signed numbers
+    starts = np.zeros((1 << bits) + 1, np.int64)
+    for code in codes:
+        starts[np.int64((np.uint64(code) ^ sign) >> shift) + 1] += 1
+    for one in range(1 << bits):
+        starts[one + 1] += starts[one]
+    missing = 0
+    for i in range(len(wanted)):
+        code = wanted[i]
+        bucket = np.int64((np.uint64(code) ^ sign) >> shift)
+        low, high = starts[bucket], starts[bucket + 1]
+        while low < high:
+            middle = (low + high) // 2
+            if codes[middle] < code:
+                low = middle + 1
+            else:
+                high = middle
+        if low < starts[bucket + 1] and codes[low] == code:
+            places[i] = low
+        else:
+            places[i] = -1
+            missing += 1
+    return missing

@@ -31,6 +31,16 @@ def of_kind(parcels: Iterable[Parcel], kind: str) -> list[Parcel]:
     return sorted((parcel for parcel in parcels if parcel.kind == kind), key=lambda parcel: parcel.source)
 
 
+def by_part(part: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Yield each part from 0 on that something goes to, ascending, and what: places in ``part``, ascending."""
+    short = part.astype(np.int16) if part.max(initial=0) < 2**15 else part  # numpy counts 16 bits, and compares more
+    order = np.argsort(short, kind="stable")
+    ordered = part[order]
+    for some in np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1):
+        if len(some) and part[some[0]] >= 0:
+            yield int(part[some[0]]), some
+
+
 def pack(**columns: npt.NDArray[Any] | pa.Array) -> pa.Buffer:
     """Return arrays as bytes; matrices are flattened in C order."""
     lists = []

@@ -22,12 +22,11 @@ from subsel.embeddings import cells
 from subsel.embeddings.metrics import FloatMatrix, Preparation, similarity_of_scores
 from subsel.embeddings.recipe import Search, find_neighbors
 from subsel.fixedpoint import Int64Array
-from subsel.graph import distinct
 from subsel.parts import kernel
 from subsel.parts.assemble import EDGES, POINTS, pack_edges, pack_points
 from subsel.parts.crowded import find_crowded, without_twins
 from subsel.parts.estimate import EFFORT, FOUND
-from subsel.parts.pack import Parcel, of_kind, pack, unpack
+from subsel.parts.pack import Parcel, by_part, of_kind, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -151,9 +150,11 @@ class PartMap:
         nearest, lag = self.quantizer.nearest_and_lag(X, min(self.visits, len(self.first_part)))
         share = (code.view(np.uint64)[:, None] % self.shares[nearest].astype(np.uint64)).astype(np.int32)
         to = np.where((nearest < 0) | (lag > self.reach), -1, self.first_part[nearest] + share)
-        for column in range(1, to.shape[1]):
-            seen = (to[:, :column] == to[:, column : column + 1]).any(axis=1)
-            to[seen, column] = -1
+        columns = np.ascontiguousarray(to.T)
+        for place in range(1, len(columns)):
+            for before in range(place):
+                columns[place, columns[place] == columns[before]] = -1
+        to = np.ascontiguousarray(columns.T)
         for part, reach in self.crowded.items():
             to[:, 1:][(to[:, 1:] == part) & (lag[:, 1:] > reach)] = -1
         return np.asarray(to, np.int32), lag
@@ -226,13 +227,11 @@ def route(
     to = part_map.destinations(X, points["code"])
     half = in_half(rows)
     sent = X if half is None else half
-    for part in distinct(to).tolist():
-        if part < 0:
-            continue
-        live = np.flatnonzero(to[:, 0] == part)
+    for part, places in by_part(to.ravel()):
+        inside = places // to.shape[1]
+        live = inside[to[inside, 0] == part]
         if len(live):
             yield Parcel(part, source, POINTS, pack_points(points, live))
-        inside = np.flatnonzero((to == part).any(axis=1))
         yield Parcel(part, source, VECTORS, pack(code=points["code"][inside], home=to[inside, 0], X=sent[inside]))
 
 
@@ -277,11 +276,10 @@ def search_part(
     take = partial(_take_rows, prepare, pieces, by_code)
     nearest, score, effort = _search(take, home == part, asked, how)
     yield Parcel(parts, part, EFFORT, effort)
-    for destination in distinct(home).tolist():
-        mine = home == destination
+    for destination, mine in by_part(home):
         found = nearest[mine]
         lists = pack(code=code[mine], other=code[found], other_home=home[found], score=score[mine])
-        yield Parcel(int(destination), part, LISTS, lists)
+        yield Parcel(destination, part, LISTS, lists)
 
 
 def _take_rows(
@@ -344,16 +342,16 @@ def merge_part(part: int, parcels: Sequence[Parcel], parts: int, how: Search, sa
         other, home, score = (found[name].reshape(len(row), -1) for name in ("other", "other_home", "score"))
         kernel.merge_lists(row, other, home, score, best, best_part, best_score)
     real = np.isfinite(best_score)
-    own = np.repeat(code, real.sum(axis=1))
+    count = real.sum(axis=1)
+    own = np.repeat(code, count)
     other, other_part, score = best[real], best_part[real], best_score[real]
 
-    asked = np.isin(own, sample)
+    asked = np.repeat(np.isin(code, sample), count)
     if asked.any():
         yield Parcel(parts, part, FOUND, pack(code=own[asked], score=score[asked]))
     similarity = similarity_of_scores(score, how.metric)
     # Both directions of every edge: mine stay here, the others go to the part of their first end.
     yield Parcel(part, part, EDGES, pack_edges(own, other_part, other, similarity))
-    for to in distinct(other_part).tolist():
-        there = other_part == to
-        mine = np.full(int(there.sum()), part)
-        yield Parcel(int(to), part, EDGES, pack_edges(other[there], mine, own[there], similarity[there]))
+    for to, there in by_part(other_part):
+        mine = np.full(len(there), part)
+        yield Parcel(to, part, EDGES, pack_edges(other[there], mine, own[there], similarity[there]))

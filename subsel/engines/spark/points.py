@@ -275,8 +275,8 @@ def _scan(
             place = code.view(np.uint64) / _TOP
             for kind, chosen in (("sample", place < rates[0]), ("asked", place >= 1 - rates[1])):
                 if chosen.any():
-                    hashed = good.content()[chosen]
-                    pieces = (code[chosen], good.utility[chosen], hashed, good.embeddings[chosen])
+                    some = good.take(np.flatnonzero(chosen))
+                    pieces = (code[chosen], some.utility, some.content(), good.embeddings[chosen])
                     yield _row(kind, int(chosen.sum()), b"".join(piece.tobytes() for piece in pieces))
         yield _row("found", rows, pickle.dumps((checker.findings, code_sum, content)))
 
