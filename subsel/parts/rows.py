@@ -34,6 +34,8 @@ _ARROW_PARCELS = pa.schema(
     ]
 )
 
+#: Names of the columns of a row.
+COLUMNS = tuple(_ARROW_PARCELS.names)
 #: A row: part, source, kind, number, chunk, payload.
 _Row = tuple[int, int, str, int, int, memoryview]
 
@@ -46,14 +48,22 @@ _PIECES = (2**31 - 1) // CHUNK_BYTES
 
 def to_board(parcels: Iterable[Parcel], counts: Counts | None = None) -> pa.Table:
     """Return parcels as rows of the board schema, the counts on the first of them."""
-    table = to_table(parcels)
-    rows = len(table)
+    return _with_counts(to_table(parcels), counts)
+
+
+def to_board_batches(parcels: Iterable[Parcel]) -> Iterator[pa.RecordBatch]:
+    """Yield parcels as rows of the board schema without counts, large pieces as `to_batches` does."""
+    return map(_with_counts, to_batches(parcels))
+
+
+def _with_counts(rows: Any, counts: Counts | None = None) -> Any:
+    count = len(rows)
     for name in COUNTS:
         value = 0 if counts is None else getattr(counts, name)
-        table = table.append_column(name, pa.array([value] + [0] * (rows - 1), pa.int64()))
+        rows = rows.append_column(name, pa.array([value] + [0] * (count - 1), pa.int64()))
     for name, value in zip(SUMS, NO_SUMS if counts is None else counts.sums, strict=True):
-        table = table.append_column(name, pa.array([Decimal(value)] + [Decimal(0)] * (rows - 1), _SUM))
-    return table
+        rows = rows.append_column(name, pa.array([Decimal(value)] + [Decimal(0)] * (count - 1), _SUM))
+    return rows
 
 
 def to_table(parcels: Iterable[Parcel]) -> pa.Table:

@@ -37,13 +37,12 @@ from subsel.fixedpoint import FixedPoint, Int64Array
 from subsel.parts import superstep
 from subsel.parts.pack import concatenate, from_rows, unpack
 from subsel.parts.regroup import BoundGroupKernel
-from subsel.parts.rows import COUNTS, SUMS
+from subsel.parts.rows import COLUMNS, COUNTS, SUMS
 from subsel.schema import Status
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-PARCEL_COLUMNS = ("part", "source", "kind", "number", "chunk", "payload")
 #: Parts whose values one task looks at, one after the other.
 _PARTS_PER_TASK = 4
 
@@ -247,7 +246,7 @@ class SparkEngine:
     def merge(self, work: Callable[Concatenate[Rows, P], Rows], /, *args: P.args, **params: P.kwargs) -> Rows:
         """Run the work where the rows of a share of the slots are; what it returns is collected."""
         with plain_errors():
-            tallies = self.board.where(F.col("kind") == superstep.TALLY).select(*PARCEL_COLUMNS)
+            tallies = self.board.where(F.col("kind") == superstep.TALLY).select(*COLUMNS)
             bound = partial(cast(Any, work), **params)
             of_part = tallies.groupBy("part")
             merged = groups_in_arrow(of_part, PARCEL_SCHEMA, supersteps.merge_tallies, bound, args)
@@ -291,7 +290,7 @@ class SparkEngine:
 
         Where these are of points that are selected from, it is run on the parts that have such, or ``everywhere``.
         """
-        board = self.board.select(*PARCEL_COLUMNS)  # which brings the whole graph back, if one task decided
+        board = self.board.select(*COLUMNS)  # which brings the whole graph back, if one task decided
         assert not self._stale, "edges were dropped: reopen first"
         if parcels is None:
             return self._on_parts(board, work, schema)

@@ -1,7 +1,8 @@
 """A whole graph in one task: drivers run there, on the local engine, in one job instead of one for each superstep.
 
-Parts are joined once (`subsel.parts.join`); each driver is a task that reads the joined graph and the last joined
-board, and writes the next board and the driver's result. The parts hear of it when somebody asks for their boards.
+Each driver is a task that reads the joined graph and the last joined board, and writes the next board and the driver's
+result. The first has parts, which it joins (`subsel.parts.join`), and writes what comes of that, too. The parts hear of
+it when somebody asks for their boards.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -25,7 +25,7 @@ from subsel.cost import AT_REST, one_task_bytes
 from subsel.engines.base import Engine
 from subsel.engines.local import LocalEngine
 from subsel.engines.spark.checkpoints import checkpoint_at_first_use, release_checkpoint
-from subsel.engines.spark.parcels import BOARD_SCHEMA, PARCEL_SCHEMA, map_in_arrow, task
+from subsel.engines.spark.parcels import BOARD_SCHEMA, map_in_arrow, task
 from subsel.engines.spark.storage import classic
 from subsel.engines.spark.supersteps import PartWork
 from subsel.fixedpoint import FixedPoint
@@ -34,7 +34,7 @@ from subsel.memory import available_memory
 from subsel.parts.assemble import GRAPH
 from subsel.parts.join import join_all, join_beside, join_boards, take_apart
 from subsel.parts.pack import CHUNK_BYTES, Parcel, from_rows, of_kind, pack, unpack
-from subsel.parts.rows import COUNTS, to_board, to_table
+from subsel.parts.rows import COLUMNS, COUNTS, to_board, to_board_batches
 from subsel.parts.superstep import BOARD, pack_board, unpack_board, unpack_graph
 
 log = logging.getLogger(__name__)
@@ -139,13 +139,12 @@ class Together:
 
     def __init__(self, graph: DataFrame, scale: Scale, run_id: str) -> None:
         self.scale, self.run_id, self.ahead = scale, run_id, False
+        self._parts, self._first = graph, cast(DataFrame | None, None)
         self._board: DataFrame | None = None
-        joined = map_in_arrow(graph.coalesce(1), _join, PARCEL_SCHEMA)
-        self._graph = joined.persist(StorageLevel.DISK_ONLY)
 
     def forget(self) -> None:
         """Let go of the joined board: the parts have gone on without it."""
-        if self._board is not None:
+        if self._board is not None and self._board is not self._first:
             release_checkpoint(self._board)
         self._board, self.ahead = None, False
 
@@ -163,13 +162,15 @@ class Together:
             work: the driver. It and its result travel as Spark's functions and results do.
         """
         begin = time.perf_counter()
-        rows = map_in_arrow(self._rows(boards), partial(_drive, work, self.scale), BOARD_SCHEMA)
+        drive = _join if self._first is None else _drive
+        rows = map_in_arrow(self._rows(boards), partial(drive, work, self.scale), BOARD_SCHEMA)
         found = checkpoint_at_first_use(rows, 0)
         is_result = F.col("kind") == _RESULT
         of_result = F.when(is_result, F.col("payload")).alias("payload")
         few = found.where(is_result | ((F.col("kind") == _JOINED) & (F.col("chunk") == 0)))
         told = few.select("kind", "chunk", of_result, *COUNTS).collect()
         self.forget()  # what it is made of, until now
+        self._first = found if self._first is None else self._first
         self._board, self.ahead = found, True
         pieces = sorted((row["chunk"], bytes(row["payload"])) for row in told if row["kind"] == _RESULT)
         result = pickle.loads(b"".join(piece for _, piece in pieces))
@@ -192,25 +193,31 @@ class Together:
         return map_in_arrow(rows, partial(_run, work, self.scale), schema)
 
     def _rows(self, boards: DataFrame | None, more: Sequence[DataFrame] = ()) -> DataFrame:
-        """Return what a task reads: the joined graph, the board or those of which it is made, and more."""
+        """Return what a task reads: the joined graph or its parts, the board or those of which it is made, and more."""
         board = self._board if boards is None else boards
-        rows = self._graph
+        rows = self._parts.select(*COLUMNS) if self._first is None else self._of(self._first, GRAPH)
+        if board is not None and boards is None:
+            board = self._of(board, _JOINED)
         for frame in [*([] if board is None else [board]), *more]:
             rows = rows.unionByName(frame.select(*rows.columns))
         return rows.coalesce(1)
 
     def decisions(self) -> DataFrame:
         """Return what the joined board decided: parcels of kind FINISHED, to all parts."""
-        assert self._board is not None
-        places = self._graph.where(F.col("kind") == _PLACES)
-        rows = places.unionByName(self._board.select(*places.columns)).coalesce(1)
+        assert self._board is not None and self._first is not None
+        rows = self._of(self._first, _PLACES).unionByName(self._of(self._board, _JOINED)).coalesce(1)
         self.ahead = False
         return map_in_arrow(rows, _take_apart, BOARD_SCHEMA)
+
+    @staticmethod
+    def _of(frame: DataFrame, kind: str) -> DataFrame:
+        return frame.where(F.col("kind") == kind).select(*COLUMNS)
 
     def close(self) -> None:
         """Let go of all."""
         self.forget()
-        self._graph.unpersist()
+        if self._first is not None:
+            release_checkpoint(self._first)
 
 
 def _all(batches: Iterator[pa.RecordBatch]) -> list[Parcel]:
@@ -218,13 +225,22 @@ def _all(batches: Iterator[pa.RecordBatch]) -> list[Parcel]:
     return from_rows(pa.Table.from_batches(batches))
 
 
-def _join(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _join(
+    work: Callable[[Engine], object], scale: Scale, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Join the parts and their boards, if they have some, and run the first driver."""
     with task():
-        parcels = of_kind(_all(batches), GRAPH)
-        arrays, offset = join_all(parcels)
-        part = np.array(sorted(parcel.part for parcel in parcels))
-        joined = [Parcel(0, 0, GRAPH, pack(**arrays)), Parcel(0, 0, _PLACES, pack(part=part, offset=offset))]
-        yield from to_table(joined).to_batches(max_chunksize=_ROWS)
+        parcels = _all(batches)
+        graphs, boards = of_kind(parcels, GRAPH), of_kind(parcels, BOARD)
+        arrays, offset = join_all(graphs)
+        part = np.array(sorted(parcel.part for parcel in graphs))
+        del parcels, graphs
+        graph = Parcel(0, 0, GRAPH, pack(**arrays))
+        del arrays
+        yield from to_board_batches([graph, Parcel(0, 0, _PLACES, pack(part=part, offset=offset))])
+        opened = _opened(scale, [graph, *boards])
+        del graph, boards
+        yield from _driven(work, opened)
 
 
 def _opened(scale: Scale, parcels: list[Parcel]) -> tuple[PartGraph, Board]:
@@ -240,10 +256,15 @@ def _drive(
     work: Callable[[Engine], object], scale: Scale, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     with task():
-        engine = LocalEngine(*_opened(scale, _all(batches)), steps=True)
-        result = work(engine)
-        yield from to_board([Parcel(0, 0, _JOINED, pack_board(engine.board))], engine.counts()).to_batches(_ROWS)
-        yield from to_board([Parcel(0, 0, _RESULT, pickle.dumps(result))]).to_batches(_ROWS)
+        yield from _driven(work, _opened(scale, _all(batches)))
+
+
+def _driven(work: Callable[[Engine], object], opened: tuple[PartGraph, Board]) -> Iterator[pa.RecordBatch]:
+    """Run a driver; yield the board that it leaves, and its result."""
+    engine = LocalEngine(*opened, steps=True)
+    result = work(engine)
+    yield from to_board([Parcel(0, 0, _JOINED, pack_board(engine.board))], engine.counts()).to_batches(_ROWS)
+    yield from to_board([Parcel(0, 0, _RESULT, pickle.dumps(result))]).to_batches(_ROWS)
 
 
 def _run(work: PartWork, scale: Scale, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
