@@ -58,7 +58,7 @@ def test_each_part_gets_its_parcels(spark, full):
         exchange(sent, receive, 6, full=full).count()
 
 
-def test_a_session_of_ours_leaves_the_last_word_to_the_user(monkeypatch):
+def test_a_session_of_ours_leaves_the_last_word_to_the_user(monkeypatch, tmp_path):
     needs_spark()
     from pyspark.sql import SparkSession
 
@@ -80,7 +80,13 @@ def test_a_session_of_ours_leaves_the_last_word_to_the_user(monkeypatch):
     monkeypatch.setattr(SparkSession, "builder", Builder())
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-XX:Tier4InvocationThreshold=1")
     start("local[1]", "error", {"spark.driver.memory": "3g"})
-    assert seen["SPARK_SUBMIT_OPTS"].startswith("-XX:Tier4")
+    assert seen["SPARK_SUBMIT_OPTS"].startswith("-XX:+UseParallelGC -XX:Tier4")
     assert seen["SPARK_SUBMIT_OPTS"].endswith(" -XX:Tier4InvocationThreshold=1")
     assert os.environ["SPARK_SUBMIT_OPTS"] == "-XX:Tier4InvocationThreshold=1"
     assert settings["spark.driver.memory"] == "3g"
+    (tmp_path / "spark-defaults.conf").write_text("spark.driver.extraJavaOptions  -XX:+UseZGC\n")
+    for name, value in [("SPARK_SUBMIT_OPTS", "-XX:+UseSerialGC"), ("SPARK_CONF_DIR", str(tmp_path))]:
+        with monkeypatch.context() as said:  # a JVM that is told of two collectors does not start
+            said.setenv(name, value)
+            start("local[1]", "error")
+        assert "UseParallelGC" not in seen["SPARK_SUBMIT_OPTS"]

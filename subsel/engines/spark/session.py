@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pyspark
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import DataFrame, SparkSession
 
@@ -22,6 +25,10 @@ _JVM_OPTIONS = (
     "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
     "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
+#: And it collects garbage by what interrupts it, but takes a fifth less of the processor than collecting beside it.
+_COLLECTOR = "-XX:+UseParallelGC"
+#: Where users say which collector they want, beside Spark's own file: a JVM that is told of two does not start.
+_SAID = ("SPARK_SUBMIT_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
 #: Bytes of rows that the JVM sends to Python at once: for many more its memory is got from the system anew each time.
 _BATCH_BYTES = 8 << 20
 
@@ -70,7 +77,8 @@ def start(master: str, log_level: str, settings: Mapping[str, str] | None = None
     Raises:
         MissingPackageError: there is no Java.
     """
-    options = f"{_JVM_OPTIONS} {os.environ.get('SPARK_SUBMIT_OPTS', '')}".strip()
+    collector = "" if _says_collector(settings or {}) else f"{_COLLECTOR} "
+    options = f"{collector}{_JVM_OPTIONS} {os.environ.get('SPARK_SUBMIT_OPTS', '')}".strip()
     # Not whichever Python is first on the path. The session has read both when it is there.
     with _environment(PYSPARK_PYTHON=os.environ.get("PYSPARK_PYTHON") or sys.executable, SPARK_SUBMIT_OPTS=options):
         try:
@@ -85,6 +93,16 @@ def start(master: str, log_level: str, settings: Mapping[str, str] | None = None
             raise MissingPackageError(
                 f"Spark did not start ({error.getCondition()}): it needs Java 17 or newer, by JAVA_HOME or on the path."
             ) from error
+
+
+def _says_collector(settings: Mapping[str, str]) -> bool:
+    """Return whether the user says how the JVM collects garbage."""
+    home = os.environ.get("SPARK_HOME") or str(Path(pyspark.__file__).parent)
+    defaults = Path(os.environ.get("SPARK_CONF_DIR") or Path(home, "conf"), "spark-defaults.conf")
+    said = [os.environ.get(name, "") for name in _SAID] + [str(value) for value in settings.values()]
+    if defaults.is_file():
+        said.append(defaults.read_text())
+    return any(re.search(r"-XX:\+Use\w+GC\b", one) for one in said)
 
 
 @contextmanager
