@@ -187,12 +187,12 @@ def _select(
             limits, room = ranked_under_limits(stages, engine, config, capacity, fixed_point, refined, restart=restart)
             for warning in warnings_of(limits):
                 log.warning("%s", in_library(warning))
+    output, audit = places
+    paged = has_page(stages, config, output) and k > 0
     with run.stage("score"):
-        scores = stages.score(k, random)
+        scores = stages.score(k, random, room if paged else None)
         if scores.idle:
             log.warning("%s", in_library(idle_members(scores.idle, k, config.target is not None)))
-    output, audit = places
-    paged = has_page(stages, config, output)
     with run.stage("coverage") as tell:
         tell("sample", 0)
         coverage = stages.cover(k, mapped=paged) if k else None
@@ -234,7 +234,7 @@ def _select(
         peaks=dict(run.peaks),
         warnings=list(run.warnings),
     )
-    return _write(stages, report, room, run, output, audit, paged=paged and k > 0, overwrite=overwrite)
+    return _write(stages, report, room, run, output, audit, paged=paged, overwrite=overwrite)
 
 
 def _write(

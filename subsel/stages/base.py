@@ -146,10 +146,13 @@ class Stages(Protocol):
     def expected_random(self, k: int) -> float:
         """Return the expectation of f over all subsets of k points."""
 
-    def score(self, k: int, random: float) -> ObjectiveReport:
+    def score(self, k: int, random: float, page: Room | None = None) -> ObjectiveReport:
         """Rank the subset that the engine's boards hold, compute its gains and what it is compared with.
 
-        ``random`` is `expected_random` of as many points.
+        Args:
+            k: its members.
+            random: `expected_random` of as many points.
+            page: what limits have left, where `sketch` will be asked for, too; None where it will not.
         """
 
     def cover(self, k: int, *, mapped: bool) -> CoverageReport:

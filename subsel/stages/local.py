@@ -327,7 +327,7 @@ class LocalStages:
         """Return the expectation of f over all subsets of k points."""
         return expected_here(self.part, k)
 
-    def score(self, k: int, random: float) -> ObjectiveReport:
+    def score(self, k: int, random: float, page: Room | None = None) -> ObjectiveReport:
         """Rank by key, compute gains; score the subset and the top k by utility, expect the random ones."""
         part, board = self.part, self.local.board
         self.ranked, self.table = ranked_table(part, board, self.graph.ids, self.points.id_type)

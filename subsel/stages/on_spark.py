@@ -12,7 +12,7 @@ from subsel.drivers import run_bounding
 from subsel.engines.spark.changing import change_on_spark, make_on_spark
 from subsel.engines.spark.copies import subset_to_score
 from subsel.engines.spark.parcels import plain_errors
-from subsel.engines.spark.ranking import score_of
+from subsel.engines.spark.ranking import score_of, sum_up
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.session import session_for
 from subsel.engines.spark.storage import place_in
@@ -167,7 +167,7 @@ def score_ids(stages: SparkStages, subset: Any) -> Score:
         members, _ = places_of(stages.graph.points, found.ids, k, found.what)
         engine, _ = stages.engine(k)
         engine.adopt(decided(members, Status.SELECTED))
-        totals = stages.sum_up(engine, k)
+        totals = sum_up(engine, stages.summed(k))
     return score_of(totals)
 
 

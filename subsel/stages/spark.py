@@ -33,11 +33,11 @@ from subsel.engines.spark.neighbors import Assembling, Rules
 from subsel.engines.spark.output import write_frame
 from subsel.engines.spark.parcels import plain_errors
 from subsel.engines.spark.points import SparkPoints
-from subsel.engines.spark.ranking import Summed, objective_of, rank_subset, sum_up, top_of
+from subsel.engines.spark.ranking import Summed, objective_of, rank_subset, top_of
 from subsel.engines.spark.resume import go_on_last, keep_utilities, kept_utilities, run_once
 from subsel.engines.spark.scoring import decided, places_of
 from subsel.engines.spark.searched import Searched
-from subsel.engines.spark.sketch import sketch_on_spark
+from subsel.engines.spark.sketch import sketch_on_spark, tell_beside
 from subsel.engines.spark.target import SparkTarget
 from subsel.engines.spark.weighing import Weighing, adopt_wishes, outlier_marks
 from subsel.engines.spark.wishes import Wished
@@ -193,9 +193,8 @@ class SparkStages:
         with plain_errors():
             if count is not None:
                 tell("drawing", 0)
-                included = self.wished.get(Status.INCLUDED)
-                among = self.points, count, k or 0, self.input.cost
-                self.points = self.inputs.draw(*among, included, self.held.write_down)
+                among = self.points, count, k or 0, self.input.cost, self.wished.get(Status.INCLUDED)
+                self.points = self.inputs.draw(*among, self.held.write_down)
             elif self.input.copies:
                 self.points = self.inputs.sample(self.points)
             searched = None if self.rundir is None else Searched(self.spark, self.rundir, self.run_id)
@@ -232,6 +231,7 @@ class SparkStages:
             else:
                 self._weigh(k, most)
             self.utility_sum, self.range = utility_sums(self.graph.shapes, self.utilities)
+            self._bins = Bins.over(*self.range[:2], self.graph.largest)
         return self.weights
 
     def _weigh(self, k: int | None, most: int | None) -> None:
@@ -316,12 +316,14 @@ class SparkStages:
         edges, weights = self.graph.total("similarity_sum") / 2, self.weights
         return expected_random(self.n, k, self.utility_sum, edges, weights.alpha, weights.beta)
 
-    def score(self, k: int, random: float) -> ObjectiveReport:
+    def score(self, k: int, random: float, page: Room | None = None) -> ObjectiveReport:
         """Compute the gains of the subset, rank it by a distributed sort, and sum up what it is compared with."""
         assert self.spark_engine is not None
+        alone = page if not self.weights.outliers and self.near.ids is None else None
         with plain_errors():
-            about = self._summed(k), self.graph.points, kept_kind(self.inputs.id_type), self.held_for_size.keep
-            self.ranked, self.totals = rank_subset(self.spark_engine, *about)
+            beside = tell_beside(alone, self._bins, k, examples=self.config.examples)
+            about = self.summed(k), self.graph.points, kept_kind(self.inputs.id_type), self.held_for_size.keep
+            self.ranked, self.totals, self.told = rank_subset(self.spark_engine, *about, beside)
         return objective_of(self.totals, random, with_top=k == self.top_points)
 
     def cover(self, k: int, *, mapped: bool) -> CoverageReport:
@@ -365,7 +367,7 @@ class SparkStages:
         assert self.spark_engine is not None
         with plain_errors():
             about = self.spark_engine, self._inside(), self.inputs, self.near.ids, room, report
-            found = sketch_on_spark(*about, Bins.over(*self.range[:2], self.graph.largest))
+            found = sketch_on_spark(*about, self._bins, self.told)
         return found.model_copy(update={"call": self.call, "map": self.map})
 
     def write(self, report: Report, output: Place | None, pages: Mapping[str, str], *, overwrite: bool) -> None:
@@ -378,11 +380,8 @@ class SparkStages:
         if self.rundir is not None:
             self.rundir.keep_pages(pages)
 
-    def sum_up(self, engine: SparkEngine, k: int) -> dict[str, Any]:
-        """Return totals of the k points that an engine's boards have selected."""
-        return sum_up(engine, self._summed(k))
-
-    def _summed(self, k: int) -> Summed:
+    def summed(self, k: int) -> Summed:
+        """Return what totals of k points are summed up over."""
         return Summed(self.top, self.n, k, self._own_similarity(), self.target.count or self.n)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from subsel.covering.value import cover_score, cover_shares
 from subsel.engines.local import LocalEngine
 from subsel.engines.spark.engine import SparkEngine
 from subsel.engines.spark.parcels import map_in_arrow, taken, task
+from subsel.fixedpoint import Int64Array
 from subsel.graph import PartGraph
 from subsel.objective import Score, gains_of, score_subset
 from subsel.parts import assemble, superstep
@@ -34,6 +36,8 @@ ROWS_PER_FILE = 500_000
 _MEMBERS = "members"
 _SUMS = ("gain", "utility", "similarity", "top_utility", "coverage", "random_coverage", "covered", "idle", _MEMBERS)
 _SUM_COLUMNS = tuple(f"sum_{name}" for name in _SUMS)
+#: What is told beside, pickled, once for each part.
+_TOLD = "told"
 _SUMS_SHAPE = ", ".join(f"{name} double" for name in _SUM_COLUMNS)
 #: What ids are unpacked as, by their type in Spark (`subsel.engines.spark.ids.kept_kind`).
 _KINDS = {"bigint": pa.int64(), "string": pa.large_string(), "binary": pa.large_binary()}
@@ -73,10 +77,21 @@ def top_of(engine: SparkEngine, k: int) -> tuple[int, int] | None:
     return None if engine.in_one_task else engine.kth_place(k, (Status.UNDECIDED,))
 
 
+#: What a task with the whole graph does beside ranking: of the graph, its parcels, members by rank, and their slots.
+Beside = Callable[[PartGraph, list[Parcel], pa.Table, Int64Array], Any]
+
+
 def rank_subset(
-    engine: SparkEngine, about: Summed, points: DataFrame, id_type: str, keep: Callable[[DataFrame], DataFrame]
-) -> tuple[DataFrame, dict[str, Any]]:
+    engine: SparkEngine,
+    about: Summed,
+    points: DataFrame,
+    id_type: str,
+    keep: Callable[[DataFrame], DataFrame],
+    beside: Beside | None = None,
+) -> tuple[DataFrame, dict[str, Any], Any]:
     """Return the k selected points in rank order: id, rank, gain, decided_by, which are kept; and see `Summed.totals`.
+
+    And what ``beside`` returns, which is little; None where no task has the whole graph.
 
     Args:
         engine: whose boards hold the subset, with the whole graph (`SparkEngine.reopen`).
@@ -84,11 +99,14 @@ def rank_subset(
         points: parcels of kind points.
         id_type: of ids, in Spark's words.
         keep: persists a frame.
+        beside: see above.
     """
     columns = f"{schema.ID} {id_type}, {schema.RANK} bigint, {schema.GAIN} double, {schema.DECIDED_BY} string"
-    shape = f"{columns}, key bigint, code bigint, {_SUMS_SHAPE}"
-    rows = keep(engine.on_whole(points, partial(_scored, about, id_type), shape, everywhere=True))
-    totals = about.totals(rows.where(F.col(schema.ID).isNull()).select(*_SUM_COLUMNS).toArrow())
+    shape = f"{columns}, key bigint, code bigint, {_SUMS_SHAPE}, {_TOLD} binary"
+    work = partial(_scored, about, id_type, beside if engine.joined else None)
+    rows = keep(engine.on_whole(points, work, shape, everywhere=True))
+    sums = rows.where(F.col(schema.ID).isNull()).select(*_SUM_COLUMNS, _TOLD).toArrow()
+    totals, told = about.totals(sums), pickle.loads(sums.column(_TOLD)[0].as_py())
     if totals[_MEMBERS] != about.k:
         raise AssertionError(f"{totals[_MEMBERS]:.0f} points are selected, not {about.k}")
     picked = rows.where(F.col(schema.ID).isNotNull())
@@ -97,16 +115,16 @@ def rank_subset(
         ranked = picked.select(schema.ID, schema.RANK, schema.GAIN, schema.DECIDED_BY)
         if files > 1:
             ranked = ranked.repartitionByRange(files, schema.RANK).sortWithinPartitions(schema.RANK)
-        return ranked, totals
+        return ranked, totals, told
     order = F.desc("key"), F.desc("code")
     # Kept once more: sorting samples its input first, and both jobs after it must see the same partitions.
-    picked = keep(picked.drop(*_SUM_COLUMNS).repartitionByRange(files, *order).sortWithinPartitions(*order))
+    picked = keep(picked.drop(*_SUM_COLUMNS, _TOLD).repartitionByRange(files, *order).sortWithinPartitions(*order))
     per_partition = picked.groupBy(F.spark_partition_id().alias("p")).count().toArrow()
     counts = dict(zip(*(per_partition.column(i).to_pylist() for i in (0, 1)), strict=True))
     first, begin = {}, 0
     for partition in sorted(counts):
         first[partition], begin = begin, begin + counts[partition]
-    return map_in_arrow(picked, partial(_rank, first), columns), totals
+    return map_in_arrow(picked, partial(_rank, first), columns), totals, told
 
 
 def sum_up(engine: SparkEngine, about: Summed) -> dict[str, Any]:
@@ -134,7 +152,7 @@ def score_of(totals: Mapping[str, Any]) -> Score:
     return Score((covered or 0.0) + utility - similarity, utility, similarity, totals["coverage"], covered)
 
 
-def _scored(about: Summed, id_type: str, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
+def _scored(about: Summed, id_type: str, beside: Beside | None, graph: PartGraph, parcels: list[Parcel]) -> pa.Table:
     """Return a part's selected points by rank among them, with ids, keys and gains, and a row of its sums."""
     board, _ = superstep.deliver(graph, parcels)
     points, slots = of_kind(parcels, assemble.POINTS), np.empty(0, np.int64)
@@ -151,7 +169,10 @@ def _scored(about: Summed, id_type: str, graph: PartGraph, parcels: list[Parcel]
         "key": board.key[slots],
         "code": graph.code[slots],
     }
-    return pa.concat_tables([pa.table(columns), _sums_of(about, graph, board)], promote_options="default")
+    members, sums = pa.table(columns), _sums_of(about, graph, board)
+    told = None if beside is None else beside(graph, parcels, members, slots)
+    sums = sums.append_column(_TOLD, pa.array([pickle.dumps(told)], pa.binary()))
+    return pa.concat_tables([members, sums], promote_options="default")
 
 
 def _selected(graph: PartGraph, board: Board) -> BoolArray:
