@@ -85,7 +85,12 @@ def test_a_session_of_ours_leaves_the_last_word_to_the_user(monkeypatch, tmp_pat
     assert os.environ["SPARK_SUBMIT_OPTS"] == "-XX:Tier4InvocationThreshold=1"
     assert settings["spark.driver.memory"] == "3g"
     (tmp_path / "spark-defaults.conf").write_text("spark.driver.extraJavaOptions  -XX:+UseZGC\n")
-    for name, value in [("SPARK_SUBMIT_OPTS", "-XX:+UseSerialGC"), ("SPARK_CONF_DIR", str(tmp_path))]:
+    options = "--driver-java-options -XX:+UseSerialGC pyspark-shell"
+    for name, value in [
+        ("SPARK_SUBMIT_OPTS", "-XX:+UseSerialGC"),
+        ("PYSPARK_SUBMIT_ARGS", options),
+        ("SPARK_CONF_DIR", str(tmp_path)),
+    ]:
         with monkeypatch.context() as said:  # a JVM that is told of two collectors does not start
             said.setenv(name, value)
             start("local[1]", "error")

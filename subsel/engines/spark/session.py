@@ -25,10 +25,10 @@ _JVM_OPTIONS = (
     "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
     "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
-#: And it collects garbage by what interrupts it, but takes a fifth less of the processor than collecting beside it.
+#: And it collects garbage in between, which takes less of the processor than collecting beside the work, and stops it.
 _COLLECTOR = "-XX:+UseParallelGC"
 #: Where users say which collector they want, beside Spark's own file: a JVM that is told of two does not start.
-_SAID = ("SPARK_SUBMIT_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
+_SAID = ("SPARK_SUBMIT_OPTS", "PYSPARK_SUBMIT_ARGS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
 #: Bytes of rows that the JVM sends to Python at once: for many more its memory is got from the system anew each time.
 _BATCH_BYTES = 8 << 20
 
