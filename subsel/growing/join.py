@@ -40,9 +40,8 @@ _ROWS = 1_024
 #: Offers that a point makes in one pass to those in whose lists it belongs, at most: so many times the neighbours.
 _OFFERS = 4
 #: Recall is measured of so many times fewer points than by the graph's search: comparing with all is most of the work.
+#: Half of them are enough where recall is a standard error above the aim, of which it is surer than all at the aim are.
 _SAMPLED = 4
-#: Half of these are enough where it is clear by so many standard errors that recall is above the aim.
-_ERRORS = 2
 #: Only one end of a pair probes the other's cell here, so it probes so many times as many cells; neighbours of
 #: neighbours, which are looked at in any case, make up for the rest.
 _ONE_SIDED = 1.5
@@ -189,7 +188,7 @@ class _Asked:
         if may_halve and len(asked) < len(rows) and state.recall is not None:
             half = len(asked) // 2
             error = math.sqrt(max(reached * (1 - reached), 0.0) / max(1, half * k))
-            if reached - _ERRORS * error >= state.recall:
+            if reached - error >= state.recall:
                 asked, more = asked[::2], asked[1::2]
         meets = search.ExactSearch(asked, state.wide[asked], k, state.metric)
         return cls(asked, more, meets, state.recall, max(state.recall or 0.0, reached))
@@ -201,7 +200,7 @@ class _Asked:
         if self.exact is None:
             self.exact = self.searched.found()
         shares = self._shares(state, self.exact)
-        unsure = _ERRORS * shares.std() / math.sqrt(len(shares))
+        unsure = shares.std() / math.sqrt(len(shares))
         if len(self.more) and not self.enough(float(shares.mean() - unsure)):
             others = search.exact_neighbors(state.wide, self.more, self.searched.k, state.metric)
             self.rows, self.more = np.concatenate([self.rows, self.more]), self.more[:0]
