@@ -139,7 +139,8 @@ class Together:
 
     def __init__(self, graph: DataFrame, scale: Scale, run_id: str) -> None:
         self.scale, self.run_id, self.ahead = scale, run_id, False
-        self._parts, self._first = graph, cast(DataFrame | None, None)
+        self._parts = graph
+        self._first: DataFrame | None = None  # what the first driver left: the joined graph, too
         self._board: DataFrame | None = None
 
     def forget(self) -> None:
